@@ -1,0 +1,6 @@
+"""Classifiers with one signature, `forward(magnitude, phase) -> logits`; importing a file here registers its backbones."""
+
+from speechxai.classifiers import cnn as cnn
+from speechxai.classifiers.base import BACKBONES, Classifier, build, chunks, predict, probabilities
+
+__all__ = ["BACKBONES", "Classifier", "build", "chunks", "predict", "probabilities"]

@@ -1,0 +1,69 @@
+"""Parts that networks share: the log-mel front end on an explained magnitude, and the waveform door."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torchaudio.functional import melscale_fbanks
+
+from speechxai.stft import inverse, linear_magnitude
+from speechxai.types import StftConfig
+
+
+class LogMel(nn.Module):
+    """Explained magnitude (B, F, T) to normalized log-mel features (B, 1, M, T).
+
+    log(mel + floor) with a fixed floor and the training set's mean and deviation per band: nothing depends on the
+    recording as a whole, so that evidence stays where it is.
+
+    Args:
+        stft: settings of the magnitude.
+        n_mels: number of mel bands M.
+        f_min_hz, f_max_hz: lowest and highest frequency, Hz.
+        floor: added to the mel magnitude before the logarithm.
+    """
+
+    filters: Tensor
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, stft: StftConfig, n_mels: int = 64, f_min_hz: float = 50.0, f_max_hz: float = 8000.0, floor: float = 1e-2) -> None:
+        super().__init__()
+        self.stft = stft
+        self.floor = floor
+        top = min(f_max_hz, stft.sample_rate / 2)
+        self.register_buffer("filters", melscale_fbanks(stft.n_bins, f_min_hz, top, n_mels, stft.sample_rate), persistent=False)
+        self.register_buffer("mean", torch.zeros(n_mels))
+        self.register_buffer("deviation", torch.ones(n_mels))
+
+    def raw(self, magnitude: Tensor) -> Tensor:
+        """Log-mel values (B, M, T) before normalization."""
+        linear = linear_magnitude(magnitude, self.stft)
+        return torch.log((linear.transpose(1, 2) @ self.filters).transpose(1, 2) + self.floor)
+
+    def forward(self, magnitude: Tensor) -> Tensor:
+        """(B, F, T) to (B, 1, M, T)."""
+        return ((self.raw(magnitude) - self.mean[:, None]) / self.deviation[:, None]).unsqueeze(1)
+
+    def set_statistics(self, mean: Tensor, deviation: Tensor) -> None:
+        """Set the training set's mean and standard deviation per band, both (M,)."""
+        self.mean.copy_(mean)
+        self.deviation.copy_(deviation.clamp(min=1e-3))
+
+
+class WaveformDoor(nn.Module):
+    """Lets a network `waveform (B, N) -> logits` be explained through its spectrogram.
+
+    Args:
+        network: any module that takes waveforms (B, N) at `stft.sample_rate`.
+        stft: settings of the magnitude that is explained.
+    """
+
+    def __init__(self, network: nn.Module, stft: StftConfig) -> None:
+        super().__init__()
+        self.network = network
+        self.stft = stft
+
+    def forward(self, magnitude: Tensor, phase: Tensor) -> Tensor:
+        """(B, F, T) twice to logits (B, C), through the differentiable inverse STFT."""
+        return self.network(inverse(magnitude, phase, self.stft))  # type: ignore[no-any-return]

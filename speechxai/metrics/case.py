@@ -1,0 +1,144 @@
+"""What every metric reads: one batch of maps with the probabilities that masking leaves, each computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from speechxai.classifiers import predict, probabilities
+from speechxai.combination import evidence
+from speechxai.errors import SpeechXAIError
+from speechxai.registry import Registry
+from speechxai.types import Attribution, Spectrogram
+
+METRICS: Registry[Any] = Registry("metric", required=("best", "bounds", "cites"))
+"""Metrics by name: functions `(case: Case) -> (B,)`.
+
+Facts: `best` ("high", "low" or "none"), `bounds` (lowest and highest value; None where open), `cites`, and optionally
+`needs="truth"` where the case must hold a ground-truth map.
+"""
+
+Fill = Literal["silence", "noise", "mean"]
+
+
+def matched_noise(spec: Spectrogram, seed: int) -> Tensor:
+    """Magnitudes (B, F, T) of noise with every bin's median level over the recording and Rayleigh fluctuation."""
+    generator = torch.Generator().manual_seed(seed)
+    uniform = torch.rand(spec.magnitude.shape[1:], generator=generator).clamp_min(1e-6).to(spec.magnitude)
+    rayleigh = torch.sqrt(-torch.log(uniform)) / 0.8326  # median 1, the same draw for every recording of the batch
+    return spec.magnitude.median(dim=-1, keepdim=True).values * rayleigh
+
+
+FILLS: dict[str, Callable[[Spectrogram, int], Tensor]] = {
+    "silence": lambda spec, seed: torch.zeros_like(spec.magnitude),
+    "noise": matched_noise,
+    "mean": lambda spec, seed: spec.magnitude.mean(dim=-1, keepdim=True).expand_as(spec.magnitude),
+}
+
+
+class Case:
+    """One batch of explanations under test: a map for every recording of `spec`, and what the model says of each half.
+
+    Args:
+        model: `forward(magnitude, phase) -> logits (B, C)`.
+        spec: the recordings, (B, F, T). To score many maps of one recording in one case, repeat it along B.
+        attribution: the maps (B, F, T) and the explained class of each.
+        kind: "positive" reads only evidence for the class, "absolute" reads magnitudes; None takes "positive" for signed maps.
+        fill: what stands where bins are removed.
+        probability: (B, C) of the original recordings where it is known already.
+        truth: ground-truth map (B, F, T) in [0, 1], for the localization metrics.
+        seed: of the noise fill.
+
+    Raises:
+        SpeechXAIError: shapes that do not agree, an unknown fill.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        spec: Spectrogram,
+        attribution: Attribution,
+        *,
+        kind: Literal["positive", "absolute"] | None = None,
+        fill: Fill = "silence",
+        probability: Tensor | None = None,
+        truth: Tensor | None = None,
+        seed: int = 0,
+    ) -> None:
+        if attribution.values.shape != spec.magnitude.shape:
+            raise SpeechXAIError(
+                f"{attribution.recipe}: the map has shape {tuple(attribution.values.shape)}, "
+                f"the spectrogram {tuple(spec.magnitude.shape)}."
+            )
+        if fill not in FILLS:
+            raise SpeechXAIError(f"The 'fill' parameter must be one of {', '.join(FILLS)}. Got {fill!r} instead.")
+        self.model, self.spec, self.attribution = model, spec, attribution
+        self.kind, self.fill, self.seed, self.truth = kind, fill, seed, truth
+        if probability is not None:
+            self.probability = probability
+
+    @property
+    def target(self) -> Tensor:
+        """Explained class (B,)."""
+        return self.attribution.target
+
+    @cached_property
+    def mask(self) -> Tensor:
+        """Evidence (B, F, T) in [0, 1]: 1 is the strongest bin of that recording's map."""
+        kind = self.kind or ("positive" if self.attribution.signed else "absolute")
+        return evidence(self.attribution.values, kind)
+
+    @cached_property
+    def is_empty(self) -> Tensor:
+        """Whether the map holds no evidence at all (B,), bool."""
+        return self.mask.flatten(1).amax(dim=1) <= 0
+
+    @cached_property
+    def probability(self) -> Tensor:
+        """Class probabilities of the original recordings (B, C)."""
+        return predict(self.model, self.spec)
+
+    @cached_property
+    def filling(self) -> Tensor:
+        """Magnitudes (B, F, T) that stand where bins are removed."""
+        return FILLS[self.fill](self.spec, self.seed)
+
+    def masked_probability(self, keep: Tensor) -> Tensor:
+        """Probabilities (B, C) of magnitude * keep + filling * (1 - keep), keep (B, F, T) in [0, 1]."""
+        magnitude = self.spec.magnitude * keep
+        if self.fill != "silence":
+            magnitude = magnitude + self.filling * (1 - keep)
+        return probabilities(self.model, magnitude, self.spec.phase)
+
+    def of_target(self, probability: Tensor) -> Tensor:
+        """Pick the explained class: (B, C) -> (B,)."""
+        return probability.gather(1, self.target[:, None])[:, 0]
+
+    @cached_property
+    def probability_kept(self) -> Tensor:
+        """Class probabilities when only the evidence is kept (B, C)."""
+        return self.masked_probability(self.mask)
+
+    @cached_property
+    def probability_removed(self) -> Tensor:
+        """Class probabilities when the evidence is removed (B, C)."""
+        return self.masked_probability(1 - self.mask)
+
+    @property
+    def p(self) -> Tensor:
+        """Probability of the explained class, original (B,)."""
+        return self.of_target(self.probability)
+
+    @property
+    def p_kept(self) -> Tensor:
+        """Probability of the explained class, evidence kept (B,)."""
+        return self.of_target(self.probability_kept)
+
+    @property
+    def p_removed(self) -> Tensor:
+        """Probability of the explained class, evidence removed (B,)."""
+        return self.of_target(self.probability_removed)

@@ -1,0 +1,184 @@
+"""The values that walk through the library: frozen, checked on construction, never written into."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from speechxai.errors import SpeechXAIError
+
+CLASS_NAMES = ("HC", "PD")
+"""Names of the classes by index: 0 = healthy control, 1 = Parkinson's disease."""
+
+
+@dataclass(frozen=True)
+class StftConfig:
+    """Settings of an invertible short-time Fourier transform. Defaults are those of Mancini et al. 2025.
+
+    Args:
+        n_fft: length of the transform, samples; gives n_fft // 2 + 1 frequency bins.
+        win_length: window length, samples (372 at 16 kHz is 23.25 ms).
+        hop_length: step between frames, samples (186 at 16 kHz is 11.6 ms).
+        window: "hamming" or "hann", periodic.
+        sample_rate: Hz.
+        scale: the explained quantity is log1p of the magnitude, or the magnitude itself.
+
+    Raises:
+        SpeechXAIError: settings whose inverse does not exist, or out of range.
+    """
+
+    n_fft: int = 1024
+    win_length: int = 372
+    hop_length: int = 186
+    window: Literal["hamming", "hann"] = "hamming"
+    sample_rate: int = 16_000
+    scale: Literal["log1p", "linear"] = "log1p"
+
+    def __post_init__(self) -> None:
+        for name in ("n_fft", "win_length", "hop_length", "sample_rate"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise SpeechXAIError(f"The '{name}' parameter of StftConfig must be an int of at least 1. Got {value!r} instead.")
+        if self.win_length > self.n_fft:
+            raise SpeechXAIError(f"The 'win_length' parameter of StftConfig must be at most n_fft = {self.n_fft}. Got {self.win_length} instead.")
+        if self.hop_length > self.win_length // 2:
+            raise SpeechXAIError(
+                f"The 'hop_length' parameter of StftConfig must be at most win_length / 2 = {self.win_length // 2}. Got {self.hop_length} instead."
+            )
+        if self.window not in ("hamming", "hann"):
+            raise SpeechXAIError(f"The 'window' parameter of StftConfig must be 'hamming' or 'hann'. Got {self.window!r} instead.")
+        if self.scale not in ("log1p", "linear"):
+            raise SpeechXAIError(f"The 'scale' parameter of StftConfig must be 'log1p' or 'linear'. Got {self.scale!r} instead.")
+
+    @property
+    def n_bins(self) -> int:
+        """Number of frequency bins F."""
+        return self.n_fft // 2 + 1
+
+    @property
+    def frame_rate_hz(self) -> float:
+        """Frames per second."""
+        return self.sample_rate / self.hop_length
+
+    @property
+    def bin_hz(self) -> float:
+        """Width of a frequency bin, Hz."""
+        return self.sample_rate / self.n_fft
+
+    def n_frames(self, n_samples: int) -> int:
+        """Number of frames T of a signal of `n_samples`: every sample lies between two frame centers."""
+        return -(-n_samples // self.hop_length) + 1
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """One voice recording.
+
+    Args:
+        waveform: (N,) float32, full scale is 1.
+        sample_rate: Hz.
+        id: unique name within its data set.
+        speaker: who speaks; prefixed with the data set.
+        label: 0 = HC, 1 = PD, None = unknown.
+        task: what is spoken, for example "vowel-a", "ddk", "reading".
+        metadata: anything else: age, sex, severity, path, sha256.
+
+    Raises:
+        SpeechXAIError: a waveform that is empty, not one-dimensional or not finite.
+    """
+
+    waveform: Tensor
+    sample_rate: int
+    id: str
+    speaker: str
+    label: int | None = None
+    task: str = "unknown"
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.waveform.ndim != 1:
+            raise SpeechXAIError(f"{self.id}: a recording must have one channel, shape (N,). Got shape {tuple(self.waveform.shape)} instead.")
+        if self.waveform.numel() == 0:
+            raise SpeechXAIError(f"{self.id}: the recording is empty (0 samples).")
+        if not torch.isfinite(self.waveform).all():
+            n_bad = int((~torch.isfinite(self.waveform)).sum())
+            raise SpeechXAIError(f"{self.id}: {n_bad} samples are NaN or infinite.")
+        if self.label is not None and self.label not in (0, 1):
+            raise SpeechXAIError(f"{self.id}: the label must be 0 (HC), 1 (PD) or None. Got {self.label!r} instead.")
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.waveform.shape[0] / self.sample_rate
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrogram:
+    """A batch of spectrograms that can be turned back into waveforms.
+
+    Args:
+        magnitude: (B, F, T), at least 0, in `stft.scale`.
+        phase: (B, F, T), rad.
+        n_samples: length of every waveform of the batch, samples.
+        stft: the transform's settings.
+
+    Raises:
+        SpeechXAIError: shapes that do not agree, values that are negative or not finite.
+    """
+
+    magnitude: Tensor
+    phase: Tensor
+    n_samples: int
+    stft: StftConfig
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.magnitude.shape)
+        if len(shape) != 3 or shape != tuple(self.phase.shape):
+            raise SpeechXAIError(f"A spectrogram needs magnitude and phase of one shape (B, F, T). Got {shape} and {tuple(self.phase.shape)}.")
+        expected = (self.stft.n_bins, self.stft.n_frames(self.n_samples))
+        if shape[1:] != expected:
+            raise SpeechXAIError(f"A spectrogram of {self.n_samples} samples must have (F, T) = {expected}. Got {shape[1:]} instead.")
+        if not (torch.isfinite(self.magnitude).all() and torch.isfinite(self.phase).all()):
+            raise SpeechXAIError("The spectrogram has NaN or infinite values.")
+        if (self.magnitude < 0).any():
+            raise SpeechXAIError("The spectrogram's magnitude has negative values.")
+
+    def __len__(self) -> int:
+        return self.magnitude.shape[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Attribution:
+    """How much each time-frequency bin counts for the logit of the explained class.
+
+    Args:
+        values: (B, F, T); signed for signed methods, else at least 0.
+        target: (B,) int64, the explained class.
+        recipe: the one name of this explanation, for example "union(saliency, smoothgrad)".
+        params: what was set to get it, the seed included; notes such as "completeness_error" (B,).
+        signed: whether negative values mean evidence against the class.
+
+    Raises:
+        SpeechXAIError: shapes that do not agree or values that are not finite.
+    """
+
+    values: Tensor
+    target: Tensor
+    recipe: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    signed: bool = False
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 3 or self.target.shape != self.values.shape[:1]:
+            raise SpeechXAIError(
+                f"{self.recipe}: an attribution needs values (B, F, T) and target (B,). Got {tuple(self.values.shape)} and {tuple(self.target.shape)}."
+            )
+        if not torch.isfinite(self.values).all():
+            raise SpeechXAIError(f"{self.recipe}: the map has NaN or infinite values.")
+
+    def __len__(self) -> int:
+        return self.values.shape[0]
