@@ -1,0 +1,29 @@
+"""Fixtures that every room's tests share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def shared_data_root() -> Path:
+    """Folder of real recordings: SPEECHXAI_DATA, or `shared/data` beside the checkout."""
+    return Path(os.environ.get("SPEECHXAI_DATA", ROOT.parent / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Callable[[str], Path]:
+    """Return a function that gives the folder of a set of real recordings, or skips the test with the reason."""
+
+    def folder(name: str) -> Path:
+        path = shared_data_root() / name
+        if not path.is_dir():
+            pytest.skip(f"real recordings not found: {path} (set SPEECHXAI_DATA to their folder)")
+        return path
+
+    return folder
