@@ -30,9 +30,13 @@ class SegmentConfig:
 
     def __post_init__(self) -> None:
         if not 0 < self.hop_s <= self.length_s:
-            raise SpeechXAIError(f"The 'hop_s' parameter of SegmentConfig must be in (0, length_s = {self.length_s}]. Got {self.hop_s} instead.")
+            raise SpeechXAIError(
+                f"The 'hop_s' parameter of SegmentConfig must be in (0, length_s = {self.length_s}]. Got {self.hop_s} instead."
+            )
         if self.short not in ("keep", "pad"):
-            raise SpeechXAIError(f"The 'short' parameter of SegmentConfig must be 'keep' or 'pad'. Got {self.short!r} instead.")
+            raise SpeechXAIError(
+                f"The 'short' parameter of SegmentConfig must be 'keep' or 'pad'. Got {self.short!r} instead."
+            )
 
     def frames(self, frame_rate_hz: float) -> tuple[int, int]:
         """Return length and hop in frames, each at least 1."""

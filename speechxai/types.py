@@ -42,17 +42,25 @@ class StftConfig:
         for name in ("n_fft", "win_length", "hop_length", "sample_rate"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
-                raise SpeechXAIError(f"The '{name}' parameter of StftConfig must be an int of at least 1. Got {value!r} instead.")
+                raise SpeechXAIError(
+                    f"The '{name}' parameter of StftConfig must be an int of at least 1. Got {value!r} instead."
+                )
         if self.win_length > self.n_fft:
-            raise SpeechXAIError(f"The 'win_length' parameter of StftConfig must be at most n_fft = {self.n_fft}. Got {self.win_length} instead.")
+            raise SpeechXAIError(
+                f"The 'win_length' parameter of StftConfig must be at most n_fft = {self.n_fft}. Got {self.win_length} instead."
+            )
         if self.hop_length > self.win_length // 2:
             raise SpeechXAIError(
                 f"The 'hop_length' parameter of StftConfig must be at most win_length / 2 = {self.win_length // 2}. Got {self.hop_length} instead."
             )
         if self.window not in ("hamming", "hann"):
-            raise SpeechXAIError(f"The 'window' parameter of StftConfig must be 'hamming' or 'hann'. Got {self.window!r} instead.")
+            raise SpeechXAIError(
+                f"The 'window' parameter of StftConfig must be 'hamming' or 'hann'. Got {self.window!r} instead."
+            )
         if self.scale not in ("log1p", "linear"):
-            raise SpeechXAIError(f"The 'scale' parameter of StftConfig must be 'log1p' or 'linear'. Got {self.scale!r} instead.")
+            raise SpeechXAIError(
+                f"The 'scale' parameter of StftConfig must be 'log1p' or 'linear'. Got {self.scale!r} instead."
+            )
 
     @property
     def n_bins(self) -> int:
@@ -101,7 +109,9 @@ class Recording:
 
     def __post_init__(self) -> None:
         if self.waveform.ndim != 1:
-            raise SpeechXAIError(f"{self.id}: a recording must have one channel, shape (N,). Got shape {tuple(self.waveform.shape)} instead.")
+            raise SpeechXAIError(
+                f"{self.id}: a recording must have one channel, shape (N,). Got shape {tuple(self.waveform.shape)} instead."
+            )
         if self.waveform.numel() == 0:
             raise SpeechXAIError(f"{self.id}: the recording is empty (0 samples).")
         if not torch.isfinite(self.waveform).all():
@@ -138,10 +148,14 @@ class Spectrogram:
     def __post_init__(self) -> None:
         shape = tuple(self.magnitude.shape)
         if len(shape) != 3 or shape != tuple(self.phase.shape):
-            raise SpeechXAIError(f"A spectrogram needs magnitude and phase of one shape (B, F, T). Got {shape} and {tuple(self.phase.shape)}.")
+            raise SpeechXAIError(
+                f"A spectrogram needs magnitude and phase of one shape (B, F, T). Got {shape} and {tuple(self.phase.shape)}."
+            )
         expected = (self.stft.n_bins, self.stft.n_frames(self.n_samples))
         if shape[1:] != expected:
-            raise SpeechXAIError(f"A spectrogram of {self.n_samples} samples must have (F, T) = {expected}. Got {shape[1:]} instead.")
+            raise SpeechXAIError(
+                f"A spectrogram of {self.n_samples} samples must have (F, T) = {expected}. Got {shape[1:]} instead."
+            )
         if not (torch.isfinite(self.magnitude).all() and torch.isfinite(self.phase).all()):
             raise SpeechXAIError("The spectrogram has NaN or infinite values.")
         if (self.magnitude < 0).any():

@@ -27,12 +27,16 @@ class LogMel(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, stft: StftConfig, n_mels: int = 64, f_min_hz: float = 50.0, f_max_hz: float = 8000.0, floor: float = 1e-2) -> None:
+    def __init__(
+        self, stft: StftConfig, n_mels: int = 64, f_min_hz: float = 50.0, f_max_hz: float = 8000.0, floor: float = 1e-2
+    ) -> None:
         super().__init__()
         self.stft = stft
         self.floor = floor
         top = min(f_max_hz, stft.sample_rate / 2)
-        self.register_buffer("filters", melscale_fbanks(stft.n_bins, f_min_hz, top, n_mels, stft.sample_rate), persistent=False)
+        self.register_buffer(
+            "filters", melscale_fbanks(stft.n_bins, f_min_hz, top, n_mels, stft.sample_rate), persistent=False
+        )
         self.register_buffer("mean", torch.zeros(n_mels))
         self.register_buffer("deviation", torch.ones(n_mels))
 

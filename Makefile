@@ -1,0 +1,49 @@
+# speechxai: `make demo` runs the main job, `make test` the whole suite, `make app` the web app. `make help` lists all.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+
+.PHONY: help demo test lint app wheel-check benchmark clean
+.DEFAULT_GOAL := help
+
+help: ## list what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/.core: pyproject.toml | $(BIN)/python
+	@echo "Installing speechxai into $(VENV) (PyTorch is large: about 5 GB on Linux)"
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.app: pyproject.toml | $(VENV)/.core
+	$(BIN)/python -m pip install --quiet --editable '.[app]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	@echo "Installing speechxai with everything its tests need into $(VENV)"
+	$(BIN)/python -m pip install --quiet --editable '.[all]'
+	@touch $@ $(VENV)/.core $(VENV)/.app
+
+demo: $(VENV)/.core ## evaluate the embedded demo: table on the screen, report in runs/demo/report.html
+	$(BIN)/speechxai demo --out runs/demo
+
+app: $(VENV)/.app ## open the web app on this computer
+	$(BIN)/speechxai app
+
+test: $(VENV)/.dev ## run the whole test suite
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --durations=15
+
+lint: $(VENV)/.dev ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+wheel-check: $(VENV)/.dev ## build a wheel and run the demo from it, outside the checkout
+	$(BIN)/python scripts/check_wheel.py
+
+clean: ## remove the environment and everything generated
+	rm -rf $(VENV) build dist *.egg-info runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
