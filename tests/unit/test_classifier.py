@@ -1,0 +1,77 @@
+"""The one signature: long recordings, single logits, bounded memory, and honest gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from speechxai.classifiers import Classifier, build, predict
+from speechxai.errors import NotApplicable, SpeechXAIError
+from speechxai.segments import SegmentConfig
+from speechxai.stft import spectrogram
+
+
+class OneLogit(nn.Module):
+    def forward(self, magnitude: Tensor, phase: Tensor) -> Tensor:
+        return magnitude.mean(dim=(1, 2))[:, None]
+
+
+def classifier(max_batch: int = 16) -> Classifier:
+    torch.manual_seed(0)
+    return Classifier(build("cnn"), segment=SegmentConfig(1.0, 0.5), max_batch=max_batch).eval()
+
+
+def test_one_logit_is_read_as_the_log_odds_of_pd() -> None:
+    spec = spectrogram(torch.randn(2, 8000))
+    model = Classifier(OneLogit())
+    expected = torch.sigmoid(spec.magnitude.mean(dim=(1, 2)))
+    assert torch.allclose(predict(model, spec)[:, 1], expected)
+
+
+def test_logits_of_a_long_recording_are_the_mean_over_its_segments() -> None:
+    model = classifier()
+    spec = spectrogram(torch.randn(1, 40_000))
+    length, hop = 86, 43
+    pieces = [
+        model.backbone(spec.magnitude[..., s : s + length], spec.phase[..., s : s + length])
+        for s in [*range(0, 217 - length + 1, hop), 217 - length]
+    ]
+    assert spec.magnitude.shape[-1] == 217
+    # 217 - 86 = 131 = 3 * 43 + 2: starts 0, 43, 86, 129 and the last, 131, that ends with the recording
+    assert len(pieces) == 5
+    assert torch.allclose(model(spec.magnitude, spec.phase), torch.stack(pieces).mean(0), atol=1e-5)
+
+
+def test_memory_setting_changes_neither_logits_nor_gradients() -> None:
+    spec = spectrogram(torch.randn(1, 60_000))
+    results = []
+    for max_batch in (64, 2):
+        magnitude = spec.magnitude.clone().requires_grad_()
+        logits = classifier(max_batch)(magnitude, spec.phase)
+        results.append((logits.detach(), torch.autograd.grad(logits[0, 1], magnitude)[0]))
+    assert torch.allclose(results[0][0], results[1][0], atol=1e-6)
+    assert torch.allclose(results[0][1], results[1][1], atol=1e-6)
+
+
+def test_temperature_softens_without_changing_the_decision() -> None:
+    model, spec = classifier(), spectrogram(torch.randn(3, 16_000))
+    sharp = predict(model, spec)
+    model.temperature.fill_(4.0)
+    soft = predict(model, spec)
+    assert torch.equal(sharp.argmax(1), soft.argmax(1))
+    assert (soft.amax(1) < sharp.amax(1)).all()
+
+
+def test_missing_cam_layer_says_so() -> None:
+    with pytest.raises(NotApplicable, match="names no 'cam_layer'"):
+        classifier().cam_module()
+    with pytest.raises(SpeechXAIError, match="no layer 'nowhere'"):
+        Classifier(build("cnn"), cam_layer="nowhere").cam_module()
+
+
+def test_unknown_backbone_and_option_are_named() -> None:
+    with pytest.raises(SpeechXAIError, match="Did you mean 'cnn'"):
+        build("cn")
+    with pytest.raises(SpeechXAIError, match="does not take these options"):
+        build("cnn", depth=3)
