@@ -1,0 +1,73 @@
+"""Agreement of two maps, by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from speechxai.agreement import average_ranks, iou, rank_correlation, strongest_first, top_k_overlap
+from speechxai.errors import SpeechXAIError
+
+
+def one(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32).reshape(1, 1, -1)
+
+
+def test_iou_thresholds_each_map_by_its_own_maximum() -> None:
+    # a: threshold .4 * 10 = 4 -> bins 0 1; b: .4 * 1 = .4 -> bins 1 2; common 1 of 3
+    assert iou(one(10, 4, 3, 0), one(0.1, 1, 0.4, 0)).item() == pytest.approx(1 / 3)
+    # thresholding b by a's maximum would leave b empty
+    assert iou(one(10, 0, 0, 0), one(1, 0, 0, 0)).item() == 1.0
+
+
+def test_iou_of_maps_without_evidence() -> None:
+    assert math.isnan(iou(one(0, 0), one(0, 0)).item())
+    assert iou(one(0, 0), one(1, 0)).item() == 0.0
+
+
+def test_rank_correlation_by_hand() -> None:
+    # ranks 1 2 3 4 against 2 1 4 3: 1 - 6 * (1 + 1 + 1 + 1) / (4 * 15) = .6
+    assert rank_correlation(one(1, 5, 7, 100), one(2, 1, 9, 8)).item() == pytest.approx(0.6)
+    # ties: a has ranks 1.5 1.5 3, b 1 2 3: deviations (-.5 -.5 1), (-1 0 1): 1.5 / sqrt(1.5 * 2) = .8660
+    assert rank_correlation(one(0, 0, 5), one(1, 2, 3)).item() == pytest.approx(math.sqrt(3) / 2)
+    assert rank_correlation(one(1, 2, 3), one(3, 2, 1)).item() == pytest.approx(-1)
+    assert math.isnan(rank_correlation(one(1, 1, 1), one(1, 2, 3)).item())
+
+
+def test_negative_zero_is_zero() -> None:
+    assert average_ranks(torch.tensor([[-0.0, 0.0, 1.0]])).tolist() == [[1.5, 1.5, 3.0]]
+
+
+def test_top_k_overlap_by_hand() -> None:
+    # the top half of four bins: {0 1} and {1 2}: one common of two
+    assert top_k_overlap(one(4, 3, 2, 1), one(0.5, 4, 3, 1), q=0.5).item() == 0.5
+    # a tie enlarges the second set to {0 1 2}: 2 * 2 / (2 + 3) = .8
+    assert top_k_overlap(one(4, 3, 2, 1), one(3, 2, 2, 1), q=0.5).item() == pytest.approx(0.8)
+    assert math.isnan(top_k_overlap(one(0, 0), one(0, 0), q=0.5).item())
+
+
+def test_strongest_first_is_a_permutation_that_never_prefers_a_weaker_bin() -> None:
+    ranks = strongest_first(one(0, 3, 1, 2, 0, 0))
+    assert ranks.flatten()[[1, 3, 2]].tolist() == [0, 1, 2]
+    assert sorted(ranks.flatten().tolist()) == [0, 1, 2, 3, 4, 5]
+
+
+def test_strongest_first_breaks_ties_without_preferring_low_frequencies() -> None:
+    ranks = strongest_first(torch.zeros(1, 513, 100))
+    half = ranks < 513 * 50
+    # of the 25 650 first bins, a fair draw has half below bin 256: 12 800 +- 80; low bins first would give all
+    assert 12_400 < int(half[0, :256].sum()) < 13_200
+
+
+@pytest.mark.parametrize("q", [0.0, 1.5, -1.0])
+def test_a_share_outside_0_1_is_refused(q: float) -> None:
+    with pytest.raises(SpeechXAIError, match="'q' parameter"):
+        top_k_overlap(one(1, 2), one(1, 2), q=q)
+
+
+def test_shapes_must_agree() -> None:
+    with pytest.raises(SpeechXAIError, match=r"\(1, 1, 2\) and \(1, 1, 3\)"):
+        iou(one(1, 2), one(1, 2, 3))
