@@ -1,0 +1,1 @@
+"""Reading and writing at the edge: audio, corpora, checkpoints, runs."""
