@@ -9,6 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from speechxai import acoustics, stft
+from speechxai.agreement import strongest_first
 from speechxai.classifiers import predict, probabilities
 from speechxai.combination import evidence
 from speechxai.errors import SpeechXAIError
@@ -80,6 +82,7 @@ class Case:
         self.kind, self.fill, self.seed, self.truth = kind, fill, seed, truth
         if probability is not None:
             self.probability = probability
+        self._budgets: dict[tuple[bool, int], Tensor] = {}
 
     @property
     def target(self) -> Tensor:
@@ -108,11 +111,63 @@ class Case:
         return FILLS[self.fill](self.spec, self.seed)
 
     def masked_probability(self, keep: Tensor) -> Tensor:
-        """Probabilities (B, C) of magnitude * keep + filling * (1 - keep), keep (B, F, T) in [0, 1]."""
+        """Probabilities (..., B, C) of magnitude * keep + filling * (1 - keep), keep (..., B, F, T) in [0, 1]."""
         magnitude = self.spec.magnitude * keep
         if self.fill != "silence":
             magnitude = magnitude + self.filling * (1 - keep)
-        return probabilities(self.model, magnitude, self.spec.phase)
+        phase = self.spec.phase.expand_as(magnitude)
+        flat = probabilities(
+            self.model, magnitude.reshape(-1, *magnitude.shape[-2:]), phase.reshape(-1, *phase.shape[-2:])
+        )
+        return flat.reshape(*magnitude.shape[:-2], -1)
+
+    @cached_property
+    def strength_rank(self) -> Tensor:
+        """Rank of every bin in its own map (B, F, T), int64: 0 is the strongest; ties by a shuffle fixed for all maps."""
+        return strongest_first(self.mask)
+
+    def budget_probability(self, n_bins: list[int], *, keep: bool) -> list[Tensor]:
+        """Probability of the explained class (B,) with exactly that many strongest bins kept, or removed, for each budget.
+
+        Every budget is computed once for the case and shared by the metrics that need it.
+        """
+        n_all = self.mask[0].numel()
+        for n in {0, n_all} & set(n_bins):
+            # Nothing kept is everything removed; everything kept is the original.
+            self._budgets.setdefault((keep, n), self.p if keep == (n == n_all) else self.p_empty)
+        missing = sorted({n for n in n_bins if (keep, n) not in self._budgets})
+        n_at_once = max(1, int(getattr(self.model, "max_batch", 8)) // max(1, len(self.spec)))
+        for start in range(0, len(missing), n_at_once):
+            part = missing[start : start + n_at_once]
+            limits = torch.tensor(part, device=self.mask.device)[:, None, None, None]
+            chosen = self.strength_rank < limits if keep else self.strength_rank >= limits
+            for n, probability in zip(part, self.masked_probability(chosen.to(self.mask)), strict=True):
+                self._budgets[keep, n] = self.of_target(probability)
+        return [self._budgets[keep, n] for n in n_bins]
+
+    @cached_property
+    def p_empty(self) -> Tensor:
+        """Probability of the explained class when everything is removed (B,)."""
+        return self.of_target(self.masked_probability(torch.zeros_like(self.mask[:, :1, :1])))
+
+    @cached_property
+    def voicing(self) -> Tensor:
+        """What every frame holds (B, T), int8: 0 pause, 1 unvoiced, 2 voiced. May be set by who knows it already."""
+        config, rows = self.spec.stft, [torch.empty(0)] * len(self.spec)
+        waveforms = stft.waveform(self.spec).cpu()
+        for index, samples in enumerate(waveforms):
+            # Many maps of one recording in one case: the same voice is analyzed once.
+            same = index > 0 and torch.equal(samples, waveforms[index - 1])
+            rows[index] = (
+                rows[index - 1]
+                if same
+                else torch.as_tensor(
+                    acoustics.segments_by_voicing(
+                        samples.numpy(), config.sample_rate, self.mask.shape[-1], config.hop_length
+                    )
+                )
+            )
+        return torch.stack(rows).to(self.mask.device)
 
     def of_target(self, probability: Tensor) -> Tensor:
         """Pick the explained class: (B, C) -> (B,)."""

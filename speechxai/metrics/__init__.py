@@ -1,0 +1,66 @@
+"""Metrics of explanations: functions of a `Case`, one value a recording; importing a file here registers its metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import Tensor
+
+from speechxai.errors import SpeechXAIError
+from speechxai.metrics import complexity as complexity
+from speechxai.metrics import faithfulness as faithfulness
+from speechxai.metrics.case import METRICS, Case
+
+PUBLISHED_METRICS = (
+    "average_increase",
+    "average_drop",
+    "average_gain",
+    "faithfulness",
+    "input_fidelity",
+    "sparseness",
+    "complexity",
+)
+"""The seven of mancini2025investigating, in the order of its tables."""
+
+EQUAL_BUDGET_METRICS = tuple(name for name in METRICS if "@" in name)
+"""Hard masks of the same number of bins for every map: the ones to compare methods by."""
+
+DEFAULT_METRICS = (*PUBLISHED_METRICS, *EQUAL_BUDGET_METRICS, "silence_share", "mean_mask")
+"""What `evaluate` computes unless asked otherwise."""
+
+
+def resolve(names: Iterable[str] | str) -> list[str]:
+    """Return metric names in order, each once; "published", "default" and "all" stand for their lists.
+
+    "all" leaves out metrics that need a ground-truth map.
+
+    Raises:
+        SpeechXAIError: an unknown name, answered with the nearest known one.
+    """
+    groups: dict[str, tuple[str, ...]] = {
+        "published": PUBLISHED_METRICS,
+        "default": DEFAULT_METRICS,
+        "all": tuple(name for name in METRICS if METRICS.facts(name).get("needs") != "truth"),
+    }
+    found: dict[str, None] = {}
+    for name in [names] if isinstance(names, str) else names:
+        for each in groups.get(name, (name,)):
+            METRICS[each]
+            found[each] = None
+    return list(found)
+
+
+def score(case: Case, names: Iterable[str] | str = DEFAULT_METRICS) -> dict[str, Tensor]:
+    """Compute metrics of a case: name -> (B,), fractions; NaN where a metric is undefined.
+
+    Raises:
+        SpeechXAIError: an unknown name; a metric that needs a ground-truth map where the case has none.
+    """
+    wanted = resolve(names)
+    for name in wanted:
+        if METRICS.facts(name).get("needs") == "truth" and case.truth is None:
+            raise SpeechXAIError(f"The metric '{name}' needs a ground-truth map, and this recording has none.")
+    return {name: METRICS[name](case) for name in wanted}
+
+
+__all__ = ["DEFAULT_METRICS", "EQUAL_BUDGET_METRICS", "METRICS", "PUBLISHED_METRICS", "Case", "resolve", "score"]

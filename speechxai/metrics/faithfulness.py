@@ -1,0 +1,108 @@
+"""Does the classifier's probability follow the evidence when it is kept or removed?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from speechxai.metrics.case import METRICS, Case
+
+N_STEPS = 20
+"""Steps from the whole recording to nothing in `deletion_auc` and `insertion_auc`."""
+BUDGETS_PERCENT = (1, 5, 10, 20)
+"""Shares of bins, in percent, for which the hard-mask metrics are registered."""
+
+
+def _defined(values: Tensor, *inputs: Tensor) -> Tensor:
+    """NaN wherever an input is NaN: comparisons alone would turn a network's NaN into a score."""
+    undefined = torch.stack([torch.isnan(each) for each in inputs]).any(dim=0)
+    return torch.where(undefined, torch.full_like(values, torch.nan), values)
+
+
+@METRICS.register(best="high", bounds=(0.0, 1.0), cites="chattopadhay2018gradcampp", published="AI")
+def average_increase(case: Case) -> Tensor:
+    """Whether the evidence alone convinces more than the whole: 1[p_kept > p]."""
+    return _defined((case.p_kept > case.p).to(case.p), case.p, case.p_kept)
+
+
+@METRICS.register(best="low", bounds=(0.0, 1.0), cites="chattopadhay2018gradcampp", published="AD")
+def average_drop(case: Case) -> Tensor:
+    """Share of the probability lost when only the evidence is kept: relu(p - p_kept) / p; 0 where p is 0."""
+    drop = (case.p - case.p_kept).clamp(min=0) / case.p
+    return torch.where(case.p == 0, torch.zeros_like(drop), drop)
+
+
+@METRICS.register(best="high", bounds=(0.0, 1.0), cites="zhang2024opticam", published="AG")
+def average_gain(case: Case) -> Tensor:
+    """Share of the missing probability won when only the evidence is kept: relu(p_kept - p) / (1 - p); 0 where p is 1."""
+    gain = ((case.p_kept - case.p).clamp(min=0) / (1 - case.p)).clamp(max=1)
+    return torch.where(case.p >= 1, torch.zeros_like(gain), gain)
+
+
+@METRICS.register(best="high", bounds=(-1.0, 1.0), cites="paissan2024listenable", published="FF")
+def faithfulness(case: Case) -> Tensor:
+    """Probability lost when the evidence is removed: p - p_removed."""
+    return case.p - case.p_removed
+
+
+@METRICS.register(best="high", bounds=(0.0, 1.0), cites="parekh2022listen", published="Fid-In")
+def input_fidelity(case: Case) -> Tensor:
+    """Whether the evidence alone is classified as the whole is: 1[argmax kept = argmax original]."""
+    same = case.probability_kept.argmax(dim=1) == case.probability.argmax(dim=1)
+    return _defined(same.to(case.p), case.p, case.p_kept)
+
+
+def _area(curve: list[Tensor]) -> Tensor:
+    """Area (B,) under a curve of equidistant points on [0, 1], trapezoidal rule."""
+    return torch.trapezoid(torch.stack(curve), dim=0) / (len(curve) - 1)
+
+
+def budget(percent: float, case: Case) -> int:
+    """Return the number of bins in that percentage of a map's F * T bins, rounded half up."""
+    return int(percent / 100 * case.mask[0].numel() + 0.5)
+
+
+def _budgets(case: Case) -> list[int]:
+    return [budget(100 * step / N_STEPS, case) for step in range(N_STEPS + 1)]
+
+
+@METRICS.register(best="low", bounds=(0.0, 1.0), cites="petsiuk2018rise")
+def deletion_auc(case: Case) -> Tensor:
+    """Area under the probability of the explained class while the strongest bins are removed, 0 to 100 % in 20 steps."""
+    return _area(case.budget_probability(_budgets(case), keep=False))
+
+
+@METRICS.register(best="high", bounds=(0.0, 1.0), cites="petsiuk2018rise")
+def insertion_auc(case: Case) -> Tensor:
+    """Area under the probability of the explained class while the strongest bins are restored, 0 to 100 % in 20 steps."""
+    return _area(case.budget_probability(_budgets(case), keep=True))
+
+
+def _comprehensiveness(percent: int) -> Callable[[Case], Tensor]:
+    def metric(case: Case) -> Tensor:
+        return case.p - case.budget_probability([budget(percent, case)], keep=False)[0]
+
+    metric.__name__ = f"comprehensiveness@{percent}"
+    metric.__doc__ = (
+        f"Probability lost when exactly the strongest {percent} % of bins are removed: an equal budget for all maps."
+    )
+    return metric
+
+
+def _sufficiency(percent: int) -> Callable[[Case], Tensor]:
+    def metric(case: Case) -> Tensor:
+        return case.p - case.budget_probability([budget(percent, case)], keep=True)[0]
+
+    metric.__name__ = f"sufficiency@{percent}"
+    metric.__doc__ = (
+        f"Probability lost when exactly the strongest {percent} % of bins are kept: an equal budget for all maps."
+    )
+    return metric
+
+
+for _percent in BUDGETS_PERCENT:
+    METRICS.register(best="high", bounds=(-1.0, 1.0), cites="deyoung2020eraser")(_comprehensiveness(_percent))
+for _percent in BUDGETS_PERCENT:
+    METRICS.register(best="low", bounds=(-1.0, 1.0), cites="deyoung2020eraser")(_sufficiency(_percent))
