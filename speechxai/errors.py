@@ -1,4 +1,4 @@
-"""The two errors of this library: a wrong input, and a method that a network does not allow."""
+"""The two errors of this library, a wrong input and a method that a network does not allow, and one warning."""
 
 
 class SpeechXAIError(ValueError):
@@ -7,3 +7,7 @@ class SpeechXAIError(ValueError):
 
 class NotApplicable(SpeechXAIError):
     """A method or metric that is not defined for this network or recording. The message says why."""
+
+
+class VersionWarning(UserWarning):
+    """A model is loaded under other library versions than it was trained with. The message names the differences."""

@@ -70,7 +70,7 @@ class Classifier(nn.Module):
 
     def segment_logits(self, magnitude: Tensor, phase: Tensor) -> Tensor:
         """Logits of segments (S, F, L) -> (S, C), calibrated, without chunking."""
-        logits = self.backbone(magnitude, phase)
+        logits: Tensor = self.backbone(magnitude, phase)
         if logits.shape[-1] == 1:
             logits = torch.cat([torch.zeros_like(logits), logits], dim=-1)
         return logits / self.temperature
@@ -93,11 +93,13 @@ class Classifier(nn.Module):
                     if torch.is_grad_enabled() and part.requires_grad
                     else self.segment_logits(part, part_phase)
                     for part, part_phase in zip(
-                        flat_magnitude.split(self.max_batch), flat_phase.split(self.max_batch), strict=True
+                        torch.split(flat_magnitude, self.max_batch),
+                        torch.split(flat_phase, self.max_batch),
+                        strict=True,
                     )
                 ]
             )
-        return logits.unflatten(0, (n_batch, n_segments)).mean(dim=1)
+        return logits.reshape(n_batch, n_segments, -1).mean(dim=1)
 
     def cam_module(self) -> nn.Module:
         """Return the module that Grad-CAM reads. Raises NotApplicable where the network names none."""
@@ -119,7 +121,7 @@ def chunks(model: nn.Module, magnitude: Tensor, phase: Tensor) -> Iterator[tuple
     """Split (B, F, T) into batches of at most the model's `max_batch`; a phase of batch 1 is repeated."""
     size = int(getattr(model, "max_batch", len(magnitude)))
     phase = phase.expand_as(magnitude)
-    yield from zip(magnitude.split(size), phase.split(size), strict=True)
+    yield from zip(torch.split(magnitude, size), torch.split(phase, size), strict=True)
 
 
 def predict(model: nn.Module, spec: Spectrogram) -> Tensor:

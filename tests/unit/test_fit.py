@@ -1,0 +1,358 @@
+"""Training: by seed, resumable, by speaker; class weights, augmentation, temperature, subject-level metrics."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from speechxai.classifiers import Classifier, build
+from speechxai.classifiers.augment import AugmentConfig, augment_waveforms, crop, spec_augment
+from speechxai.classifiers.calibration import (
+    brier_score,
+    expected_calibration_error,
+    fit_temperature,
+    log_loss,
+    reliability,
+)
+from speechxai.classifiers.cross_validation import cross_validate, fit_final
+from speechxai.classifiers.fit import FitConfig, class_weights, fit, initialized, recording_logits
+from speechxai.classifiers.performance import (
+    auroc,
+    bootstrap,
+    by_subject,
+    confounds,
+    groups,
+    matched_auroc,
+    performance,
+)
+from speechxai.errors import SpeechXAIError
+from speechxai.types import Recording, StftConfig
+
+STFT = StftConfig(n_fft=256, win_length=256, hop_length=128, sample_rate=8000)
+QUICK = FitConfig(epochs=4, patience=4, batch=8, crop_s=0.4, n_crops=2)
+
+
+def tone(speaker: int, label: int, seed: int, seconds: float = 0.6) -> Recording:
+    """A voice-like tone; class 1 has noise in it, so that the classes can be told apart."""
+    generator = torch.Generator().manual_seed(seed)
+    time = torch.arange(int(seconds * 8000)) / 8000
+    f0 = 100 + 10 * speaker
+    waveform = sum(torch.sin(2 * math.pi * f0 * k * time) / k for k in range(1, 6)) * 0.2
+    noise = torch.randn(len(time), generator=generator) * (0.15 if label else 0.005)
+    return Recording(waveform + noise, 8000, f"r{speaker}-{seed}", f"toy/{speaker}", label)
+
+
+def corpus(n_speakers: int = 12) -> list[Recording]:
+    return [tone(s, s % 2, 100 * s + i, 0.5 + 0.05 * s) for s in range(n_speakers) for i in range(2)]
+
+
+def make() -> Classifier:
+    return Classifier(build("cnn", STFT, n_mels=20, channels=[4, 8], f_max_hz=4000.0), STFT, None, cam_layer="features")
+
+
+class Memory:
+    """A store that raises after some epochs, as a kill would."""
+
+    def __init__(self, kill_after: int | None = None) -> None:
+        self.state: dict[str, Any] | None = None
+        self.kill_after = kill_after
+        self.n_saved = 0
+
+    def load(self) -> dict[str, Any] | None:
+        return self.state
+
+    def save(self, state: dict[str, Any]) -> None:
+        import copy
+
+        self.state = copy.deepcopy(state)
+        self.n_saved += 1
+        if self.n_saved == self.kill_after:
+            raise KeyboardInterrupt
+
+
+def equal(a: Classifier, b: Classifier) -> bool:
+    left, right = a.state_dict(), b.state_dict()
+    return all(torch.equal(left[key], right[key]) for key in left)
+
+
+@pytest.fixture(scope="module")
+def trained() -> Classifier:
+    classifier = initialized(make, 0)
+    fit(classifier, corpus()[:16], corpus()[16:], QUICK)
+    return classifier
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(trained: Classifier) -> None:
+    torch.manual_seed(123)  # what the process's own random state is must not matter
+    again, other = initialized(make, 0), initialized(make, 1)
+    before = torch.get_rng_state()
+    fit(again, corpus()[:16], corpus()[16:], QUICK)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not torch.are_deterministic_algorithms_enabled()
+    fit(other, corpus()[:16], corpus()[16:], QUICK)
+    assert equal(trained, again)
+    assert not equal(trained, other)
+
+
+@pytest.mark.parametrize("kill_after", [1, 3])
+def test_killed_and_resumed_equals_uninterrupted(trained: Classifier, kill_after: int) -> None:
+    store = Memory(kill_after)
+    with pytest.raises(KeyboardInterrupt):
+        fit(initialized(make, 0), corpus()[:16], corpus()[16:], QUICK, None, store)
+    resumed = initialized(make, 5)  # the weights come from the store and not from here
+    history = fit(resumed, corpus()[:16], corpus()[16:], QUICK, None, store)
+    assert equal(trained, resumed)
+    assert [record.epoch for record in history.epochs] == [0, 1, 2, 3]
+    n_saved = store.n_saved
+    assert equal(
+        resumed, (fit(again := initialized(make, 7), corpus()[:16], corpus()[16:], QUICK, None, store), again)[1]
+    )
+    assert store.n_saved == n_saved, "a finished training trains no further"
+
+
+def test_a_store_of_another_training_is_refused() -> None:
+    store = Memory()
+    fit(make(), corpus()[:16], corpus()[16:], FitConfig(epochs=1, batch=8, crop_s=0.4), None, store)
+    with pytest.raises(SpeechXAIError, match="other recordings or settings"):
+        fit(make(), corpus()[:16], corpus()[16:], QUICK, None, store)
+
+
+def test_training_stops_early_and_keeps_the_best_epoch() -> None:
+    config = FitConfig(
+        epochs=30, patience=2, batch=8, crop_s=0.4, learning_rate=0.3
+    )  # a rate so high that it gets worse
+    classifier = initialized(make, 0)
+    history = fit(classifier, corpus()[:16], corpus()[16:], config)
+    losses = [record.validation_loss for record in history.epochs]
+    assert all(loss is not None for loss in losses)
+    assert history.best_epoch == int(np.argmin(np.array(losses, dtype=float)))
+    assert history.stopped_early
+    assert len(losses) == history.best_epoch + 1 + config.patience
+    weights = class_weights([r.label or 0 for r in corpus()[16:]], 2)
+    labels = torch.tensor([r.label for r in corpus()[16:]])
+    kept = torch.nn.functional.cross_entropy(recording_logits(classifier, corpus()[16:]), labels, weight=weights)
+    assert float(kept) == pytest.approx(min(loss for loss in losses if loss is not None), rel=1e-5)
+
+
+def test_it_learns_and_reports_progress() -> None:
+    seen: list[tuple[int, int, str]] = []
+    classifier = initialized(make, 0)
+    # noise is the classes' cue here, so none is added
+    config = FitConfig(epochs=12, batch=8, crop_s=0.4, learning_rate=1e-2, augment=AugmentConfig(noise_share=0))
+    history = fit(classifier, corpus()[:16], (), config, lambda *args: seen.append(args))
+    assert [s[:2] for s in seen] == [(i + 1, 12) for i in range(12)]
+    assert history.epochs[-1].training_loss < 0.6 * history.epochs[0].training_loss
+    held_out = corpus()[16:]
+    probability = recording_logits(classifier, held_out).softmax(-1)[:, 1].numpy()
+    assert auroc([r.label for r in held_out], probability) == 1.0
+
+
+def test_class_weights_by_hand() -> None:
+    # N / (C * n_c): 4 / (2 * 3) = 2/3 and 4 / (2 * 1) = 2
+    assert class_weights([0, 0, 0, 1], 2).tolist() == pytest.approx([2 / 3, 2.0])
+    assert class_weights([0, 0, 0, 1], 2, "none").tolist() == [1.0, 1.0]
+    with pytest.raises(SpeechXAIError, match="no example of class 1"):
+        class_weights([0, 0], 2)
+
+
+def test_temperature_golden() -> None:
+    # Logit 4 and right three times of four: the best probability is 3/4, its logit ln 3, so T = 4 / ln 3 = 3.641
+    logits, labels = torch.tensor([[0.0, 4.0]] * 4), torch.tensor([1, 1, 1, 0])
+    temperature = fit_temperature(logits, labels)
+    assert temperature == pytest.approx(4 / math.log(3), rel=1e-3)
+    before = torch.nn.functional.cross_entropy(logits, labels)
+    after = torch.nn.functional.cross_entropy(logits / temperature, labels)
+    # before: (3 ln(1 + e^-4) + ln(1 + e^4)) / 4 = 1.0181; after: ln 4 - 0.75 ln 3 = 0.5623
+    assert float(before) == pytest.approx(1.0181, abs=1e-4)
+    assert float(after) == pytest.approx(0.5623, abs=1e-4)
+    # always wrong: no finite temperature is best, so the bound answers
+    assert fit_temperature(logits, torch.tensor([0, 0, 0, 0])) == pytest.approx(10.0, rel=1e-3)
+
+
+def test_calibration_golden() -> None:
+    labels, probabilities = [0, 0, 1, 1], [0.1, 0.3, 0.3, 0.9]
+    # two bins: [0, .5) holds .1 .3 .3, mean .2333, share 1/3; [.5, 1] holds .9, share 1
+    bins = reliability(labels, probabilities, 2)
+    assert [(b.n, round(b.mean_probability, 4), round(b.share_positive, 4)) for b in bins] == [
+        (3, 0.2333, 0.3333),
+        (1, 0.9, 1.0),
+    ]
+    # ECE = 3/4 * 0.1 + 1/4 * 0.1 = 0.1
+    assert expected_calibration_error(labels, probabilities, 2) == pytest.approx(0.1)
+    # Brier = (.01 + .09 + .49 + .01) / 4 = 0.15
+    assert brier_score(labels, probabilities) == pytest.approx(0.15)
+    # -(ln .9 + ln .7 + ln .3 + ln .9) / 4 = 0.4428
+    assert log_loss(labels, probabilities) == pytest.approx(0.44284, abs=1e-4)
+
+
+def test_crops_come_from_inside_and_short_ones_repeat() -> None:
+    generator = torch.Generator().manual_seed(0)
+    ramp = torch.arange(100.0)
+    for _ in range(50):
+        piece = crop(ramp, 30, generator)
+        assert torch.equal(piece, ramp[int(piece[0]) : int(piece[0]) + 30])
+    assert crop(torch.tensor([1.0, 2.0]), 5, generator).tolist() == [1, 2, 1, 2, 1]
+
+
+def test_augmentation_level_noise_and_holes() -> None:
+    generator = torch.Generator().manual_seed(0)
+    waveforms = torch.sin(torch.arange(8000.0) / 5).repeat(64, 1)
+    before = waveforms.clone()
+    only_level = augment_waveforms(waveforms, AugmentConfig(level_db=6, noise_share=0), generator)
+    gains = 20 * torch.log10(only_level.abs().amax(1) / waveforms.abs().amax(1))
+    assert gains.abs().max() <= 6.001
+    assert gains.std() > 2  # uniform in +-6 has 3.46
+    noisy = augment_waveforms(
+        waveforms, AugmentConfig(level_db=0, noise_share=1, snr_low_db=20, snr_high_db=20), generator
+    )
+    snr = 10 * torch.log10(waveforms.pow(2).mean(1) / (noisy - waveforms).pow(2).mean(1))
+    assert torch.allclose(snr, torch.full((64,), 20.0), atol=0.01)
+    assert torch.equal(waveforms, before)
+    magnitude = torch.ones(16, STFT.n_bins, 50)
+    holes = spec_augment(magnitude, STFT, AugmentConfig(n_bands=1, band_hz=1000, n_spans=1, span_s=0.2), generator)
+    assert set(holes.unique().tolist()) == {0.0, 1.0}
+    assert torch.equal(magnitude, torch.ones_like(magnitude))
+    empty_bins = (holes.sum(2) == 0).sum(1)
+    empty_frames = (holes.sum(1) == 0).sum(1)
+    # 1000 Hz / 31.25 Hz = 32 bins, 0.2 s * 62.5 = 12.5 frames
+    assert empty_bins.max() <= 33
+    assert empty_frames.max() <= 13
+    assert empty_bins.max() > 16
+    off = AugmentConfig(level_db=0, noise_share=0, n_bands=0, n_spans=0)
+    assert torch.allclose(augment_waveforms(waveforms, off, generator), waveforms)
+    assert torch.equal(spec_augment(magnitude, STFT, off, generator), magnitude)
+
+
+def test_cross_validation_never_tests_what_it_heard() -> None:
+    recordings = corpus()
+    folds = [int(r.speaker.split("/")[1]) // 2 % 3 for r in recordings]
+    config = FitConfig(epochs=3, batch=8, crop_s=0.4)
+    stores: dict[str, Memory] = {}
+    progress: list[tuple[int, int, str]] = []
+    cv = cross_validate(
+        make, recordings, folds, config, lambda *a: progress.append(a), lambda part: stores.setdefault(part, Memory())
+    )
+    assert sorted(stores) == ["fold0", "fold1", "fold2"]
+    assert progress[-1][:2] == (9, 9)
+    assert [p[0] for p in progress] == sorted(p[0] for p in progress)
+    assert cv.folds.tolist() == folds
+    for index, recording in enumerate(recordings):
+        own = cv.models[folds[index]]
+        expected = recording_logits(own, [recording])[0] * own.temperature
+        assert torch.allclose(expected, cv.logits[index], atol=1e-4)
+    # fold k's temperature comes from the others' logits
+    others = torch.tensor(folds) != 1
+    assert float(cv.temperatures[1]) == pytest.approx(fit_temperature(cv.logits[others], cv.labels[others]), rel=1e-5)
+    assert torch.allclose(cv.probabilities, (cv.logits / cv.temperatures[cv.folds][:, None]).softmax(-1)[:, 1])
+    # and the front end's statistics from its training folds alone
+    heard = [r for r, fold in zip(recordings, folds, strict=True) if fold == 2]
+    alone = initialized(make, 0)
+    fit(alone, heard, [r for r, fold in zip(recordings, folds, strict=True) if fold == 1], config)
+    assert equal_but_temperature(alone, cv.models[0])
+    final, history = fit_final(make, recordings, cv, config)
+    assert len(history.epochs) == cv.final_epochs
+    assert float(final.temperature) == pytest.approx(fit_temperature(cv.logits, cv.labels), rel=1e-5)
+
+
+def equal_but_temperature(a: Classifier, b: Classifier) -> bool:
+    left, right = a.state_dict(), b.state_dict()
+    return all(torch.equal(left[key], right[key]) for key in left if key != "temperature")
+
+
+def test_a_speaker_in_two_folds_or_sets_is_refused() -> None:
+    recordings = corpus()
+    folds = [i % 3 for i in range(len(recordings))]
+    with pytest.raises(SpeechXAIError, match=r"speaker 'toy/0' is in fold 0 and in fold 1"):
+        cross_validate(make, recordings, folds, QUICK)
+    with pytest.raises(SpeechXAIError, match="'toy/4' is in training and validation"):
+        fit(make(), recordings[:9], recordings[9:], QUICK)
+
+
+@pytest.mark.parametrize(
+    ("folds", "message"), [([0, 1] * 12, "at least 3"), ([0, 1, 3] * 8, "without a gap"), ([0], "24 recordings and 1")]
+)
+def test_folds_that_make_no_sense_are_refused(folds: list[int], message: str) -> None:
+    each = [Recording(r.waveform, 8000, r.id, f"s{i}", r.label) for i, r in enumerate(corpus())]
+    with pytest.raises(SpeechXAIError, match=message):
+        cross_validate(make, each, folds, QUICK)
+
+
+def test_bad_input_is_named() -> None:
+    good = corpus()
+    with pytest.raises(SpeechXAIError, match="at least one recording"):
+        fit(make(), [], [], QUICK)
+    with pytest.raises(SpeechXAIError, match="odd: a training recording needs a label"):
+        fit(make(), [*good, Recording(good[0].waveform, 8000, "odd", "x")], [], QUICK)
+    with pytest.raises(SpeechXAIError, match=r"fast: the sample rate must be 8000 Hz\. Got 16000"):
+        fit(make(), [*good, Recording(good[0].waveform, 16000, "fast", "x", 0)], [], QUICK)
+    with pytest.raises(SpeechXAIError, match="no example of class 1"):
+        fit(make(), [r for r in good if r.label == 0], [], QUICK)
+    for wrong in ({"epochs": 0}, {"learning_rate": 0.0}, {"class_weights": "heavy"}, {"crop_s": float("nan")}):
+        with pytest.raises(SpeechXAIError, match=next(iter(wrong))):
+            FitConfig(**wrong)  # type: ignore[arg-type]
+    for wrong_augment in ({"level_db": -1.0}, {"noise_share": 2.0}, {"snr_low_db": 50.0}):
+        with pytest.raises(SpeechXAIError, match=next(iter(wrong_augment))):
+            AugmentConfig(**wrong_augment)
+
+
+def test_auroc_against_sklearn_and_by_hand() -> None:
+    from sklearn.metrics import roc_auc_score
+
+    rng = np.random.default_rng(0)
+    labels, scores = rng.integers(0, 2, 60), rng.integers(0, 8, 60)
+    assert auroc(labels, scores) == pytest.approx(roc_auc_score(labels, scores))
+    assert math.isnan(auroc([1, 1], [0.2, 0.3]))
+    # HC ages 40, 60; PD ages 62, 90: only the pair (60, 62) is within 5 years, and PD has the lower score there
+    assert matched_auroc([0, 0, 1, 1], [0.1, 0.6, 0.5, 0.9], [40, 60, 62, 90]) == 0.0
+    assert auroc([0, 0, 1, 1], [0.1, 0.6, 0.5, 0.9]) == 0.75
+    assert math.isnan(matched_auroc([0, 1], [0.1, 0.6], [20, 80]))
+
+
+def test_subjects_are_averaged_and_intervals_hold() -> None:
+    subjects = by_subject(
+        ["a", "a", "b"], [1, 1, 0], [0.9, 0.3, 0.2], [(70.0, 2.0, "M"), (70.0, 4.0, "M"), (50.0, 3.0, "F")]
+    )
+    assert subjects.probabilities.tolist() == pytest.approx([0.6, 0.2])
+    assert subjects.durations_s.tolist() == [3.0, 3.0]
+    result = performance(subjects, n=50)
+    assert [result[k].value for k in ("accuracy", "sensitivity", "specificity", "auroc")] == [1.0, 1.0, 1.0, 1.0]
+    with pytest.raises(SpeechXAIError, match="'a' has recordings of both classes"):
+        by_subject(["a", "a"], [1, 0], [0.9, 0.3], [(70.0, 2.0, "M")] * 2)
+    rng = np.random.default_rng(0)
+    sample = rng.normal(size=100)
+    interval = bootstrap(lambda i: float(sample[i].mean()), 100, n=1000)
+    # the interval of a mean is close to mean +- 1.96 s / sqrt(n)
+    assert interval.low == pytest.approx(sample.mean() - 0.196 * sample.std(), abs=0.03)
+    assert interval.high == pytest.approx(sample.mean() + 0.196 * sample.std(), abs=0.03)
+    assert interval == bootstrap(lambda i: float(sample[i].mean()), 100, n=1000)
+
+
+def test_an_age_detector_is_unmasked() -> None:
+    rng = np.random.default_rng(1)
+    labels = np.repeat([0.0, 1.0], 100)
+    ages = np.where(labels == 1, rng.normal(67, 9, 200), rng.normal(50, 12, 200))
+    subjects = by_subject(
+        [f"s{i}" for i in range(200)], labels, 1 / (1 + np.exp(-(ages - 58) / 5)), [(a, 3.0, "M") for a in ages]
+    )
+    found = confounds(subjects, n=50)
+    assert found["classifier"].value > 0.8
+    assert found["age alone"].value == pytest.approx(found["classifier"].value)
+    assert found["duration alone"].value == 0.5
+    assert abs(found["classifier, ages within 5 years"].value - 0.5) < 0.15
+    assert found["rank correlation of P(PD) with age among HC"].value == pytest.approx(1.0)
+    assert {"sex M", "age under 50", "age 50 to 59", "age 60 to 69", "age 70 and above"} == set(groups(subjects))
+    unknown = by_subject(["a", "b"], [0, 1], [0.1, 0.9], [(float("nan"), 3.0, "")] * 2)
+    assert set(confounds(unknown, n=5)) == {"classifier", "duration alone"}
+
+
+def test_training_leaves_recordings_alone(trained: Classifier) -> None:
+    recordings = corpus()
+    before: list[Tensor] = [r.waveform.clone() for r in recordings]
+    fit(make(), recordings[:16], recordings[16:], FitConfig(epochs=1, batch=8, crop_s=0.4))
+    assert all(torch.equal(r.waveform, b) for r, b in zip(recordings, before, strict=True))
+    assert not trained.training
