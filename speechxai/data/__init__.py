@@ -1,0 +1,1 @@
+"""Data sets: cards, manifests, speaker-disjoint splits, downloads, synthetic voices."""

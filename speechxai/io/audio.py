@@ -16,15 +16,10 @@ import soundfile
 import torch
 from torch import Tensor
 
+from speechxai.data.files import FFMPEG_SUFFIXES
 from speechxai.errors import SpeechXAIError
 from speechxai.io.container import missing_samples, why_unreadable
 from speechxai.types import Recording
-
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64", ".rf64", ".caf")
-"""File name endings that are read."""
-
-FFMPEG_SUFFIXES = (".m4a", ".aac", ".mp4", ".wma", ".amr", ".3gp", ".webm", ".mov", ".mkv")
-"""File name endings of formats that must be converted first."""
 
 MIN_RATE_HZ, MAX_RATE_HZ, MAX_CHANNELS = 8_000, 96_000, 8
 _BLOCK_SAMPLES = 1 << 18

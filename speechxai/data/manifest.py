@@ -1,0 +1,149 @@
+"""The one table that every data set becomes: a row a recording."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from speechxai.errors import SpeechXAIError
+from speechxai.types import CLASS_NAMES
+
+COLUMNS = (
+    "recording", "path", "speaker", "label", "task", "language", "sex", "age", "updrs", "updrs_speech",
+    "hoehn_yahr", "medication", "dataset", "sample_rate", "sha256",
+)  # fmt: skip
+"""Columns of a manifest, in order. Text that is not known is "unknown", a number that is not known is NA."""
+
+REQUIRED = ("recording", "path", "speaker", "label")
+NUMBERS = ("age", "updrs", "updrs_speech", "hoehn_yahr")
+INTEGERS = ("label", "sample_rate")
+_NOT_KNOWN = ("", "na", "nan", "none", "unknown", "<na>")
+_LABELS = {**{name.casefold(): index for index, name in enumerate(CLASS_NAMES)}, "0": 0, "1": 1, "0.0": 0, "1.0": 1}
+
+
+def label_index(value: object) -> int | None:
+    """Return 0 (HC), 1 (PD) or None (unknown) for 0, 1, "HC", "PD", "unknown" in any case.
+
+    Raises:
+        SpeechXAIError: anything else, for a label is never guessed.
+    """
+    text = "" if value is None or value is pd.NA else str(value).strip().casefold()
+    if text in _NOT_KNOWN:
+        return None
+    if text not in _LABELS:
+        raise SpeechXAIError(f"the label must be 0 or HC, 1 or PD, or unknown. Got {value!r} instead.")
+    return _LABELS[text]
+
+
+def validate(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a copy with exactly COLUMNS, in order and typed: label and sample_rate Int64, ages and scales Float64, else text.
+
+    Raises:
+        SpeechXAIError: a column that is missing or unknown, a recording or path that is empty, an id twice, a speaker
+            without data set prefix or with both labels, a value that is no number.
+    """
+    missing = [name for name in REQUIRED if name not in frame.columns]
+    unknown = [str(name) for name in frame.columns if name not in COLUMNS]
+    if missing or unknown:
+        raise SpeechXAIError(
+            f"The manifest lacks the columns {missing} and has the unknown columns {unknown}. Known: {', '.join(COLUMNS)}."
+        )
+    typed: dict[str, Any] = {}
+    for name in COLUMNS:
+        given = list(frame[name]) if name in frame.columns else [None] * len(frame)
+        ids = list(frame["recording"])
+        if name == "label":
+            typed[name] = pd.array(
+                [_labeled(value, owner) for value, owner in zip(given, ids, strict=True)], dtype="Int64"
+            )
+        elif name in NUMBERS or name in INTEGERS:
+            numbers = [_number(value, name, owner) for value, owner in zip(given, ids, strict=True)]
+            typed[name] = pd.array(numbers, dtype="Int64" if name in INTEGERS else "Float64")
+        else:
+            typed[name] = [_text(value) for value in given]
+    table = pd.DataFrame(typed, columns=list(COLUMNS))
+    _check_rows(table)
+    return table
+
+
+def read_manifest(path: str | Path) -> pd.DataFrame:
+    """Read a manifest CSV. Raises SpeechXAIError, the path first, for a file that is missing or not valid."""
+    try:
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise SpeechXAIError(f"{path}: this manifest cannot be read ({error}).") from error
+    try:
+        return validate(frame)
+    except SpeechXAIError as error:
+        raise SpeechXAIError(f"{path}: {error}") from error
+
+
+def write_manifest(frame: pd.DataFrame, path: str | Path) -> None:
+    """Write a checked manifest as CSV, NA for numbers not known. Raises SpeechXAIError where it cannot be written."""
+    table = validate(frame)
+    part = Path(path).with_name(f".{Path(path).name}.part")
+    try:
+        table.to_csv(part, index=False, na_rep="NA", lineterminator="\n")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise SpeechXAIError(
+            f"{path}: the manifest cannot be written ({error.strerror}). Choose another place with --out."
+        ) from error
+
+
+def to_recording_kwargs(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return id, speaker, label, task and metadata of a manifest row, as `Recording` takes them; NA becomes None."""
+    known = {name: None if pd.isna(row[name]) else row[name] for name in COLUMNS if name in row}
+    rest = ("language", "sex", *NUMBERS, "medication", "dataset")
+    return {
+        "id": str(known["recording"]),
+        "speaker": str(known["speaker"]),
+        "label": None if known["label"] is None else int(known["label"]),
+        "task": str(known.get("task") or "unknown"),
+        "metadata": {name: known[name] for name in rest if name in known},
+    }
+
+
+def _labeled(value: object, owner: object) -> int | None:
+    try:
+        return label_index(value)
+    except SpeechXAIError as error:
+        raise SpeechXAIError(f"{owner}: {error}") from error
+
+
+def _number(value: object, name: str, owner: object) -> float | None:
+    if value is None or pd.isna(value) or str(value).strip().casefold() in _NOT_KNOWN:  # type: ignore[call-overload]
+        return None
+    try:
+        return float(str(value).strip().replace(",", "."))
+    except ValueError as error:
+        raise SpeechXAIError(
+            f"{owner}: the column '{name}' must hold a number or NA. Got {value!r} instead."
+        ) from error
+
+
+def _text(value: object) -> str:
+    text = "" if value is None or value is pd.NA or value != value else str(value).strip()
+    return text or "unknown"
+
+
+def _check_rows(table: pd.DataFrame) -> None:
+    for name in ("recording", "path", "speaker"):
+        empty = table.index[table[name] == "unknown"]
+        if len(empty):
+            raise SpeechXAIError(f"Row {empty[0] + 2} of the manifest has no {name}. Every recording needs one.")
+    twice = table["recording"][table["recording"].duplicated()]
+    if len(twice):
+        raise SpeechXAIError(f"{twice.iloc[0]}: this recording id stands twice in the manifest. Ids must be unique.")
+    bare = table["speaker"][~table["speaker"].str.contains("/", regex=False)]
+    if len(bare):
+        raise SpeechXAIError(f"{bare.iloc[0]}: a speaker must be prefixed with the data set, as in 'neurovoz/0034'.")
+    both = table.dropna(subset=["label"]).groupby("speaker")["label"].nunique()
+    if (both > 1).any():
+        raise SpeechXAIError(
+            f"{both.index[both > 1][0]}: this speaker has both labels, HC and PD. Mend the labels of the recordings."
+        )
