@@ -1,0 +1,202 @@
+"""What an evaluation is asked to do: one set of keys for the TOML file and the command line, checked before anything runs."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from speechxai.errors import SpeechXAIError
+from speechxai.pipeline import EvaluateSettings
+from speechxai.registry import did_you_mean
+
+RECIPE_PRESETS = ("methods", "published", "combinations", "controls", "all")
+"""methods: the six published methods; published: those with the controls and their 15 unions and 15 intersections;
+combinations: the same 30; controls: the maps that every method must beat; all: every registered method and control."""
+
+METRIC_PRESETS = ("published", "default", "all")
+"""published: the seven of the paper; default: those and the ones at equal budgets; all: every one that needs no truth."""
+
+FREE_ON_RESUME = ("out", "pictures", "max_batch", "memory_mb", "threads")
+"""Keys that may change when a run is continued: they do not change its numbers."""
+
+
+class EvaluateConfig(BaseModel):
+    """Settings of one evaluation; every key may stand in a TOML file and has a flag of the same name.
+
+    Args:
+        data: "synthetic", a data card's name or file (with `root`), a manifest's .csv, or a folder of labeled recordings.
+        root: folder of the recordings that a card or manifest names.
+        labels: CSV of labels for a folder without a card.
+        tasks: only recordings of these tasks.
+        limit: at most so many recordings, classes and speakers in turn.
+        model: name or folder of a bundle.
+        recipes: presets of RECIPE_PRESETS and recipe texts.
+        controls: whether the control maps, which every method must beat, are scored beside.
+        metrics: presets of METRIC_PRESETS and metric names.
+        protocol: "standard", or "mancini2025": the published code's choices.
+        evidence: "auto" (positive for signed maps), "positive" or "absolute".
+        fill: what stands where evidence is removed.
+        seed: of everything stochastic.
+        options: options by method.
+        device: "auto", "cpu", "cuda", "cuda:1", "mps".
+        maps: whether maps are kept, float16.
+        pictures: number of example recordings drawn in the report.
+        max_batch: segments through the network at once; None leaves the bundle's.
+        memory_mb: bound on the maps that are tested at once.
+        n_synthetic: recordings of the synthetic demo corpus.
+        out: the run folder.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, validate_default=True)
+
+    data: str
+    root: Path | None = None
+    labels: Path | None = None
+    tasks: tuple[str, ...] = ()
+    limit: int | None = Field(None, ge=1)
+    model: str
+    recipes: tuple[str, ...] = Field(("methods",), min_length=1)
+    controls: bool = True
+    metrics: tuple[str, ...] = Field(("default",), min_length=1)
+    protocol: Literal["standard", "mancini2025"] = "standard"
+    evidence: Literal["auto", "positive", "absolute"] = "auto"
+    fill: Literal["silence", "noise", "mean"] = "silence"
+    seed: int = Field(0, ge=0)
+    options: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    maps: bool = False
+    pictures: int = Field(4, ge=0, le=50)
+    max_batch: int | None = Field(None, ge=1)
+    memory_mb: int = Field(1024, ge=16)
+    n_synthetic: int = Field(24, ge=2)
+    out: Path | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the keys as plain values, as the run folder's `config.toml` holds them."""
+        content = self.model_dump(mode="json")
+        return {key: value for key, value in content.items() if value is not None}
+
+    def settings(self) -> EvaluateSettings:
+        """Resolve presets and check every recipe, metric and option. Raises SpeechXAIError naming the wrong one."""
+        from speechxai.explain import check_options
+
+        check_options(self.options)
+        return EvaluateSettings(
+            recipes=resolve_recipes(self.recipes, self.controls),
+            metrics=resolve_metrics(self.metrics),
+            evidence=None if self.evidence == "auto" else self.evidence,
+            fill=self.fill,
+            protocol=self.protocol,
+            seed=self.seed,
+            options=self.options,
+            keep_maps=self.maps,
+            memory_mb=self.memory_mb,
+        )
+
+
+def load(path: str | Path | None, overrides: Mapping[str, Any] | None = None) -> EvaluateConfig:
+    """Read a configuration from TOML, overridden by the flags that were given (None: not given).
+
+    Relative `root`, `labels` and `out` in a file are meant from the folder where the command is run.
+
+    Raises:
+        SpeechXAIError: the file cannot be read, an unknown key (with the nearest known one), a value out of range.
+    """
+    content: dict[str, Any] = {}
+    source = "The command line"
+    if path is not None:
+        source = str(path)
+        try:
+            content = tomllib.loads(Path(path).read_text("utf-8"))
+        except FileNotFoundError as error:
+            raise SpeechXAIError(f"{path}: no such configuration file.") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise SpeechXAIError(f"{path}: cannot be read: {error}") from error
+        except tomllib.TOMLDecodeError as error:
+            raise SpeechXAIError(f"{path}: not valid TOML: {error}") from error
+    content.update({key: value for key, value in (overrides or {}).items() if value is not None})
+    return from_dict(content, source)
+
+
+def from_dict(content: Mapping[str, Any], source: str) -> EvaluateConfig:
+    """Check plain values; `source` (a file) is named in errors."""
+    known = list(EvaluateConfig.model_fields)
+    for key in content:
+        if key not in known:
+            raise SpeechXAIError(f"{source}: {did_you_mean(key, known, 'key')}")
+    try:
+        return EvaluateConfig.model_validate(dict(content))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "missing":
+            raise SpeechXAIError(
+                f"{source}: the key '{key}' is missing. It says {_MEANING.get(key, 'what to do')}."
+            ) from error
+        got = "" if first["input"] is None else f" Got {first['input']!r} instead."
+        raise SpeechXAIError(f"{source}: the key '{key}': {first['msg'][0].lower()}{first['msg'][1:]}.{got}") from error
+
+
+_MEANING = {
+    "data": "which recordings: 'synthetic', a data card with 'root', a manifest.csv, or a folder",
+    "model": "which classifier: a bundle's name ('speechxai list models') or folder",
+}
+
+
+def difference(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> str | None:
+    """Name the first key that changes a run's numbers and differs between two configurations; None where all agree."""
+    for key in EvaluateConfig.model_fields:
+        if key not in FREE_ON_RESUME and stored.get(key) != asked.get(key):
+            return f"'{key}' is {stored.get(key)!r} in the run and {asked.get(key)!r} now"
+    return None
+
+
+def resolve_recipes(names: tuple[str, ...], controls: bool) -> tuple[str, ...]:
+    """Replace presets by their recipes and write every recipe in its canonical form, each once, in order.
+
+    Args:
+        names: presets and recipe texts.
+        controls: whether the control maps are added.
+
+    Raises:
+        SpeechXAIError: an unknown method or combination, or text that is no recipe.
+    """
+    from speechxai.attribution import METHODS
+    from speechxai.explain import CONTROLS, PUBLISHED_METHODS, parse, published_recipes
+
+    presets: dict[str, list[str]] = {
+        "methods": list(PUBLISHED_METHODS),
+        "published": published_recipes(),
+        "combinations": [recipe for recipe in published_recipes() if "(" in recipe],
+        "controls": list(CONTROLS),
+        "all": list(METHODS),
+    }
+    resolved: list[str] = []
+    for name in (*names, *(["controls"] if controls else [])):
+        if name not in presets and name not in METHODS and re.fullmatch(r"\w+", name):
+            raise SpeechXAIError(did_you_mean(name, [*METHODS, *presets], "recipe"))
+        resolved += [str(parse(recipe)) for recipe in presets.get(name, [name])]
+    return tuple(dict.fromkeys(resolved))
+
+
+def resolve_metrics(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Replace presets by their metrics, each once, in order.
+
+    Raises:
+        SpeechXAIError: an unknown metric, or one that needs a ground truth.
+    """
+    from speechxai.metrics import METRICS, resolve
+
+    for name in names:
+        if name not in METRICS and name not in METRIC_PRESETS:
+            raise SpeechXAIError(did_you_mean(name, [*METRICS, *METRIC_PRESETS], "metric"))
+        if name in METRICS and METRICS.facts(name).get("needs") == "truth":
+            raise SpeechXAIError(
+                f"The metric '{name}' needs a ground-truth map, which recordings of patients do not have."
+            )
+    return tuple(resolve(names))

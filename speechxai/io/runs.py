@@ -1,0 +1,308 @@
+"""The run folder: what an evaluation leaves on disk, written so that a crash at any moment loses only the unit in flight.
+
+Every work unit (a recording with all its recipes) becomes one file under `units/`, written beside its place and moved there
+in one step. A unit is done when its file is there; everything else in the folder is rebuilt from these files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from speechxai.errors import SpeechXAIError
+from speechxai.io.files import naming_folder, read_json, read_parquet, to_json, write_atomically, write_parquet
+from speechxai.io.toml import to_toml
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from speechxai.pipeline import Failure, UnitResult
+
+try:
+    import fcntl
+except ImportError:  # not on Windows: two processes may then compute a unit twice, with the same result
+    fcntl = None  # type: ignore[assignment]
+
+SCORE_COLUMNS = ("recording", "speaker", "label", "predicted", "model", "recipe", "metric", "value")
+"""Columns of the tidy table of scores, in order."""
+
+FAILURE_COLUMNS = ("recording", "kind", "stage", "recipe", "message")
+"""Columns of `failures.csv`; kind is "failure" (the recording has no scores) or "not_applicable" (a recipe has none)."""
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """How far a run is: numbers of recordings planned, done, failed, and being computed at this moment."""
+
+    n_units: int
+    n_done: int
+    n_failed: int
+    n_running: int
+
+    @property
+    def n_open(self) -> int:
+        """Recordings that nobody has begun."""
+        return self.n_units - self.n_done - self.n_failed - self.n_running
+
+
+def unit_name(recording: str) -> str:
+    """Return the file name of a recording's unit: its id in safe characters and a short hash, so that no two collide.
+
+    >>> unit_name("neurovoz/0034_A1")
+    'neurovoz_0034_A1-ccdd2b11'
+    """
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "_", recording)[:80].strip("._") or "recording"
+    return f"{safe}-{hashlib.sha256(recording.encode()).hexdigest()[:8]}"
+
+
+class RunFolder:
+    """One evaluation on disk: `config.toml`, `environment.json`, `recordings.parquet`, `units/` and the tables built from them.
+
+    Serves as the sink of `pipeline.evaluate`. Several processes may work on one folder at the same time.
+
+    Args:
+        path: an existing run folder; use `create` for a new one.
+
+    Raises:
+        SpeechXAIError: the folder is missing or is no run folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        if not (self.path / "config.toml").is_file():
+            raise SpeechXAIError(f"{self.path}: not a run folder (no config.toml in it).")
+        try:
+            self.config: dict[str, Any] = tomllib.loads((self.path / "config.toml").read_text("utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise SpeechXAIError(f"{self.path / 'config.toml'}: cannot be read: {error}") from error
+        self._manifest: pd.DataFrame | None = None
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunFolder:
+        """Open an existing run folder."""
+        return cls(Path(path))
+
+    @classmethod
+    def create(
+        cls, path: str | Path, config: Mapping[str, Any], manifest: pd.DataFrame, environment: Mapping[str, Any]
+    ) -> RunFolder:
+        """Make a new run folder. The configuration is written last: a folder without it is not a run.
+
+        Raises:
+            SpeechXAIError: there is a run already, or the folder cannot be written.
+        """
+        folder = Path(path)
+        if (folder / "config.toml").exists():
+            raise SpeechXAIError(
+                f"{folder}: there is a run already. Continue it with 'speechxai evaluate --resume {folder}', "
+                "or choose another folder with --out."
+            )
+        with naming_folder(folder, "create the run folder"):
+            (folder / "units").mkdir(parents=True, exist_ok=True)
+            write_parquet(folder / "recordings.parquet", manifest)
+            write_atomically(folder / "environment.json", to_json(environment))
+            write_atomically(folder / "config.toml", to_toml(config).encode())
+        return cls(folder)
+
+    # ---- what is planned, what is done
+
+    @property
+    def manifest(self) -> pd.DataFrame:
+        """The planned recordings, one row each; `recording` is unique."""
+        if self._manifest is None:
+            self._manifest = read_parquet(self.path / "recordings.parquet")
+        return self._manifest
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """What the run ran on, and what it cost."""
+        content = read_json(self.path / "environment.json")
+        return content if content is not None else {}
+
+    @property
+    def recordings(self) -> list[str]:
+        """Ids of the planned recordings, in the manifest's order."""
+        return [str(recording) for recording in self.manifest["recording"]]
+
+    def _shard(self, recording: str, suffix: str = ".json") -> Path:
+        return self.path / "units" / f"{unit_name(recording)}{suffix}"
+
+    def is_done(self, recording: str) -> bool:
+        """Whether a recording has its scores. A unit file that cannot be read counts as not done."""
+        return read_json(self._shard(recording)) is not None
+
+    def done_units(self) -> list[str]:
+        """Recordings that have their scores. A unit file that cannot be read counts as not done."""
+        present = set(os.listdir(self.path / "units"))
+        return [r for r in self.recordings if self._shard(r).name in present and read_json(self._shard(r)) is not None]
+
+    def status(self) -> RunStatus:
+        """Count planned, done, failed and running recordings."""
+        done = set(self.done_units())
+        failed = [r for r in self.recordings if r not in done and self._shard(r, ".failed").exists()]
+        running = [r for r in self.recordings if r not in done and self._is_locked(r)]
+        return RunStatus(len(self.recordings), len(done), len(set(failed) - set(running)), len(running))
+
+    def _is_locked(self, recording: str) -> bool:
+        lock = self._shard(recording, ".lock")
+        if fcntl is None or not lock.exists():
+            return False
+        try:
+            with lock.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        return False
+
+    # ---- sink of the pipeline
+
+    @contextmanager
+    def claim(self, recording: str) -> Iterator[bool]:
+        """Hold a recording for this process: True when it is ours and not done yet, False when it is done or in other hands.
+
+        The operating system lets go of the lock when the process ends, however it ends, so no claim is ever stale.
+        """
+        if self.is_done(recording):
+            yield False
+            return
+        if fcntl is None:
+            yield True
+            return
+        path = self._shard(recording, ".lock")
+        with naming_folder(self.path, "write"):
+            file = path.open("ab")
+        try:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # The former holder removes the file when it is done: a lock on a removed file holds nothing.
+                ours = path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino
+            except OSError:
+                ours = False
+            if not ours or self.is_done(recording):
+                yield False
+                return
+            try:
+                yield True
+            finally:
+                path.unlink(missing_ok=True)
+        finally:
+            file.close()
+
+    def write(self, result: UnitResult) -> None:
+        """Store a finished unit; its maps first, its file last, because the file says that it is done."""
+        with naming_folder(self.path, "write"):
+            if result.maps:
+                self.write_maps(result.recording, result.maps)
+            write_atomically(self._shard(result.recording), to_json(result.to_dict()))
+            self._shard(result.recording, ".failed").unlink(missing_ok=True)
+
+    def fail(self, failure: Failure) -> None:
+        """Note that a recording failed; a later `--resume` tries it again."""
+        with naming_folder(self.path, "write"):
+            write_atomically(self._shard(failure.recording, ".failed"), to_json(failure.to_dict()))
+
+    def write_maps(self, recording: str, maps: Mapping[str, NDArray[np.float16]]) -> None:
+        """Store maps (F, T) by recipe as float16 under `maps.zarr/<unit>/<recipe>`; they appear all at once."""
+        import zarr
+
+        root = self.path / "maps.zarr"
+        with suppress(ValueError):  # another process may have made it first
+            if not root.exists():
+                zarr.create_group(str(root), overwrite=False)
+        temporary = root / f".{unit_name(recording)}.{uuid4().hex[:12]}.tmp"
+        group = zarr.create_group(str(temporary), attributes={"recording": recording})
+        for recipe, values in maps.items():
+            array = group.create_array(recipe, shape=values.shape, chunks=values.shape, dtype="float16")
+            array[...] = values
+        final = root / unit_name(recording)
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(temporary, final)
+
+    def add_session(self, record: Mapping[str, Any]) -> None:
+        """Keep what one process measured (wall time, peak memory); `finish` gathers them in `environment.json`."""
+        with naming_folder(self.path, "write"):
+            (self.path / "sessions").mkdir(exist_ok=True)
+            write_atomically(self.path / "sessions" / f"{uuid4().hex[:12]}.json", to_json(record))
+
+    # ---- reading back
+
+    def units(self) -> Iterator[UnitResult]:
+        """Finished units without their maps, in the manifest's order."""
+        from speechxai.pipeline import UnitResult
+
+        for recording in self.recordings:
+            content = read_json(self._shard(recording))
+            if content is not None:
+                yield UnitResult.from_dict(content)
+
+    def failed(self) -> list[dict[str, str]]:
+        """What went wrong with recordings that have no scores: recording, stage and message of each."""
+        failures = []
+        for recording in self.recordings:
+            content = None if self._shard(recording).exists() else read_json(self._shard(recording, ".failed"))
+            if content is not None:
+                failures.append(content)
+        return failures
+
+    def maps(self, recording: str, recipe: str) -> NDArray[np.float16]:
+        """Stored map (F, T) of one recording. Raises SpeechXAIError where the run kept none."""
+        import zarr
+
+        path = self.path / "maps.zarr" / unit_name(recording)
+        try:
+            return zarr.open_group(str(path), mode="r")[recipe][...]  # type: ignore[no-any-return]
+        except (KeyError, FileNotFoundError) as error:
+            raise SpeechXAIError(
+                f"{self.path}: no stored map of '{recipe}' for '{recording}'. Maps are kept with 'evaluate --maps'."
+            ) from error
+
+    def scores(self) -> pd.DataFrame:
+        """Tidy table with SCORE_COLUMNS and `fold`, from the finished units in the manifest's order."""
+        import pandas as pd
+
+        rows = [row for unit in self.units() for row in unit.rows()]
+        frame = pd.DataFrame(rows, columns=[*SCORE_COLUMNS, "fold"])
+        return frame.astype({"label": "Int64", "value": "float64", "fold": "string"})
+
+    def failures(self) -> pd.DataFrame:
+        """FAILURE_COLUMNS: recordings without scores, and recipes that a recording's network does not allow."""
+        import pandas as pd
+
+        rows = [{"kind": "failure", "recipe": "", **failure} for failure in self.failed()]
+        for unit in self.units():
+            for recipe, reason in unit.not_applicable.items():
+                rows.append(
+                    {
+                        "recording": unit.recording,
+                        "kind": "not_applicable",
+                        "stage": "explain",
+                        "recipe": recipe,
+                        "message": reason,
+                    }
+                )
+        return pd.DataFrame(rows, columns=list(FAILURE_COLUMNS))
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Read back `scores`, `recordings` (parquet) or `summary`, `agreement`, `failures` (CSV) of a finished run."""
+        import pandas as pd
+
+        path = self.path / f"{name}.parquet"
+        if path.exists():
+            return read_parquet(path)
+        path = self.path / f"{name}.csv"
+        if not path.exists():
+            raise SpeechXAIError(
+                f"{path}: missing. The run is not finished: 'speechxai evaluate --resume {self.path}'."
+            )
+        return pd.read_csv(path, keep_default_na=True)

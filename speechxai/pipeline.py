@@ -1,0 +1,188 @@
+"""Recordings to scores: every recording predicted once, explained once, and all its explanations tested together.
+
+Nothing is read or written here: a loader gives the recording and its classifier, a sink takes the result.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from torch import nn
+
+from speechxai.errors import SpeechXAIError
+from speechxai.types import Recording
+
+CAUGHT = (SpeechXAIError, OSError, RuntimeError, MemoryError)
+"""What may go wrong with one recording without ending the run: bad input, files, a lack of memory."""
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """What is computed for every recording.
+
+    Args:
+        recipes: explanations to score, in the order of the table.
+        metrics: names in METRICS.
+        evidence: "positive", "absolute", or None: positive for signed maps.
+        fill: what stands where evidence is removed: "silence", "noise" or "mean".
+        protocol: "standard" or "mancini2025".
+        seed: of every stochastic method.
+        options: options by method name, for example {"integrated_gradients": {"n_steps": 16}}.
+        keep_maps: whether results carry the maps, float16.
+        memory_mb: bound on the maps that are tested at once, MB.
+    """
+
+    recipes: tuple[str, ...]
+    metrics: tuple[str, ...]
+    evidence: str | None = None
+    fill: str = "silence"
+    protocol: str = "standard"
+    seed: int = 0
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    keep_maps: bool = False
+    memory_mb: int = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A recording, the classifier that may judge it, and facts about the two that go into the tables (model, fold)."""
+
+    recording: Recording
+    model: nn.Module
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class UnitResult:
+    """Everything that one recording yields.
+
+    Args:
+        recording: its id.
+        facts: speaker, label, predicted, model, fold, p_<class>, duration_s, and what it cost: seconds, passes.
+        values: score by recipe and metric.
+        agreement: by pair of methods "a | b": iou and rank_correlation.
+        not_applicable: reason by recipe.
+        maps: (F, T) float16 arrays by recipe, where they are kept.
+    """
+
+    recording: str
+    facts: dict[str, Any]
+    values: dict[str, dict[str, float]]
+    agreement: dict[str, dict[str, float]] = field(default_factory=dict)
+    not_applicable: dict[str, str] = field(default_factory=dict)
+    maps: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the maps as plain values."""
+        names = ("recording", "facts", "values", "agreement", "not_applicable")
+        return {name: getattr(self, name) for name in names}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> UnitResult:
+        """Undo `to_dict`."""
+        return cls(**content)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Rows of the tidy table of scores."""
+        shared = {name: self.facts.get(name) for name in ("speaker", "label", "predicted", "model", "fold")}
+        for recipe, scores in self.values.items():
+            for metric, value in scores.items():
+                yield {"recording": self.recording, **shared, "recipe": recipe, "metric": metric, "value": value}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A recording that could not be scored: where it stopped and why."""
+
+    recording: str
+    stage: str
+    message: str
+
+    def to_dict(self) -> dict[str, str]:
+        """Return the fields as plain values."""
+        return {"recording": self.recording, "stage": self.stage, "message": self.message}
+
+
+class Sink(Protocol):
+    """Takes results; `io.runs.RunFolder` is one."""
+
+    def claim(self, recording: str) -> AbstractContextManager[bool]:
+        """Hold a recording for this process; False when it is done already or in other hands."""
+
+    def write(self, result: UnitResult) -> None:
+        """Take a finished unit."""
+
+    def fail(self, failure: Failure) -> None:
+        """Take a failure."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: this recording is finished (`state` "done", "failed" or "skipped"), `n_done` of `n_total`."""
+
+    recording: str
+    state: str
+    n_done: int
+    n_total: int
+    message: str = ""
+
+
+def evaluate(
+    recordings: Sequence[str],
+    load: Callable[[str], Job],
+    settings: EvaluateSettings,
+    sink: Sink,
+    progress: Callable[[Progress], None] | None = None,
+) -> None:
+    """Score every recording that the sink has not yet, one after the other.
+
+    What goes wrong with one recording is given to the sink, and the others go on. A sink that cannot write ends the run.
+
+    Args:
+        recordings: ids, the work units.
+        load: gives the recording of an id and the classifier that may judge it.
+        settings: what is computed.
+        sink: claims units and takes results.
+        progress: called after every recording.
+    """
+    from speechxai.pipeline_unit import compute
+
+    for index, recording in enumerate(recordings):
+        state, message = "skipped", ""
+        with sink.claim(recording) as ours:
+            if ours:
+                outcome = attempt(recording, load, settings, compute)
+                if isinstance(outcome, Failure):
+                    state, message = "failed", outcome.message
+                    sink.fail(outcome)
+                else:
+                    state = "done"
+                    sink.write(outcome)
+        if progress is not None:
+            progress(Progress(recording, state, index + 1, len(recordings), message))
+
+
+def attempt(
+    recording: str,
+    load: Callable[[str], Job],
+    settings: EvaluateSettings,
+    compute: Callable[[Job, EvaluateSettings, list[str]], UnitResult],
+) -> UnitResult | Failure:
+    """Load and score one recording; one of the errors in CAUGHT becomes a Failure with the stage where it happened."""
+    stages = ["load"]
+    started = time.perf_counter()
+    try:
+        job = load(recording)
+        job_loaded = time.perf_counter() - started
+        result = compute(job, settings, stages)
+        result.facts["load_s"] = job_loaded
+        return result
+    except CAUGHT as error:
+        message = str(error).strip() or type(error).__name__
+        if isinstance(error, MemoryError) or "not enough memory" in message or "out of memory" in message:
+            message = f"{recording}: not enough memory. Lower 'max_batch' or 'memory_mb', or shorten the recording. ({message})"
+        return Failure(recording, stages[-1], message)
