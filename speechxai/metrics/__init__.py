@@ -9,7 +9,9 @@ from torch import Tensor
 from speechxai.errors import SpeechXAIError
 from speechxai.metrics import complexity as complexity
 from speechxai.metrics import faithfulness as faithfulness
+from speechxai.metrics import robustness as robustness
 from speechxai.metrics.case import METRICS, Case
+from speechxai.metrics.robustness import seed_stability
 
 PUBLISHED_METRICS = (
     "average_increase",
@@ -63,4 +65,13 @@ def score(case: Case, names: Iterable[str] | str = DEFAULT_METRICS) -> dict[str,
     return {name: METRICS[name](case) for name in wanted}
 
 
-__all__ = ["DEFAULT_METRICS", "EQUAL_BUDGET_METRICS", "METRICS", "PUBLISHED_METRICS", "Case", "resolve", "score"]
+__all__ = [
+    "DEFAULT_METRICS",
+    "EQUAL_BUDGET_METRICS",
+    "METRICS",
+    "PUBLISHED_METRICS",
+    "Case",
+    "resolve",
+    "score",
+    "seed_stability",
+]

@@ -157,9 +157,36 @@ def test_silence_share_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     assert math.isnan(value[1].item())
 
 
+def test_seed_stability_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    from speechxai.explain import Recipe
+    from speechxai.metrics import robustness
+
+    # Maps of seeds 5, 6, 7 have ranks 1 2 3 4, 2 1 4 3 and 1 2 4 3. Pairs: 1 - 6 * 4 / 60 = .6, 1 - 6 * 2 / 60 = .8, .8
+    maps = {5: [0.1, 0.2, 0.3, 0.4], 6: [0.2, 0.1, 0.4, 0.3], 7: [0.1, 0.2, 0.9, 0.3]}
+    asked = []
+
+    def again(
+        model: nn.Module, spec: Spectrogram, recipe: object, target: Tensor, *, seed: int, options: object
+    ) -> Attribution:
+        asked.append((seed, options))
+        return Attribution(torch.tensor(maps[seed]).reshape(1, 2, 2), target, "noise")
+
+    monkeypatch.setattr(robustness, "explain", again)
+    monkeypatch.setattr(robustness, "parse", lambda text: Recipe(text))
+    monkeypatch.setattr(Recipe, "stochastic", property(lambda self: self.name == "noise"))
+    params = {"seed": 5, "options": {"noise": {"seed": 5, "n_samples": 3}}, "evidence": None}
+    values = torch.tensor(maps[5]).reshape(1, 2, 2)
+    spec = make_spec(torch.ones(1, 2, 2))
+    case = Case(Linear(W), spec, Attribution(values, torch.tensor([1]), "noise", params))
+    assert METRICS["seed_stability"](case).item() == pytest.approx((0.6 + 0.8 + 0.8) / 3)
+    assert asked == [(seed, {"noise": {"n_samples": 3}, "evidence": None}) for seed in (6, 7)]
+    still = Case(Linear(W), spec, Attribution(values, torch.tensor([1]), "still", params))
+    assert METRICS["seed_stability"](still).tolist() == [1.0]
+
+
 def test_every_metric_of_one_map_has_a_golden_value() -> None:
     families = {name for name in METRICS if "@" in name}
-    elsewhere = {"deletion_auc", "insertion_auc", "silence_share"}
+    elsewhere = {"deletion_auc", "insertion_auc", "silence_share", "seed_stability"}
     here = set(GOLDEN) | families | elsewhere
     assert here == {name for name in METRICS if METRICS.facts(name).get("needs") != "truth"} - LATER
 
