@@ -20,8 +20,10 @@ __all__ = ["DataCard", "MatchReport", "build_manifest", "card_names", "card_text
 
 
 def card_names() -> list[str]:
-    """Return the names of the cards that ship with the package, sorted."""
-    return sorted(path.stem for path in resource_folder("data_cards").glob("*.toml"))
+    """Return the names of the cards that ship with the package, sorted: each a TOML with its human text beside it."""
+    return sorted(
+        path.stem for path in resource_folder("data_cards").glob("*.toml") if path.with_suffix(".md").is_file()
+    )
 
 
 def card_path(name_or_path: str | Path) -> Path:

@@ -158,9 +158,9 @@ def _row(card: DataCard, base: Path, path: str, sheets: list[Joined], used: set[
     if row["label"] in card.medication and row["medication"] == "unknown":
         row["medication"] = card.medication[row["label"]]
     # Where the case of names varies, one person must not become two: they would sit in two folds.
-    speaker = {"keep": str, "upper": str.upper, "lower": str.lower}[card.speaker_case](
-        str(row.get("speaker") or speaker)
-    )
+    speaker = str(row.get("speaker") or speaker)
+    if card.speaker_case != "keep":
+        speaker = speaker.upper() if card.speaker_case == "upper" else speaker.lower()
     file = base / path
     return row | {
         "path": path,
