@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor, nn
 from torchaudio.functional import melscale_fbanks
 
+from speechxai.errors import SpeechXAIError
 from speechxai.stft import inverse, linear_magnitude
 from speechxai.types import StftConfig
 
@@ -21,6 +24,9 @@ class LogMel(nn.Module):
         n_mels: number of mel bands M.
         f_min_hz, f_max_hz: lowest and highest frequency, Hz.
         floor: added to the mel magnitude before the logarithm.
+
+    Raises:
+        SpeechXAIError: no frequency range, or bands so many that some hold no bin.
     """
 
     filters: Tensor
@@ -34,9 +40,19 @@ class LogMel(nn.Module):
         self.stft = stft
         self.floor = floor
         top = min(f_max_hz, stft.sample_rate / 2)
-        self.register_buffer(
-            "filters", melscale_fbanks(stft.n_bins, f_min_hz, top, n_mels, stft.sample_rate), persistent=False
-        )
+        if not 0 <= f_min_hz < top:
+            raise SpeechXAIError(
+                f"The 'f_max_hz' parameter must be above f_min_hz = {f_min_hz:g} Hz and heard at {stft.sample_rate} Hz. Got {f_max_hz:g} instead."
+            )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="At least one mel filterbank has all zero values")
+            filters = melscale_fbanks(stft.n_bins, f_min_hz, top, n_mels, stft.sample_rate)
+        n_empty = int((filters.sum(dim=0) == 0).sum())
+        if n_empty:
+            raise SpeechXAIError(
+                f"The 'n_mels' parameter leaves {n_empty} of {n_mels} mel bands empty at {stft.bin_hz:.1f} Hz a bin. Take fewer bands or a longer n_fft."
+            )
+        self.register_buffer("filters", filters, persistent=False)
         self.register_buffer("mean", torch.zeros(n_mels))
         self.register_buffer("deviation", torch.ones(n_mels))
 

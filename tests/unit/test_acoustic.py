@@ -1,0 +1,119 @@
+"""The acoustic baseline: contributions add up to the log odds, missing values are the mean, no gradient says why."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from speechxai.acoustics import MEASURE_NAMES, measures
+from speechxai.classifiers import BACKBONES, Classifier, build, predict
+from speechxai.classifiers.acoustic import Z_LIMIT, Acoustic
+from speechxai.classifiers.fit import FitConfig, fit
+from speechxai.errors import NotApplicable, SpeechXAIError
+from speechxai.stft import spectrogram
+from speechxai.types import Recording, StftConfig
+
+STFT = StftConfig()
+NAMES = ("f0_mean_hz", "hnr_db", "jitter_local_percent", "syllable_rate_hz")
+
+
+def vowel(f0_hz: float, noise: float, seed: int, seconds: float = 0.6) -> torch.Tensor:
+    time = torch.arange(int(seconds * 16_000)) / 16_000
+    harmonics = torch.stack([torch.sin(2 * math.pi * f0_hz * k * time) / k for k in range(1, 20)]).sum(0)
+    hiss = torch.randn(len(time), generator=torch.Generator().manual_seed(seed))
+    waveform = harmonics * 0.2 + noise * hiss
+    return waveform / waveform.abs().max()
+
+
+def corpus() -> list[Recording]:
+    return [
+        Recording(vowel(110 + 9 * s, 0.1 if s % 2 else 0.005, s), 16_000, f"r{s}", f"toy/{s}", s % 2) for s in range(10)
+    ]
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Classifier:
+    classifier = Classifier(build("acoustic", STFT, names=NAMES), STFT)
+    history = fit(classifier, corpus()[:8], corpus()[8:], FitConfig())
+    assert history.epochs == ()
+    return classifier
+
+
+def test_it_learns_what_separates_and_measures_it_names(fitted: Classifier) -> None:
+    spec = spectrogram(torch.stack([vowel(120, 0.1, 50), vowel(140, 0.005, 51)]))
+    probability = predict(fitted, spec)[:, 1]
+    assert probability[0] > 0.6 > 0.4 > probability[1]
+    backbone = fitted.backbone
+    assert isinstance(backbone, Acoustic)
+    weights = dict(zip(NAMES, backbone.weight.tolist(), strict=True))
+    assert min(weights, key=weights.__getitem__) == "hnr_db", (
+        "noise is what differs: a low harmonicity speaks for class 1"
+    )
+
+
+def test_contributions_sum_to_the_log_odds(fitted: Classifier) -> None:
+    spec = spectrogram(torch.stack([vowel(150, 0.05, 1), vowel(200, 0.02, 2), torch.zeros(9600)]))
+    backbone = fitted.backbone
+    assert isinstance(backbone, Acoustic)
+    parts = backbone.contributions(spec)
+    assert tuple(parts) == NAMES
+    total = torch.stack(list(parts.values())).sum(0) + backbone.bias.detach()
+    logits = fitted(spec.magnitude, spec.phase)
+    assert torch.allclose(logits[:, 1] - logits[:, 0], total, atol=1e-5)
+    # silence defines no measure: every contribution is 0 and the bias answers
+    assert all(float(part[2]) == 0 for part in parts.values())
+    assert float(logits[2, 1]) == pytest.approx(float(backbone.bias))
+
+
+def test_standardization_and_weights_by_hand() -> None:
+    backbone = Acoustic(STFT, ("f0_mean_hz", "hnr_db"))
+    with torch.no_grad():
+        backbone.mean.copy_(torch.tensor([100.0, 20.0]))
+        backbone.deviation.copy_(torch.tensor([10.0, 5.0]))
+        backbone.weight.copy_(torch.tensor([0.5, -1.0]))
+        backbone.bias.fill_(0.25)
+    # (120 - 100) / 10 = 2; (15 - 20) / 5 = -1; NaN counts as 0; (400 - 100) / 10 = 30 is clipped to 4
+    z = backbone.standardized(torch.tensor([[120.0, 15.0], [math.nan, 15.0], [400.0, math.nan]]))
+    assert z.tolist() == [[2.0, -1.0], [0.0, -1.0], [Z_LIMIT, 0.0]]
+    waveform = vowel(150, 0.05, 3)
+    spec = spectrogram(waveform[None])
+    found = measures(waveform, 16_000)
+    by_hand = 0.25 + 0.5 * min((found["f0_mean_hz"] - 100) / 10, 4) - max(min((found["hnr_db"] - 20) / 5, 4), -4)
+    assert float(backbone(spec.magnitude, spec.phase)) == pytest.approx(by_hand, abs=0.02)
+
+
+def test_batched_equals_one_by_one(fitted: Classifier) -> None:
+    waveforms = torch.stack([vowel(120, 0.1, 50), vowel(140, 0.005, 51)])
+    spec, single = spectrogram(waveforms), spectrogram(waveforms[1:])
+    together, alone = fitted(spec.magnitude, spec.phase)[1:], fitted(single.magnitude, single.phase)
+    assert torch.allclose(together, alone, atol=1e-5)
+
+
+def test_gradients_are_refused_with_the_reason(fitted: Classifier) -> None:
+    spec = spectrogram(vowel(120, 0.1, 50)[None])
+    magnitude = spec.magnitude.clone().requires_grad_()
+    logits = fitted(magnitude, spec.phase)
+    with pytest.raises(NotApplicable, match="no gradient in the magnitude"):
+        torch.autograd.grad(logits[:, 1].sum(), magnitude)
+    assert BACKBONES.facts("acoustic")["differentiable"] is False
+
+
+def test_all_measures_are_read_by_default_and_wrong_names_answered() -> None:
+    backbone = build("acoustic", STFT)
+    assert isinstance(backbone, Acoustic)
+    assert backbone.names == MEASURE_NAMES
+    with pytest.raises(SpeechXAIError, match=r"Unknown acoustic measure 'hnr'\. Did you mean 'hnr_db'\?"):
+        build("acoustic", STFT, names=["hnr"])
+    for wrong in ([], ["hnr_db", "hnr_db"]):
+        with pytest.raises(SpeechXAIError, match="different measures, at least one"):
+            build("acoustic", STFT, names=wrong)
+    with pytest.raises(SpeechXAIError, match="does not take these options"):
+        build("acoustic", STFT, colour="red")
+
+
+def test_too_few_speakers_are_refused() -> None:
+    recordings = [corpus()[0], corpus()[1], corpus()[3]]
+    with pytest.raises(SpeechXAIError, match=r"at least 2 speakers of each class\. Got 1"):
+        fit(Classifier(build("acoustic", STFT, names=NAMES), STFT), recordings, [], FitConfig())

@@ -1,0 +1,278 @@
+"""Bundles: what is saved comes back, the right fold speaks, and whatever is damaged says so."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from speechxai.classifiers import Classifier, build
+from speechxai.errors import SpeechXAIError, VersionWarning
+from speechxai.io.bundle_config import BundleConfig, library_versions
+from speechxai.io.checkpoints import Bundle, EpochFile, bundle_names, load_bundle, save_bundle
+from speechxai.segments import SegmentConfig
+from speechxai.stft import spectrogram
+from speechxai.types import Recording, StftConfig
+
+STFT = StftConfig(n_fft=256, win_length=256, hop_length=128, sample_rate=8000)
+OPTIONS = {"n_mels": 16, "channels": [4, 6], "f_max_hz": 3000.0}
+HASH = "ab" * 32
+
+
+def make(seed: int) -> Classifier:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        classifier = Classifier(
+            build("cnn", STFT, **OPTIONS), STFT, SegmentConfig(1.0, 0.5), cam_layer="features", max_batch=5
+        )
+    classifier.temperature.fill_(1.5 + seed)
+    front_end = classifier.backbone.front_end
+    front_end.set_statistics(torch.arange(16.0), torch.arange(16.0) + 1)  # type: ignore[operator, union-attr]
+    return classifier.eval()
+
+
+def config(**changes: object) -> BundleConfig:
+    values: dict[str, object] = {
+        "name": "tiny", "title": "A tiny model", "architecture": "cnn", "options": OPTIONS,
+        "stft": {"n_fft": 256, "win_length": 256, "hop_length": 128, "window": "hamming", "sample_rate": 8000, "scale": "log1p"},
+        "segment": {"length_s": 1.0, "hop_s": 0.5}, "cam_layer": "features", "max_batch": 5,
+        "training": {"data": "toy", "settings": {"epochs": 3}}, "speakers": {"toy/ä \"b\"": 1, "toy/0": 0}, "files": {HASH: 2},
+    }  # fmt: skip
+    return BundleConfig.model_validate({**values, **changes})
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    models = {"final": make(9), **{f"fold{k}": make(k) for k in range(3)}}
+    return save_bundle(tmp_path_factory.mktemp("models") / "tiny", config(), models, "# A card\n")
+
+
+@pytest.fixture
+def copy(saved: Bundle, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(saved.folder, tmp_path / "copy"))
+
+
+def rewrite_weights(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """Replace the weights and their hash, as somebody who edits a bundle would."""
+    old = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+    save_file(tensors, folder / "weights.safetensors")
+    new = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+    text = (folder / "config.toml").read_text()
+    assert old in text
+    (folder / "config.toml").write_text(text.replace(old, new))
+
+
+def recording(speaker: str = "x/1", **metadata: object) -> Recording:
+    return Recording(torch.sin(torch.arange(9000.0) / 3), 8000, "r", speaker, metadata=metadata)
+
+
+def test_saved_and_loaded_gives_equal_logits(saved: Bundle) -> None:
+    assert {p.name for p in saved.folder.iterdir()} == {"config.toml", "weights.safetensors", "card.md"}
+    spec = spectrogram(torch.randn(2, 12_000, generator=torch.Generator().manual_seed(0)), STFT)
+    again = load_bundle(saved.folder)
+    for fold, seed in ((None, 9), (0, 0), (1, 1), (2, 2)):
+        with torch.no_grad():
+            expected = make(seed)(spec.magnitude, spec.phase)
+            found = again.classifier(fold)(spec.magnitude, spec.phase)
+        assert torch.equal(found, expected)
+    assert again.card == "# A card\n"
+    assert again.config.training == {"data": "toy", "settings": {"epochs": 3}}
+    assert again.config.libraries == library_versions()
+    assert again.config.speakers == {'toy/ä "b"': 1, "toy/0": 0}
+
+
+def test_a_classifier_is_made_once_ready_to_explain(saved: Bundle) -> None:
+    model = saved.classifier(1)
+    assert model is saved.classifier(1)
+    assert not model.training
+    assert not any(p.requires_grad for p in model.parameters())
+    assert model.max_batch == 5
+    assert model.segment == SegmentConfig(1.0, 0.5)
+    assert model.cam_module() is model.backbone.features
+    assert float(model.temperature) == 2.5
+
+
+def test_the_fold_that_never_heard_the_speaker_speaks(saved: Bundle) -> None:
+    assert saved.fold_of(recording("toy/0")) == 0
+    assert saved.fold_of(recording('toy/ä "b"')) == 1
+    assert saved.fold_of(recording("unknown/renamed", sha256=HASH)) == 2
+    assert saved.fold_of(recording("toy/0", sha256=HASH)) == 2
+    assert saved.fold_of(recording("toy/new", sha256="cd" * 32)) is None
+    assert saved.for_recording(recording("toy/0")) is saved.classifier(0)
+    assert saved.for_recording(recording("toy/new")) is saved.classifier()
+
+
+def test_other_library_versions_warn_once_with_the_difference(copy: Path) -> None:
+    path = copy / "config.toml"
+    text = path.read_text()
+    path.write_text(text.replace(f'torch = "{library_versions()["torch"]}"', 'torch = "1.13.1"'))
+    with pytest.warns(VersionWarning) as caught:
+        load_bundle(copy)
+    assert len(caught) == 1
+    here = library_versions()["torch"]
+    assert str(caught[0].message) == (
+        f"The model 'tiny' was trained with other libraries: torch {here} here, 1.13.1 at training. Its predictions may differ."
+    )
+    major, minor = here.split(".")[:2]
+    path.write_text(text.replace(f'torch = "{here}"', f'torch = "{major}.{minor}.99"'))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_bundle(copy)  # another patch level is no difference
+
+
+def test_missing_and_damaged_files(copy: Path, tmp_path: Path) -> None:
+    weights = copy / "weights.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[: len(content) // 2])
+    with pytest.raises(SpeechXAIError, match=r"weights\.safetensors: the file is damaged or from another bundle"):
+        load_bundle(copy)
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(SpeechXAIError, match="damaged"):
+        load_bundle(copy)
+    weights.unlink()
+    with pytest.raises(SpeechXAIError, match=r"weights\.safetensors: the weights are missing\. Restore"):
+        load_bundle(copy)
+    (copy / "config.toml").unlink()
+    with pytest.raises(SpeechXAIError, match=r"config\.toml: cannot be read"):
+        load_bundle(copy)
+    with pytest.raises(SpeechXAIError, match=r"nowhere: there is no such folder\. Unknown model 'nowhere'\."):
+        load_bundle("nowhere")
+    with pytest.raises(SpeechXAIError, match="there is no such folder"):
+        load_bundle(tmp_path / "figshare-cnn")
+
+
+def test_a_file_that_is_no_safetensors(copy: Path) -> None:
+    bad = copy / "weights.safetensors"
+    old = hashlib.sha256(bad.read_bytes()).hexdigest()
+    bad.write_bytes(b"PK not safetensors")
+    new = hashlib.sha256(bad.read_bytes()).hexdigest()
+    path = copy / "config.toml"
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(SpeechXAIError, match=r"weights\.safetensors: cannot be read"):
+        load_bundle(copy).classifier()
+
+
+def test_weights_that_do_not_fit(copy: Path) -> None:
+    tensors = load_file(copy / "weights.safetensors")
+    rewrite_weights(copy, {k: v for k, v in tensors.items() if k != "final.backbone.classifier.bias"})
+    with pytest.raises(SpeechXAIError, match=r"'final\.backbone\.classifier\.bias' is missing"):
+        load_bundle(copy).classifier()
+    rewrite_weights(copy, {**tensors, "final.extra": torch.zeros(1)})
+    with pytest.raises(SpeechXAIError, match=r"'final\.extra' belongs to no layer"):
+        load_bundle(copy).classifier()
+    rewrite_weights(copy, {**tensors, "final.backbone.classifier.bias": torch.zeros(3)})
+    with pytest.raises(SpeechXAIError, match=r"has shape \[3\] and must have \[2\]"):
+        load_bundle(copy).classifier()
+    rewrite_weights(copy, {**tensors, "fold1.backbone.classifier.bias": torch.full((2,), torch.nan)})
+    load_bundle(copy).classifier()
+    with pytest.raises(SpeechXAIError, match=r"'fold1\.backbone\.classifier\.bias' has NaN"):
+        load_bundle(copy).classifier(1)
+    rewrite_weights(copy, {k: v for k, v in tensors.items() if not k.startswith("fold2")})
+    with pytest.raises(SpeechXAIError, match=r"and \d+ more"):
+        load_bundle(copy).classifier(2)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('name = "tiny"', 'name = "tiny"\nnmae = "x"', "nmae: Extra inputs are not permitted"),
+        ("format = 1", "format = 2", "format: Input should be 1"),
+        ("hop_length = 128", "hop_length = 200", r"hop_length.*at most win_length / 2 = 128"),
+        ("hop_length = 128", 'hop_length = "128"', r"stft\.hop_length: Input should be a valid integer"),
+        ("hop_length = 128\n", "", r"stft\.hop_length: Field required"),
+        ('window = "hamming"', 'window = "kaiser"', r"stft\.window"),
+        ("n_folds = 3", "n_folds = 2", r"'files' puts 'abab\w+' in fold 2, but there are 2"),
+        ("hop_s = 0.5", "hop_s = 5.0", "hop_s"),
+        ('classes = ["HC", "PD"]', 'classes = ["PD", "PD"]', "two different names"),
+        ("[stft]", "[stft", "no valid TOML"),
+        ('"toy/0" = 0', '"toy/0" = 0\n"toy/0" = 1', "no valid TOML"),
+    ],
+)  # fmt: skip
+def test_settings_are_checked(copy: Path, old: str, new: str, message: str) -> None:
+    path = copy / "config.toml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(SpeechXAIError, match=rf"config\.toml: .*{message}"):
+        load_bundle(copy)
+
+
+def test_unknown_networks_and_foreign_code(copy: Path) -> None:
+    path = copy / "config.toml"
+    text = path.read_text()
+    path.write_text(text.replace('architecture = "cnn"', 'architecture = "cmn"'))
+    with pytest.raises(SpeechXAIError, match=r"config\.toml: Unknown backbone 'cmn'\. Did you mean 'cnn'\?"):
+        load_bundle(copy).classifier()
+    path.write_text(text.replace("n_mels", "n_mel"))
+    with pytest.raises(SpeechXAIError, match=r"config\.toml: The backbone 'cnn' does not take these options"):
+        load_bundle(copy).classifier()
+    path.write_text(text.replace('architecture = "cnn"', 'architecture = "os:system"'))
+    with pytest.raises(SpeechXAIError, match="would run code of another package"):
+        load_bundle(copy)
+
+
+def test_a_fold_that_does_not_exist(saved: Bundle) -> None:
+    for fold in (3, -1):
+        with pytest.raises(SpeechXAIError, match=f"there is no fold {fold}; the bundle has 3"):
+            saved.classifier(fold)
+
+
+def test_saving_checks_its_parts(tmp_path: Path) -> None:
+    with pytest.raises(SpeechXAIError, match="needs the classifiers final"):
+        save_bundle(tmp_path / "a", config(speakers={}, files={}), {"fold0": make(0)}, "")
+    with pytest.raises(SpeechXAIError, match="Got final, fold1"):
+        save_bundle(tmp_path / "a", config(speakers={}, files={}), {"final": make(0), "fold1": make(1)}, "")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SpeechXAIError, match="cannot be written"):
+        save_bundle(tmp_path / "file" / "a", config(speakers={}, files={}), {"final": make(0)}, "")
+    only_final = save_bundle(tmp_path / "b", config(speakers={}, files={}), {"final": make(0)}, "card")
+    assert only_final.n_folds == 0
+    assert only_final.for_recording(recording("toy/0")) is only_final.classifier()
+
+
+def test_training_state_survives_damage_in_words(tmp_path: Path) -> None:
+    store = EpochFile(tmp_path / "deep" / "fold0.pt")
+    assert store.load() is None
+    state = {"records": [[0, 0.5, None]], "best": {"w": torch.arange(3.0)}, "best_loss": float("inf")}
+    store.save(state)
+    loaded = store.load()
+    assert loaded is not None
+    assert loaded["records"] == state["records"]
+    assert torch.equal(loaded["best"]["w"], torch.arange(3.0))
+    assert [p.name for p in store.path.parent.iterdir()] == ["fold0.pt"]
+    store.path.write_bytes(store.path.read_bytes()[:50])
+    with pytest.raises(SpeechXAIError, match=r"fold0\.pt: this training state is damaged"):
+        store.load()
+    torch.save([1], store.path)
+    with pytest.raises(SpeechXAIError, match="no training state"):
+        store.load()
+
+
+class _Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (print, ("code ran",))
+
+
+def test_training_state_runs_no_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"records": _Evil()}, tmp_path / "evil.pt")
+    with pytest.raises(SpeechXAIError, match="damaged"):
+        EpochFile(tmp_path / "evil.pt").load()
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", bundle_names())
+def test_embedded_bundles_load_and_are_small(name: str) -> None:
+    bundle = load_bundle(name)
+    assert bundle.name == name
+    assert (bundle.folder / "weights.safetensors").stat().st_size < 2_000_000
+    assert "not a medical device" in bundle.card
+    waveform = torch.sin(torch.arange(32_000.0) / 16)[None]
+    for fold in (None, *range(bundle.n_folds)):
+        classifier = bundle.classifier(fold)
+        spec = spectrogram(waveform, classifier.stft)
+        assert torch.isfinite(classifier(spec.magnitude, spec.phase)).all()
