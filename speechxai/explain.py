@@ -95,6 +95,7 @@ class _Kitchen:
         return self.evidence_maps[recipe]
 
     def serve(self, recipe: Recipe) -> Attribution:
+        values = self.map(recipe)
         params: dict[str, Any] = {
             "seed": self.seed if recipe.stochastic else None,
             "options": {step.name: self.settings(step.name) for step in recipe.walk() if self.settings(step.name)},
@@ -102,7 +103,7 @@ class _Kitchen:
         }
         if recipe.name in self.notes and not recipe.parts:
             params["completeness_error"] = self.notes[recipe.name]
-        return Attribution(self.map(recipe), self.target, str(recipe), params, recipe.signed)
+        return Attribution(values, self.target, str(recipe), params, recipe.signed)
 
 
 def check_options(options: Mapping[str, Any]) -> None:

@@ -208,6 +208,22 @@ def test_a_method_that_cannot_leaves_the_rest_and_its_reason(spec: Spectrogram) 
         explain(Net(), spec, "union(saliency, guided_gradcam)")
 
 
+def test_integrated_gradients_come_with_their_completeness_error(
+    spec: Spectrogram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from speechxai.attribution import METHODS
+
+    monkeypatch.setattr(explain_room, "METHODS", METHODS)
+    monkeypatch.setattr(explain_recipe, "METHODS", METHODS)
+    options = {"integrated_gradients": {"baseline": "silence", "n_steps": 2}}
+    attribution = explain(Net(), spec, "integrated_gradients", options=options)
+    # the network is linear: any number of steps is complete
+    assert attribution.params["completeness_error"].shape == (2,)
+    assert (attribution.params["completeness_error"] < 1e-6).all()
+    # means 1.25 and .125 of 8 bins: the sum of the map is the logit of the predicted class less the one of silence
+    torch.testing.assert_close(attribution.values.sum(dim=(1, 2)), torch.tensor([1.25, -0.125]))
+
+
 def test_a_batch_larger_than_one_pass_is_explained_without_a_shared_pass(spec: Spectrogram) -> None:
     model = Net()
     model.max_batch = 1
