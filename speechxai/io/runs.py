@@ -12,7 +12,7 @@ import re
 import shutil
 import tomllib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from uuid import uuid4
 
 from speechxai.errors import SpeechXAIError
 from speechxai.io.files import naming_folder, read_json, read_parquet, to_json, write_atomically, write_parquet
+from speechxai.io.locks import hold, is_held
 from speechxai.io.toml import to_toml
 
 if TYPE_CHECKING:
@@ -29,16 +30,12 @@ if TYPE_CHECKING:
 
     from speechxai.pipeline import Failure, UnitResult
 
-try:
-    import fcntl
-except ImportError:  # not on Windows: two processes may then compute a unit twice, with the same result
-    fcntl = None  # type: ignore[assignment]
-
 SCORE_COLUMNS = ("recording", "speaker", "label", "predicted", "model", "recipe", "metric", "value")
 """Columns of the tidy table of scores, in order."""
 
 FAILURE_COLUMNS = ("recording", "kind", "stage", "recipe", "message")
-"""Columns of `failures.csv`; kind is "failure" (the recording has no scores) or "not_applicable" (a recipe has none)."""
+"""Columns of `failures.csv`; kind is "failure" (the recording has no scores), "not_matched" (a file
+that the data card could not place) or "not_applicable" (a recipe that the network does not allow)."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ def unit_name(recording: str) -> str:
     """Return the file name of a recording's unit: its id in safe characters and a short hash, so that no two collide.
 
     >>> unit_name("neurovoz/0034_A1")
-    'neurovoz_0034_A1-ccdd2b11'
+    'neurovoz_0034_A1-900009d1'
     """
     safe = re.sub(r"[^A-Za-z0-9._-]+", "_", recording)[:80].strip("._") or "recording"
     return f"{safe}-{hashlib.sha256(recording.encode()).hexdigest()[:8]}"
@@ -151,19 +148,8 @@ class RunFolder:
         """Count planned, done, failed and running recordings."""
         done = set(self.done_units())
         failed = [r for r in self.recordings if r not in done and self._shard(r, ".failed").exists()]
-        running = [r for r in self.recordings if r not in done and self._is_locked(r)]
+        running = [r for r in self.recordings if r not in done and is_held(self._shard(r, ".lock"))]
         return RunStatus(len(self.recordings), len(done), len(set(failed) - set(running)), len(running))
-
-    def _is_locked(self, recording: str) -> bool:
-        lock = self._shard(recording, ".lock")
-        if fcntl is None or not lock.exists():
-            return False
-        try:
-            with lock.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        return False
 
     # ---- sink of the pipeline
 
@@ -176,28 +162,11 @@ class RunFolder:
         if self.is_done(recording):
             yield False
             return
-        if fcntl is None:
-            yield True
-            return
-        path = self._shard(recording, ".lock")
-        with naming_folder(self.path, "write"):
-            file = path.open("ab")
-        try:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # The former holder removes the file when it is done: a lock on a removed file holds nothing.
-                ours = path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino
-            except OSError:
-                ours = False
-            if not ours or self.is_done(recording):
-                yield False
-                return
-            try:
-                yield True
-            finally:
-                path.unlink(missing_ok=True)
-        finally:
-            file.close()
+        with ExitStack() as stack:
+            with naming_folder(self.path, "write"):
+                ours = stack.enter_context(hold(self._shard(recording, ".lock")))
+            # Between the first look and the lock another process may have finished.
+            yield ours and not self.is_done(recording)
 
     def write(self, result: UnitResult) -> None:
         """Store a finished unit; its maps first, its file last, because the file says that it is done."""
@@ -280,6 +249,8 @@ class RunFolder:
         import pandas as pd
 
         rows = [{"kind": "failure", "recipe": "", **failure} for failure in self.failed()]
+        for path, reason in self.environment.get("unmatched", []):
+            rows.append({"recording": path, "kind": "not_matched", "stage": "find", "recipe": "", "message": reason})
         for unit in self.units():
             for recipe, reason in unit.not_applicable.items():
                 rows.append(

@@ -1,0 +1,235 @@
+"""From settings to work: which recordings, which classifier judges each, and what a finished run says of itself."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from speechxai.config import EvaluateConfig
+from speechxai.data.cards import build_manifest, card_names
+from speechxai.data.manifest import read_manifest, to_recording_kwargs, validate
+from speechxai.errors import SpeechXAIError
+from speechxai.io.audio import read
+from speechxai.io.checkpoints import Bundle, load_bundle
+from speechxai.pipeline import EvaluateSettings, Job
+from speechxai.registry import did_you_mean
+from speechxai.types import Recording
+
+LIBRARIES = ("speechxai", "torch", "torchaudio", "captum", "numpy", "scipy", "pandas", "soundfile", "zarr")
+
+
+@dataclass(eq=False)
+class Session:
+    """A configuration with everything it names: the recordings, the bundle and the resolved settings.
+
+    Args:
+        config: what was asked for.
+        settings: the same with presets resolved.
+        manifest: the recordings, one row each.
+        bundle: the classifier and its folds.
+        voices: recordings that are made, not read, by id.
+        unmatched: (path, reason) of files that may be recordings but could not be placed.
+    """
+
+    config: EvaluateConfig
+    settings: EvaluateSettings
+    manifest: pd.DataFrame
+    bundle: Bundle
+    voices: Mapping[str, Recording] = field(default_factory=dict)
+    unmatched: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def recordings(self) -> list[str]:
+        """Ids of the work units, in order."""
+        return [str(recording) for recording in self.manifest["recording"]]
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the voices are synthetic."""
+        return self.config.data == "synthetic"
+
+    def load(self, recording: str) -> Job:
+        """Read or look up a recording, and take the classifier that never heard its speaker.
+
+        Raises:
+            SpeechXAIError: a recording that cannot be used; the message names it.
+        """
+        row = self.manifest.loc[self.manifest["recording"] == recording].iloc[0]
+        voice = self.voices.get(recording)
+        if voice is None:
+            voice = self.read(dict(row))
+        fold = self.bundle.fold_of(voice)
+        model = self.placed(self.bundle.classifier(fold))
+        facts = {"model": self.bundle.name, "fold": "final" if fold is None else str(fold)}
+        return Job(voice, model, facts)
+
+    def read(self, row: Mapping[str, Any]) -> Recording:
+        """Read the recording of a manifest row as the bundle's network hears audio."""
+        return read(
+            root_of(self.config) / str(row["path"]),
+            sample_rate=self.bundle.config.stft.sample_rate,
+            normalize=self.bundle.config.audio.normalize,
+            **to_recording_kwargs(row),
+        )
+
+    def placed(self, model: torch.nn.Module) -> torch.nn.Module:
+        """Move a classifier to the device of the configuration and bound its batches."""
+        if self.config.max_batch is not None:
+            model.max_batch = self.config.max_batch  # type: ignore[assignment]
+        return model.to(device_of(self.config.device)).eval()
+
+
+def device_of(name: str) -> torch.device:
+    """Resolve "auto" and check that the device is there. Raises SpeechXAIError where it is not."""
+    if name == "auto":
+        return torch.device(
+            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        )
+    if name.startswith("cuda"):
+        index = int(name.partition(":")[2] or 0)
+        if index >= torch.cuda.device_count():
+            raise SpeechXAIError(
+                f"The device '{name}' is not there: {torch.cuda.device_count()} CUDA devices found. Use --device cpu."
+            )
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise SpeechXAIError("The device 'mps' is not there. Use --device cpu.")
+    return torch.device(name)
+
+
+def prepare(config: EvaluateConfig, manifest: pd.DataFrame | None = None) -> Session:
+    """Resolve everything a configuration names, before anything is computed.
+
+    Args:
+        config: what is asked for.
+        manifest: the recordings, where a run that is continued knows them already.
+
+    Raises:
+        SpeechXAIError: a recipe, metric, model, device or data set that is not there.
+    """
+    settings = config.settings()
+    device_of(config.device)
+    bundle = load_bundle(config.model)
+    voices: dict[str, Recording] = {}
+    unmatched: list[tuple[str, str]] = []
+    if config.data == "synthetic":
+        voices = {voice.id: voice for voice in synthetic_voices(config)}
+    if manifest is None and voices:
+        manifest = chosen(manifest_of(list(voices.values())), config)
+    elif manifest is None:
+        found, unmatched = find_recordings(config)
+        manifest = chosen(found, config)
+    return Session(config, settings, manifest, bundle, voices, unmatched)
+
+
+def synthetic_voices(config: EvaluateConfig) -> list[Recording]:
+    """Make the synthetic demo corpus: the same voices for the same seed."""
+    from speechxai.data.synthetic import demo_corpus
+
+    return demo_corpus(config.n_synthetic, seed=config.seed)  # type: ignore[no-any-return]
+
+
+def manifest_of(voices: list[Recording]) -> pd.DataFrame:
+    """Write the manifest of recordings that are in memory; their path is "(made)"."""
+    rows = [
+        {
+            "recording": v.id,
+            "path": "(made)",
+            "speaker": v.speaker,
+            "label": v.label,
+            "task": v.task,
+            "dataset": "synthetic",
+        }
+        for v in voices
+    ]
+    return validate(pd.DataFrame(rows))
+
+
+def root_of(config: EvaluateConfig) -> Path:
+    """Folder that the paths of the manifest start from."""
+    if config.root is not None:
+        return config.root
+    path = Path(config.data)
+    return path if path.is_dir() else path.parent
+
+
+def find_recordings(config: EvaluateConfig) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
+    """Find the recordings that a card, a manifest or a folder names, and (path, reason) of files that could not be placed.
+
+    Raises:
+        SpeechXAIError: nothing there, or the root is missing.
+    """
+    path = Path(config.data)
+    if path.suffix.lower() == ".csv":
+        return read_manifest(path), []
+    if path.is_dir() and config.data not in card_names():
+        manifest, report = build_manifest("folder", path)
+        return manifest, list(report.unmatched)
+    if config.data not in card_names() and path.suffix != ".toml":
+        known = did_you_mean(config.data, ["synthetic", *card_names()], "data set")
+        raise SpeechXAIError(f"{config.data}: there is no such folder or manifest. {known}")
+    if config.root is None:
+        raise SpeechXAIError(f"The data card '{config.data}' needs the folder of its recordings: give --root.")
+    manifest, report = build_manifest(config.data, config.root)
+    return manifest, list(report.unmatched)
+
+
+def chosen(manifest: pd.DataFrame, config: EvaluateConfig) -> pd.DataFrame:
+    """Take the tasks asked for and at most `limit` recordings, the classes in turn.
+
+    Raises:
+        SpeechXAIError: nothing is left.
+    """
+    found = manifest
+    if config.tasks:
+        unknown = [task for task in config.tasks if task not in set(found["task"])]
+        if unknown:
+            raise SpeechXAIError(did_you_mean(unknown[0], sorted(set(found["task"])), "task"))
+        found = found[found["task"].isin(config.tasks)]
+    if config.limit is not None:
+        turn = found.groupby(found["label"].fillna(-1)).cumcount().to_numpy()
+        found = found.iloc[np.sort(np.argsort(turn, kind="stable")[: config.limit])]
+    if found.empty:
+        raise SpeechXAIError(f"{config.root or config.data}: no recordings found. 'speechxai data check' says why.")
+    return found.reset_index(drop=True)
+
+
+def describe_environment(session: Session) -> dict[str, Any]:
+    """Versions, machine and what the run consists of, for `environment.json`."""
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "n_cores": os.cpu_count(),
+        "n_threads": torch.get_num_threads(),
+        "device": str(device_of(session.config.device)),
+        "libraries": {name: metadata.version(name) for name in LIBRARIES if _installed(name)},
+        "synthetic": session.synthetic,
+        "model": {
+            "name": session.bundle.name,
+            "title": session.bundle.config.title,
+            "sha256": session.bundle.config.weights.sha256,
+            "classes": list(session.bundle.config.classes),
+            "card": session.bundle.card,
+        },
+        "unmatched": session.unmatched,
+        "recipes": list(session.settings.recipes),
+        "metrics": list(session.settings.metrics),
+    }
+
+
+def _installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True

@@ -1,0 +1,170 @@
+"""The run folder: written in steps that a crash cannot tear, shared by processes, read back the same."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from speechxai.errors import SpeechXAIError
+from speechxai.io import files
+from speechxai.io.runs import RunFolder, unit_name
+from speechxai.pipeline import Failure, UnitResult
+
+MANIFEST = pd.DataFrame({"recording": ["a", "b/1", "c"], "speaker": ["s/1", "s/2", "s/3"]})
+CONFIG = {"data": "synthetic", "model": "m", "recipes": ["saliency"], "out": "runs/x"}
+
+
+def make(tmp_path: Path) -> RunFolder:
+    return RunFolder.create(tmp_path / "run", CONFIG, MANIFEST, {"python": "3"})
+
+
+def result(recording: str, value: float = 0.1) -> UnitResult:
+    facts = {"speaker": "s/1", "label": 1, "predicted": 1, "model": "m", "fold": "0"}
+    return UnitResult(
+        recording, facts, {"saliency": {"faithfulness": value, "sparseness": float("nan")}}, {}, {"lrp": "no rule"}
+    )
+
+
+def test_scores_come_back_exactly_and_in_the_manifests_order(tmp_path: Path) -> None:
+    run = make(tmp_path)
+    run.write(result("c", 1 / 3))
+    run.write(result("a", 0.1 + 0.2))
+    scores = RunFolder.open(run.path).scores()
+    assert list(scores["recording"]) == ["a", "a", "c", "c"]
+    assert list(scores["metric"]) == ["faithfulness", "sparseness"] * 2
+    assert scores["value"][0] == 0.1 + 0.2
+    assert scores["value"][2] == 1 / 3
+    assert np.isnan(scores["value"][1])
+    assert run.done_units() == ["a", "c"]
+
+
+def test_a_torn_unit_counts_as_not_done(tmp_path: Path) -> None:
+    run = make(tmp_path)
+    run.write(result("a"))
+    shard = run.path / "units" / f"{unit_name('a')}.json"
+    shard.write_bytes(shard.read_bytes()[:40])
+    assert run.done_units() == []
+    with run.claim("a") as ours:
+        assert ours
+    assert run.scores().empty
+
+
+def test_failures_are_listed_until_the_unit_succeeds(tmp_path: Path) -> None:
+    run = make(tmp_path)
+    run.fail(Failure("b/1", "load", "b/1: the recording is empty (0 samples)."))
+    table = run.failures()
+    assert table.to_dict("records") == [
+        {
+            "recording": "b/1",
+            "kind": "failure",
+            "stage": "load",
+            "recipe": "",
+            "message": "b/1: the recording is empty (0 samples).",
+        }
+    ]
+    assert (run.status().n_done, run.status().n_failed, run.status().n_open) == (0, 1, 2)
+    run.write(result("b/1"))
+    assert list(run.failures()["kind"]) == ["not_applicable"]
+    assert run.status().n_failed == 0
+
+
+def test_a_claimed_unit_is_not_given_twice_and_is_free_again_after(tmp_path: Path) -> None:
+    run, other = make(tmp_path), RunFolder.open(tmp_path / "run")
+    with run.claim("a") as first:
+        assert first
+        assert other.status().n_running == 1
+        with other.claim("a") as second:
+            assert not second
+        with other.claim("c") as different:
+            assert different
+    with other.claim("a") as again:
+        assert again
+        other.write(result("a"))
+    with run.claim("a") as done:
+        assert not done
+    assert not list((run.path / "units").glob("*.lock"))
+
+
+def _die_holding(path: str, ready: object) -> None:
+    with RunFolder.open(path).claim("a") as ours:
+        assert ours
+        ready.set()  # type: ignore[attr-defined]
+        os.kill(os.getpid(), 9)
+
+
+def test_a_killed_process_leaves_no_claim_behind(tmp_path: Path) -> None:
+    run = make(tmp_path)
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    process = context.Process(target=_die_holding, args=(str(run.path), ready))
+    process.start()
+    assert ready.wait(60)
+    process.join(60)
+    assert process.exitcode == -9
+    assert (run.path / "units" / f"{unit_name('a')}.lock").exists()
+    assert run.status().n_running == 0
+    with run.claim("a") as ours:
+        assert ours
+
+
+def test_writing_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make(tmp_path)
+    run.write(result("a", 0.25))
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(SpeechXAIError) as caught:
+        run.write(result("a", 0.75))
+    assert str(caught.value) == (
+        f"{run.path}: cannot write: No space left on device. Make room or choose a writable folder with --out; "
+        "a run that has begun continues with 'speechxai evaluate --resume'."
+    )
+    monkeypatch.undo()
+    assert run.scores()["value"][0] == 0.25
+    assert not list((run.path / "units").glob(".*.tmp"))
+
+
+def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("not a folder")
+    with pytest.raises(SpeechXAIError, match=r"run: cannot create the run folder: (Not a directory|File exists)"):
+        make(tmp_path)
+
+
+def test_a_run_is_never_overwritten(tmp_path: Path) -> None:
+    run = make(tmp_path)
+    with pytest.raises(SpeechXAIError) as caught:
+        make(tmp_path)
+    assert str(caught.value).startswith(
+        f"{run.path}: there is a run already. Continue it with 'speechxai evaluate --resume {run.path}'"
+    )
+
+
+def test_a_folder_without_settings_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(SpeechXAIError) as caught:
+        RunFolder.open(tmp_path)
+    assert str(caught.value) == f"{tmp_path}: not a run folder (no config.toml in it)."
+
+
+def test_maps_appear_whole_and_replace_older_ones(tmp_path: Path) -> None:
+    run = make(tmp_path)
+    values = np.linspace(-1, 1, 12, dtype=np.float16).reshape(3, 4)
+    run.write_maps("b/1", {"saliency": np.zeros((2, 2), np.float16), "union(saliency, smoothgrad)": values})
+    run.write_maps("b/1", {"union(saliency, smoothgrad)": values})
+    stored = run.maps("b/1", "union(saliency, smoothgrad)")
+    assert stored.dtype == np.float16
+    assert np.array_equal(stored, values)
+    with pytest.raises(SpeechXAIError, match="no stored map of 'saliency' for 'b/1'"):
+        run.maps("b/1", "saliency")
+
+
+def test_names_of_units_are_safe_and_differ(tmp_path: Path) -> None:
+    names = [unit_name(r) for r in ("a/b", "a_b", "a b", "../../etc", "ä" * 200, "..")]
+    assert len(set(names)) == len(names)
+    assert all("/" not in name and not name.startswith(".") and len(name) < 100 for name in names)
