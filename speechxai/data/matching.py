@@ -166,8 +166,8 @@ def _row(card: DataCard, base: Path, path: str, sheets: list[Joined], used: set[
         "path": path,
         "speaker": f"{card.name}/{speaker}",
         "dataset": card.name,
-        "sample_rate": _header_sample_rate(file),
-        "sha256": _sha256(file),
+        "sample_rate": header_sample_rate(file),
+        "sha256": sha256_of_file(file),
         "code": groups.get("code", ""),
     }
 
@@ -231,7 +231,8 @@ def _age(birth_year: int, recorded_year: int) -> int:
     return recorded_year - birth_year
 
 
-def _header_sample_rate(file: Path) -> int | None:
+def header_sample_rate(file: Path) -> int | None:
+    """Return the sample rate that a file's header states, Hz; None where it cannot be read."""
     import soundfile
 
     try:
@@ -241,7 +242,8 @@ def _header_sample_rate(file: Path) -> int | None:
         return None
 
 
-def _sha256(file: Path) -> str:
+def sha256_of_file(file: Path) -> str:
+    """Return the sha256 of a file's bytes, hexadecimal. Raises SpeechXAIError where it cannot be read."""
     import hashlib
 
     try:
