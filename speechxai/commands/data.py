@@ -1,0 +1,282 @@
+"""`speechxai data`: what sets there are, what is in a folder, a manifest of your own, downloads."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from speechxai.commands.console import say, warn
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from speechxai.data.matching import MatchReport
+    from speechxai.io.corpus import CheckReport
+
+MAX_LINES = 10
+"""How many single files a section names before it counts the rest; --all names every one."""
+
+data_app = typer.Typer(
+    name="data",
+    no_args_is_help=True,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+    help="Data sets: list the cards, check a folder, import your own, fetch open ones.",
+    epilog="""
+Examples:
+
+\b
+  speechxai data list                                              which sets are known, and how to get them
+  speechxai data fetch mdvr-kcl --root DATA/mdvr-kcl               download an open set, resumable
+  speechxai data check mdvr-kcl --root DATA/mdvr-kcl               what is in it, and what could mislead a classifier
+  speechxai data check folder --root MY_VOICES                     any folder with HC and PD below it
+  speechxai data import MY_VOICES --labels labels.csv --out manifest.csv
+
+A card is a text file: copy one, change its pattern, and name it by its path: speechxai data check ./mine.toml --root DIR
+""",
+)
+
+
+@data_app.command("list")
+def list_cards(
+    name: Annotated[
+        str, typer.Argument(help="A card whose whole text is shown; all cards in a table without it.")
+    ] = "",
+) -> None:
+    """List the data cards with access, license and size, or show the text of one."""
+    from speechxai.data.cards import card_names, card_text, load_card
+
+    if name:
+        say(card_text(name))
+        return
+    cards = [load_card(card) for card in card_names()]
+    rows = [(card.name, card.access, card.language, card.size, card.license) for card in cards]
+    _table("Data cards", ("card", "access", "language", "size", "license"), rows)
+    say("Who is in a set, its confounds, and what it must not be used for: speechxai data list CARD")
+
+
+@data_app.command("check")
+def check_folder(
+    card: Annotated[str, typer.Argument(help="Name of a card, path of your own card.toml, or a manifest.csv.")],
+    root: Annotated[Path, typer.Option(help="Folder of the data set.")],
+    out: Annotated[Path | None, typer.Option(help="Also write the manifest to this CSV file.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Name every file instead of the first ten of a kind.")] = False,
+) -> None:
+    """Say what is in a folder and what could mislead a classifier.
+
+    Exit status 1 when nothing matched, files could not be read, or files are not those of the publisher.
+    """
+    from speechxai.data.cards import build_manifest
+    from speechxai.data.manifest import read_manifest, write_manifest
+    from speechxai.io.corpus import check
+
+    limit = sys.maxsize if every else MAX_LINES
+    bad = False
+    if card.endswith(".csv"):
+        manifest = read_manifest(card)
+    else:
+        with _bar("Matching files") as progress:
+            manifest, match = build_manifest(card, root, progress)
+        _print_match(match, limit)
+        bad = bool(match.changed)
+    if manifest.empty:
+        warn(
+            f"{root}: nothing matched. The reasons stand above; 'speechxai data list {card}' shows the layouts that are read."
+        )
+        raise typer.Exit(1)
+    if out is not None:
+        write_manifest(manifest, out)
+        say(f"Manifest: {out}")
+    with _bar("Reading recordings") as progress:
+        report = check(manifest, root, progress)
+    _print_report(report, manifest, limit)
+    if bad or report.unreadable:
+        raise typer.Exit(1)
+
+
+@data_app.command("import")
+def import_labels(
+    folder: Annotated[Path, typer.Argument(help="Folder with the recordings.")],
+    labels: Annotated[
+        Path, typer.Option(help="Table (csv, tsv, xlsx) with columns file, label, speaker; more if you have them.")
+    ],
+    out: Annotated[Path, typer.Option(help="Manifest to write.")] = Path("manifest.csv"),
+    name: Annotated[str, typer.Option(help="Name of the data set; the folder's name without it.")] = "",
+) -> None:
+    """Make a manifest of your own folder and a table of labels.
+
+    The table has a row a recording: `file,label,speaker` with HC, PD or unknown as label; it may add task, sex, age,
+    updrs, updrs_speech, hoehn_yahr, medication, language. A recording without a label is an error: nothing is guessed.
+    """
+    from speechxai.data.folder import import_folder
+    from speechxai.data.manifest import write_manifest
+
+    manifest = import_folder(folder, labels, name or folder.resolve().name)
+    write_manifest(manifest, out)
+    counts = Counter({0: "HC", 1: "PD"}.get(label, "unknown") for label in manifest["label"].astype(object))
+    classes = ", ".join(f"{count} {label}" for label, count in sorted(counts.items()))
+    say(f"{out}: {len(manifest)} recordings of {manifest['speaker'].nunique()} speakers ({classes})")
+    say(f"Next: speechxai data check {out} --root {folder}")
+
+
+@data_app.command("fetch")
+def fetch_card(
+    card: Annotated[str, typer.Argument(help="Name of an open data set.")],
+    root: Annotated[Path, typer.Option(help="Folder to download into; made if it is not there.")],
+) -> None:
+    """Download an open data set, compare it with the publisher's checksums, unpack it.
+
+    A download that broke off goes on where it stopped when the command is run again. Sets that need a request are not
+    downloaded; the command says how to obtain them.
+    """
+    from speechxai.data.cards import load_card
+    from speechxai.data.fetch import fetch
+
+    loaded = load_card(card)
+    if loaded.fetch:
+        say(f"{loaded.title}\nLicense: {loaded.license}\nSource: {loaded.source}")
+    with _byte_bar() as progress:
+        files = fetch(loaded, root, progress)
+    for file in files:
+        kept = f", {file.resumed_bytes} of them from before" if file.resumed_bytes else ""
+        say(
+            f"{root / file.name}: {file.n_bytes} bytes{kept}; {file.unpacked} files unpacked"
+            if file.unpacked
+            else f"{root / file.name}: {file.n_bytes} bytes{kept}"
+        )
+        if file.verified in ("sha256", "md5"):
+            say(f"  {file.verified} is the publisher's; sha256 {file.sha256}")
+        else:
+            say(f"  the publisher's checksum is not known here (compared: {file.verified}); sha256 {file.sha256}")
+    say(f"Next: speechxai data check {card} --root {root}")
+
+
+def _print_match(match: MatchReport, limit: int) -> None:
+    left = f", {len(match.left_out)} left out on purpose" if match.left_out else ""
+    say(
+        f"\n{match.card}: {match.n_audio} audio files, {match.n_matched} matched, {len(match.unmatched)} not matched{left}"
+    )
+    _lines("Not matched", [f"{path}: {reason}" for path, reason in match.unmatched], limit)
+    reasons = Counter(reason for _, reason in match.left_out)
+    _lines("Left out", [f"{count} files: {reason}" for reason, count in reasons.items()], limit)
+    _lines("Not the publisher's bytes (sha256 differs)", list(match.changed), limit)
+    _lines("Listed, but not in the folder", list(match.missing), limit)
+    _lines("Notes", list(match.notes), sys.maxsize)
+
+
+def _print_report(report: CheckReport, manifest: pd.DataFrame, limit: int) -> None:
+    classes = ", ".join(f"{count} {name}" for name, count in report.classes.items())
+    total_s = float(report.quality["duration_s"].sum())
+    say(f"\n{report.n_files} files, {classes}; {manifest['speaker'].nunique()} speakers, {total_s:.0f} s in all")
+    rows = [(name, str(report.classes[name]), str(report.speakers.get(name, 0))) for name in report.classes]
+    _table("Classes", ("class", "recordings", "speakers"), rows, right=(1, 2))
+    tasks = ", ".join(f"{name} ({count})" for name, count in report.tasks.items())
+    rates = ", ".join(f"{rate} Hz ({count})" for rate, count in report.sample_rates.items())
+    say(f"Tasks: {tasks}\nSample rates: {rates or 'none'}")
+    _table("Quality", ("measure", "lowest", "median", "highest"), _quality_rows(report), right=(1, 2, 3))
+    kinds = Counter(words.split(":")[0] for _, words in report.warnings)
+    common = {kind for kind, count in kinds.items() if count > 0.5 * report.n_files}
+    warnings = [f"{kind}: {count} of {report.n_files} recordings" for kind, count in kinds.items() if kind in common]
+    warnings += [f"{name}: {words}" for name, words in report.warnings if words.split(":")[0] not in common]
+    _lines("Quality warnings", warnings, limit)
+    _lines("Same file twice (byte by byte)", [" = ".join(group) for group in report.duplicates], limit)
+    _lines("Cannot be read", [message for _, message in report.unreadable], limit)
+    _table(
+        "Confounds: how well each of these ALONE separates HC from PD (AUC; 0.5 is chance, 1 is perfect)",
+        ("what", "AUC", "chance up to", "higher in", "meaning"),
+        [
+            (c.name, _number(c.auc), _number(c.chance), c.higher_in, ("ALARM: " if c.alarm else "") + c.note)
+            for c in report.confounds
+        ],
+        right=(1, 2),
+    )
+    alarms = [f"{c.name} (AUC {c.auc:.3f})" for c in report.confounds if c.alarm]
+    if alarms:
+        say(
+            f"Beware: {', '.join(alarms)} tells the classes apart without any speech. A good score on this set may not be about the voice."
+        )
+
+
+def _quality_rows(report: CheckReport) -> list[tuple[str, ...]]:
+    names = {
+        "duration_s": "duration, s", "rms_dbfs": "level, dB of full scale", "peak": "peak (full scale 1)",
+        "clipping_share": "clipped share", "silence_share": "silent share", "snr_db": "speech above background, dB",
+        "bandwidth_hz": "bandwidth, Hz",
+    }  # fmt: skip
+    rows = []
+    for column, title in names.items():
+        values = report.quality[column].dropna()
+        digits = 0 if column == "bandwidth_hz" else 3 if "share" in column else 2
+        cells = (values.min(), values.median(), values.max()) if len(values) else ()
+        known = "" if len(values) == len(report.quality) else f" ({len(values)} of {len(report.quality)})"
+        rows.append((title + known, *(f"{value:.{digits}f}" for value in cells or (float("nan"),) * 3)))
+    return rows
+
+
+def _number(value: float) -> str:
+    return "not known" if value != value else f"{value:.3f}"
+
+
+def _lines(title: str, lines: Sequence[str], limit: int) -> None:
+    if lines:
+        say(f"\n{title}:")
+        for line in lines[:limit]:
+            say(f"  {line}")
+        if len(lines) > limit:
+            say(f"  and {len(lines) - limit} more; --all names them")
+
+
+def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for index, name in enumerate(header):
+        table.add_column(name, justify="right" if index in right else "left")
+    for row in rows:
+        table.add_row(*(Text(cell, style="bold red" if cell.startswith("ALARM") else "") for cell in row))
+    # Written to a file or a pipe there is no width to respect: rows stay whole for whoever searches in them.
+    console = Console() if sys.stdout.isatty() else Console(width=160)
+    say()
+    console.print(table)
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def _byte_bar() -> Iterator[Callable[[str, int, int | None], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
+        tasks = {}
+
+        def draw(name: str, done: int, total: int | None) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=total)
+            bar.update(tasks[name], completed=done, total=total)
+
+        yield draw
