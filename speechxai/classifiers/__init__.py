@@ -2,6 +2,7 @@
 
 from speechxai.classifiers import acoustic as acoustic
 from speechxai.classifiers import cnn as cnn
+from speechxai.classifiers import external as external
 from speechxai.classifiers import ssl as ssl
 from speechxai.classifiers.base import BACKBONES, Classifier, build, chunks, predict, probabilities
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -130,8 +131,17 @@ def predict(model: nn.Module, spec: Spectrogram) -> Tensor:
 
 
 def build(name: str, stft: StftConfig | None = None, **options: Any) -> nn.Module:
-    """Build the backbone `name` of BACKBONES. Raises SpeechXAIError for an unknown name or option."""
-    factory = BACKBONES[name]
+    """Build the backbone `name` of BACKBONES, or the network that "module:function" returns; that runs code of the module.
+
+    Raises:
+        SpeechXAIError: an unknown name or option, or a module or function that is not there.
+    """
+    if ":" in name:
+        from speechxai.classifiers.external import external
+
+        factory: Any = partial(external, factory=name)
+    else:
+        factory = BACKBONES[name]
     try:
         return factory(stft or StftConfig(), **options)  # type: ignore[no-any-return]
     except TypeError as error:

@@ -171,7 +171,7 @@ class SslNetwork(nn.Module):
         return self.head(layers)  # type: ignore[no-any-return]
 
     @torch.no_grad()
-    def attention(self, waveform: Tensor) -> Attention:
+    def attention_maps(self, waveform: Tensor) -> Attention:
         """Attention weights of waveforms (B, N), mean over heads, computed again from each layer's input: no hook is set."""
         weights: list[Tensor] = []
         bias: Tensor | None = None
@@ -222,9 +222,9 @@ class Ssl(WaveformDoor):
         super().__init__(network, stft)
         self.cam_layer = f"network.ssl.encoder.transformer.layers.{network.n_layers - 1}"
 
-    def attention(self, magnitude: Tensor, phase: Tensor) -> Attention:
-        """Attention of segments (S, F, L) twice; see `SslNetwork.attention`."""
-        return self.network.attention(inverse(magnitude, phase, self.stft))
+    def attention_maps(self, magnitude: Tensor, phase: Tensor) -> Attention:
+        """Attention of segments (S, F, L) twice; see `SslNetwork.attention_maps`."""
+        return self.network.attention_maps(inverse(magnitude, phase, self.stft))
 
 
 @BACKBONES.register(hears="waveform", cites="laquatra2024exploiting", example={"size": "tiny"})

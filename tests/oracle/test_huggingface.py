@@ -117,7 +117,7 @@ def test_hidden_states_and_attention_equal_huggingface(family: str, norm_first: 
         assert len(ours) == SMALL["num_hidden_layers"] + 1 == len(theirs.hidden_states)
         for a, b in zip(ours, [*theirs.hidden_states[:-1], theirs.last_hidden_state], strict=True):
             torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
-        attention = network.attention(waveform).layers
+        attention = network.attention_maps(waveform).layers
         for a, b in zip(attention, theirs.attentions, strict=True):
             torch.testing.assert_close(a, b.mean(dim=1), atol=1e-5, rtol=1e-4)
 

@@ -1,0 +1,217 @@
+"""Import of published weights: what is refused, and how it says so."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from speechxai.classifiers import build
+from speechxai.classifiers.ssl import Ssl
+from speechxai.classifiers.ssl_architectures import architecture, convolutions, make
+from speechxai.errors import SpeechXAIError
+from speechxai.io import import_checkpoints as imports
+
+HEAD = {
+    "layer_weights": "head.layer_weights",
+    "pooling_layer.attention_pooling_head.linear.weight": "head.pooling.weight",
+    "pooling_layer.attention_pooling_head.linear.bias": "head.pooling.bias",
+    "classifier.layer_0.weight": "head.hidden.0.weight",
+    "classifier.layer_0.bias": "head.hidden.0.bias",
+    "classifier.layer_1.weight": "head.hidden.3.weight",
+    "classifier.layer_1.bias": "head.hidden.3.bias",
+    "classifier.final_layer.weight": "head.output.weight",
+    "classifier.final_layer.bias": "head.output.bias",
+}
+
+
+def small() -> Ssl:
+    # 64 features a head, as every published model: the one thing that shapes do not tell.
+    torch.manual_seed(0)
+    overrides = {"encoder_embed_dim": 128, "encoder_num_heads": 2, "extractor_conv_layer_config": convolutions(8)}
+    backbone = build("ssl", size="tiny", overrides=overrides, hidden_size=6, n_classes=1)
+    assert isinstance(backbone, Ssl)
+    return backbone.eval()
+
+
+def published_names(backbone: Ssl) -> dict[str, Tensor]:
+    """Weights under SSL4PR's names, written from the list above and not with the rules under test."""
+    state = backbone.network.state_dict()
+    named = {theirs: state[ours] for theirs, ours in HEAD.items()}
+    for name, value in state.items():
+        if name.startswith("head.layer_norms."):
+            named[name.removeprefix("head.")] = value
+        elif name.startswith("ssl."):
+            theirs = name.removeprefix("ssl.").removeprefix("encoder.").replace("transformer.", "encoder.")
+            named[f"ssl_model.{theirs.replace('parametrizations.weight.original0', 'weight_g')}"] = value
+    return named
+
+
+def test_fold_without_transformers_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "transformers", None)
+    backbone = small()
+    torch.save({"epoch": 3, "state_dict": published_names(backbone)}, tmp_path / "fold_1.pt")
+    imported = imports.ssl4pr(tmp_path / "fold_1.pt").backbone()
+    waveform = 0.1 * torch.randn(2, 5_000)
+    torch.testing.assert_close(imported.network(waveform), backbone.network(waveform), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.pop("layer_norms.1.bias"), r"missing: head\.layer_norms\.1\.bias"),
+        (lambda s: s.pop("ssl_model.encoder.layers.1.attention.k_proj.weight"), r"missing: .*layers\.1\.attention\.k_proj\.weight"),
+        (lambda s: s.update(surprise=torch.zeros(1)), r"1 weights have no place in an ssl network: surprise"),
+        (lambda s: s.update({"ssl_model.adapter.proj.weight": torch.zeros(1)}), r"adapter\.proj\.weight"),
+        (lambda s: s.update({"layer_weights": torch.ones(9)}), r"shapes differ: head\.layer_weights \(9,\) for \(3,\)"),
+        (lambda s: s.pop("classifier.final_layer.weight"), r"classifier\.final_layer"),
+        (lambda s: [s.pop(name) for name in list(s) if name.startswith("ssl_model.")], r"not an SSL4PR checkpoint"),
+    ],
+)  # fmt: skip
+def test_wrong_folds_are_named(change: object, message: str, tmp_path: Path) -> None:
+    state = published_names(small())
+    change(state)  # type: ignore[operator]
+    path = tmp_path / "fold_7.pt"
+    torch.save(state, path)
+    with pytest.raises(SpeechXAIError, match=message) as caught:
+        imports.classifier(imports.ssl4pr(path))
+    assert "fold_7.pt" in str(caught.value)
+
+
+class _RunsCode:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, ("should-not-exist",)
+
+
+def test_pickled_code_is_refused_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"layer_weights": torch.ones(3), "extra": _RunsCode()}, tmp_path / "fold_1.pt")
+    with pytest.raises(SpeechXAIError, match=r"fold_1\.pt: refused, because it holds more than tensors"):
+        imports.ssl4pr(tmp_path / "fold_1.pt")
+    assert not (tmp_path / "should-not-exist").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut off"])
+@pytest.mark.parametrize("name", ["fold_1.pt", "model.safetensors"])
+def test_damaged_files_are_named(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SpeechXAIError, match=name.replace(".", r"\.")):
+        imports.read_weights(tmp_path / name)
+
+
+def test_other_contents_are_refused(tmp_path: Path) -> None:
+    for content in ([torch.ones(2)], {"a": 1}, {}, {"state_dict": {"a": "b"}}):
+        torch.save(content, tmp_path / "fold_1.pt")
+        with pytest.raises(SpeechXAIError, match="no dictionary of weights"):
+            imports.read_weights(tmp_path / "fold_1.pt")
+    with pytest.raises(SpeechXAIError, match="no such file"):
+        imports.read_weights(tmp_path / "fold_2.pt")
+    with pytest.raises(SpeechXAIError, match=r"fold_1\.pt, fold_2\.pt"):
+        imports.ssl4pr_folds(tmp_path / "nothing")
+
+
+def test_folds_in_order(tmp_path: Path) -> None:
+    for name in ("fold_10.pt", "fold_2.pt", "fold_1.pt", "fold_x.pt"):
+        (tmp_path / name).touch()
+    assert list(imports.ssl4pr_folds(tmp_path)) == [1, 2, 10]
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"model_type": "bert"}, "'model_type'"),
+        ({"model_type": "hubert", "hidden_act": "relu"}, "'hidden_act' must be 'gelu'"),
+        ({"model_type": "wav2vec2", "add_adapter": True}, "'add_adapter'"),
+        ({"model_type": "hubert", "layer_norm_eps": 1e-12}, "'layer_norm_eps'"),
+        ({"model_type": "hubert", "conv_pos_batch_norm": True}, "'conv_pos_batch_norm'"),
+        (["hubert"], "must hold one object"),
+    ],
+)
+def test_unknown_models_are_named(config: object, message: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(SpeechXAIError, match=message) as caught:
+        imports.pretrained(tmp_path)
+    assert "config.json" in str(caught.value)
+
+
+def test_folder_without_weights(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "hubert"}))
+    with pytest.raises(SpeechXAIError, match=r"neither model\.safetensors nor pytorch_model\.bin"):
+        imports.pretrained(tmp_path)
+
+
+def test_unknown_source_lists_the_known_ones() -> None:
+    with pytest.raises(SpeechXAIError, match=r"HUBERT_BASE.*WAVLM_LARGE"):
+        imports.pretrained("HUBERT_HUGE")
+
+
+def test_offline_says_which_file_goes_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchaudio.pipelines._wav2vec2 import utils
+
+    def no_network(*args: object, **kwargs: object) -> None:
+        raise URLError("no network")
+
+    monkeypatch.setattr(utils, "load_state_dict_from_url", no_network)
+    with pytest.raises(
+        SpeechXAIError, match=r"fetch .*hubert_fairseq_base_ls960\.pth and put it here as .*checkpoints"
+    ) as caught:
+        imports.pretrained("HUBERT_BASE")
+    assert str(Path(torch.hub.get_dir()) / "checkpoints" / "hubert_fairseq_base_ls960.pth") in str(caught.value)
+
+
+def test_torchaudio_download_and_local_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The weights torchaudio publishes, with a stand-in for the download that must ask for tensors alone."""
+    from torchaudio.pipelines._wav2vec2 import utils
+
+    torch.manual_seed(1)
+    published = make("wavlm", architecture("wavlm", "base")).state_dict()
+    asked: dict[str, object] = {}
+
+    def local(url: str, **options: object) -> dict[str, Tensor]:
+        asked.update(options, url=url)
+        return dict(published)
+
+    monkeypatch.setattr(utils, "load_state_dict_from_url", local)
+    imported = imports.pretrained("WAVLM_BASE_PLUS")
+    assert asked["weights_only"] is True
+    assert str(asked["url"]).endswith("wavlm_base_plus.pth")
+    # torchaudio trains WavLM with other dropout than HuBERT; it comes along.
+    dropout = {"encoder_ff_interm_dropout": 0.0, "encoder_layer_drop": 0.05}
+    assert imported.options == {"family": "wavlm", "size": "base", "overrides": dropout, "normalize": False}
+    old = {name.replace("parametrizations.weight.original0", "weight_g").replace("parametrizations.weight.original1", "weight_v"): value
+           for name, value in published.items()}  # fmt: skip
+    torch.save(old, tmp_path / "wavlm_base_plus.pth")
+    from_file = imports.pretrained(tmp_path / "wavlm_base_plus.pth")
+    assert from_file.options == imported.options
+    assert from_file.state.keys() == imported.state.keys()
+    assert all(torch.equal(from_file.state[name], value) for name, value in imported.state.items())
+
+
+def test_foundation_keeps_the_head(tmp_path: Path) -> None:
+    backbone = small()
+    theirs = {
+        name.removeprefix("ssl."): value
+        for name, value in backbone.network.state_dict().items()
+        if name.startswith("ssl.")
+    }
+    save_file({name: value.clone() for name, value in theirs.items()}, tmp_path / "own.safetensors")
+    other = small()
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.zero_()
+    imports.pretrained(tmp_path / "own.safetensors").load_into(other)
+    assert torch.equal(
+        other.network.ssl.encoder.transformer.layers[0].attention.q_proj.weight,
+        backbone.network.ssl.encoder.transformer.layers[0].attention.q_proj.weight,
+    )
+    assert not other.network.head.output.weight.any()
+    with pytest.raises(SpeechXAIError, match="without a trained head"):
+        imports.classifier(imports.pretrained(tmp_path / "own.safetensors"))
+    with pytest.raises(SpeechXAIError, match="need the backbone 'ssl'"):
+        imports.pretrained(tmp_path / "own.safetensors").load_into(build("cnn"))
