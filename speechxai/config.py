@@ -48,7 +48,7 @@ class EvaluateConfig(BaseModel):
         pictures: number of example recordings drawn in the report.
         max_batch: segments through the network at once; None leaves the bundle's.
         memory_mb: bound on the maps that are tested at once.
-        n_synthetic: recordings of the synthetic demo corpus.
+        synthetic_speakers: speakers of the synthetic corpus, three recordings each.
         out: the run folder.
     """
 
@@ -73,7 +73,7 @@ class EvaluateConfig(BaseModel):
     pictures: int = Field(4, ge=0, le=50)
     max_batch: int | None = Field(None, ge=1)
     memory_mb: int = Field(1024, ge=16)
-    n_synthetic: int = Field(24, ge=2)
+    synthetic_speakers: int = Field(8, ge=2)
     out: Path | None = None
 
     def to_dict(self) -> dict[str, Any]:

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from speechxai.agreement import average_ranks
 from speechxai.attribution import METHODS, OriginalPass, count_passes
 from speechxai.combination import evidence
-from speechxai.explain import explain_all
+from speechxai.errors import SpeechXAIError
+from speechxai.explain import Explanations, explain_all, parse
 from speechxai.metrics import Case, score
+from speechxai.metrics.mancini2025 import PD, PROTOCOL_OPTIONS, PUBLISHED_DEFINITIONS, PosteriorLogits
 from speechxai.pipeline import EvaluateSettings, Job, UnitResult
 from speechxai.stft import spectrogram
 from speechxai.types import Attribution, Spectrogram
@@ -39,7 +41,9 @@ def compute(job: Job, settings: EvaluateSettings, stages: list[str]) -> UnitResu
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     clock = _Clock()
     stages.append("predict")
-    spec = spectrogram(recording.waveform[None].to(device), model.stft)  # type: ignore[arg-type]
+    published = settings.protocol == "mancini2025"
+    waveform = tiled(recording.waveform, recording.sample_rate) if published else recording.waveform
+    spec = spectrogram(waveform[None].to(device), model.stft)  # type: ignore[arg-type]
     with count_passes(model, spec) as passes:
         clock.lap("spectrogram_s")
         original = OriginalPass(model, spec)
@@ -47,8 +51,7 @@ def compute(job: Job, settings: EvaluateSettings, stages: list[str]) -> UnitResu
         target = probability.argmax(dim=1)
         clock.lap("forward_pass_s")
         stages.append("explain")
-        options = {**settings.options, "evidence": settings.evidence}
-        attributions = explain_all(original, spec, settings.recipes, target, seed=settings.seed, options=options)
+        attributions = explain_all_but_broken(PosteriorLogits(model) if published else original, spec, target, settings)
         original.release()
         clock.lap("explain_s")
         stages.append("score")
@@ -119,16 +122,69 @@ def score_all(
         case = Case(
             model,
             repeat(spec, len(stack)),
-            stacked([attributions[recipe] for recipe in stack]),
-            kind=cast(Any, settings.evidence),
+            stacked([attributions[recipe] for recipe in stack], probability.argmax(dim=1)),
+            kind=cast(Any, "absolute" if settings.protocol == "mancini2025" else settings.evidence),
             fill=cast(Any, settings.fill),
             probability=probability.expand(len(stack), -1),
             seed=settings.seed,
         )
-        for metric, scores in score(case, settings.metrics).items():
+        for metric, scores in score_by(settings.protocol, case, settings.metrics).items():
             for recipe, value in zip(stack, scores.tolist(), strict=True):
                 values[recipe][metric] = float(value)
     return values
+
+
+def score_by(protocol: str, case: Case, names: Sequence[str]) -> dict[str, Tensor]:
+    """Score a case: under "mancini2025" the published definitions stand in the place of ours, where they differ.
+
+    The published input fidelity counts over the batch; each recording is a batch of one here, where that count is the fidelity
+    itself.
+    """
+    if protocol != "mancini2025":
+        return score(case, names)
+    theirs = [name for name in names if name in PUBLISHED_DEFINITIONS and name != "input_fidelity"]
+    ours = score(case, [name for name in names if name not in theirs])
+    return {name: PUBLISHED_DEFINITIONS[name](case) if name in theirs else ours[name] for name in names}
+
+
+def explain_all_but_broken(model: nn.Module, spec: Spectrogram, target: Tensor, settings: EvaluateSettings) -> Explanations:
+    """Explain by all recipes; a method whose map cannot be used costs its own recipes only.
+
+    Raises:
+        SpeechXAIError: no single method is to blame.
+    """
+    options: dict[str, Any] = {**settings.options, "evidence": settings.evidence}
+    explained: Tensor | int = target
+    if settings.protocol == "mancini2025":  # explains P(PD) for every recording, whatever is predicted
+        given = {name: {**PROTOCOL_OPTIONS.get(name, {}), **values} for name, values in settings.options.items()}
+        options, explained = {**PROTOCOL_OPTIONS, **given}, PD
+    recipes = [parse(recipe) for recipe in settings.recipes]
+    try:
+        return explain_all(model, spec, recipes, explained, seed=settings.seed, options=options)
+    except SpeechXAIError as error:
+        broken: dict[str, str] = {}
+        for method in dict.fromkeys(name for recipe in recipes for name in recipe.methods):
+            try:
+                explain_all(model, spec, [method], explained, seed=settings.seed, options=options)
+            except SpeechXAIError as reason:
+                broken[method] = str(reason)
+        if not broken:
+            raise error
+    usable = [recipe for recipe in recipes if not broken.keys() & set(recipe.methods)]
+    found = explain_all(model, spec, usable, explained, seed=settings.seed, options=options)
+    for recipe in recipes:
+        reasons = [broken[method] for method in recipe.methods if method in broken]
+        if reasons:
+            found.not_applicable[str(recipe)] = reasons[0]
+    return found
+
+
+def tiled(waveform: Tensor, sample_rate: int, length_s: float = 10.0) -> Tensor:
+    """Repeat a waveform (N,) until it is `length_s` long, as the published protocol does; longer ones stay."""
+    n_samples = round(length_s * sample_rate)
+    if len(waveform) >= n_samples:
+        return waveform
+    return waveform.repeat(-(-n_samples // len(waveform)))[:n_samples]
 
 
 def stack_size(spec: Spectrogram, memory_mb: int) -> int:
@@ -149,11 +205,11 @@ def repeat(spec: Spectrogram, n: int) -> Spectrogram:
     return Spectrogram(spec.magnitude.expand(n, -1, -1), spec.phase.expand(n, -1, -1), spec.n_samples, spec.stft)
 
 
-def stacked(attributions: Sequence[Attribution]) -> Attribution:
-    """Put maps of one recording (1, F, T) together as (n, F, T)."""
+def stacked(attributions: Sequence[Attribution], target: Tensor) -> Attribution:
+    """Put maps of one recording (1, F, T) together as (n, F, T), all tested for the class `target` (1,)."""
     return Attribution(
         torch.cat([each.values for each in attributions]),
-        torch.cat([each.target for each in attributions]),
+        target.expand(len(attributions)),
         attributions[0].recipe if len(attributions) == 1 else f"{len(attributions)} recipes",
         signed=attributions[0].signed,
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+import sys
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -21,7 +23,9 @@ from speechxai.data.manifest import read_manifest, to_recording_kwargs, validate
 from speechxai.errors import SpeechXAIError
 from speechxai.io.audio import read
 from speechxai.io.checkpoints import Bundle, load_bundle
-from speechxai.pipeline import EvaluateSettings, Job
+from speechxai.io.run_tables import finish
+from speechxai.io.runs import RunFolder
+from speechxai.pipeline import EvaluateSettings, Job, Progress, evaluate
 from speechxai.registry import did_you_mean
 from speechxai.types import Recording
 
@@ -132,10 +136,10 @@ def prepare(config: EvaluateConfig, manifest: pd.DataFrame | None = None) -> Ses
 
 
 def synthetic_voices(config: EvaluateConfig) -> list[Recording]:
-    """Make the synthetic demo corpus: the same voices for the same seed."""
-    from speechxai.data.synthetic import demo_corpus
+    """Make the synthetic corpus: the same voices for the same seed, and none that `synthetic-cnn` was trained on."""
+    from speechxai.data.synthetic import corpus
 
-    return demo_corpus(config.n_synthetic, seed=config.seed)  # type: ignore[no-any-return]
+    return corpus(config.synthetic_speakers, config.seed + 1_000)
 
 
 def manifest_of(voices: list[Recording]) -> pd.DataFrame:
@@ -201,6 +205,57 @@ def chosen(manifest: pd.DataFrame, config: EvaluateConfig) -> pd.DataFrame:
     if found.empty:
         raise SpeechXAIError(f"{config.root or config.data}: no recordings found. 'speechxai data check' says why.")
     return found.reset_index(drop=True)
+
+
+def create_run(session: Session, folder: RunFolder | None = None) -> RunFolder:
+    """Make the run folder of a session, or check that an existing one was computed with the same weights.
+
+    Raises:
+        SpeechXAIError: no `out`, a folder that holds a run or cannot be written, or a model that has changed since.
+    """
+    if folder is None:
+        if session.config.out is None:
+            raise SpeechXAIError("The run needs a folder: give --out, for example --out runs/first.")
+        environment = describe_environment(session)
+        return RunFolder.create(session.config.out, session.config.to_dict(), session.manifest, environment)
+    then = folder.environment.get("model", {}).get("sha256")
+    now = session.bundle.config.weights.sha256
+    if then is not None and then != now:
+        raise SpeechXAIError(
+            f"{folder.path}: the weights of the model '{session.bundle.name}' have changed since the run began "
+            f"({then[:12]}... then, {now[:12]}... now). Start a new run with --out."
+        )
+    return folder
+
+
+def execute(session: Session, folder: RunFolder, progress: Callable[[Progress], None] | None = None) -> None:
+    """Compute what the run has not yet, then rebuild its tables.
+
+    Args:
+        session: what is computed.
+        folder: takes the results; other processes may work on it too.
+        progress: called after every recording.
+    """
+    started, wall = datetime.now(UTC).isoformat(timespec="milliseconds"), time.perf_counter()
+    evaluate(session.recordings, session.load, session.settings, folder, progress)
+    record = {
+        "started": started,
+        "wall_s": time.perf_counter() - wall,
+        "peak_memory_mb": peak_memory_mb(),
+        "pid": os.getpid(),
+    }
+    folder.add_session(record)
+    finish(folder)
+
+
+def peak_memory_mb() -> float:
+    """Largest memory that this process held so far, MB; NaN where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return float("nan")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
 def describe_environment(session: Session) -> dict[str, Any]:
