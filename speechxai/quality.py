@@ -146,7 +146,8 @@ def _snr_db(frame_db: Samples) -> float:
 def _bandwidth_hz(samples: Samples, sample_rate: int) -> float:
     from scipy.signal import welch
 
-    frequency_hz, power = welch(samples, sample_rate, nperseg=min(1024, samples.size), detrend="constant")
+    # A Hann window leaks above -70 dB over seven bins; this one stays below within four.
+    frequency_hz, power = welch(samples, sample_rate, window="blackmanharris", nperseg=min(1024, samples.size))
     if power.max() <= 0:
         return 0.0
     return float(frequency_hz[np.flatnonzero(power > power.max() * 1e-7)[-1]])

@@ -39,11 +39,8 @@ def missing_samples(path: str | Path, container: str) -> str | None:
                 )
         elif container == "OGG":
             handle.seek(max(0, size_bytes - (1 << 17)))
-            tail = handle.read()
-            last = tail.rfind(b"OggS")
-            # Bit 2 of a page's flags marks the end of the stream (RFC 3533).
-            if last < 0 or last + 5 >= len(tail) or not tail[last + 5] & 4:
-                return "the Ogg stream has no end page. Copy the file again."
+            if not _ends_with_last_page(handle.read()):
+                return "the Ogg stream has no complete end page. Copy the file again."
     return None
 
 
@@ -57,3 +54,14 @@ def _wav_data_bytes(head: bytes, size_bytes: int) -> tuple[int, int]:
             return (0, 0) if length >= 0xFFFFFF00 else (length, size_bytes - position - 8)
         position += 8 + length + length % 2
     return 0, 0
+
+
+def _ends_with_last_page(tail: bytes) -> bool:
+    """Whether the end of an Ogg file holds a whole page that is flagged as the last (RFC 3533, section 6)."""
+    start = tail.rfind(b"OggS")
+    if start < 0 or start + 27 > len(tail):
+        return False
+    n_segments = tail[start + 26]
+    body = tail[start + 27 : start + 27 + n_segments]
+    end = start + 27 + n_segments + sum(body)
+    return bool(tail[start + 5] & 4) and len(body) == n_segments and end <= len(tail)
