@@ -1,7 +1,15 @@
-"""Attribution methods: `METHODS[name](model, spec, target, *, options) -> (B, F, T)`; importing a file here registers its methods."""
+"""Attribution methods: `METHODS[name](model, spec, target, *, options) -> (B, F, T)`; importing a file here registers its methods.
 
-from speechxai.attribution import control as control
+The order of the imports is the order of the menus: gradients first, controls last.
+"""
+
+# ruff: noqa: I001
 from speechxai.attribution import gradient as gradient
+from speechxai.attribution import backprop as backprop
+from speechxai.attribution import rescale as rescale
+from speechxai.attribution import perturbation as perturbation
+from speechxai.attribution import masking as masking
+from speechxai.attribution import control as control
 from speechxai.attribution.base import METHODS
 from speechxai.attribution.gradient import baseline_magnitude, completeness_error
 from speechxai.attribution.shared import OriginalPass, count_passes

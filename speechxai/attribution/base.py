@@ -66,7 +66,7 @@ def target_logit(logits: Tensor, target: Tensor) -> Tensor:
         raise SpeechXAIError(
             f"The 'target' parameter must be in 0 .. {logits.shape[1] - 1} for this network. Got {sorted(set(target.tolist()))} instead."
         )
-    return logits.gather(1, target.to(logits.device)[:, None])[:, 0]
+    return logits.gather(1, plain(target).to(logits.device)[:, None])[:, 0]
 
 
 def n_segments(model: nn.Module, magnitude: Tensor) -> int:

@@ -58,8 +58,9 @@ def streamed(model: nn.Module, spec: Spectrogram, target: Tensor, n_samples: int
     Args:
         sample: `(index, part of the batch) -> (magnitude (b, F, T), factor)`.
     """
-    total = torch.zeros_like(spec.magnitude)
+    totals = []
     for part in parts(model, spec.magnitude):
+        total: Tensor | float = 0.0
         n_rows = part.stop - part.start
         n_at_once = max(1, recordings_at_once(model, spec.magnitude) // n_rows)
         for first in range(0, n_samples, n_at_once):
@@ -72,8 +73,9 @@ def streamed(model: nn.Module, spec: Spectrogram, target: Tensor, n_samples: int
                 target[part].repeat(n_drawn),
             )
             for gradient, (_, factor) in zip(torch.split(gradients, n_rows), drawn, strict=True):
-                total[part] += factor * gradient
-    return total
+                total = total + factor * gradient
+        totals.append(torch.as_tensor(total))
+    return torch.cat(totals)
 
 
 @METHODS.register(signed=False, stochastic=False, cites="simonyan2014deep")

@@ -76,6 +76,18 @@ class Rule:
             self.guided = False
 
 
+def gradients_inside(mode: TorchFunctionMode, score: Tensor, inputs: list[Tensor]) -> tuple[Tensor | None, ...]:
+    """Gradients of a sum of `score` by `inputs` with `mode` entered; the graph is kept.
+
+    `autograd.grad` on tensors is itself a function that the mode would answer, with the mode left during the pass. A network
+    that computes its forward pass again (checkpointing) would do so without the rule. Edges of the graph are no tensors.
+    """
+    start = torch.autograd.graph.get_gradient_edge(score.sum())
+    ends = [torch.autograd.graph.get_gradient_edge(values) for values in inputs]
+    with mode:
+        return torch.autograd.grad(start, ends, retain_graph=True, allow_unused=True)
+
+
 class _Rectifier(torch.autograd.Function):
     """A rectifier whose backward pass is the true derivative or the guided one, as the rule says at that time."""
 

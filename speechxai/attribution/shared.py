@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from speechxai.attribution.base import check_target, leaf, n_segments, parts, plain, quiet, target_logit
-from speechxai.attribution.rectifiers import RectifierMode, Rule
+from speechxai.attribution.rectifiers import RectifierMode, Rule, gradients_inside
 from speechxai.errors import NotApplicable, SpeechXAIError
 from speechxai.types import Spectrogram
 
@@ -115,9 +115,11 @@ class OriginalPass(nn.Module):
                 raise NotApplicable(
                     "this network has no rectifier (ReLU, GELU, SiLU, ...), so guided backpropagation would be the plain gradient; use saliency."
                 )
-            with quiet(self.model), RectifierMode(self.rule), self.rule.guiding():
-                score = target_logit(logits, target).sum()
-                self._guided[key] = torch.autograd.grad(score, magnitude, retain_graph=True)[0]
+            with quiet(self.model), self.rule.guiding():
+                (found,) = gradients_inside(RectifierMode(self.rule), target_logit(logits, target), [magnitude])
+            if found is None:
+                raise NotApplicable(NOT_DIFFERENTIABLE)
+            self._guided[key] = found
         return self._guided[key].clone()
 
     def _key(self, target: Tensor) -> tuple[int, ...]:
@@ -151,9 +153,9 @@ class OriginalPass(nn.Module):
             if not logits.requires_grad:
                 raise NotApplicable(NOT_DIFFERENTIABLE)
             inside = self._activations if all(values.requires_grad for values in self._activations) else []
-            with quiet(self.model), RectifierMode(self.rule):
-                score = target_logit(logits, target).sum()
-                first, *rest = torch.autograd.grad(score, [magnitude, *inside], retain_graph=True, allow_unused=True)
+            with quiet(self.model):
+                score = target_logit(logits, target)
+                first, *rest = gradients_inside(RectifierMode(self.rule), score, [magnitude, *inside])
             if first is None:
                 raise NotApplicable(NOT_DIFFERENTIABLE)
             found = [gradient for gradient in rest if gradient is not None]
