@@ -49,10 +49,16 @@ class AudioSettings(_Strict):
 
 
 class WeightsFile(_Strict):
-    """The weights' file, its sha256, and how many fold models it holds beside the final one."""
+    """The weights' file, its sha256, and how many fold models it holds beside the final one.
+
+    Large networks have a file each: `parts` then gives the sha256 of every `weights/<part>.safetensors`, `sha256` is the
+    hash of that table, and `final` names the part that speaks for speakers no model heard.
+    """
 
     sha256: str = Field(default=NOT_SAVED, pattern="^[0-9a-f]{64}$")
     n_folds: int = Field(default=0, ge=0, strict=True)
+    parts: dict[str, str] = Field(default_factory=dict)
+    final: str = Field(default="final", pattern="^(final|fold[0-9]+)$")
 
 
 class BundleConfig(_Strict):

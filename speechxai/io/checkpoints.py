@@ -28,6 +28,7 @@ from speechxai.io.bundle_config import (
     read_bundle_config,
     version_differences,
 )
+from speechxai.io.bundle_parts import check_parts, part_path, read_part_file
 from speechxai.io.files import write_atomically
 from speechxai.io.toml import to_toml
 from speechxai.registry import did_you_mean
@@ -76,7 +77,7 @@ class Bundle:
             raise SpeechXAIError(
                 f"{self.folder}: there is no fold {fold}; the bundle has {self.n_folds} fold models, numbered from 0."
             )
-        part = FINAL if fold is None else f"fold{fold}"
+        part = self.config.weights.final if fold is None else f"fold{fold}"
         if part not in self._made:
             self._made[part] = self._make(part)
         return self._made[part]
@@ -104,7 +105,11 @@ class Bundle:
         classifier = Classifier(
             backbone, stft, config.segment_config(), config.classes, config.cam_layer, config.max_batch
         )
-        weights = _read_part(path, part)
+        if config.weights.parts:
+            path = part_path(self.folder, part)
+            weights = read_part_file(path, config.weights.parts.get(part))
+        else:
+            weights = _read_part(path, part)
         _check_fit(path, part, weights, classifier.state_dict())
         classifier.load_state_dict(weights)
         return classifier.eval().requires_grad_(False)
@@ -166,6 +171,10 @@ def load_bundle(name_or_path: str | Path, allow_code: bool = False) -> Bundle:
         )
     path = folder / WEIGHTS_FILE
     try:
+        if config.weights.parts:
+            # Gigabytes are hashed when a part is asked for, not when the bundle is opened.
+            check_parts(folder, config.weights)
+            return _opened(folder, config)
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError as error:
@@ -177,12 +186,16 @@ def load_bundle(name_or_path: str | Path, allow_code: bool = False) -> Bundle:
             f"{path}: the file is damaged or from another bundle: its sha256 is {found[:12]}..., {CONFIG_FILE} says "
             f"{config.weights.sha256[:12]}.... Restore the file or train the model again."
         )
+    return _opened(folder, config)
+
+
+def _opened(folder: Path, config: BundleConfig) -> Bundle:
     differences = version_differences(config.libraries)
     if differences:
         warnings.warn(
             f"The model '{config.name}' was trained with other libraries: {'; '.join(differences)}. Its predictions may differ.",
             VersionWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
     return Bundle(folder, config)
 
@@ -225,7 +238,9 @@ def save_bundle(folder: str | Path, config: BundleConfig, classifiers: Mapping[s
     filled = {
         **config.model_dump(mode="json", exclude_none=True),
         "libraries": library_versions(),
-        "weights": WeightsFile(sha256=hashlib.sha256(content).hexdigest(), n_folds=n_folds).model_dump(),
+        "weights": WeightsFile(sha256=hashlib.sha256(content).hexdigest(), n_folds=n_folds).model_dump(
+            exclude_defaults=True
+        ),
     }
     order = {name: filled[name] for name in BundleConfig.model_fields if name in filled}
     target = Path(folder)
