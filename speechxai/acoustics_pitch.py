@@ -11,7 +11,7 @@ FloatArray = npt.NDArray[np.float64]
 
 FLOOR_HZ = 70.0
 CEILING_HZ = 500.0
-_VOICING_THRESHOLD = 0.45
+_VOICING_THRESHOLD = 0.52
 _SILENCE_THRESHOLD = 0.03
 _OCTAVE_COST = 0.01
 _OCTAVE_JUMP_COST = 0.35
@@ -123,7 +123,8 @@ def pitch_track(waveform: FloatArray, sample_rate: int, hop_samples: int, n_fram
     parts = []
     for start in range(0, n_frames, _CHUNK_FRAMES):
         chunk = frames[start : start + _CHUNK_FRAMES]
-        loudest = np.abs(chunk - chunk.mean(axis=1, keepdims=True)).max(axis=1)
+        # Only the longest period around the center tells how loud this moment is: the window also hears its neighbors.
+        loudest = np.abs(chunk - chunk.mean(axis=1, keepdims=True))[:, length // 3 : -(length // 3)].max(axis=1)
         parts.append((*_candidates(_autocorrelation(chunk, window, n_lags), sample_rate, least_lag), loudest))
     frequency, height, loudest = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     reference = float(np.percentile(loudest, 95))
