@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from speechxai import stats
+from speechxai.stats import fold_summary, summarize
 from speechxai.io.files import naming_folder, read_json, to_json, write_atomically, write_parquet
 from speechxai.io.runs import RunFolder
 
@@ -29,7 +29,7 @@ def finish(folder: RunFolder) -> None:
     with naming_folder(folder.path, "write"):
         write_parquet(folder.path / "scores.parquet", scores)
         _write_csv(folder, "scores", scores)
-        _write_csv(folder, "summary", stats.summarize(scores) if len(scores) else pd.DataFrame())
+        _write_csv(folder, "summary", summary(scores))
         _write_csv(folder, "agreement", agreement(units))
         _write_csv(folder, "failures", folder.failures())
         write_parquet(folder.path / "predictions.parquet", predictions(folder, units))
@@ -48,6 +48,15 @@ def predictions(folder: RunFolder, units: Iterable[UnitResult]) -> pd.DataFrame:
         return manifest
     new = [name for name in facts.columns if name not in manifest.columns]
     return manifest.merge(facts[["recording", *new]], on="recording", how="left", validate="one_to_one")
+
+
+def summary(scores: pd.DataFrame) -> pd.DataFrame:
+    """Recipe x metric with intervals and differences to the controls; `fold_mean`, `fold_std`, `n_folds` as papers print them."""
+    table = summarize(scores)
+    if scores.empty:
+        return table
+    folds = fold_summary(scores).rename(columns={"mean": "fold_mean", "std": "fold_std"})
+    return table.merge(folds, on=["model", "recipe", "metric"], how="left", validate="one_to_one")
 
 
 def agreement(units: Iterable[UnitResult]) -> pd.DataFrame:

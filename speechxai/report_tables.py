@@ -1,0 +1,224 @@
+"""Tables of a run for terminals, papers and the report: means with intervals, controls apart, percent where papers print it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from speechxai.errors import SpeechXAIError
+from speechxai.explain import CONTROLS, parse
+from speechxai.metrics import METRICS, PUBLISHED_METRICS
+from speechxai.registry import did_you_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from speechxai.io.runs import RunFolder
+
+PERCENT = ("average_increase", "average_drop", "average_gain")
+"""Metrics that papers print in percent; everywhere else they are fractions."""
+
+HEADLINE = ("comprehensiveness@10", "sufficiency@10")
+"""Equal budgets: the same number of bins kept or removed for every map, so that rows can be compared."""
+
+ARROWS = {"high": "↑", "low": "↓", "none": ""}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of a table with its interval, in the unit that is printed; NaN where it is undefined."""
+
+    mean: float
+    low: float = math.nan
+    high: float = math.nan
+    n: int = 0
+    n_nan: int = 0
+    best: bool = False
+
+
+def short_name(metric: str) -> str:
+    """The paper's abbreviation of a metric, or its own name."""
+    return str(METRICS.facts(metric).get("published", metric)) if metric in METRICS else metric
+
+
+def arrow(metric: str) -> str:
+    """↑ where a higher value is better, ↓ where a lower one is."""
+    return ARROWS[METRICS.facts(metric)["best"]] if metric in METRICS else ""
+
+
+def is_control(recipe: str) -> bool:
+    """Whether a recipe is one of the controls, which know nothing of the classifier."""
+    return recipe in CONTROLS
+
+
+def group_of(recipe: str) -> str:
+    """Heading that a recipe stands under."""
+    if is_control(recipe):
+        return "Controls"
+    parsed = parse(recipe)
+    names = {"": "Methods", "union": "Unions", "intersection": "Intersections"}
+    return names.get(parsed.name if parsed.parts else "", "Other combinations")
+
+
+def grouped(recipes: Sequence[str]) -> dict[str, list[str]]:
+    """Recipes by heading, controls last."""
+    groups: dict[str, list[str]] = {}
+    for recipe in recipes:
+        groups.setdefault(group_of(recipe), []).append(recipe)
+    order = ("Methods", "Unions", "Intersections", "Other combinations", "Controls")
+    return {name: groups[name] for name in order if name in groups}
+
+
+def cells(summary: pd.DataFrame, metrics: Sequence[str]) -> dict[str, dict[str, Cell]]:
+    """Cells by recipe and metric, in the printed unit; the best mean of each column among all recipes is marked."""
+    found: dict[str, dict[str, Cell]] = {str(recipe): {} for recipe in dict.fromkeys(summary["recipe"])}
+    for metric in metrics:
+        part = summary[summary["metric"] == metric]
+        direction = METRICS.facts(metric)["best"] if metric in METRICS else "none"
+        means = part["mean"].dropna()
+        top = None if means.empty or direction == "none" else means.max() if direction == "high" else means.min()
+        scale = 100.0 if metric in PERCENT else 1.0
+        for row in part.to_dict("records"):
+            found[str(row["recipe"])][metric] = Cell(
+                scale * float(row["mean"]), scale * float(row["low"]), scale * float(row["high"]),
+                int(row["n"]), int(row["n_nan"]), top is not None and float(row["mean"]) == float(top),
+            )  # fmt: skip
+    return found
+
+
+def digits(metric: str) -> int:
+    """Decimals that a metric is printed with."""
+    return (
+        1 if metric in PERCENT else 2 if metric == "complexity" else 4 if metric in ("mean_mask", "faithfulness") else 3
+    )
+
+
+def number(value: float, n_digits: int) -> str:
+    """Write a number with `n_digits` decimals and a real minus; "–" where it is undefined.
+
+    >>> number(-0.01234, 3), number(float("nan"), 3), number(-0.00001, 3)
+    ('−0.012', '–', '0.000')
+    """
+    if value is None or math.isnan(value):
+        return "–"
+    text = f"{value:.{n_digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
+
+
+def metrics_of(summary: pd.DataFrame) -> list[str]:
+    """Metrics of a summary, in order."""
+    return [str(metric) for metric in dict.fromkeys(summary["metric"])]
+
+
+def console_table(folder: RunFolder) -> str:
+    """The score table for a terminal: mean over speakers by recipe, controls apart, with what the columns mean."""
+    summary = folder.table("summary")
+    present = metrics_of(summary)
+    metrics = [m for m in (*HEADLINE, *PUBLISHED_METRICS) if m in present] or present[:8]
+    if "mean_mask" in present:
+        metrics = ["mean_mask", *metrics]
+    names = {"comprehensiveness@10": "compr@10", "sufficiency@10": "suff@10", "mean_mask": "mask"}
+    header = ["recipe", *(f"{names.get(m, short_name(m))} {arrow(m)}".strip() for m in metrics)]
+    values = cells(summary, metrics)
+    lines: list[list[str]] = []
+    for index, group in enumerate(grouped(list(values)).values()):
+        if index:
+            lines.append([""] * len(header))
+        for recipe in group:
+            row = values[recipe]
+            lines.append([recipe, *(number(row[m].mean, digits(m)) if m in row else "–" for m in metrics)])
+    widths = [max(len(line[i]) for line in (header, *lines)) for i in range(len(header))]
+    text = [
+        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]).rstrip()
+        for line in (header, ["-" * w for w in widths], *lines)
+    ]
+    note = "Means over speakers; AI, AD and AG in percent; ↑ higher is better, ↓ lower is better. Compare rows by the @10 columns:"
+    return "\n".join([*text, "", note, "only there does every map keep or lose the same number of bins."])
+
+
+def published_frame(folder: RunFolder) -> pd.DataFrame:
+    """The paper's columns, a row a recipe: recipe, group, mean mask, and mean, low, high of each published metric in its unit."""
+    import pandas as pd
+
+    summary = folder.table("summary")
+    present = [m for m in PUBLISHED_METRICS if m in metrics_of(summary)]
+    if not present:
+        raise SpeechXAIError(
+            f"{folder.path}: the run has none of the paper's metrics. Evaluate with --metrics published or --metrics default."
+        )
+    budget = "mean_mask" in metrics_of(summary)
+    values = cells(summary, [*present, *(["mean_mask"] if budget else [])])
+    rows: list[dict[str, Any]] = []
+    for group, recipes in grouped(list(values)).items():
+        for recipe in recipes:
+            row: dict[str, Any] = {"recipe": recipe, "group": group}
+            if budget:
+                row["mean_mask"] = values[recipe]["mean_mask"].mean
+            for metric in present:
+                cell = values[recipe].get(metric, Cell(math.nan))
+                name = short_name(metric)
+                row |= {name: cell.mean, f"{name}_low": cell.low, f"{name}_high": cell.high}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def tables(folder: RunFolder, format: str) -> str:
+    """The paper's table as "latex", "markdown" or "csv"; AI, AD and AG in percent, intervals of 95 % over speakers.
+
+    Raises:
+        SpeechXAIError: an unknown format, or a run without the paper's metrics.
+    """
+    if format not in ("latex", "markdown", "csv"):
+        raise SpeechXAIError(did_you_mean(format, ["latex", "markdown", "csv"], "format"))
+    frame = published_frame(folder)
+    if format == "csv":
+        return frame.to_csv(index=False, lineterminator="\n")
+    present = [m for m in PUBLISHED_METRICS if short_name(m) in frame.columns]
+    caption = (
+        f"Model {folder.config['model']}, data {folder.config['data']}, protocol {folder.config.get('protocol', 'standard')}. "
+        "Means over speakers with 95 % bootstrap intervals over speakers. AI, AD and AG in percent."
+    )
+    body = []
+    for row in frame.to_dict("records"):
+        found = [number(row["mean_mask"], 4)] if "mean_mask" in row else []
+        for metric in present:
+            name, n = short_name(metric), digits(metric)
+            interval = f"[{number(row[f'{name}_low'], n)}, {number(row[f'{name}_high'], n)}]"
+            found.append(f"{number(row[name], n)} {interval}")
+        body.append((str(row["group"]), str(row["recipe"]), found))
+    header = (["mask"] if "mean_mask" in frame.columns else []) + [f"{short_name(m)} {arrow(m)}" for m in present]
+    return _latex(header, body, caption) if format == "latex" else _markdown(header, body, caption)
+
+
+def _markdown(header: Sequence[str], body: Sequence[tuple[str, str, list[str]]], caption: str) -> str:
+    lines = [f"| map | {' | '.join(header)} |", f"|---|{'---:|' * len(header)}"]
+    group = None
+    for heading, recipe, values in body:
+        if heading != group:
+            lines.append(f"| **{heading}** |{' |' * len(header)}")
+            group = heading
+        lines.append(f"| {recipe} | {' | '.join(values)} |")
+    return "\n".join([*lines, "", caption, ""])
+
+
+def _latex(header: Sequence[str], body: Sequence[tuple[str, str, list[str]]], caption: str) -> str:
+    def clean(text: str) -> str:
+        for sign, command in (("_", r"\_"), ("%", r"\%"), ("&", r"\&"), ("#", r"\#"), ("−", "$-$"), ("–", "--"), ("↑", r"$\uparrow$"), ("↓", r"$\downarrow$")):  # fmt: skip
+            text = text.replace(sign, command)
+        return text
+
+    lines = [
+        "% needs \\usepackage{booktabs}",
+        r"\begin{table*}", r"\centering", f"\\caption{{{clean(caption)}}}",
+        f"\\begin{{tabular}}{{l{'r' * len(header)}}}", r"\toprule",
+        " & ".join(["map", *(clean(h) for h in header)]) + r" \\",
+    ]  # fmt: skip
+    group = None
+    for heading, recipe, values in body:
+        if heading != group:
+            lines += [r"\midrule", f"\\multicolumn{{{len(header) + 1}}}{{l}}{{\\emph{{{heading}}}}} \\\\"]
+            group = heading
+        lines.append(" & ".join([clean(recipe), *(clean(v) for v in values)]) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table*}", ""])
