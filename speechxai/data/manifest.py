@@ -63,7 +63,8 @@ def validate(frame: pd.DataFrame) -> pd.DataFrame:
             numbers = [_number(value, name, owner) for value, owner in zip(given, ids, strict=True)]
             typed[name] = pd.array(numbers, dtype="Int64" if name in INTEGERS else "Float64")
         else:
-            typed[name] = [_text(value) for value in given]
+            # The text type, even of an empty table, whose values would otherwise count as numbers.
+            typed[name] = pd.Series([_text(value) for value in given], dtype=object).astype(str)
     table = pd.DataFrame(typed, columns=list(COLUMNS))
     _check_rows(table)
     return table

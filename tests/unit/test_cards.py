@@ -1,0 +1,429 @@
+"""Cards against made-up trees of tiny files in the layouts that the publishers use."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from speechxai.data.cards import build_manifest, card_names, card_text, load_card, publisher_sha256
+from speechxai.data.manifest import validate
+from speechxai.data.matching import _age
+from speechxai.data.pseudonyms import Locator, path_token, pseudonym, salt
+from speechxai.errors import SpeechXAIError
+from speechxai.resources import resource_folder
+
+Tree = Callable[[Iterable[str]], Path]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    """Return a function that writes a short recording at every path, each with other samples."""
+
+    def make(paths: Iterable[str]) -> Path:
+        for index, path in enumerate(paths):
+            file = tmp_path / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            kind = {"flac": "FLAC", "ogg": "OGG"}.get(file.suffix[1:].lower(), "WAV")
+            soundfile.write(file, np.random.default_rng(index).uniform(-0.5, 0.5, 800), 8_000, format=kind)
+        return tmp_path
+
+    return make
+
+
+def by(frame: pd.DataFrame, column: str) -> dict[str, object]:
+    return dict(zip(frame["path"], frame[column], strict=True))
+
+
+def labels(frame: pd.DataFrame) -> list[int]:
+    return [int(value) for value in frame["label"]]
+
+
+def test_every_card_has_a_human_text_that_answers_the_questions() -> None:
+    assert set(card_names()) == {"figshare-voice", "mdvr-kcl", "pc-gita", "neurovoz", "ipvs", "librispeech", "folder"}
+    for name in card_names():
+        assert load_card(name).name == name
+        text = card_text(name)
+        for word in ("Source", "icense", "onsent", "Known confounds", "Not documented", "Not to be used for"):
+            assert word in text, f"{name}.md says nothing about {word}"
+
+
+def test_cards_lie_where_the_package_finds_them() -> None:
+    assert (resource_folder("data_cards") / "mdvr-kcl.toml").is_file()
+
+
+# --- figshare-voice -------------------------------------------------------------------------------------------------
+
+
+def test_figshare_as_published_here(shared_data: Callable[[str], Path]) -> None:
+    frame, report = build_manifest("figshare-voice", shared_data("figshare-voice"))
+    assert (report.n_audio, report.n_matched, report.unmatched, report.changed, report.missing) == (81, 81, (), (), ())
+    assert (labels(frame).count(0), labels(frame).count(1)) == (41, 40)
+    assert frame["speaker"].nunique() == 81
+    assert frame["age"].notna().all()
+    assert set(frame["sex"]) == {"F", "M"}
+    assert set(frame["sample_rate"]) == {8_000}
+
+
+FIGSHARE = ("HC_AH/AH_064F_7AB034C9-72E4.wav", "HC_AH/AH_114S_A89F3548.wav", "PD_AH/AH_545616858-3A749CBC.wav")
+
+
+def test_figshare_original_folders_and_sheet(tree: Tree) -> None:
+    root = tree(FIGSHARE)
+    sheet = "Sample ID,Label,Age,Sex\nAH_064F_7AB034C9-72E4,HC,69,M\nAH_545616858-3A749CBC,PwPD,70,F\nAH_gone,HC,50,F\n"
+    (root / "Demographics_age_sex.csv").write_text(sheet)
+    frame, report = build_manifest("figshare-voice", root)
+    assert labels(frame) == [0, 0, 1]
+    assert list(frame["age"].astype(object).where(frame["age"].notna(), None)) == [69.0, None, 70.0]
+    assert list(frame["sex"]) == ["M", "unknown", "F"]
+    assert list(frame["task"]) == ["vowel-a"] * 3
+    # The publisher's list has 81 names, none of these; the sheet has one that the folder has not.
+    assert len(report.missing) == 82
+    assert "Demographics_age_sex.csv: ah_gone" in report.missing
+
+
+def test_figshare_folder_and_sheet_must_agree(tree: Tree) -> None:
+    root = tree(FIGSHARE)
+    (root / "demographics.csv").write_text("Sample ID,Label,Age,Sex\nAH_064F_7AB034C9-72E4,PwPD,69,M\n")
+    frame, report = build_manifest("figshare-voice", root)
+    assert len(frame) == 2
+    path, reason = report.unmatched[0]
+    assert path == FIGSHARE[0]
+    assert reason == "its labels disagree: the folder says 'HC_AH', but demographics.csv says 'PwPD'"
+
+
+def test_figshare_without_folder_or_sheet_has_no_label(tree: Tree) -> None:
+    frame, report = build_manifest("figshare-voice", tree(["audio/AH_064F_7AB034C9.wav"]))
+    assert frame.empty
+    assert report.unmatched[0][1] == "no label: neither folder nor column Label states one"
+    assert any("no demographics.csv" in note for note in report.notes)
+
+
+def test_figshare_names_a_file_that_is_not_the_publishers(tree: Tree) -> None:
+    known = sorted(publisher_sha256("figshare-voice"))
+    assert len(known) == 81
+    root = tree([f"HC_AH/{known[0]}"])
+    assert build_manifest("figshare-voice", root)[1].changed == (f"HC_AH/{known[0]}",)
+
+
+# --- mdvr-kcl -------------------------------------------------------------------------------------------------------
+
+
+def test_mdvr_clips(shared_data: Callable[[str], Path]) -> None:
+    frame, report = build_manifest("mdvr-kcl", shared_data("mdvr-kcl"))
+    assert report.unmatched == ()
+    assert labels(frame) == [0, 0, 1, 1]
+    assert list(frame["speaker"]) == ["mdvr-kcl/ID00"] * 2 + ["mdvr-kcl/ID02"] * 2
+    assert list(frame["hoehn_yahr"]) == [0, 0, 2, 2]
+
+
+def test_mdvr_original_folders(tree: Tree) -> None:
+    base = "26-29_09_2017_KCL"
+    paths = [
+        f"{base}/ReadText/HC/ID22hc_0_0_0.wav",
+        f"{base}/SpontaneousDialogue/HC/ID22_hc_0_0_0.wav",
+        f"{base}/ReadText/PD/ID02_pd_2_0_1.wav",
+        f"{base}/SpontaneousDialogue/PD/id02_PD_2_0_1.WAV",
+        f"{base}/ReadText/HC/ID99_pd_2_0_1.wav",
+        f"{base}/ReadText/HC/notes of the day.wav",
+        f"{base}/ReadText/HC/.hidden.wav",
+        f"__MACOSX/{base}/ReadText/HC/._ID22hc_0_0_0.wav",
+    ]
+    frame, report = build_manifest("mdvr-kcl", tree(paths))
+    assert report.n_audio == 6
+    assert by(frame, "speaker") == {
+        paths[0]: "mdvr-kcl/ID22", paths[1]: "mdvr-kcl/ID22", paths[2]: "mdvr-kcl/ID02", paths[3]: "mdvr-kcl/ID02",
+    }  # fmt: skip
+    assert by(frame, "task")[paths[0]] == "reading"
+    assert by(frame, "task")[paths[3]] == "dialogue"
+    assert by(frame, "updrs_speech")[paths[2]] == 1
+    reasons = dict(report.unmatched)
+    assert reasons[paths[4]] == "its labels disagree: the file name says 'pd', but the folder says 'HC'"
+    assert reasons[paths[5]].startswith("its path fits no pattern of the card")
+
+
+def test_recordings_of_one_name_get_names_of_their_own(tree: Tree) -> None:
+    frame, _ = build_manifest(
+        "mdvr-kcl", tree(["ReadText/PD/ID02_pd_2_0_1.wav", "SpontaneousDialogue/PD/ID02_pd_2_0_1.wav"])
+    )
+    assert list(frame["recording"]) == ["ReadText__PD__ID02_pd_2_0_1", "SpontaneousDialogue__PD__ID02_pd_2_0_1"]
+
+
+# --- pc-gita --------------------------------------------------------------------------------------------------------
+
+
+def test_pc_gita_layout(tree: Tree) -> None:
+    base = "PC-GITA_per_task_44100Hz"
+    expected = {
+        f"{base}/DDK_analysis/pataka/sin_normalizar/pd/AVPEPUDEA0001_pataka.wav": (1, "0001", "ddk"),
+        f"{base}/DDK analysis/pataka/non-normalized/HC/AVPEPUDEAC0001_pataka.wav": (0, "C0001", "ddk"),
+        f"{base}/monologue/sin_normalizar/PD/AVPEPUDEA0001-Monologo-NR.wav": (1, "0001", "monologue"),
+        f"{base}/read_text/ayerfuialmedico/sin_normalizar/hc/avpepudeac0001_ayer.wav": (0, "C0001", "reading"),
+        f"{base}/sentences2/mi_casa/non-normalized/hc/AVPEPUDEAC0003micasa.wav": (0, "C0003", "sentence"),
+        f"{base}/Vowels/A/Control/AVPEPUDEAC0006a3.wav": (0, "C0006", "vowel-a"),
+        f"{base}/vowels/I/Patologica/AVPEPUDEA0006_i1.wav": (1, "0006", "vowel-i"),
+        f"{base}/Words/PD/atleta/AVPEPUDEA0001atleta.wav": (1, "0001", "word"),
+    }
+    extra = f"{base}/DDK_analysis/pataka/con normalizar/pd/AVPEPUDEA0001_pataka.wav"
+    wrong = f"{base}/monologue/sin_normalizar/hc/AVPEPUDEA0044-Monologo-NR.wav"
+    root = tree([*expected, extra, wrong])
+    header = "RECODING ORIGINAL NAME;UPDRS;UPDRS-speech;H/Y;SEX;AGE;time after diagnosis\n"
+    (root / "Copia de PCGITA_metadata.csv").write_text(
+        header + "AVPEPUDEA0001;28;1;2;M;64;4\n avpepudeaC0001 ;;;;F;61;\n"
+    )
+    frame, report = build_manifest("pc-gita", root)
+    found = {
+        row["path"]: (row["label"], row["speaker"].removeprefix("pc-gita/AVPEPUDEA"), row["task"])
+        for row in frame.to_dict("records")
+    }
+    assert found == expected
+    assert dict(report.left_out)[extra].startswith("the level-normalized copy")
+    assert (
+        dict(report.unmatched)[wrong]
+        == "its labels disagree: the file name says 'no control', but the folder says 'hc'"
+    )
+    first = frame.set_index("path").loc[next(iter(expected))]
+    assert (first["age"], first["updrs"], first["updrs_speech"], first["hoehn_yahr"]) == (64, 28, 1, 2)
+    assert (first["sex"], first["medication"]) == ("M", "on")
+    control = frame[frame["speaker"] == "pc-gita/AVPEPUDEAC0001"].iloc[0]
+    assert (control["age"], control["sex"], control["medication"]) == (61, "F", "unknown")
+
+
+# --- neurovoz -------------------------------------------------------------------------------------------------------
+
+
+def test_neurovoz_layout(tree: Tree) -> None:
+    expected = {
+        "data/audios/HC_A1_0034.wav": (0, "vowel-a"),
+        "data/audios/HC_PATAKA_0034.wav": (0, "ddk"),
+        "data/audios/PD_FREE_0005.wav": (1, "monologue"),
+        "data/audios/PD_CALLE_0005.wav": (1, "sentence"),
+        "data/audios/PD_U3_0007.wav": (1, "vowel-u"),
+        "data/audios/PD_X9_0007.wav": (1, "unknown"),
+    }
+    root = tree(expected)
+    (root / "data/metadata").mkdir()
+    (root / "data/metadata/metadata_hc.csv").write_text("ID,Age,Sex\n34,71,1\n5,40,0\n")
+    (root / "data/metadata/metadata_pd.csv").write_text("ID,Age,Sex,UPDRS scale,H-Y Stadium\n5.0,66,0,17,2\n")
+    frame, _ = build_manifest("neurovoz", root)
+    assert {row["path"]: (row["label"], row["task"]) for row in frame.to_dict("records")} == expected
+    assert by(frame, "speaker")["data/audios/HC_A1_0034.wav"] == "neurovoz/0034"
+    # Speaker 5 is in both sheets: only the one of its own class counts.
+    assert by(frame, "age")["data/audios/PD_FREE_0005.wav"] == 66
+    assert by(frame, "hoehn_yahr")["data/audios/PD_FREE_0005.wav"] == 2
+    assert by(frame, "age")["data/audios/HC_A1_0034.wav"] == 71
+    # The coding of Sex is not documented.
+    assert set(frame["sex"]) == {"unknown"}
+    assert by(frame, "medication")["data/audios/PD_U3_0007.wav"] == "on"
+
+
+def test_a_speaker_with_both_labels_is_refused(tree: Tree) -> None:
+    frame, report = build_manifest("neurovoz", tree(["HC_A1_0034.wav", "PD_A1_0034.wav", "PD_A1_0001.wav"]))
+    assert list(frame["path"]) == ["PD_A1_0001.wav"]
+    assert dict(report.unmatched)["HC_A1_0034.wav"] == "speaker neurovoz/0034 has both labels, HC and PD"
+
+
+# --- ipvs -----------------------------------------------------------------------------------------------------------
+
+PD_FOLDER = "28 People with Parkinson's disease"
+IPVS = {
+    "15 Young Healthy Control/Anna B/B1ANBNNAF94F100120171014.wav": (0, "reading", "F", 23),
+    "22 Elderly Healthy Control/MARIO ROSSI/VA1MRAORSOS49M100220161014.wav": (0, "vowel-a", "M", 67),
+    "22 Elderly Healthy Control/MARIO ROSSI/VA2MRAORSOS49M100220161015.wav": (0, "vowel-a", "M", 67),
+    f"{PD_FOLDER}/1-5/Ugo Verdi/D1UVGEORDI40M230320171209.wav": (1, "syllable", "M", 77),
+    f"{PD_FOLDER}/17-28/ugo  verdi/PR1UVGEORDI40M230320171215.wav": (1, "word", "M", 77),
+    f"{PD_FOLDER}/Ida N/FB1.wav": (1, "sentence", "unknown", None),
+}
+NAMES = ("anna", "mario", "rossi", "ugo", "verdi", "ida", "anbnna", "mraorsos", "uvgeordi")
+
+
+def test_ipvs_hides_every_name(tree: Tree, tmp_path: Path) -> None:
+    root = tree(IPVS)
+    frame, report = build_manifest("ipvs", root)
+    assert report.unmatched == ()
+    written = tmp_path / "out.csv"
+    frame.to_csv(written)
+    assert not [name for name in NAMES if name in written.read_text().casefold()]
+    assert all(re.fullmatch(r"ipvs/p[0-9a-f]{12}", speaker) for speaker in frame["speaker"])
+    # One person, however the folder is spelled, is one speaker: 5 folders but 4 people.
+    assert frame["speaker"].nunique() == 4
+    found = sorted(
+        (int(r["label"]), r["task"], r["sex"], None if pd.isna(r["age"]) else int(r["age"]))
+        for r in frame.to_dict("records")
+    )
+    assert sorted(map(str, found)) == sorted(map(str, IPVS.values()))
+
+
+def test_ipvs_pseudonyms_are_stable_and_lead_back_with_the_folder_only(tree: Tree) -> None:
+    root = tree(IPVS)
+    frame, _ = build_manifest("ipvs", root)
+    again, _ = build_manifest("ipvs", root)
+    pd.testing.assert_frame_equal(frame, again)
+    locator = Locator(root)
+    for path, sha256 in zip(frame["path"], frame["sha256"], strict=True):
+        assert hashlib.sha256(locator.locate(path).read_bytes()).hexdigest() == sha256
+    if os.name == "posix":
+        assert stat.S_IMODE((root / ".speechxai-salt").stat().st_mode) == 0o600
+    (root / ".speechxai-salt").unlink()
+    other, _ = build_manifest("ipvs", root)
+    assert set(other["speaker"]).isdisjoint(frame["speaker"])
+    with pytest.raises(SpeechXAIError, match="no file belongs to the pseudonymous path"):
+        Locator(root).locate(frame["path"].iloc[0])
+
+
+def test_pseudonyms_need_the_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = bytes(32), bytes(31) + b"\1"
+    assert pseudonym(one, "person", "Anna B") == pseudonym(one, "person", " anna  b ")
+    assert pseudonym(one, "person", "Anna B") != pseudonym(two, "person", "Anna B")
+    assert path_token(one, "a/b.wav").startswith("@")
+    monkeypatch.setenv("SPEECHXAI_SALT_FILE", str(tmp_path / "elsewhere"))
+    assert salt(tmp_path) == (tmp_path / "elsewhere").read_bytes()
+    (tmp_path / "elsewhere").write_bytes(b"short")
+    with pytest.raises(SpeechXAIError, match="damaged"):
+        salt(tmp_path)
+    monkeypatch.setenv("SPEECHXAI_SALT_FILE", str(tmp_path / "no" / "salt"))
+    with pytest.raises(SpeechXAIError, match="SPEECHXAI_SALT_FILE"):
+        salt(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("birth", "recorded", "age"), [(94, 2017, 23), (40, 2017, 77), (1, 2017, 16), (10, 2017, 107), (1951, 2016, 65)]
+)
+def test_age_from_two_years(birth: int, recorded: int, age: int) -> None:
+    assert _age(birth, recorded) == age
+
+
+# --- librispeech, folder, own cards ---------------------------------------------------------------------------------
+
+
+def test_librispeech_has_no_labels(tree: Tree) -> None:
+    frame, report = build_manifest(
+        "librispeech", tree(["LibriSpeech/dev-clean/84/121123/84-121123-0000.flac", "84-121123-0001.hq.ogg"])
+    )
+    assert frame["label"].isna().all()
+    assert set(frame["speaker"]) == {"librispeech/84"}
+    assert any("no label" in note for note in report.notes)
+
+
+def test_a_labeled_folder(tree: Tree) -> None:
+    paths = [
+        "HC/anna/one.wav",
+        "HC/anna/sub/two.flac",
+        "hc/bert_01.wav",
+        "Patients/carl_01.wav",
+        "PD/carl_02.wav",
+        "other/dora.wav",
+        "PD/eve.m4a",
+    ]
+    root = tree(paths[:-1])
+    (root / paths[-1]).write_bytes(b"x")
+    frame, report = build_manifest("folder", root)
+    assert by(frame, "speaker") == {
+        paths[0]: "folder/anna", paths[1]: "folder/anna", paths[2]: "folder/bert", paths[3]: "folder/carl", paths[4]: "folder/carl",
+    }  # fmt: skip
+    reasons = dict(report.unmatched)
+    assert reasons["other/dora.wav"] == "no label: neither folder nor column label states one"
+    assert "convert it to wav with ffmpeg" in reasons["PD/eve.m4a"]
+
+
+def test_a_folder_with_a_table_of_labels(tree: Tree) -> None:
+    root = tree(["x/a.wav", "x/b.wav", "x/c.wav"])
+    (root / "labels.csv").write_text("file,label,speaker,age\nx/a.wav,HC,s1,60\nx/b.wav,1,s2,\nx/c.wav,unknown,s3,\n")
+    frame, report = build_manifest("folder", root)
+    assert report.unmatched == ()
+    assert list(frame["speaker"]) == ["folder/s1", "folder/s2", "folder/s3"]
+    assert [None if pd.isna(v) else int(v) for v in frame["label"]] == [0, 1, None]
+    assert frame["age"].iloc[0] == 60
+
+
+def test_an_unreadable_table_is_a_note_and_a_double_row_too(tree: Tree) -> None:
+    root = tree(["HC/a_1.wav"])
+    (root / "labels.csv").write_text("name,label\na,HC\n")
+    assert any("has no column 'file'" in note for note in build_manifest("folder", root)[1].notes)
+    (root / "labels.csv").write_text("file,label\nHC/a_1.wav,HC\nHC/a_1.wav,PD\n")
+    assert any("two rows that differ" in note for note in build_manifest("folder", root)[1].notes)
+
+
+def test_excel_tables(tree: Tree) -> None:
+    openpyxl = pytest.importorskip("openpyxl", reason="openpyxl not installed")
+    root = tree(FIGSHARE[:1])
+    book = openpyxl.Workbook()
+    for row in (("Sample ID", "Label", "Age", "Sex"), ("AH_064F_7AB034C9-72E4", "HC", 69, "M")):
+        book.active.append(row)
+    book.save(root / "Demographics_age_sex.xlsx")
+    assert build_manifest("figshare-voice", root)[0]["age"].iloc[0] == 69
+
+
+def test_a_manifest_is_valid_and_its_files_are_hashed(tree: Tree) -> None:
+    root = tree(["HC/a_1.wav", "PD/b_1.wav"])
+    done: list[tuple[int, int]] = []
+    frame, _ = build_manifest("folder", root, lambda n, total: done.append((n, total)))
+    assert done == [(1, 2), (2, 2)]
+    pd.testing.assert_frame_equal(validate(frame), frame)
+    assert frame["sha256"].iloc[0] == hashlib.sha256((root / "HC/a_1.wav").read_bytes()).hexdigest()
+
+
+def test_unreadable_audio_stays_in_the_manifest_for_the_reader_to_name(tree: Tree) -> None:
+    root = tree(["HC/a_1.wav"])
+    (root / "HC/b_1.wav").write_text("no audio")
+    frame, report = build_manifest("folder", root)
+    assert (report.n_matched, int(frame["sample_rate"].isna().sum())) == (2, 1)
+
+
+OWN = """
+name = "mine"
+title = "t"
+language = "de"
+license = "l"
+source = "s"
+access = "local"
+size = "2"
+patterns = ['(?P<speaker>\\d+)_(?P<label>k|p)\\.wav']
+labels = [{ from = "group", name = "label", values = { k = "HC", p = "PD" } }]
+"""
+
+
+def test_a_card_of_ones_own(tree: Tree) -> None:
+    root = tree(["1_k.wav", "2_p.wav", "3_x.wav"])
+    (root / "mine.toml").write_text(OWN)
+    frame, report = build_manifest(root / "mine.toml", root)
+    assert (list(frame["speaker"]), labels(frame)) == (["mine/1", "mine/2"], [0, 1])
+    assert [path for path, _ in report.unmatched] == ["3_x.wav"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("title =", "titel =", "titel: Extra inputs are not permitted"),
+        ("P<speaker>", "P<person>", "no named group 'speaker'"),
+        ('name = "label"', 'name = "group"', "the group 'group', which no pattern has"),
+        ("k = ", "k = [", "not valid TOML"),
+        ('k = "HC"', 'k = "healthy"', "Input should be 'HC', 'PD' or 'unknown'"),
+        (r"(?P<label>k|p)", r"(?P<label>k|p", "not a regular expression"),
+        ('access = "local"', 'access = "request"', "needs how_to_obtain"),
+    ],
+)
+def test_a_wrong_card_is_named(tmp_path: Path, old: str, new: str, words: str) -> None:
+    assert old in OWN
+    (tmp_path / "mine.toml").write_text(OWN.replace(old, new))
+    with pytest.raises(SpeechXAIError) as error:
+        load_card(tmp_path / "mine.toml")
+    assert str(error.value).startswith(str(tmp_path / "mine.toml"))
+    assert words in str(error.value)
+
+
+def test_wrong_names_are_answered(tmp_path: Path) -> None:
+    with pytest.raises(SpeechXAIError, match="Did you mean 'mdvr-kcl'"):
+        load_card("mdvr_kcl")
+    with pytest.raises(SpeechXAIError, match="no such data card"):
+        load_card(tmp_path / "none.toml")
+    with pytest.raises(SpeechXAIError, match="does not exist"):
+        build_manifest("folder", tmp_path / "nowhere")
