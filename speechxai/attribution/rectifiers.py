@@ -27,6 +27,12 @@ def function_name(function: Any) -> str:
     return str(getattr(function, "__name__", "")).strip("_")
 
 
+def is_rectifier(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a call is a rectifier; `nn.ReLU6` calls hardtanh from 0 to 6."""
+    name = function_name(function)
+    return name in RECTIFIERS or (name == "hardtanh" and (args[1] if len(args) > 1 else kwargs.get("min_val")) == 0)
+
+
 def elementwise_call(
     function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Tensor | None, Elementwise, bool]:
@@ -127,13 +133,12 @@ class RectifierMode(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         """Answer rectifiers with the switchable one; let everything else pass."""
         kwargs = kwargs or {}
-        name = function_name(func)
-        if name not in RECTIFIERS:
+        if not is_rectifier(func, args, kwargs):
             return func(*args, **kwargs)
         values, alone, in_place = elementwise_call(func, args, kwargs)
         if values is None or not (values.requires_grad and torch.is_grad_enabled()):
             return func(*args, **kwargs)
         self.rule.n_rectifiers += 1
         source = values.clone() if in_place else values
-        result = _Rectifier.apply(source, alone, name == "relu", self.rule)
+        result = _Rectifier.apply(source, alone, function_name(func) == "relu", self.rule)
         return values.copy_(result) if in_place else result

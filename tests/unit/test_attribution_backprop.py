@@ -1,0 +1,276 @@
+"""The rectifier rule in real networks: checkpointing, in-place and functional calls, a waveform transformer, mel bands."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torchaudio
+from torch import Tensor, nn
+
+from speechxai.attribution import METHODS
+from speechxai.attribution.backprop import _to_bins
+from speechxai.classifiers import Classifier, build
+from speechxai.classifiers.layers import WaveformDoor
+from speechxai.errors import NotApplicable
+from speechxai.segments import SegmentConfig
+from speechxai.stft import bin_frequencies_hz, spectrogram
+from speechxai.types import Spectrogram, StftConfig
+
+STFT = StftConfig(n_fft=64, win_length=64, hop_length=32, sample_rate=2000)
+TARGET = torch.tensor([1, 0])
+GRADIENTS = ["saliency", "guided_backprop", "gradcam", "guided_gradcam"]
+
+
+@pytest.fixture(scope="module")
+def spec() -> Spectrogram:
+    return spectrogram(torch.randn(2, 1000, generator=torch.Generator().manual_seed(4)), STFT)
+
+
+class Net(nn.Module):
+    """The same weights with different spellings of the rectifier."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.first, self.second = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.head = nn.Linear(4, 2)
+        self.module = nn.ReLU(inplace=True)
+
+    def rectify(self, values: Tensor) -> Tensor:
+        if self.kind == "module in place":
+            return self.module(values)
+        if self.kind == "torch":
+            return torch.relu(values)
+        if self.kind == "method in place":
+            values.relu_()
+            return values
+        if self.kind == "functional in place":
+            return nn.functional.relu(values, True)
+        if self.kind == "keyword":
+            return nn.functional.relu(input=values)
+        return nn.functional.relu(values)
+
+    def forward(self, magnitude: Tensor, phase: Tensor) -> Tensor:
+        return self.head(self.rectify(self.second(self.rectify(self.first(magnitude[:, None])))).mean((2, 3)))
+
+
+def net(kind: str) -> Net:
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        return Net(kind).eval()
+
+
+@pytest.mark.parametrize("kind", ["torch", "module in place", "method in place", "functional in place", "keyword"])
+def test_every_spelling_of_a_rectifier_is_seen(kind: str, spec: Spectrogram) -> None:
+    for name in ("saliency", "guided_backprop", "deep_lift"):
+        expected = METHODS[name](net("functional"), spec, TARGET)
+        torch.testing.assert_close(METHODS[name](net(kind), spec, TARGET), expected)
+    assert not torch.allclose(
+        METHODS["guided_backprop"](net(kind), spec, TARGET).abs(), METHODS["saliency"](net(kind), spec, TARGET)
+    )
+
+
+@pytest.mark.parametrize("rectifier", [nn.ReLU(), nn.GELU(), nn.GELU("tanh"), nn.SiLU(), nn.ELU(), nn.Mish(), nn.LeakyReLU(0.1), nn.ReLU6(), nn.Hardswish(), nn.Softplus()])  # fmt: skip
+def test_guided_rule_against_a_slow_one(rectifier: nn.Module, spec: Spectrogram) -> None:
+    """One layer, by the definition: v max(g, 0) r'(z) where z > 0."""
+    with torch.random.fork_rng():
+        torch.manual_seed(8)
+        layer, head = nn.Conv2d(1, 3, 3, padding=1), torch.randn(2, 3)
+
+    class One(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.rectifier = layer, rectifier
+
+        def forward(self, magnitude: Tensor, phase: Tensor) -> Tensor:
+            return self.rectifier(self.layer(magnitude[:, None])).sum((2, 3)) @ head.T
+
+    z = layer(spec.magnitude[:, None]).detach().requires_grad_()
+    slope = torch.autograd.grad(rectifier(z).sum(), z)[0]
+    back = head[TARGET].clamp(min=0)[:, :, None, None] * slope * (z > 0)
+    expected = nn.functional.conv_transpose2d(back, layer.weight, padding=1)[:, 0].detach()
+    torch.testing.assert_close(METHODS["guided_backprop"](One(), spec, TARGET), expected, atol=1e-5, rtol=1e-5)
+    # The mode leaves the plain gradient alone.
+    magnitude = spec.magnitude.clone().requires_grad_()
+    plain = torch.autograd.grad(One()(magnitude, spec.phase).gather(1, TARGET[:, None]).sum(), magnitude)[0]
+    torch.testing.assert_close(METHODS["saliency"](One(), spec, TARGET), plain.abs())
+
+
+@pytest.mark.parametrize("name", GRADIENTS)
+def test_checkpointed_chunks_keep_the_rule(name: str) -> None:
+    """More segments than max_batch: the network is computed again on the way back, and must be so under the same rule."""
+    long = spectrogram(torch.randn(2, 4000, generator=torch.Generator().manual_seed(3)), STFT)
+    for backbone in (net("functional"), nn.Sequential()):
+        if isinstance(backbone, nn.Sequential):
+            backbone = build("cnn", STFT, n_mels=16, f_max_hz=1000.0)
+        layer = "second" if isinstance(backbone, Net) else "features"
+        whole = Classifier(backbone, STFT, SegmentConfig(0.5, 0.25), cam_layer=layer, max_batch=64).eval()
+        cut = Classifier(backbone, STFT, SegmentConfig(0.5, 0.25), cam_layer=layer, max_batch=3).eval()
+        assert whole.cut(long.magnitude).shape[1] > 3
+        expected = METHODS[name](whole, long, TARGET)
+        assert expected.abs().max() > 0
+        torch.testing.assert_close(METHODS[name](cut, long, TARGET), expected, atol=1e-6, rtol=1e-4)
+
+
+class Hubert(nn.Module):
+    """A tiny HuBERT of torchaudio with a mean over time and two logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = torchaudio.models.wav2vec2_model(
+            extractor_mode="group_norm",
+            extractor_conv_layer_config=[(16, 10, 5), (16, 3, 2), (16, 3, 2), (16, 3, 2), (16, 2, 2)],
+            extractor_conv_bias=False,
+            encoder_embed_dim=24,
+            encoder_projection_dropout=0.1,
+            encoder_pos_conv_kernel=16,
+            encoder_pos_conv_groups=4,
+            encoder_num_layers=2,
+            encoder_num_heads=4,
+            encoder_attention_dropout=0.1,
+            encoder_ff_interm_features=48,
+            encoder_ff_interm_dropout=0.1,
+            encoder_dropout=0.1,
+            encoder_layer_norm_first=False,
+            encoder_layer_drop=0.0,
+            aux_num_out=None,
+        )
+        self.head = nn.Linear(24, 2)
+
+    def forward(self, waveforms: Tensor) -> Tensor:
+        return self.head(self.encoder(waveforms)[0].mean(1))
+
+
+@pytest.fixture(scope="module")
+def hubert() -> Classifier:
+    stft = StftConfig()
+    with torch.random.fork_rng():
+        torch.manual_seed(11)
+        door = WaveformDoor(Hubert(), stft)
+    return Classifier(door, stft, cam_layer="network.encoder.encoder.transformer.layers.1", max_batch=4).eval()
+
+
+@pytest.fixture(scope="module")
+def speech() -> Spectrogram:
+    return spectrogram(torch.randn(2, 12_000, generator=torch.Generator().manual_seed(4)) * 0.1)
+
+
+def test_guided_backprop_of_hubert_is_not_the_gradient(hubert: Classifier, speech: Spectrogram) -> None:
+    """Its rectifiers are functional GELUs, invisible to hooks on modules."""
+    saliency = METHODS["saliency"](hubert, speech, TARGET)
+    guided = METHODS["guided_backprop"](hubert, speech, TARGET)
+    correlation = torch.corrcoef(torch.stack([saliency.flatten(), guided.abs().flatten()]))[0, 1]
+    assert guided.abs().max() > 0
+    assert correlation < 0.95
+    magnitude = speech.magnitude.clone().requires_grad_()
+    plain = torch.autograd.grad(hubert(magnitude, speech.phase).gather(1, TARGET[:, None]).sum(), magnitude)[0]
+    torch.testing.assert_close(saliency, plain.abs(), atol=1e-6, rtol=1e-3)
+
+
+def test_checkpointed_hubert_keeps_the_rule(hubert: Classifier, speech: Spectrogram) -> None:
+    short = SegmentConfig(0.4, 0.2)
+    whole = Classifier(hubert.backbone, segment=short, cam_layer=hubert.cam_layer, max_batch=32).eval()
+    cut = Classifier(hubert.backbone, segment=short, cam_layer=hubert.cam_layer, max_batch=2).eval()
+    for name in GRADIENTS:
+        expected = METHODS[name](whole, speech, TARGET)
+        torch.testing.assert_close(METHODS[name](cut, speech, TARGET), expected, atol=1e-6, rtol=1e-3)
+
+
+def test_every_method_answers_on_hubert(hubert: Classifier, speech: Spectrogram) -> None:
+    quick = {
+        "smoothgrad": {"n_samples": 2},
+        "integrated_gradients": {"n_steps": 2},
+        "gradient_shap": {"n_samples": 2},
+        "rise": {"n_masks": 4},
+        "occlusion": {"patch_hz": 4000.0, "stride_hz": 4000.0},
+    }
+    for name in METHODS:
+        if name == "deep_lift":
+            with pytest.raises(NotApplicable, match="group normalization"):
+                METHODS[name](hubert, speech, TARGET)
+            continue
+        together = METHODS[name](hubert, speech, TARGET, **quick.get(name, {}))
+        assert together.isfinite().all()
+        first = Spectrogram(speech.magnitude[:1], speech.phase[:1], speech.n_samples, speech.stft)
+        alone = METHODS[name](hubert, first, TARGET[:1], **quick.get(name, {}))
+        scale = float(alone.abs().max()) or 1.0
+        torch.testing.assert_close(together[:1] / scale, alone / scale, atol=1e-4, rtol=1e-3)
+
+
+def test_gradcam_of_a_transformer_knows_time_alone(hubert: Classifier, speech: Spectrogram) -> None:
+    values = METHODS["gradcam"](hubert, speech, TARGET)
+    assert (values == values[:, :1]).all()
+    assert values.std(-1).max() > 0
+
+
+def test_a_mel_band_goes_back_to_its_frequencies() -> None:
+    backbone = build("cnn")
+    filters = backbone.front_end.filters  # type: ignore[union-attr]
+    for band in (3, 30, 60):
+        bands = torch.zeros(1, 1, 64, 5)
+        bands[0, 0, band] = 1
+        heard = _to_bins(bands, Classifier(backbone), (513, 5))[0]
+        frequencies = bin_frequencies_hz(StftConfig())
+        center = (frequencies[:, None] * heard).sum() / heard.sum()
+        expected = (frequencies * filters[:, band]).sum() / filters[:, band].sum()
+        assert abs(float(center - expected)) < 20 + 0.02 * float(expected)
+        assert (heard[filters[:, band] == 0] == 0).all()
+    # A map that is 1 everywhere stays 1 wherever a band hears the bin, and is 0 below 50 Hz.
+    flat = _to_bins(torch.ones(1, 1, 8, 3), Classifier(backbone), (513, 5))[0]
+    hears = filters.sum(1) > 0
+    torch.testing.assert_close(flat[hears], torch.ones(int(hears.sum()), 5))
+    assert (flat[~hears] == 0).all()
+    assert int((~hears).sum()) >= 3
+
+
+def test_gradcam_refusals(spec: Spectrogram) -> None:
+    with pytest.raises(NotApplicable, match="names no 'cam_layer'"):
+        METHODS["gradcam"](net("functional"), spec, TARGET)
+    with pytest.raises(NotApplicable, match="names no 'cam_layer'"):
+        METHODS["guided_gradcam"](Classifier(net("functional"), STFT), spec, TARGET)
+    twice = net("module in place")
+    with pytest.raises(NotApplicable, match="exactly once"):
+        METHODS["gradcam"](Classifier(twice, STFT, cam_layer="module").eval(), spec, TARGET)
+    with pytest.raises(NotApplicable, match=r"returns shape \(2, 2\)"):
+        METHODS["gradcam"](Classifier(net("functional"), STFT, cam_layer="head").eval(), spec, TARGET)
+
+
+def test_a_failing_network_is_left_clean(spec: Spectrogram) -> None:
+    class Fails(Net):
+        def forward(self, magnitude: Tensor, phase: Tensor) -> Tensor:
+            super().forward(magnitude, phase)
+            raise RuntimeError("no")
+
+    model = Classifier(Fails("functional"), STFT, cam_layer="second").train()
+    before = copy.deepcopy([m.training for m in model.modules()])
+    with pytest.raises(RuntimeError, match="no"):
+        METHODS["guided_gradcam"](model, spec, TARGET)
+    assert [m.training for m in model.modules()] == before
+    assert all(p.requires_grad for p in model.parameters())
+    assert not any(m._forward_hooks for m in model.modules())
+    # The mode is left: a relu is torch's own again.
+    assert torch.relu(torch.ones(1, requires_grad=True)).grad_fn.name() == "ReluBackward0"  # type: ignore[union-attr]
+
+
+def test_one_dimensional_convolutions_have_channels_first() -> None:
+    class Over(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features = nn.Sequential(nn.Conv1d(33, 5, 3, padding=1), nn.ReLU())
+            self.head = nn.Linear(5, 2)
+
+        def forward(self, magnitude: Tensor, phase: Tensor) -> Tensor:
+            return self.head(self.features(magnitude).mean(2))
+
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        model = Classifier(Over(), STFT, cam_layer="features").eval()
+    spec = spectrogram(torch.randn(1, 1000, generator=torch.Generator().manual_seed(1)), STFT)
+    found = METHODS["gradcam"](model, spec, torch.tensor([1]))
+    # The head is linear on mean features: w_k = head[1, k] / T, and the map is relu(sum_k w_k a_k).
+    features = model.backbone.features(spec.magnitude)  # type: ignore[union-attr, operator]
+    weights = model.backbone.head.weight[1] / features.shape[-1]  # type: ignore[union-attr, operator, index]
+    expected = torch.relu((weights[None, :, None] * features).sum(1)).detach()
+    torch.testing.assert_close(found[:, 7], expected)
