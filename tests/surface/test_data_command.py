@@ -1,0 +1,201 @@
+"""`speechxai data` end to end: what it prints, where it writes, how it exits."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from click.testing import Result
+from typer.testing import CliRunner
+
+from speechxai.commands.data import data_app
+from speechxai.data.folder import import_folder
+from speechxai.data.manifest import read_manifest
+from speechxai.errors import SpeechXAIError
+
+
+def run(*words: object) -> Result:
+    return CliRunner().invoke(data_app, [str(word) for word in words])
+
+
+@pytest.fixture
+def voices(tmp_path: Path) -> Path:
+    for index, name in enumerate(("HC/anna_1.wav", "HC/bert_1.wav", "PD/carl_1.wav", "PD/dora_1.wav")):
+        path = tmp_path / "voices" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, np.random.default_rng(index).uniform(-0.3, 0.3, 20_000), 16_000, subtype="PCM_24")
+    return tmp_path / "voices"
+
+
+def labels(folder: Path, *lines: str) -> Path:
+    table = folder.parent / "labels.csv"
+    table.write_text("\n".join(("file,label,speaker,age", *lines)) + "\n")
+    return table
+
+
+LINES = ("HC/anna_1.wav,HC,anna,60", "bert_1.wav,0,bert,61", "PD/carl_1.wav,pd,carl,70", "PD/dora_1.wav,unknown,dora,")
+
+
+def test_list_shows_every_card_and_the_text_of_one() -> None:
+    shown = run("list")
+    assert shown.exit_code == 0
+    for name in ("figshare-voice", "mdvr-kcl", "pc-gita", "neurovoz", "ipvs", "folder", "librispeech"):
+        assert name in shown.output
+    assert "Not to be used for" in run("list", "ipvs").output
+
+
+@pytest.mark.parametrize("words", [(), ("list",), ("check",), ("import",), ("fetch",)])
+def test_help_teaches(words: tuple[str, ...]) -> None:
+    shown = run(*words, "--help")
+    assert shown.exit_code == 0
+    if not words:
+        assert "speechxai data check mdvr-kcl --root" in shown.output
+
+
+def test_check_of_the_real_recordings(shared_data: Callable[[str], Path], tmp_path: Path) -> None:
+    shown = run("check", "figshare-voice", "--root", shared_data("figshare-voice"), "--out", tmp_path / "m.csv")
+    assert shown.exit_code == 0, shown.output
+    assert "81 files, 41 HC, 40 PD; 81 speakers, 269 s in all" in shown.output
+    age = next(line for line in shown.output.splitlines() if "age" in line and "0.865" in line)
+    assert "ALARM" in age
+    assert "Beware: age (AUC 0.865) tells the classes apart without any speech." in shown.output
+    assert len(read_manifest(tmp_path / "m.csv")) == 81
+
+
+def test_check_of_a_good_folder_and_of_its_manifest(voices: Path, tmp_path: Path) -> None:
+    shown = run("check", "folder", "--root", voices, "--out", tmp_path / "m.csv")
+    assert shown.exit_code == 0, shown.output
+    assert "4 files, 2 HC, 2 PD; 4 speakers" in shown.output
+    again = run("check", tmp_path / "m.csv", "--root", voices)
+    assert again.exit_code == 0
+    assert "4 files, 2 HC, 2 PD; 4 speakers" in again.output
+
+
+def test_check_names_what_is_wrong_and_exits_1(voices: Path) -> None:
+    (voices / "HC" / "emil_1.wav").write_text("text")
+    (voices / "strange.wav").write_bytes((voices / "HC" / "anna_1.wav").read_bytes())
+    shown = run("check", "folder", "--root", voices)
+    assert shown.exit_code == 1
+    assert "6 audio files, 5 matched, 1 not matched" in shown.output
+    assert "strange.wav: no label: neither folder nor column label states one" in shown.output
+    assert "emil_1.wav: this is text, not audio" in shown.output
+
+
+def test_check_names_duplicates_and_shortens_long_lists(voices: Path) -> None:
+    for index in range(12):
+        (voices / "PD" / f"copy{index}_1.wav").write_bytes((voices / "PD" / "carl_1.wav").read_bytes())
+        (voices / f"lost{index:02d}.wav").write_bytes(b"x")
+    shown = run("check", "folder", "--root", voices)
+    assert "carl_1 = copy0_1 = copy10_1" in shown.output
+    assert "lost09.wav" in shown.output
+    assert "lost11.wav" not in shown.output
+    assert "and 2 more; --all names them" in shown.output
+    assert "lost11.wav" in run("check", "folder", "--root", voices, "--all").output
+
+
+def test_check_where_nothing_matches_exits_1(voices: Path) -> None:
+    shown = run("check", "neurovoz", "--root", voices)
+    assert shown.exit_code == 1
+    assert "4 audio files, 0 matched, 4 not matched" in shown.output
+    assert "its path fits no pattern of the card" in shown.output
+    assert "nothing matched" in shown.output
+
+
+def test_check_answers_wrong_names(voices: Path, tmp_path: Path) -> None:
+    for words, answer in (
+        (("check", "figshare", "--root", voices), "Did you mean 'figshare-voice'?"),
+        (("check", "folder", "--root", tmp_path / "no"), "does not exist"),
+        (("list", "mdvr"), "Did you mean 'mdvr-kcl'?"),
+    ):
+        error = run(*words).exception
+        assert isinstance(error, SpeechXAIError)
+        assert answer in str(error)
+
+
+def test_import_makes_a_manifest(voices: Path, tmp_path: Path) -> None:
+    shown = run("import", voices, "--labels", labels(voices, *LINES), "--out", tmp_path / "m.csv")
+    assert shown.exit_code == 0, shown.output
+    assert "4 recordings of 4 speakers (2 HC, 1 PD, 1 unknown)" in shown.output
+    frame = read_manifest(tmp_path / "m.csv")
+    assert frame["speaker"].tolist() == ["voices/anna", "voices/bert", "voices/carl", "voices/dora"]
+    assert frame["age"].tolist()[:3] == [60, 61, 70]
+    assert frame["label"].isna().tolist() == [False, False, False, True]
+    assert run("check", tmp_path / "m.csv", "--root", voices).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ((*LINES[:3], "PD/dora_1.wav,,dora,"), "PD/dora_1.wav: the label is missing in"),
+        ((*LINES[:3], "PD/dora_1.wav,PD,,"), "PD/dora_1.wav: the speaker is missing in"),
+        ((*LINES[:3], "PD/dora_1.wav,sick,dora,"), "the label must be 0 or HC, 1 or PD, or unknown. Got 'sick'"),
+        (LINES[:3], "PD/dora_1.wav: has no row in"),
+        (
+            (*LINES, "PD/dorra_1.wav,PD,dora,"),
+            "'PD/dorra_1.wav' is no file of the folder. Did you mean 'PD/dora_1.wav'?",
+        ),
+        ((*LINES, LINES[0]), "'HC/anna_1.wav' stands in two rows"),
+        ((*LINES[:2], "PD/carl_1.wav,pd,bert,70", LINES[3]), "voices/bert: this speaker has both labels"),
+        ((*LINES[:3], "PD/dora_1.wav,PD,dora,old"), "the column 'age' must hold a number or NA. Got 'old'"),
+    ],
+)
+def test_import_names_what_is_wrong(voices: Path, tmp_path: Path, lines: tuple[str, ...], words: str) -> None:
+    error = run("import", voices, "--labels", labels(voices, *lines), "--out", tmp_path / "m.csv").exception
+    assert isinstance(error, SpeechXAIError)
+    assert words in str(error)
+    assert not (tmp_path / "m.csv").exists()
+
+
+def test_import_names_missing_columns_and_tables(voices: Path, tmp_path: Path) -> None:
+    (tmp_path / "l.csv").write_text("file;label\na;HC\n")
+    with pytest.raises(SpeechXAIError, match=r"lacks the column 'speaker'\. It has: file, label"):
+        import_folder(voices, tmp_path / "l.csv", "x")
+    with pytest.raises(SpeechXAIError, match="no such table of labels"):
+        import_folder(voices, tmp_path / "none.csv", "x")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SpeechXAIError, match="no recordings"):
+        import_folder(tmp_path / "empty", labels(voices, *LINES), "x")
+
+
+def test_fetch_of_a_card_of_ones_own_prints_what_was_compared(tmp_path: Path) -> None:
+    body = b"RIFF" * 1_000
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        sha256 = hashlib.sha256(body).hexdigest()
+        url = f"http://127.0.0.1:{server.server_port}"
+        (tmp_path / "mine.toml").write_text(
+            'name = "mine"\ntitle = "My set"\nlanguage = "en"\nlicense = "CC0"\nsource = "here"\naccess = "open"\nsize = "1"\n'
+            "patterns = ['(?P<speaker>a)']\n"
+            f'[[fetch]]\nurl = "{url}/a"\nname = "a.wav"\nchecksum = "sha256:{sha256}"\n[[fetch]]\nurl = "{url}/b"\nname = "b.wav"\n'
+        )
+        shown = run("fetch", tmp_path / "mine.toml", "--root", tmp_path / "data")
+        server.shutdown()
+        thread.join()
+    assert shown.exit_code == 0, shown.output
+    assert f"sha256 is the publisher's; sha256 {sha256}" in shown.output
+    assert f"the publisher's checksum is not known here (compared: nothing); sha256 {sha256}" in shown.output
+    assert (tmp_path / "data" / "b.wav").read_bytes() == body
+
+
+def test_fetch_of_a_set_on_request_says_how_to_obtain_it(tmp_path: Path) -> None:
+    error = run("fetch", "neurovoz", "--root", tmp_path).exception
+    assert isinstance(error, SpeechXAIError)
+    assert "Request access on the Zenodo record" in str(error)

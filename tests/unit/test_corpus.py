@@ -1,0 +1,185 @@
+"""Loading rows of a manifest and looking for what could mislead a classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+
+from speechxai.data.cards import build_manifest
+from speechxai.data.manifest import validate
+from speechxai.errors import SpeechXAIError
+from speechxai.io.corpus import CONFOUNDS, check, confounds, iterate, load
+from speechxai.quality import Quality
+
+
+def voice(seed: int, duration_s: float = 1.2, level: float = 0.3, rate_hz: int = 16_000) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return np.asarray(np.clip(level * rng.standard_normal(round(duration_s * rate_hz)), -0.99, 0.99) * 0.3)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Six speakers a class; patients speak longer and louder; one file is text, one a copy of another, one clipped."""
+    for index in range(6):
+        for name, duration_s, level in (("HC", 1.0, 0.1), ("PD", 2.0, 0.3)):
+            (tmp_path / name).mkdir(exist_ok=True)
+            signal = voice(index + 10 * (name == "PD"), duration_s + 0.01 * index, level)
+            soundfile.write(tmp_path / name / f"{name.lower()}{index}_a.wav", signal, 16_000, subtype="FLOAT")
+    (tmp_path / "HC" / "hc9_text.wav").write_text("not a recording")
+    (tmp_path / "HC" / "hc0_again.wav").write_bytes((tmp_path / "HC" / "hc0_a.wav").read_bytes())
+    soundfile.write(tmp_path / "PD" / "pd0_clipped.wav", np.clip(3 * voice(3, 2.0), -0.1, 0.1), 16_000, subtype="FLOAT")
+    return tmp_path
+
+
+def test_load_gives_the_identity_of_the_row(folder: Path) -> None:
+    manifest, _ = build_manifest("folder", folder)
+    row = manifest[manifest["recording"] == "pd3_a"].iloc[0].to_dict() | {"age": 71.0}
+    recording = load(row, folder)
+    assert (recording.id, recording.speaker, recording.label) == ("pd3_a", "folder/pd3", 1)
+    assert recording.metadata["age"] == 71.0
+    assert recording.metadata["path"] == str(folder / "PD" / "pd3_a.wav")
+    assert float(recording.waveform.abs().max()) == 1.0
+    quiet = load(row, folder, normalize="none", sample_rate=8_000)
+    assert (quiet.sample_rate, quiet.waveform.numel()) == (8_000, 16_240)
+
+
+def test_a_file_that_changed_since_the_manifest_is_refused(folder: Path) -> None:
+    manifest, _ = build_manifest("folder", folder)
+    row = manifest[manifest["recording"] == "pd3_a"].iloc[0].to_dict()
+    soundfile.write(folder / "PD" / "pd3_a.wav", voice(99), 16_000)
+    with pytest.raises(SpeechXAIError, match="has changed since the manifest was made"):
+        load(row, folder)
+
+
+def test_iterate_goes_on_after_a_bad_file(folder: Path) -> None:
+    manifest, _ = build_manifest("folder", folder)
+    items = list(iterate(manifest, folder))
+    assert [item.id for item in items] == manifest["recording"].tolist()
+    failed = [item for item in items if item.recording is None]
+    assert [item.id for item in failed] == ["hc9_text"]
+    assert "this is text, not audio" in str(failed[0].error)
+    assert all(item.error is None for item in items if item.recording is not None)
+
+
+def test_check_finds_what_was_planted(folder: Path) -> None:
+    manifest, _ = build_manifest("folder", folder)
+    steps: list[tuple[int, int]] = []
+    report = check(manifest, folder, lambda done, total: steps.append((done, total)))
+    assert steps[-1] == (15, 15)
+    assert report.n_files == 15
+    assert report.classes == {"HC": 8, "PD": 7}
+    assert report.speakers == {"HC": 7, "PD": 6}
+    assert report.sample_rates == {16_000: 14}
+    assert report.duplicates == (("hc0_a", "hc0_again"),)
+    assert [name for name, _ in report.unreadable] == ["hc9_text"]
+    assert [name for name, words in report.warnings if words.startswith("clipped")] == ["pd0_clipped"]
+    found = {confound.name: confound for confound in report.confounds}
+    assert tuple(found) == CONFOUNDS
+    assert (found["duration"].auc, found["duration"].alarm, found["duration"].higher_in) == (1.0, True, "PD")
+    assert found["level"].alarm
+    assert (found["sample rate"].auc, found["sample rate"].note) == (0.5, "the same in all recordings")
+    assert np.isnan(found["age"].auc)
+    assert "known for 0 HC and 0 PD" in found["age"].note
+
+
+def table(**columns: list[float]) -> pd.DataFrame:
+    n = len(next(iter(columns.values())))
+    plain = dict.fromkeys((name for name in Quality.__dataclass_fields__), [0.0] * n)
+    return pd.DataFrame({"recording": [f"r{i}" for i in range(n)], "sample_rate": [16_000] * n} | plain | columns)
+
+
+def rows(label: list[int], **columns: list[object]) -> pd.DataFrame:
+    n = len(label)
+    ids = [f"r{i}" for i in range(n)]
+    return validate(
+        pd.DataFrame({"recording": ids, "path": ids, "speaker": [f"s/{i}" for i in range(n)], "label": label} | columns)
+    )
+
+
+def test_confounds_by_hand() -> None:
+    # HC 1 2 3 4, PD 3 5 6 7: of 16 pairs PD is higher in 14, equal in 1: AUC = 14.5 / 16. Down is as bad as up.
+    manifest = rows([0] * 4 + [1] * 4, age=[1, 2, 3, 4, 3, 5, 6, 7], sex=["F", "F", "F", "M", "M", "M", "F", "M"])
+    found = {c.name: c for c in confounds(manifest, table(duration_s=[-1, -2, -3, -4, -3, -5, -6, -7]))}
+    assert found["age"].auc == 14.5 / 16
+    assert (found["age"].higher_in, found["duration"].higher_in) == ("PD", "HC")
+    assert found["duration"].auc == 14.5 / 16
+    # Women: 3 of 4 HC, 1 of 4 PD: HC higher in 9 of 16 pairs, equal in 6: AUC = 12 / 16.
+    assert (found["sex"].auc, found["sex"].higher_in) == (0.75, "HC")
+    # Chance for 4 and 4 speakers: 0.5 + 1.96 sqrt(9 / (12 * 16)).
+    assert found["age"].chance == pytest.approx(0.5 + 1.96 * np.sqrt(9 / 192))
+    assert (found["age"].n_hc, found["age"].n_pd) == (4, 4)
+    # 0.906 exceeds the chance of 0.924 for so few speakers? No: no alarm, and the words say why.
+    assert not found["age"].alarm
+    assert found["age"].note == "within chance, but so few speakers cannot rule it out"
+
+
+def test_an_alarm_needs_more_than_chance() -> None:
+    rng = np.random.default_rng(0)
+    label = [0] * 40 + [1] * 40
+    noise = rng.standard_normal(80)
+    manifest = rows(label)
+    assert not {c.name: c for c in confounds(manifest, table(duration_s=noise.tolist()))}["duration"].alarm
+    shifted = (noise + 1.0 * np.array(label)).tolist()
+    assert {c.name: c for c in confounds(manifest, table(duration_s=shifted))}["duration"].alarm
+
+
+def test_recordings_of_few_speakers_do_not_count_as_many() -> None:
+    label = [0] * 20 + [1] * 20
+    values = [float(v) for v in np.random.default_rng(1).standard_normal(40) + np.array(label)]
+    many = rows(label)
+    few = validate(many.assign(speaker=[f"s/{'p' if y else 'h'}{i % 2}" for i, y in enumerate(label)]))
+    alarms = [{c.name: c for c in confounds(m, table(duration_s=values))}["duration"].alarm for m in (many, few)]
+    assert alarms == [True, False]
+
+
+def test_recordings_without_label_do_not_count() -> None:
+    manifest = rows([0, 0, 1, 1]).assign(label=pd.array([None] * 4, dtype="Int64"))
+    assert all(np.isnan(c.auc) and not c.alarm for c in confounds(manifest, table(duration_s=[1, 2, 3, 4])))
+
+
+def test_no_name_of_a_person_leaves_the_reader(tmp_path: Path) -> None:
+    person = tmp_path / "22 Elderly Healthy Control" / "Mario Rossi"
+    person.mkdir(parents=True)
+    (person / "VA1MRAORSOS49M100220161014.wav").write_text("no audio at all")
+    soundfile.write(person / "VA2MRAORSOS49M100220161015.wav", voice(1), 16_000)
+    (person / "VE1MRAORSOS49M100220161014.m4a").write_bytes(b"")
+    manifest, _ = build_manifest("ipvs", tmp_path)
+    items = list(iterate(manifest, tmp_path))
+    good = next(item.recording for item in items if item.recording is not None)
+    bad = next(item.error for item in items if item.error is not None)
+    for text in (str(bad), str(dict(good.metadata)), good.id, good.speaker):
+        for name in ("Mario", "Rossi", "MRAORSOS"):
+            assert name not in text
+    assert bad.__cause__ is None
+    assert good.metadata["path"].startswith("@")
+
+
+def test_age_of_the_real_recordings_is_a_confound(shared_data: Callable[[str], Path]) -> None:
+    root = shared_data("figshare-voice")
+    manifest, _ = build_manifest("figshare-voice", root)
+    report = check(manifest, root)
+    assert report.classes == {"HC": 41, "PD": 40}
+    assert (report.unreadable, report.duplicates) == ((), ())
+    age = report.confounds[0]
+    assert age.name == "age"
+    assert round(age.auc, 3) == 0.865
+    assert age.alarm
+    assert report.quality["duration_s"].sum() == pytest.approx(269, abs=1)
+
+
+def test_real_recordings_of_other_rates_and_formats_are_loaded(shared_data: Callable[[str], Path]) -> None:
+    for card in ("mdvr-kcl", "librispeech"):
+        root = shared_data(card)
+        manifest, _ = build_manifest(card, root)
+        for item in iterate(manifest, root):
+            assert item.error is None
+            assert item.recording is not None
+            assert item.recording.sample_rate == 16_000
+            assert 13 < item.recording.duration_s < 23
+            assert torch.isfinite(item.recording.waveform).all()
