@@ -5,11 +5,11 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 from speechxai.errors import SpeechXAIError
+from speechxai.resources import resource_folder
 
 Task = Literal["vowel", "ddk", "reading", "any"]
 
@@ -106,12 +106,6 @@ class Reference:
     caveat: str
 
 
-def _references_path() -> Path:
-    inside = resources.files("speechxai") / "data_cards" / "acoustic_references.toml"
-    path = Path(str(inside))
-    return path if path.is_file() else Path(__file__).resolve().parents[1] / "data_cards" / "acoustic_references.toml"
-
-
 @cache
 def references(path: Path | None = None) -> tuple[Reference, ...]:
     """Read the reference values.
@@ -119,7 +113,7 @@ def references(path: Path | None = None) -> tuple[Reference, ...]:
     Raises:
         SpeechXAIError: a missing file or an entry with missing or unknown fields.
     """
-    file = path or _references_path()
+    file = path or resource_folder("data_cards") / "acoustic_references.toml"
     try:
         content: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError) as error:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from speechxai.data.planted import Truth, truth
+from speechxai.data.planted_truth import Truth, truth
 from speechxai.data.synthetic_source import (
     SAMPLE_RATE,
     FloatArray,
@@ -80,7 +80,7 @@ def _place(score: Score, cue: str, generator: np.random.Generator) -> tuple[floa
         middles = np.array([(event.start_s + event.end_s) / 2 for event in score.events if event.kind == "vowel"])
         start = float(middles[np.abs(middles[:-2] - start).argmin()])
         end = float(max(middles[np.abs(middles - end).argmin()], middles[middles > start][1]))
-    return start, end
+    return float(start), float(end)
 
 
 def _window(n_blocks: int, start_s: float, end_s: float) -> FloatArray:
