@@ -1,0 +1,28 @@
+"""The app's frame: which pages there are. Started by `speechxai app`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+if str(HERE.parent) not in sys.path:
+    # Streamlit puts this folder on the path; the package is the folder itself.
+    sys.path.insert(0, str(HERE.parent))
+
+import streamlit as st  # noqa: E402
+
+st.set_page_config(page_title="speechxai", page_icon=str(HERE / "components" / "icon.svg"), layout="wide")
+st.logo(str(HERE / "components" / "logo.svg"), size="large")
+PAGES = HERE / "pages"
+st.navigation(
+    [
+        st.Page(PAGES / "inspect_recording.py", title="Inspect", url_path="inspect", default=True),
+        st.Page(PAGES / "compare.py", title="Compare", url_path="compare"),
+        st.Page(PAGES / "try_yours.py", title="Try yours", url_path="try-yours"),
+        st.Page(PAGES / "cohort.py", title="Cohort", url_path="cohort"),
+        st.Page(PAGES / "benchmark.py", title="Benchmark", url_path="benchmark"),
+        st.Page(PAGES / "about.py", title="About", url_path="about"),
+    ],
+    position="top",
+).run()

@@ -1,0 +1,99 @@
+"""Cohort: where does the model fail, and on whom?"""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from app import charts, cohort_facts, downloads, state, widgets
+from app.inspecting import table
+from speechxai import SpeechXAIError
+
+widgets.page("Where does the model fail, and on whom?")
+left, right = st.columns([3, 7], vertical_alignment="bottom")
+with left:
+    model = widgets.choose_model()
+try:
+    with widgets.working("Predicting all recordings", f"predict {model}") as tick:
+        rows = state.predictions(model, tick)
+except SpeechXAIError as error:
+    widgets.problem(error)
+    st.stop()
+classes = state.bundle(model).config.classes
+labeled = rows[rows["label"].notna() & rows["probability"].notna()]
+broken = rows[rows["problem"] != ""]
+with right:
+    said = cohort_facts.headline(labeled, classes)
+    widgets.show_html(f'<p class="sx-sub">{charts.escape(said)}</p>')
+for row in broken.head(3).itertuples():
+    st.warning(str(row.problem), icon=":material/broken_image:")
+if len(broken) > 3:
+    st.caption(f"and {len(broken) - 3} more recordings that cannot be used.")
+
+one, two, three = st.columns([3.6, 3.4, 5], gap="large")
+with one:
+    st.subheader("Answers and labels")
+    widgets.show_html(cohort_facts.confusion(labeled, classes))
+with two:
+    st.subheader("Do the probabilities hold?")
+    bins = cohort_facts.calibration_bins(labeled)
+    if bins is None:
+        st.caption("At least 10 labeled recordings are needed.")
+    else:
+        widgets.show_html(charts.calibration(*bins))
+with three:
+    st.subheader("Who is it wrong about?")
+    groups = cohort_facts.by_group(labeled)
+    widgets.show_html(
+        charts.intervals(groups, "Share of right answers by group, 95 % interval over speakers", [(0.5, "a coin")])
+    )
+
+st.subheader("All recordings")
+shown = cohort_facts.shown(rows, classes)
+picked = st.dataframe(
+    shown,
+    key=f"cohort_table_{model}",
+    on_select="rerun",
+    selection_mode="single-row",
+    hide_index=True,
+    height=330,
+    column_config={"P(PD)": st.column_config.ProgressColumn("P(PD)", min_value=0, max_value=1, format="%.2f")},
+)
+a, b, _ = st.columns([2, 2, 5])
+with a:
+    chosen = picked["selection"]["rows"]
+    if st.button("Inspect the chosen recording", disabled=not chosen, width="stretch", type="primary"):
+        widgets.remember("recording", str(shown.iloc[chosen[0]]["recording"]))
+        st.session_state.pop("box_recording", None)
+        st.switch_page("pages/inspect_recording.py")
+with b:
+    downloads.button(
+        "Table (CSV)", f"cohort_{state.bundle(model).name}.csv", "text/csv", shown.to_csv(index=False).encode()
+    )
+
+st.subheader("Could it have learned something else?")
+with st.container():
+    if st.toggle("Check what else separates the classes", key="cohort_confounds", help="Reads every recording once."):
+        with widgets.working("Measuring all recordings", f"confounds {model}") as tick:
+            found = state.confounds(model, tick)
+        alarms = [c for c in found if c.alarm]
+        for confound in alarms:
+            st.warning(
+                f"{confound.note} (AUC {confound.auc:.2f}, chance up to {confound.chance:.2f}, higher in {confound.higher_in}).",
+                icon=":material/warning:",
+            )
+        widgets.show_html(
+            table(
+                [
+                    {
+                        "what": c.name,
+                        "AUC alone": "unknown" if pd.isna(c.auc) else f"{c.auc:.2f}",
+                        "chance up to": "" if pd.isna(c.chance) else f"{c.chance:.2f}",
+                        "what it means": c.note,
+                    }
+                    for c in found
+                ],
+                "How well each of these alone tells the classes apart; 0.50 is not at all.",
+            )
+        )
+widgets.foot()

@@ -1,0 +1,113 @@
+"""Compare: do the methods agree?"""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+
+from app import charts, player, state, view, widgets, work
+from app.inspecting import table
+from app.work import Explained
+from speechxai import SpeechXAIError
+
+MOST = 6
+
+widgets.page("Do the methods agree?")
+rows = state.catalogue()
+told = {str(r["recording"]): r for r in rows.to_dict("records")}
+left, middle, right, more = st.columns([3.4, 2.4, 5.2, 1.6], vertical_alignment="bottom")
+with left:
+    name = widgets.choose("Recording", "recording", list(told), lambda n: f"{n} · {told[n]['task']}")
+with middle:
+    model = widgets.choose_model()
+menu = list(state.method_menu())
+if "compare_recipes" not in st.session_state:
+    wanted = [
+        st.session_state.get("chosen_recipe", "saliency"),
+        "saliency",
+        "integrated_gradients",
+        "gradcam",
+        "energy_map",
+    ]
+    st.session_state["compare_recipes"] = list(dict.fromkeys(r for r in wanted if r in menu))[:4]
+with right:
+    chosen = st.multiselect(
+        "Maps, up to six", menu, key="compare_recipes", format_func=widgets.recipe_words, max_selections=MOST
+    )
+with more, st.popover("Combine", width="stretch"):
+    st.caption("Add what all chosen maps say together.")
+    joined = [n for n in ("union", "intersection") if st.toggle(n.capitalize(), key=f"compare_{n}")]
+recipes = [*chosen]
+plain = [r for r in chosen if r not in state.CONTROLS]
+recipes += [f"{n}({', '.join(plain)})" for n in joined if len(plain) > 1]
+recipes = recipes[:MOST]
+if len(recipes) < 2:
+    st.info("Choose at least two maps to compare.", icon=":material/compare_arrows:")
+    widgets.foot()
+    st.stop()
+
+key = ("catalogue", name)
+try:
+    with widgets.working(f"Making {len(recipes)} maps", f"compare {model}|{name}|{recipes}") as tick:
+        found = state.explained(model, key, [*recipes, *work.CONTROLS], tick)
+except SpeechXAIError as error:
+    widgets.problem(error)
+    st.stop()
+maps = {r: m for r, m in found.items() if r in recipes and isinstance(m, Explained)}
+for recipe in recipes:
+    reason = found[recipe]
+    if isinstance(reason, str):
+        st.warning(f"{widgets.recipe_words(recipe)} does not apply: {reason}", icon=":material/block:")
+heard = state.heard(model, key)
+if len(maps) < 2:
+    widgets.foot()
+    st.stop()
+
+overlap, ranks = state.agreement(model, key, tuple(maps))
+labels = [widgets.recipe_words(r) for r in maps]
+compared = [i for i, r in enumerate(maps) if r not in state.CONTROLS]
+pairs = [(i, j) for i in compared for j in compared if i < j]
+if pairs:
+    mean = float(np.nanmean([overlap[i, j] for i, j in pairs]))
+    best, worst = (f(pairs, key=lambda p: overlap[p]) for f in (max, min))
+    text = f"{len(compared)} methods share {100 * mean:.0f} % of what they mark, averaged over pairs"
+    if len(pairs) > 1:
+        text += f": most {labels[best[0]]} and {labels[best[1]]} ({100 * overlap[best]:.0f} %), least {labels[worst[0]]} and {labels[worst[1]]} ({100 * overlap[worst]:.0f} %)"
+    widgets.show_html(f'<p class="sx-sub">{charts.escape(text)}.</p>')
+player.show(view.compare_view(heard, maps, name), key="compare_player")
+
+one, two = st.columns([1, 1], gap="large")
+with one:
+    st.subheader("Overlap of each pair")
+    widgets.show_html(
+        charts.matrix(
+            labels,
+            overlap,
+            "Intersection over union of the bins that reach 40 % of each map's maximum; 1.00 is the same map.",
+        )
+    )
+with two:
+    st.subheader("What each map is worth")
+    scores = [
+        {
+            "map": widgets.recipe_words(r),
+            "whole": m.p,
+            "strongest 20 % alone": m.p_kept,
+            "without them": m.p_removed,
+            "evidence lost": m.p - m.p_removed,
+        }
+        for r, m in [*maps.items(), *((c, found[c]) for c in work.CONTROLS if c not in maps)]
+        if isinstance(m, Explained)
+    ]
+    name_of = widgets.class_words(heard.class_names[heard.predicted])
+    widgets.show_html(
+        table(
+            scores,
+            f"Probability of {name_of} at one budget; a map that loses no more than the controls explains nothing.",
+        )
+    )
+with st.expander("Rank correlation of each pair"):
+    widgets.show_html(
+        charts.matrix(labels, ranks, "Spearman's correlation over all bins; 0 is what unrelated maps have.")
+    )
+widgets.foot()

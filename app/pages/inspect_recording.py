@@ -1,0 +1,50 @@
+"""Inspect: why did the model say this about this recording?"""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from app import state, widgets
+from app.inspecting import case_tools, explain_case, filters, show_case
+from speechxai import SpeechXAIError
+
+widgets.page("Why did the model say this about this recording?")
+
+rows = state.catalogue()
+left, middle, right, more = st.columns([4.2, 2.6, 3.4, 1.1], vertical_alignment="bottom")
+with middle:
+    model = widgets.choose_model()
+with right:
+    recipe = widgets.choose_recipe()
+with more, st.popover("Filter", width="stretch"):
+    chosen = filters(rows, model)
+with left:
+    if chosen.empty:
+        st.warning("No recording passes the filter.", icon=":material/filter_alt_off:")
+        st.stop()
+    told = {str(r["recording"]): r for r in chosen.to_dict("records")}
+
+    def describe(name: str) -> str:
+        """One line about a recording."""
+        row = told[name]
+        label = widgets.label_of(row)
+        known = f", labeled {state.bundle(model).config.classes[label]}" if label is not None else ""
+        p = row.get("probability")
+        said = f", P(PD) {p:.2f}" if p is not None and pd.notna(p) else ""
+        return f"{name} · {row['task']}{known}{said}"
+
+    name = widgets.choose("Recording", "recording", list(told), describe)
+
+key = ("catalogue", name)
+try:
+    case = explain_case(model, key, recipe)
+except SpeechXAIError as error:
+    widgets.problem(error)
+    widgets.foot()
+    st.stop()
+
+words_place, picture_place = st.columns([3.1, 9.9], gap="medium")
+show_case(case, name, widgets.label_of(told[name]), words_place, picture_place)
+case_tools(case, name)
+widgets.foot()

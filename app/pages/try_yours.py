@@ -1,0 +1,83 @@
+"""Try yours: what about my recording?"""
+
+from __future__ import annotations
+
+import html
+
+import streamlit as st
+
+from app import gate, saving, state, widgets
+from app.inspecting import case_tools, explain_case, show_case
+from speechxai import SpeechXAIError
+
+MARK = {"good": "✓", "fair": "!", "bad": "×"}
+WORDS = {"good": "fine", "fair": "take care", "bad": "not usable"}
+
+
+def add(kind: str) -> None:
+    """Take the file or the microphone's recording into the session; the newest is shown."""
+    file = st.session_state.get(f"bring_{kind}")
+    if file is not None:
+        name = file.name if kind == "file" else f"microphone {len(state.mine()) + 1}.wav"
+        st.session_state["mine_now"] = state.add_mine(name, file.getvalue())
+
+
+widgets.page(
+    "What about my recording?",
+    "A held vowel, /pa-ta-ka/ or a sentence by one speaker, up to 5 minutes. It stays in this computer's memory and is gone when you close the page, unless you save it.",
+)
+left, right = st.columns([1, 1], gap="medium")
+with left:
+    st.file_uploader(
+        "A file: WAV, FLAC, MP3 or OGG",
+        type=["wav", "flac", "mp3", "ogg", "oga", "opus"],
+        key="bring_file",
+        on_change=add,
+        args=("file",),
+        max_upload_size=state.MAX_UPLOAD_MB,
+    )
+with right:
+    st.audio_input(
+        "Or record with the microphone", sample_rate=48_000, key="bring_microphone", on_change=add, args=("microphone",)
+    )
+
+key = st.session_state.get("mine_now")
+if key is None or key[1] not in state.mine():
+    widgets.foot()
+    st.stop()
+name = state.mine()[key[1]][0]
+one, two = st.columns([1, 1])
+with one:
+    model = widgets.choose_model()
+with two:
+    recipe = widgets.choose_recipe()
+try:
+    found = state.checked(model, key)
+except SpeechXAIError as error:
+    widgets.problem(error)
+    widgets.foot()
+    st.stop()
+usable = gate.usable(found)
+worst = "good" if all(c.state == "good" for c in found) else "fair" if usable else "bad"
+with st.expander(f"Recording check: {WORDS[worst]}", expanded=not usable, icon=":material/fact_check:"):
+    lines = "".join(
+        f'<li><b class="{c.state}" title="{WORDS[c.state]}">{MARK[c.state]}</b><b>{c.name}</b><span>{html.escape(c.text)}</span></li>'
+        for c in found
+    )
+    lines += '<li><b class="fair" title="take care">!</b><b>Speakers</b><span>More than one speaker is not supported, and is not detected: only one person may speak.</span></li>'
+    widgets.show_html(f'<ul class="sx-checks">{lines}</ul>')
+if not usable:
+    st.error("This recording cannot be used. The check above says why, and what to do.", icon=":material/error:")
+    widgets.foot()
+    st.stop()
+try:
+    case = explain_case(model, key, recipe)
+except SpeechXAIError as error:
+    widgets.problem(error)
+    widgets.foot()
+    st.stop()
+words_place, picture_place = st.columns([3.1, 9.9], gap="medium")
+show_case(case, name, None, words_place, picture_place)
+case_tools(case, name)
+saving.panel(case, name, found)
+widgets.foot()

@@ -1,0 +1,213 @@
+"""Pieces that several pages share: what is chosen, how long work shows itself, and how answers look."""
+
+from __future__ import annotations
+
+import html
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from app import state
+from app.state import Key
+from app.words import Sentence
+from app.work import Heard
+
+FOLDER = Path(__file__).resolve().parent / "components"
+SHOWN_AFTER_S = 0.4
+CLASS_WORDS = {"PD": "Parkinson's disease", "HC": "Healthy control"}
+NOTICE = "A research tool, not a medical device: it explains what a model computes, not what a person has."
+
+
+def class_words(name: str) -> str:
+    """The name of a class as people read it."""
+    return CLASS_WORDS.get(name, name)
+
+
+def show_html(text: str) -> None:
+    """Show HTML that this app made; everything from outside was escaped by its maker."""
+    st.html(text)
+
+
+def page(title: str, subtitle: str = "") -> None:
+    """Open a page: its question, and a line about it."""
+    show_html(f"<style>{(FOLDER / 'app.css').read_text(encoding='utf-8')}</style>")
+    st.title(title)
+    if subtitle:
+        show_html(f'<p class="sx-sub">{html.escape(subtitle)}</p>')
+
+
+def foot() -> None:
+    """Close a page with what the app is not."""
+    show_html(f'<p class="sx-foot">{NOTICE} Nothing leaves this computer.</p>')
+
+
+# ---- what is chosen: in the address, so that a page can be sent to a colleague, and in the session
+
+
+def remember(name: str, value: str) -> None:
+    """Keep a choice for other pages and write it into the address."""
+    st.session_state[f"chosen_{name}"] = value
+    if st.query_params.get(name) != value:
+        st.query_params[name] = value
+
+
+def recalled(name: str, options: Sequence[str]) -> int:
+    """Index of the choice that the address or the session names; 0 where neither names an option."""
+    for value in (st.query_params.get(name), st.session_state.get(f"chosen_{name}")):
+        if value in options:
+            return list(options).index(value)
+    return 0
+
+
+def choose(
+    label: str, name: str, options: Sequence[str], words: Callable[[str], str] = str, help_text: str | None = None
+) -> str:
+    """A select box whose choice survives a change of page and stands in the address."""
+    wanted = st.query_params.get(name)
+    if wanted is not None and wanted not in options and not st.session_state.get(f"told_{name}_{wanted}"):
+        st.session_state[f"told_{name}_{wanted}"] = True
+        st.toast(f"The link names the {label.lower()} '{wanted}', which is not here.", icon=":material/info:")
+    key = f"box_{name}"
+    if st.session_state.get(key) not in options:
+        st.session_state.pop(key, None)
+    chosen = st.selectbox(label, options, index=recalled(name, options), format_func=words, key=key, help=help_text)
+    remember(name, chosen)
+    return chosen
+
+
+def choose_model() -> str:
+    """The model, by name."""
+    names = state.models()
+    if not names:
+        st.error("There is no model. Start the app with one: speechxai app --model FOLDER.", icon=":material/error:")
+        st.stop()
+    return choose("Model", "model", names, lambda name: state.bundle(name).config.title or Path(name).name)
+
+
+def choose_recipe(label: str = "Explained by") -> str:
+    """A method or combination, by name."""
+    menu = state.method_menu()
+    options = list(menu)
+    wanted = st.query_params.get("recipe")
+    if wanted and wanted not in options:
+        canonical = state.canonical(wanted)
+        if canonical:
+            options.append(canonical)
+            st.query_params["recipe"] = canonical
+    help_text = (
+        "Each method looks for the evidence in its own way. The last three are controls that know nothing of the model."
+    )
+    return choose(label, "recipe", options, recipe_words, help_text)
+
+
+def recipe_words(recipe: str) -> str:
+    """A recipe as people read it."""
+    text = recipe.replace("_", " ")
+    return f"{text} (control)" if recipe in state.CONTROLS else text
+
+
+# ---- long work
+
+
+@contextmanager
+def working(label: str, job: str) -> Iterator[Callable[..., None]]:
+    """Show that work goes on, with a way to stop it. Yields a function to call between steps: (done, total) or nothing.
+
+    A reader who stops it, or who chooses something else meanwhile, ends the work at its next step.
+    """
+    if st.session_state.get("stopped") == job:
+        st.info(f"{label}: stopped.", icon=":material/pause_circle:")
+        if st.button("Go on", key=f"again_{job}"):
+            st.session_state.pop("stopped")
+            st.rerun()
+        st.stop()
+    place = st.empty()
+    began, last, shown, steps = time.monotonic(), 0.0, None, 0
+
+    def stop() -> None:
+        st.session_state["stopped"] = job
+
+    def tick(done: int | None = None, total: int | None = None) -> None:
+        nonlocal last, shown, steps
+        steps += 1
+        now = time.monotonic()
+        if now - began < SHOWN_AFTER_S or now - last < 0.25:
+            return
+        last = now
+        if shown is None:
+            with place.container(border=True):
+                left, right = st.columns([5, 1], vertical_alignment="center")
+                shown = left.empty()
+                right.button("Stop", key=f"stop_{job}", on_click=stop, width="stretch")
+        if total:
+            shown.progress((done or 0) / total, text=f"{label}: {done} of {total}")
+        else:
+            shown.progress(0.0 if steps < 2 else 1 - 0.97**steps, text=f"{label}: {now - began:.0f} s")
+
+    yield tick
+    place.empty()
+
+
+# ---- answers
+
+
+def verdict(what: Heard, label: int | None) -> str:
+    """HTML of the model's answer: class, probability, how far it moves, and whether the label says the same."""
+    index = what.predicted
+    name, p = what.class_names[index], float(what.probability[index])
+    fifths = what.without_fifths[:, index]
+    low, high = float(min(fifths.min(), p)), float(max(fifths.max(), p))
+    if len(what.folds) > 1:
+        low, high = min(low, float(what.folds[:, index].min())), max(high, float(what.folds[:, index].max()))
+    truth = ""
+    if label is not None:
+        same = "as labeled" if label == index else f"but labeled {class_words(what.class_names[label])}"
+        truth = f" <span>({html.escape(same)})</span>"
+    whom = "by a network that never heard this speaker" if what.fold is not None else "by the final network"
+    how = "when any fifth of the recording is left out"
+    if len(what.folds) > 1:
+        how += f" or with the {len(what.folds) - 1} other networks"
+    x = [4 + 292 * v for v in (low, p, high)]
+    scale = (
+        '<svg viewBox="0 0 300 30" role="img" aria-label="'
+        f'Probability {p:.2f}, between {low:.2f} and {high:.2f}"><line x1="4" x2="296" y1="10" y2="10" stroke="#cfd8d9" stroke-width="6" stroke-linecap="round"/>'
+        f'<line x1="{x[0]:.1f}" x2="{x[2]:.1f}" y1="10" y2="10" stroke="#7fb3b8" stroke-width="6" stroke-linecap="round"/>'
+        '<line x1="150" x2="150" y1="3" y2="17" stroke="#56646b" stroke-width="1"/>'
+        f'<circle cx="{x[1]:.1f}" cy="10" r="6" fill="#0b6670"/>'
+        '<g font-size="10" fill="#4d5c64" font-family="inherit"><text x="0" y="29">0</text><text x="150" y="29" text-anchor="middle">0.5</text><text x="300" y="29" text-anchor="end">1</text></g></svg>'
+    )
+    return (
+        f'<div class="sx-card sx-verdict"><div class="says">The model says{truth}</div>'
+        f'<div class="answer"><b>{html.escape(class_words(name))}</b><span>{p:.2f}</span></div>{scale}'
+        f'<p class="note">Calibrated probability {whom}; {low:.2f} to {high:.2f} {how}.</p></div>'
+    )
+
+
+def sentences(found: Sequence[Sentence]) -> str:
+    """HTML of what matters, in words, and of what speaks against trusting it."""
+    said = "".join(f"<p>{html.escape(s.text)}</p>" for s in found if s.kind != "caution")
+    against = "".join(f"<li>{html.escape(s.text)}</li>" for s in found if s.kind == "caution")
+    text = f'<div class="sx-card sx-words"><h2>What matters</h2>{said}</div>'
+    if against:
+        text += f'<div class="sx-caution" style="margin-top:10px"><h2>Before you trust it</h2><ul>{against}</ul></div>'
+    return text
+
+
+def problem(error: Exception) -> None:
+    """Say what went wrong, in the library's own words."""
+    st.error(str(error), icon=":material/error:")
+
+
+def label_of(row: Any) -> int | None:
+    """The label of a catalogue row, None where it is unknown."""
+    value = row.get("label")
+    return None if value is None or value != value or str(value) == "<NA>" else int(value)
+
+
+def short_name(key: Key, title: str) -> str:
+    """Name of a recording for titles and files."""
+    return title if key[0] == "mine" else key[1]

@@ -1,0 +1,103 @@
+"""`speechxai app`: start the web app on this computer."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from speechxai.commands.console import warn
+from speechxai.errors import SpeechXAIError
+from speechxai.resources import resource_folder
+
+_LOCAL = ("127.0.0.1", "localhost", "::1")
+
+
+def flags(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Write the settings of a Streamlit `config.toml` as flags, which hold whatever folder it is started from.
+
+    >>> list(flags({"server": {"headless": True, "maxUploadSize": 60}}))
+    ['--server.headless=true', '--server.maxUploadSize=60']
+    """
+    for name, value in content.items():
+        if isinstance(value, Mapping):
+            yield from flags(value, f"{prefix}{name}.")
+        else:
+            yield f"--{prefix}{name}={str(value).lower() if isinstance(value, bool) else value}"
+
+
+def command(arguments: list[str], port: int, host: str, browser: bool) -> list[str]:
+    """Return the command that starts the app.
+
+    Args:
+        arguments: handed to the app itself.
+        port: of the server, 0 for any free one.
+        host: address it listens on.
+        browser: whether to open a page.
+
+    Raises:
+        SpeechXAIError: the app's files are missing or cannot be read.
+    """
+    folder = resource_folder("app")
+    path = folder / ".streamlit" / "config.toml"
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise SpeechXAIError(f"{path}: cannot be read ({error}). Install speechxai again.") from error
+    content["server"] |= {"address": host, "port": port, "headless": not browser}
+    return [sys.executable, "-m", "streamlit", "run", str(folder / "main.py"), *flags(content), "--", *arguments]
+
+
+def app(
+    data: Annotated[
+        str, typer.Option(help='"synthetic", a data card, a manifest or a folder of recordings.')
+    ] = "synthetic",
+    root: Annotated[Path | None, typer.Option(help="Folder of the data card's recordings.")] = None,
+    run: Annotated[
+        list[Path] | None, typer.Option(help="Run folder for the Benchmark page; may be given again.")
+    ] = None,
+    model: Annotated[list[str] | None, typer.Option(help="Model bundle, shown first; may be given again.")] = None,
+    save_to: Annotated[Path | None, typer.Option(help="Folder for saved cases; by default ~/speechxai-cases.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port of the server.")] = 8501,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; anything but this computer opens it to others.")
+    ] = "127.0.0.1",
+    browser: Annotated[bool, typer.Option(help="Open a page in the browser.")] = True,
+    cache: Annotated[bool, typer.Option(help="Keep computed maps of the data set's recordings on disk.")] = True,
+) -> None:
+    """Open the web app on this computer."""
+    if importlib.util.find_spec("streamlit") is None:
+        raise SpeechXAIError("The web app needs Streamlit: pip install 'speechxai[app]'.")
+    if host not in _LOCAL:
+        warn(f"The app listens on {host}: whoever reaches this computer can open it, without a password.")
+    arguments = ["--data", str(_absolute(data))]
+    arguments += ["--root", str(root.resolve())] if root else []
+    for name, values in (("--run", run or []), ("--model", model or [])):
+        for value in values:
+            arguments += [name, str(_absolute(str(value)))]
+    arguments += ["--save-to", str(save_to.resolve())] if save_to else []
+    arguments += [] if cache else ["--no-cache"]
+    # In a checkout that is not installed, the server must find the package as this process does.
+    package = str(Path(__file__).resolve().parents[2])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))}
+    try:
+        status = subprocess.run(command(arguments, port, host, browser), env=environment, check=False).returncode  # noqa: S603
+    except KeyboardInterrupt:
+        status = 0
+    if status:
+        raise SpeechXAIError(
+            f"The web app ended with status {status}. If the port is taken, choose another with --port."
+        )
+
+
+def _absolute(value: str) -> str | Path:
+    """Return a path as an absolute one, and a name as it is."""
+    path = Path(value)
+    return path.resolve() if path.exists() and (len(path.parts) > 1 or path.suffix) else value
