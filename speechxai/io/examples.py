@@ -70,12 +70,10 @@ def choose(predictions: pd.DataFrame, n: int, classes: tuple[str, ...]) -> list[
 
 
 def recipes_to_draw(recipes: tuple[str, ...]) -> list[str]:
-    """Methods first, then combinations, at most N_MAPS, the last place for the energy control."""
-    methods = [recipe for recipe in recipes if not parse(recipe).parts and recipe not in CONTROLS]
-    rest = [recipe for recipe in recipes if parse(recipe).parts]
-    controls = [recipe for recipe in recipes if recipe == "energy_map"]
-    n_own = N_MAPS - len(controls) if len(methods) > N_MAPS or rest else N_MAPS
-    return ([*methods, *rest][: max(n_own, min(len(methods), N_MAPS))] + controls)[: N_MAPS + 1]
+    """Methods first, then combinations, at most N_MAPS; and the energy control to compare them with."""
+    own = [recipe for recipe in recipes if recipe not in CONTROLS]
+    own.sort(key=lambda recipe: bool(parse(recipe).parts))
+    return own[:N_MAPS] + [recipe for recipe in recipes if recipe == "energy_map"]
 
 
 def draw(session: Session, recording: str) -> tuple[dict[str, Any], bytes]:

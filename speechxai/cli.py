@@ -1,0 +1,114 @@
+"""The command line. `main()` turns every error of the library into one line and an exit status.
+
+Exit status: 0 all well; 1 the run ended but some recordings failed; 2 wrong input or usage.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from speechxai import __version__
+from speechxai.commands import check, demo, evaluate, explain, listing, predict, report
+from speechxai.errors import SpeechXAIError
+
+_EPILOG = """
+Examples:
+
+\b
+  speechxai demo                                             see everything once, on synthetic voices
+  speechxai predict voice.wav --model figshare-cnn           what does the model say?
+  speechxai explain voice.wav --recipe saliency --out why    why does it say so?
+  speechxai evaluate --data figshare-voice --root DATA --model figshare-cnn --recipes published --out runs/first
+  speechxai report runs/first --format latex                 tables for a paper
+
+A research tool, not a medical device.
+"""
+
+app = typer.Typer(
+    name="speechxai",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=_EPILOG,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"speechxai {__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog=_EPILOG)
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; works after the command too.")
+    ] = False,
+) -> None:
+    """Why does a speech classifier say Parkinson's? Explain it, test the explanation, say it in clinical words."""
+
+
+app.command("demo")(demo.demo)
+app.command("evaluate")(evaluate.evaluate)
+app.command("check")(check.check)
+app.command("report")(report.report)
+app.command("predict")(predict.predict)
+app.command("explain")(explain.explain)
+app.command("list")(listing.listing)
+
+
+def _add_rooms() -> None:
+    """Add the commands of rooms that bring their own: `data` as a group, the others as single commands or groups."""
+    for name in ("data", "benchmark", "auxiliary", "app"):
+        module_name = f"speechxai.commands.{name}"
+        if importlib.util.find_spec(module_name) is None:
+            continue
+        module = importlib.import_module(module_name)
+        group, command = getattr(module, f"{name}_app", None), getattr(module, name, None)
+        if group is not None:
+            app.add_typer(group, name=name)
+        elif callable(command):
+            app.command(name)(command)
+
+
+_add_rooms()
+
+
+def _one_line(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    if issubclass(category, UserWarning):
+        typer.echo(f"Warning: {message}", err=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; ends with SystemExit."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    if not debug:
+        warnings.showwarning = _one_line
+    try:
+        app(args=words, prog_name="speechxai")
+    except SpeechXAIError as error:
+        if debug:
+            raise
+        typer.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("Stopped. A run continues with 'speechxai evaluate --resume RUN'.", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

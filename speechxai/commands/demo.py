@@ -1,0 +1,51 @@
+"""`speechxai demo`: everything once, on voices that this program makes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from speechxai.commands.console import say
+
+RECIPES = (
+    "methods",
+    "union(saliency, integrated_gradients)",
+    "intersection(saliency, integrated_gradients)",
+    "union(guided_backprop, gradient_shap)",
+    "intersection(smoothgrad, guided_gradcam)",
+)
+
+EPILOG = """
+Example:
+
+\b
+  speechxai demo --out runs/demo      then open runs/demo/report.html
+"""
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Run folder; a former demo in it is replaced.")] = Path("runs/demo"),
+    speakers: Annotated[int, typer.Option(min=2, max=100, help="Synthetic speakers, three recordings each.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the voices and of everything random.")] = 0,
+) -> None:
+    """Evaluate the embedded model on synthetic voices: score table, run folder and report, in about a minute."""
+    import shutil
+
+    from speechxai.commands.evaluate import run
+    from speechxai.config import from_dict
+    from speechxai.errors import SpeechXAIError
+    from speechxai.io.runs import RunFolder
+
+    if (out / "config.toml").is_file():
+        former = RunFolder.open(out)
+        if (former.config.get("data"), former.config.get("model")) != ("synthetic", "synthetic-cnn"):
+            raise SpeechXAIError(f"{out}: holds a run that is not a demo. Choose another folder with --out.")
+        shutil.rmtree(out)
+    content = {
+        "data": "synthetic", "synthetic_speakers": speakers, "model": "synthetic-cnn", "recipes": list(RECIPES),
+        "metrics": ["default"], "seed": seed, "out": str(out),
+    }  # fmt: skip
+    say("A demonstration on synthetic voices: it shows the workbench, and says nothing about patients.")
+    raise typer.Exit(run(from_dict(content, "The demo"), None))

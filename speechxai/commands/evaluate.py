@@ -1,0 +1,189 @@
+"""`speechxai evaluate`: recordings in, scored explanations out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from speechxai.commands.console import duration, progress_bar, say, table, warn
+
+if TYPE_CHECKING:
+    from speechxai.config import EvaluateConfig
+    from speechxai.io.runs import RunFolder
+
+EPILOG = """
+Examples:
+
+\b
+  speechxai evaluate --data synthetic --model synthetic-cnn --out runs/first
+  speechxai evaluate --data figshare-voice --root DATA --model figshare-cnn --recipes published --metrics published --out runs/paper
+  speechxai evaluate --config study.toml --out runs/study      # keys of the file are the names of the flags
+  speechxai evaluate --resume runs/study                       # after a crash: only what is missing is computed
+  speechxai evaluate --status runs/study
+
+Exit status: 0 all recordings scored, 1 some failed (listed in failures.csv), 2 wrong input.
+"""
+
+
+def evaluate(
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="TOML file; flags override its keys.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="'synthetic', a data card, a manifest.csv, or a folder of recordings.")
+    ] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder of the recordings that a card or manifest names.")] = None,
+    model: Annotated[str | None, typer.Option(help="Name or folder of a model ('speechxai list models').")] = None,
+    recipes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--recipes",
+            "-r",
+            help="methods, published, combinations, all, or a recipe such as 'union(saliency, smoothgrad)'; repeat for several.",
+        ),
+    ] = None,
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option("--metrics", "-m", help="published, default, all, or a metric; repeat for several."),
+    ] = None,
+    controls: Annotated[
+        bool | None, typer.Option("--controls/--no-controls", help="Score the control maps beside (default: yes).")
+    ] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="standard, or mancini2025: the published code's choices.")
+    ] = None,
+    evidence: Annotated[str | None, typer.Option(help="auto (positive for signed maps), positive or absolute.")] = None,
+    fill: Annotated[
+        str | None, typer.Option(help="What stands where evidence is removed: silence, noise or mean.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random (default: 0).")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most so many recordings, the classes in turn.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
+    maps: Annotated[bool | None, typer.Option("--maps/--no-maps", help="Keep every map in maps.zarr, float16.")] = None,
+    pictures: Annotated[int | None, typer.Option(help="Example recordings drawn in the report (default: 4).")] = None,
+    max_batch: Annotated[int | None, typer.Option(help="Segments through the network at once.")] = None,
+    memory_mb: Annotated[int | None, typer.Option(help="Bound on the maps tested at once, MB (default: 1024).")] = None,
+    out: Annotated[Path | None, typer.Option(help="The new run folder.")] = None,
+    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Continue a run; its own settings hold.")] = None,
+    status: Annotated[Path | None, typer.Option(metavar="RUN", help="Show how far a run is.")] = None,
+) -> None:
+    """Score explanations of recordings: tables with intervals, differences to controls, and a report to read."""
+    from speechxai.errors import SpeechXAIError
+
+    if status is not None:
+        show_status(status)
+        return
+    flags: dict[str, Any] = {
+        "data": data, "root": root, "model": model, "recipes": recipes, "metrics": metrics, "controls": controls,
+        "protocol": protocol, "evidence": evidence, "fill": fill, "seed": seed, "limit": limit, "device": device,
+        "maps": maps, "pictures": pictures, "max_batch": max_batch, "memory_mb": memory_mb, "out": out,
+    }  # fmt: skip
+    flags = {key: value for key, value in flags.items() if value is not None}
+    if resume is not None:
+        folder, settings = reopen(resume, config, flags)
+    else:
+        from speechxai.config import load
+
+        settings = load(config, flags)
+        if settings.out is None:
+            raise SpeechXAIError("The run needs a folder: give --out, for example --out runs/first.")
+        folder = None
+    raise typer.Exit(run(settings, folder))
+
+
+def reopen(run_path: Path, config: Path | None, flags: dict[str, Any]) -> tuple[RunFolder, EvaluateConfig]:
+    """Open a run to continue it. Raises SpeechXAIError naming the first setting that was asked for and is not the run's."""
+    from speechxai.config import difference, from_dict, load
+    from speechxai.errors import SpeechXAIError
+    from speechxai.io.runs import RunFolder
+
+    folder = RunFolder.open(run_path)
+    stored = from_dict(folder.config, str(folder.path / "config.toml"))
+    if config is not None or flags:
+        asked = load(config, {**(stored.to_dict() if config is None else {}), **flags})
+        differing = difference(stored.to_dict(), asked.to_dict())
+        if differing is not None:
+            raise SpeechXAIError(
+                f"{folder.path}: the run cannot be continued with other settings: {differing}. "
+                "Leave the setting away, or start a new run with --out."
+            )
+        return folder, asked
+    return folder, stored
+
+
+def run(settings: EvaluateConfig, folder: RunFolder | None) -> int:
+    """Compute what is missing, write tables and report, print the headline. Returns the exit status."""
+    from speechxai.io.examples import draw_examples
+    from speechxai.io.session import create_run, execute, prepare
+    from speechxai.report import write_html
+    from speechxai.report_tables import console_table
+
+    session = prepare(settings, None if folder is None else folder.manifest)
+    folder = create_run(session, folder)
+    n_open = len(session.recordings) - len(folder.done_units())
+    say(f"{session.bundle.name}: {len(session.settings.recipes)} recipes x {len(session.settings.metrics)} metrics "
+        f"on {n_open} of {len(session.recordings)} recordings")  # fmt: skip
+    if session.synthetic:
+        say("The voices are synthetic: made by this program, not recorded from people.")
+    with progress_bar("Evaluating", len(session.recordings)) as progress:
+        execute(session, folder, progress)
+    if session.config.pictures and folder.done_units():
+        draw_examples(session, folder)
+    report = write_html(folder) if folder.done_units() else None
+    say()
+    status = folder.status()
+    if report is not None:
+        say(console_table(folder))
+        say()
+        say(cost_line(folder))
+        say(f"Report: {report}")
+    if status.n_failed or folder.environment.get("unmatched"):
+        show_failures(folder)
+    return 1 if status.n_failed else 0
+
+
+def cost_line(folder: RunFolder) -> str:
+    """Say what the run cost: time, memory, passes."""
+    environment = folder.environment
+    last = environment["sessions"][-1]
+    line = f"{folder.status().n_done} recordings scored; this session {duration(last['wall_s'])}, peak memory {last['peak_memory_mb'] / 1024:.2f} GiB."
+    cost = environment["cost"]
+    if cost:
+        line += (
+            f" A recording: {cost['seconds_per_recording']:.2f} s = {cost['forward_passes_of_time']:.0f} times one forward pass "
+            f"({cost['n_forward']:.0f} forward and {cost['n_backward']:.0f} backward passes)."
+        )
+    return line
+
+
+def show_failures(folder: RunFolder, n_shown: int = 10) -> None:
+    """Name the recordings without scores, and the files that belong to none."""
+    failures = folder.failures()
+    failures = failures[failures["kind"] != "not_applicable"]
+    warn(f"{len(failures)} recordings have no scores (failures.csv):")
+    for failure in failures.head(n_shown).itertuples():
+        message = str(failure.message)
+        name = "" if message.startswith(str(failure.recording)) else f"{failure.recording}: "
+        warn(f"  {name}{message}")
+    if len(failures) > n_shown:
+        warn(f"  and {len(failures) - n_shown} more")
+
+
+def show_status(path: Path) -> None:
+    """Print how far a run is."""
+    from speechxai.io.runs import RunFolder
+
+    folder = RunFolder.open(path)
+    status = folder.status()
+    rows = [
+        ("planned", status.n_units),
+        ("done", status.n_done),
+        ("failed", status.n_failed),
+        ("running", status.n_running),
+        ("open", status.n_open),
+    ]
+    say(table(("recordings", "number"), [(name, str(number)) for name, number in rows], right=(1,)))
+    if status.n_failed:
+        show_failures(folder)
+    if status.n_open or status.n_failed:
+        say(f"Continue with: speechxai evaluate --resume {path}")

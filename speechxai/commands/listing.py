@@ -1,0 +1,126 @@
+"""`speechxai list`: what there is, each with one line of what it does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from speechxai.commands.console import say, table
+
+if TYPE_CHECKING:
+    from speechxai.registry import Registry
+
+KINDS = ("methods", "combinations", "metrics", "models", "cards", "backbones", "presets")
+
+EPILOG = """
+Examples:
+
+\b
+  speechxai list methods        names for --recipe, with what they cost and where they come from
+  speechxai list metrics        names for --metrics, with the best direction and the bounds
+  speechxai list models         bundles for --model
+"""
+
+
+def listing(
+    kind: Annotated[
+        str, typer.Argument(metavar="|".join(KINDS), help="What to list; all of it without a word.")
+    ] = "all",
+) -> None:
+    """List methods, combinations, metrics, models, data cards, backbones or presets."""
+    from speechxai.errors import SpeechXAIError
+    from speechxai.registry import did_you_mean
+
+    kind = {"data": "cards", "data-cards": "cards", "recipes": "presets"}.get(kind, kind)
+    if kind not in (*KINDS, "all"):
+        raise SpeechXAIError(did_you_mean(kind, list(KINDS), "list"))
+    for name in KINDS if kind == "all" else (kind,):
+        if kind == "all":
+            say(f"\n{name.upper()}")
+        header, rows = _TABLES[name]()
+        say(table(header, rows) if rows else "none")
+
+
+Rows = tuple[tuple[str, ...], list[tuple[str, ...]]]
+
+
+def _facts(registry: Registry[Any], name: str) -> dict[str, Any]:
+    return dict(registry.facts(name))
+
+
+def _methods() -> Rows:
+    from speechxai.attribution import METHODS
+
+    rows: list[tuple[str, ...]] = []
+    for name in METHODS:
+        facts = _facts(METHODS, name)
+        kind = "control" if facts.get("control") else "signed" if facts["signed"] else "unsigned"
+        rows.append((name, kind, "seeded" if facts["stochastic"] else "exact", facts["cites"], METHODS.summary(name)))
+    return ("method", "map", "random", "source", "what it is"), rows
+
+
+def _combinations() -> Rows:
+    from speechxai.combination import COMBINATIONS
+
+    return ("combination", "source", "what it is"), [
+        (name, COMBINATIONS.facts(name)["cites"], COMBINATIONS.summary(name)) for name in COMBINATIONS
+    ]
+
+
+def _metrics() -> Rows:
+    from speechxai.metrics import METRICS
+
+    rows: list[tuple[str, ...]] = []
+    for name in METRICS:
+        facts = _facts(METRICS, name)
+        low, high = facts["bounds"]
+        bounds = f"{'' if low is None else f'{low:g}'} to {'open' if high is None else f'{high:g}'}"
+        rows.append((name, facts.get("published", ""), facts["best"], bounds, facts["cites"], METRICS.summary(name)))
+    return ("metric", "paper", "best", "bounds", "source", "what it is"), rows
+
+
+def _models() -> Rows:
+    from speechxai.io.checkpoints import bundle_names, load_bundle
+
+    rows: list[tuple[str, ...]] = []
+    for name in bundle_names():
+        bundle = load_bundle(name)
+        rows.append((name, bundle.config.architecture, str(bundle.n_folds), bundle.config.title))
+    return ("model", "backbone", "fold models", "title"), rows
+
+
+def _cards() -> Rows:
+    from speechxai.data.cards import card_names, load_card
+
+    return ("data card", "title"), [(name, str(getattr(load_card(name), "title", ""))) for name in card_names()]
+
+
+def _backbones() -> Rows:
+    from speechxai.classifiers import BACKBONES
+
+    return ("backbone", "hears", "source", "what it is"), [
+        (name, BACKBONES.facts(name)["hears"], BACKBONES.facts(name)["cites"], BACKBONES.summary(name))
+        for name in BACKBONES
+    ]
+
+
+def _presets() -> Rows:
+    from speechxai.config import METRIC_PRESETS, RECIPE_PRESETS, resolve_metrics, resolve_recipes
+
+    rows: list[tuple[str, ...]] = [
+        ("--recipes", name, str(len(resolve_recipes((name,), controls=False)))) for name in RECIPE_PRESETS
+    ]
+    rows += [("--metrics", name, str(len(resolve_metrics((name,))))) for name in METRIC_PRESETS]
+    return ("flag", "preset", "entries"), rows
+
+
+_TABLES = {
+    "methods": _methods,
+    "combinations": _combinations,
+    "metrics": _metrics,
+    "models": _models,
+    "cards": _cards,
+    "backbones": _backbones,
+    "presets": _presets,
+}

@@ -1,0 +1,83 @@
+"""`speechxai predict`: what the classifier says of recordings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from speechxai.commands.console import say, table, warn
+
+EPILOG = """
+Examples:
+
+\b
+  speechxai predict voice.wav --model figshare-cnn
+  speechxai predict recordings/*.wav --format csv > predictions.csv
+
+A research tool, not a medical device: the answer is a number from a model, not a finding.
+"""
+
+
+def predict(
+    files: Annotated[list[Path], typer.Argument(help="Audio files: wav, flac, ogg, mp3.")],
+    model: Annotated[str, typer.Option(help="Name or folder of a model.")] = "figshare-cnn",
+    format: Annotated[str, typer.Option("--format", "-f", help="text, csv or json.")] = "text",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+) -> None:
+    """Predict recordings: calibrated class probabilities, and which of the model's folds answered."""
+    from speechxai.errors import SpeechXAIError
+    from speechxai.registry import did_you_mean
+
+    if format not in ("text", "csv", "json"):
+        raise SpeechXAIError(did_you_mean(format, ["text", "csv", "json"], "format"))
+    from speechxai.io.checkpoints import load_bundle
+    from speechxai.io.single import hear
+
+    bundle = load_bundle(model)
+    rows: list[dict[str, Any]] = []
+    failures = 0
+    for path in files:
+        try:
+            heard = hear(bundle, path, device)
+        except SpeechXAIError as error:
+            failures += 1
+            warn(f"Error: {error}")
+            continue
+        names = heard.model.class_names
+        rows.append(
+            {
+                "file": str(path),
+                "predicted": names[int(heard.probability.argmax())],
+                **{f"p_{name}": round(float(p), 4) for name, p in zip(names, heard.probability[0], strict=True)},
+                "duration_s": round(heard.recording.duration_s, 2),
+                "fold": "final" if heard.fold is None else heard.fold,
+            }
+        )
+    _show(rows, format)
+    if any(row["fold"] != "final" for row in rows):
+        warn("A fold number: the recording was in the training data; the model that never heard its speaker answered.")
+    if rows and format == "text":
+        warn("Not a medical device.")
+    if failures:
+        raise typer.Exit(1 if rows else 2)
+
+
+def _show(rows: list[dict[str, Any]], format: str) -> None:
+    import csv
+    import io
+    import json
+
+    if format == "json":
+        say(json.dumps(rows, indent=1, ensure_ascii=False))
+    elif rows and format == "csv":
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        say(buffer.getvalue().rstrip("\n"))
+    elif rows:
+        say(
+            table(list(rows[0]), [[str(value) for value in row.values()] for row in rows], right=range(2, len(rows[0])))
+        )

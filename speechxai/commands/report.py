@@ -1,0 +1,56 @@
+"""`speechxai report`: the tables of a run, for reading and for papers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from speechxai.commands.console import say
+
+FORMATS = ("html", "latex", "markdown", "csv")
+
+EPILOG = """
+Examples:
+
+\b
+  speechxai report runs/first                               writes runs/first/report.html
+  speechxai report runs/first --format latex > table.tex    the paper's columns: AI, AD, AG (percent), FF, Fid-In, SPS, COMP
+  speechxai report runs/first --format markdown --out TABLE.md
+"""
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    format: Annotated[str, typer.Option("--format", "-f", help="html, latex, markdown or csv.")] = "html",
+    out: Annotated[
+        Path | None, typer.Option(help="File to write; standard output without it (html: report.html in the run).")
+    ] = None,
+) -> None:
+    """Write a run's report as HTML, or its table with the paper's columns as LaTeX, Markdown or CSV."""
+    from speechxai.errors import SpeechXAIError
+    from speechxai.io.files import naming_folder, write_atomically
+    from speechxai.io.run_tables import finish
+    from speechxai.io.runs import RunFolder
+    from speechxai.registry import did_you_mean
+    from speechxai.report import write_html
+    from speechxai.report_tables import tables
+
+    if format not in FORMATS:
+        raise SpeechXAIError(did_you_mean(format, list(FORMATS), "format"))
+    folder = RunFolder.open(run)
+    if not folder.done_units():
+        raise SpeechXAIError(f"{run}: no recording is scored yet. Continue with 'speechxai evaluate --resume {run}'.")
+    if not (folder.path / "summary.csv").exists():
+        finish(folder)
+    if format == "html":
+        say(str(write_html(folder, out)))
+        return
+    text = tables(folder, format)
+    if out is None:
+        say(text.rstrip("\n"))
+        return
+    with naming_folder(out.parent, "write"):
+        write_atomically(out, text.encode())
+    say(str(out))
