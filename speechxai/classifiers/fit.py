@@ -15,6 +15,7 @@ from speechxai.classifiers.augment import augment_waveforms, crop, spec_augment
 from speechxai.classifiers.base import Classifier
 from speechxai.classifiers.fit_types import EpochRecord, EpochStore, FitConfig, FitsItself, History, Progress
 from speechxai.classifiers.layers import LogMel
+from speechxai.classifiers.ssl import parameter_groups
 from speechxai.errors import SpeechXAIError
 from speechxai.stft import spectrogram
 from speechxai.types import Recording
@@ -103,6 +104,18 @@ def set_front_end(classifier: Classifier, recordings: Sequence[Recording]) -> No
     front_end.set_statistics(mean.float(), variance.clamp(min=0).sqrt().float())
 
 
+def rate_factor(step: int, n_steps: int, schedule: str) -> float:
+    """Share of the learning rate at a step: 1, or "linear": up over the first tenth of all steps, then down to 0.
+
+    >>> [rate_factor(step, 20, "linear") for step in (0, 1, 2, 11, 20)]
+    [0.0, 0.5, 1.0, 0.5, 0.0]
+    """
+    if schedule == "constant":
+        return 1.0
+    n_rising = n_steps // 10
+    return step / n_rising if step < n_rising else max(0.0, (n_steps - step) / max(1, n_steps - n_rising))
+
+
 def _epoch(
     classifier: Classifier,
     optimizer: torch.optim.Optimizer,
@@ -119,17 +132,27 @@ def _epoch(
     classifier.train()
     with _own_randomness(config.seed * 1_000_003 + epoch + 1, config.deterministic) as generator:
         order = torch.cat([torch.randperm(len(training), generator=generator) for _ in range(config.n_crops)])
-        for indices in order.tensor_split(max(1, -(-len(order) // config.batch))):
+        batches = order.tensor_split(max(1, -(-len(order) // config.batch)))
+        n_steps = -(-len(batches) // config.accumulate)
+        for number, indices in enumerate(batches):
             crops = torch.stack([crop(training[i].waveform, n_samples, generator) for i in indices.tolist()])
             spec = spectrogram(augment_waveforms(crops, config.augment, generator).to(device), classifier.stft)
             magnitude = spec_augment(spec.magnitude, classifier.stft, config.augment, generator)
             # The outer frames of a crop hold the zeros beyond its edges; a recording's own frames do not.
             inner = slice(2, -2) if magnitude.shape[-1] > 8 else slice(None)
-            logits = classifier.segment_logits(magnitude[..., inner], spec.phase[..., inner])
-            loss = nn.functional.cross_entropy(logits, labels[indices].to(device), weight=weights)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+                logits = classifier.segment_logits(magnitude[..., inner], spec.phase[..., inner])
+            loss = nn.functional.cross_entropy(logits.float(), labels[indices].to(device), weight=weights)
+            step, place = divmod(number, config.accumulate)
+            if place == 0:
+                optimizer.zero_grad(set_to_none=True)
+            n_together = min(config.accumulate, len(batches) - step * config.accumulate)
+            (loss / n_together).backward()  # type: ignore[no-untyped-call]
+            if place == n_together - 1:
+                factor = rate_factor(epoch * n_steps + step, config.epochs * n_steps, config.schedule)
+                for group in optimizer.param_groups:
+                    group["lr"] = factor * group["full_rate"]
+                optimizer.step()
             losses.append(float(loss.detach()))
     classifier.eval()
     return sum(losses) / len(losses)
@@ -178,8 +201,10 @@ def fit(
         classifier.eval()
         return History((), 0, False)
     set_front_end(classifier, training)
-    trained = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
+    trained = parameter_groups(classifier, config.learning_rate, config.layer_decay)
+    optimizer = torch.optim.AdamW(
+        [{**group, "full_rate": group["lr"]} for group in trained], weight_decay=config.weight_decay
+    )
     state: dict[str, Any] = {
         "fingerprint": _fingerprint(training, validation, config),
         "records": [],

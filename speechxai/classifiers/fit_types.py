@@ -22,7 +22,11 @@ class FitConfig:
         epochs: passes over the training recordings at most; exactly, where there is no validation set.
         patience: epochs without a better validation loss before training stops.
         learning_rate, weight_decay: of AdamW.
-        batch: crops a step.
+        batch: crops that pass at once.
+        accumulate: batches whose gradients are averaged before a step.
+        schedule: "constant", or "linear": the rate rises over the first tenth of all steps and falls to 0 at the last.
+        layer_decay: how the rate falls per transformer layer below the head of a speech foundation model; 1 leaves it.
+        precision: "float32", or "bfloat16" for the products of training on devices that are fast at it.
         crop_s: length of the random crops, seconds.
         n_crops: crops of every recording an epoch.
         class_weights: "balanced" (N / (C * n_c)) or "none".
@@ -39,6 +43,10 @@ class FitConfig:
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     batch: int = 16
+    accumulate: int = 1
+    schedule: Literal["constant", "linear"] = "constant"
+    layer_decay: float = 1.0
+    precision: Literal["float32", "bfloat16"] = "float32"
     crop_s: float = 1.5
     n_crops: int = 2
     class_weights: Literal["balanced", "none"] = "balanced"
@@ -47,7 +55,7 @@ class FitConfig:
     deterministic: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "patience", "batch", "n_crops"):
+        for name in ("epochs", "patience", "batch", "accumulate", "n_crops"):
             if getattr(self, name) < 1:
                 raise SpeechXAIError(
                     f"The '{name}' parameter of FitConfig must be at least 1. Got {getattr(self, name)} instead."
@@ -57,10 +65,19 @@ class FitConfig:
                 raise SpeechXAIError(
                     f"The '{name}' parameter of FitConfig must be above 0. Got {getattr(self, name)} instead."
                 )
-        if self.class_weights not in ("balanced", "none"):
+        if not 0 < self.layer_decay <= 1:
             raise SpeechXAIError(
-                f"The 'class_weights' parameter of FitConfig must be 'balanced' or 'none'. Got {self.class_weights!r} instead."
+                f"The 'layer_decay' parameter of FitConfig must be above 0 and at most 1. Got {self.layer_decay} instead."
             )
+        for name, known in (
+            ("class_weights", ("balanced", "none")),
+            ("schedule", ("constant", "linear")),
+            ("precision", ("float32", "bfloat16")),
+        ):
+            if getattr(self, name) not in known:
+                raise SpeechXAIError(
+                    f"The '{name}' parameter of FitConfig must be {known[0]!r} or {known[1]!r}. Got {getattr(self, name)!r} instead."
+                )
 
 
 @dataclass(frozen=True)
