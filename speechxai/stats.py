@@ -76,7 +76,7 @@ def summarize(scores: pd.DataFrame, controls: tuple[str, ...] = CONTROLS, seed: 
         block.insert(2, "metric", str(metric))
         blocks.append(block)
     if not blocks:
-        names = "model recipe metric mean low high std n n_nan n_speakers mean_mask".split()
+        names = ["model", "recipe", "metric", "mean", "low", "high", "std", "n", "n_nan", "n_speakers", "mean_mask"]
         return pd.DataFrame(columns=names)
     table = pd.concat(blocks, ignore_index=True)
     budget = table.loc[table["metric"] == "mean_mask"].set_index(["model", "recipe"])["mean"]
