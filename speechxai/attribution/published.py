@@ -1,4 +1,4 @@
-"""The published study's two degenerate maps, as captum gives them, so that its numbers can be met; not for use.
+"""The published study's own choices, two degenerate maps as captum gives them among them, so that its numbers can be met.
 
 `guided_backprop_relu_modules` knows ReLU modules only: on a network of GELU or functional ReLU it is the plain gradient.
 `guided_gradcam_captum` reads the hidden units of a transformer layer as frequency. Cited: mancini2025investigating.
@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from speechxai.attribution.base import check_target, parts, plain, quiet
 from speechxai.attribution.shared import unwrap
-from speechxai.errors import NotApplicable
+from speechxai.classifiers import Classifier
+from speechxai.errors import NotApplicable, SpeechXAIError
 from speechxai.registry import Registry
 from speechxai.types import Spectrogram
 
@@ -86,6 +87,36 @@ def guided_gradcam_captum(model: nn.Module, spec: Spectrogram, target: Tensor) -
             maps = view.unwrap(values.detach()).view(-1, n_cut, *magnitude.shape[1:])
         found.append(network.stitch(maps, spec.magnitude.shape[-1]))  # type: ignore[operator]
     return torch.cat(found)
+
+
+class ProbabilityOfPd(Classifier):
+    """A classifier whose explained quantity is the probability of PD for both classes, after the sigmoid, as published.
+
+    Each segment's row is (p, p) with p = softmax(logits)_1. Shares the backbone with `classifier`.
+
+    Raises:
+        SpeechXAIError: a classifier with other than two classes.
+    """
+
+    def __init__(self, classifier: Classifier) -> None:
+        if len(classifier.class_names) != 2:
+            raise SpeechXAIError(
+                f"The published protocol knows two classes. Got {len(classifier.class_names)} instead."
+            )
+        super().__init__(
+            classifier.backbone,
+            classifier.stft,
+            classifier.segment,
+            classifier.class_names,
+            classifier.cam_layer,
+            classifier.max_batch,
+        )
+        self.temperature = classifier.temperature
+        self.training = classifier.training
+
+    def segment_logits(self, magnitude: Tensor, phase: Tensor) -> Tensor:
+        """Probabilities of PD of segments (S, F, L) -> (S, 2), the same in both columns."""
+        return super().segment_logits(magnitude, phase).softmax(-1)[:, 1:].expand(-1, 2)
 
 
 class _View(nn.Module):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from speechxai.attribution import METHODS, baseline_magnitude
-from speechxai.attribution.published import PUBLISHED_VARIANTS
+from speechxai.attribution.published import PUBLISHED_OPTIONS, PUBLISHED_VARIANTS, ProbabilityOfPd
 from speechxai.classifiers import Classifier, build
 from speechxai.segments import SegmentConfig
 from speechxai.stft import spectrogram
@@ -205,3 +205,37 @@ def test_published_guided_gradcam_lays_hidden_units_over_frequency() -> None:
     time_map = METHODS["gradcam"](model, spec, target)[0]
     assert (time_map == time_map[:1]).all()
     assert time_map[0].std() > 0
+
+
+def test_published_quantity_is_the_probability_of_pd(mel: Classifier, voices: Spectrogram) -> None:
+    # p = sigmoid(z1 - z0), so dp/dX = p (1 - p) (dz1/dX - dz0/dX), for whatever class is asked.
+    magnitude = leaf(voices)
+    logits = mel(magnitude, voices.phase)
+    slope = torch.autograd.grad((logits[:, 1] - logits[:, 0]).sum(), magnitude)[0]
+    p = logits.detach().softmax(-1)[:, 1, None, None]
+    close(ours("saliency", ProbabilityOfPd(mel), voices), (p * (1 - p) * slope).abs())
+
+
+def test_published_options_give_what_captum_gives(mel: Classifier, voices: Spectrogram) -> None:
+    model = ProbabilityOfPd(mel)
+    theirs = captum.IntegratedGradients(model).attribute(
+        leaf(voices), 0, TARGET, additional_forward_args=(voices.phase,), n_steps=5
+    )
+    close(ours("integrated_gradients", model, voices, **PUBLISHED_OPTIONS["integrated_gradients"]), theirs)
+    # Noise of standard deviation 1 makes negative magnitudes, whose logarithm is undefined in a log-mel network: the published
+    # setting is only for networks that stand it. Ours draws the same kind of noise, without the clamp.
+    seen: list[Tensor] = []
+
+    class Watch(nn.Module):
+        def forward(self, magnitude: Tensor, phase: Tensor) -> Tensor:
+            seen.append(magnitude.detach())
+            return magnitude.sum((1, 2))[:, None].expand(-1, 2)
+
+    ours("smoothgrad", Watch(), voices, **PUBLISHED_OPTIONS["smoothgrad"])
+    noise = torch.cat(seen).view(-1, *voices.magnitude.shape) - voices.magnitude
+    assert len(noise) == 10
+    assert noise.std() == pytest.approx(1.0, abs=0.01)
+    seen.clear()
+    ours("gradient_shap", Watch(), voices, **PUBLISHED_OPTIONS["gradient_shap"])
+    assert len(torch.cat(seen)) == 5 * len(voices)
+    assert torch.cat(seen).min() < 0
