@@ -60,13 +60,16 @@ def options(
     """Why does a speech classifier say Parkinson's? Explain it, test the explanation, say it in clinical words."""
 
 
-app.command("demo")(demo.demo)
-app.command("evaluate")(evaluate.evaluate)
-app.command("check")(check.check)
-app.command("report")(report.report)
-app.command("predict")(predict.predict)
-app.command("explain")(explain.explain)
-app.command("list")(listing.listing)
+for _name, _module, _short in (
+    ("demo", demo, "See everything once, on synthetic voices."),
+    ("evaluate", evaluate, "Score explanations of many recordings; resumable."),
+    ("check", check, "Check a configuration: its plan and its cost."),
+    ("report", report, "Tables of a run: HTML, LaTeX, Markdown, CSV."),
+    ("predict", predict, "What does the model say of these files?"),
+    ("explain", explain, "Why? One file: pictures, sounds, numbers."),
+    ("list", listing, "Methods, combinations, metrics, models, cards."),
+):
+    app.command(_name, short_help=_short, epilog=_module.EPILOG)(getattr(_module, _module.__name__.rpartition(".")[2]))
 
 
 def _add_rooms() -> None:

@@ -41,6 +41,11 @@ def compute(job: Job, settings: EvaluateSettings, stages: list[str]) -> UnitResu
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     clock = _Clock()
     stages.append("predict")
+    hears_hz = model.stft.sample_rate  # type: ignore[union-attr]
+    if recording.sample_rate != hears_hz:
+        raise SpeechXAIError(
+            f"{recording.id}: the recording has {recording.sample_rate} Hz, the network hears {hears_hz} Hz."
+        )
     published = settings.protocol == "mancini2025"
     waveform = tiled(recording.waveform, recording.sample_rate) if published else recording.waveform
     spec = spectrogram(waveform[None].to(device), model.stft)  # type: ignore[arg-type]
@@ -70,8 +75,8 @@ def compute(job: Job, settings: EvaluateSettings, stages: list[str]) -> UnitResu
         "n_frames": spec.magnitude.shape[-1],
         **job.facts,
         **clock.laps,
-        "n_forward": passes.forward,
-        "n_backward": passes.backward,
+        "n_forward": round(passes.forward, 3),
+        "n_backward": round(passes.backward, 3),
     }
     maps = (
         {r: a.values[0].cpu().numpy().astype(np.float16) for r, a in attributions.items()} if settings.keep_maps else {}
@@ -147,7 +152,9 @@ def score_by(protocol: str, case: Case, names: Sequence[str]) -> dict[str, Tenso
     return {name: PUBLISHED_DEFINITIONS[name](case) if name in theirs else ours[name] for name in names}
 
 
-def explain_all_but_broken(model: nn.Module, spec: Spectrogram, target: Tensor, settings: EvaluateSettings) -> Explanations:
+def explain_all_but_broken(
+    model: nn.Module, spec: Spectrogram, target: Tensor, settings: EvaluateSettings
+) -> Explanations:
     """Explain by all recipes; a method whose map cannot be used costs its own recipes only.
 
     Raises:

@@ -150,7 +150,10 @@ def _failures(folder: RunFolder) -> dict[str, Any] | None:
     rows = [[str(r["recording"]), str(r["stage"]), str(r["message"])] for r in lost.head(N_FAILURES).to_dict("records")]
     refused = table[table["kind"] == "not_applicable"]
     counts = refused.groupby(["recipe", "message"], sort=False, as_index=False).agg(n=("recording", "size"))
-    rows += [[str(r["recipe"]), f"not applicable to {r['n']} recordings", str(r["message"])] for r in counts.to_dict("records")]
+    rows += [
+        [str(r["recipe"]), f"not applicable to {r['n']} recordings", str(r["message"])]
+        for r in counts.to_dict("records")
+    ]
     more = f"; {len(lost) - N_FAILURES} more in failures.csv" if len(lost) > N_FAILURES else ""
     return {
         "caption": f"Recordings and explanations without scores{more}",

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import platform
-import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from importlib import metadata
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +17,17 @@ import torch
 
 from speechxai.config import EvaluateConfig
 from speechxai.data.cards import build_manifest, card_names
-from speechxai.data.manifest import read_manifest, to_recording_kwargs, validate
+from speechxai.data.manifest import read_manifest, validate
+from speechxai.data.pseudonyms import Locator
 from speechxai.errors import SpeechXAIError
-from speechxai.io.audio import read
 from speechxai.io.checkpoints import Bundle, load_bundle
+from speechxai.io.corpus import load
+from speechxai.io.machine import machine, peak_memory_mb
 from speechxai.io.run_tables import finish
 from speechxai.io.runs import RunFolder
 from speechxai.pipeline import EvaluateSettings, Job, Progress, evaluate
 from speechxai.registry import did_you_mean
 from speechxai.types import Recording
-
-LIBRARIES = ("speechxai", "torch", "torchaudio", "captum", "numpy", "scipy", "pandas", "soundfile", "zarr")
 
 
 @dataclass(eq=False)
@@ -71,7 +69,7 @@ class Session:
         row = self.manifest.loc[self.manifest["recording"] == recording].iloc[0]
         voice = self.voices.get(recording)
         if voice is None:
-            voice = self.read(dict(row))
+            voice = self.read({str(key): value for key, value in row.items()})
         fold = self.bundle.fold_of(voice)
         model = self.placed(self.bundle.classifier(fold))
         facts = {"model": self.bundle.name, "fold": "final" if fold is None else str(fold)}
@@ -79,12 +77,12 @@ class Session:
 
     def read(self, row: Mapping[str, Any]) -> Recording:
         """Read the recording of a manifest row as the bundle's network hears audio."""
-        return read(
-            root_of(self.config) / str(row["path"]),
-            sample_rate=self.bundle.config.stft.sample_rate,
-            normalize=self.bundle.config.audio.normalize,
-            **to_recording_kwargs(row),
-        )
+        settings = self.bundle.config
+        return load(row, self._locator, sample_rate=settings.stft.sample_rate, normalize=settings.audio.normalize)
+
+    @cached_property
+    def _locator(self) -> Locator:
+        return Locator(root_of(self.config))
 
     def placed(self, model: torch.nn.Module) -> torch.nn.Module:
         """Move a classifier to the device of the configuration and bound its batches."""
@@ -126,7 +124,8 @@ def prepare(config: EvaluateConfig, manifest: pd.DataFrame | None = None) -> Ses
     voices: dict[str, Recording] = {}
     unmatched: list[tuple[str, str]] = []
     if config.data == "synthetic":
-        voices = {voice.id: voice for voice in synthetic_voices(config)}
+        rate = bundle.config.stft.sample_rate
+        voices = {voice.id: resampled(voice, rate) for voice in synthetic_voices(config)}
     if manifest is None and voices:
         manifest = chosen(manifest_of(list(voices.values())), config)
     elif manifest is None:
@@ -140,6 +139,16 @@ def synthetic_voices(config: EvaluateConfig) -> list[Recording]:
     from speechxai.data.synthetic import corpus
 
     return corpus(config.synthetic_speakers, config.seed + 1_000)
+
+
+def resampled(voice: Recording, sample_rate: int) -> Recording:
+    """Bring a recording to the sample rate that a network hears."""
+    if voice.sample_rate == sample_rate:
+        return voice
+    import soxr  # type: ignore[import-untyped]
+
+    waveform = soxr.resample(voice.waveform.numpy(), voice.sample_rate, sample_rate, quality="HQ")
+    return replace(voice, waveform=torch.from_numpy(waveform).float(), sample_rate=sample_rate)
 
 
 def manifest_of(voices: list[Recording]) -> pd.DataFrame:
@@ -248,26 +257,12 @@ def execute(session: Session, folder: RunFolder, progress: Callable[[Progress], 
     finish(folder)
 
 
-def peak_memory_mb() -> float:
-    """Largest memory that this process held so far, MB; NaN where the system does not tell."""
-    try:
-        import resource
-    except ImportError:
-        return float("nan")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
-
-
 def describe_environment(session: Session) -> dict[str, Any]:
     """Versions, machine and what the run consists of, for `environment.json`."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "n_cores": os.cpu_count(),
-        "n_threads": torch.get_num_threads(),
+        **machine(),
         "device": str(device_of(session.config.device)),
-        "libraries": {name: metadata.version(name) for name in LIBRARIES if _installed(name)},
         "synthetic": session.synthetic,
         "model": {
             "name": session.bundle.name,
@@ -280,11 +275,3 @@ def describe_environment(session: Session) -> dict[str, Any]:
         "recipes": list(session.settings.recipes),
         "metrics": list(session.settings.metrics),
     }
-
-
-def _installed(name: str) -> bool:
-    try:
-        metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
