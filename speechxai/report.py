@@ -74,7 +74,7 @@ def context(folder: RunFolder) -> dict[str, Any]:
     shown = [(key, name) for key, name in named if key not in ("agreement", "examples") or parts[key]]
     return {
         **parts,
-        "title": f"{folder.config['model']} on {_data_name(folder)}",
+        "title": f"{model['name']} on {_data_name(folder)}",
         "version": __version__,
         "synthetic": bool(environment.get("synthetic")),
         "model": {"card": "", **model},
@@ -110,7 +110,7 @@ def _facts(folder: RunFolder, predictions: pd.DataFrame) -> list[tuple[str, str]
     found = [
         ("Data", "synthetic voices, made by a program" if environment.get("synthetic") else str(config["data"])),
         ("Recordings", f"{len(predictions)} of {predictions['speaker'].nunique()} speakers: {counts}" + (f", {unknown} without label" if unknown else "")),
-        ("Model", f"{config['model']}: {environment['model'].get('title') or 'no title'}"),
+        ("Model", f"{environment['model']['name']}: {environment['model'].get('title') or 'no title'}"),
         ("Answered by", _folds(predictions)),
         ("Explanations", f"{len(environment.get('recipes', []))} recipes, {len(environment.get('metrics', []))} metrics"),
         ("Protocol", str(config.get("protocol", "standard"))),

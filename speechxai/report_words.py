@@ -11,13 +11,17 @@ import numpy as np
 
 from speechxai.explain import parse
 from speechxai.metrics import METRICS
-from speechxai.report_tables import is_control, metrics_of, number
+from speechxai.report_tables import HEADLINE, is_control, metrics_of, number
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ALPHA = 0.05
 """Level below which a Holm-corrected p-value counts as a difference."""
+
+
+FEWEST_SPEAKERS = 5
+"""Speakers a class needs before an interval over speakers says anything."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +43,12 @@ def findings(
         agreement: `agreement.csv`.
         classes: names of the classes by index.
     """
-    found = [classifier_sentence(predictions, classes)]
-    found += [power_sentence(summary)]
-    for metric in ("comprehensiveness@10", "sufficiency@10", "faithfulness"):
-        for control in ("energy_map", "random_map"):
-            found.append(control_sentence(summary, metric, control))
+    power = power_sentence(summary)
+    found = [classifier_sentence(predictions, classes), power]
+    if (
+        power is not None and power.tone != "caution"
+    ):  # else no difference could have shown, and saying so once is enough
+        found += [control_sentence(summary, metric, control) for metric in HEADLINE for control in _CONTROL]
     found += [
         budget_sentence(summary),
         combination_sentence(summary),
@@ -78,12 +83,19 @@ def classifier_sentence(predictions: pd.DataFrame, classes: Sequence[str]) -> Fi
         )
     scores = known[f"p_{classes[1]}"].astype(float).to_numpy()
     area = auc(scores, labels)
+    right = int((known["predicted"].astype(int) == labels).sum())
+    n_fewest = int(known.groupby("label")["speaker"].nunique().min())
+    if n_fewest < FEWEST_SPEAKERS:
+        return Finding(
+            f"The classifier is right for {right} of {len(known)} recordings; AUC {number(area, 2)}, of too few speakers for an "
+            f"interval ({n_fewest} in the smaller class).",
+            "caution",
+        )
     low, high = speaker_bootstrap(
         np.stack([scores, labels], axis=1),
         known["speaker"].astype(str).to_numpy(),
         lambda rows: auc(rows[:, 0], rows[:, 1]),
     )
-    right = int((known["predicted"].astype(int) == labels).sum())
     text = (
         f"The classifier is right for {right} of {len(known)} recordings; AUC {number(area, 2)} "
         f"(95 % interval over speakers {number(low, 2)} to {number(high, 2)})."
@@ -136,7 +148,6 @@ def verdicts(summary: pd.DataFrame, metric: str, control: str) -> dict[str, list
 _GOOD = {
     "comprehensiveness@10": "loses more of the decision when its top 10 % of bins are removed than",
     "sufficiency@10": "keeps more of the decision in its top 10 % of bins than",
-    "faithfulness": "loses more of the decision when its soft evidence is removed than",
 }
 _CONTROL = {
     "energy_map": "the energy control (simply the loudest bins)",

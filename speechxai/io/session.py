@@ -209,8 +209,15 @@ def chosen(manifest: pd.DataFrame, config: EvaluateConfig) -> pd.DataFrame:
             raise SpeechXAIError(did_you_mean(unknown[0], sorted(set(found["task"])), "task"))
         found = found[found["task"].isin(config.tasks)]
     if config.limit is not None:
-        turn = found.groupby(found["label"].fillna(-1)).cumcount().to_numpy()
-        found = found.iloc[np.sort(np.argsort(turn, kind="stable")[: config.limit])]
+        # First recordings of all speakers before second ones, and the classes in turn.
+        of_speaker = found.groupby("speaker").cumcount()
+        turn = (
+            found.assign(label=found["label"].fillna(-1), of_speaker=of_speaker)
+            .groupby(["label", "of_speaker"])
+            .cumcount()
+        )
+        order = np.lexsort((np.arange(len(found)), turn.to_numpy(), of_speaker.to_numpy()))
+        found = found.iloc[np.sort(order[: config.limit])]
     if found.empty:
         raise SpeechXAIError(f"{config.root or config.data}: no recordings found. 'speechxai data check' says why.")
     return found.reset_index(drop=True)
