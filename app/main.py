@@ -14,7 +14,8 @@ import streamlit as st  # noqa: E402
 
 st.set_page_config(page_title="speechxai", page_icon=str(HERE / "components" / "icon.svg"), layout="wide")
 st.logo(str(HERE / "components" / "logo.svg"), size="large")
-PAGES = HERE / "pages"
+# Not named "pages": Streamlit would list that folder by itself, before the navigation below is known.
+PAGES = HERE / "screens"
 st.navigation(
     [
         st.Page(PAGES / "inspect_recording.py", title="Inspect", url_path="inspect", default=True),

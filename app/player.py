@@ -9,6 +9,7 @@ import re
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,7 @@ def pack(view: View) -> bytes:
     energy = np.log1p(top * 10 ** (code_db / 20))
     energy[0] = 0
     edges = [hz for hz in BANDS_HZ if hz < max_hz] + [max_hz + 1]
-    names = [f"{_hz(low)}–{_hz(min(high, max_hz))}" for low, high in zip(edges, edges[1:], strict=False)]
+    names = [f"{_hz(low)}–{_hz(min(high, max_hz))}" for low, high in pairwise(edges)]
     frames = slice(None, None, step)
     header = {
         "title": view.title,

@@ -103,4 +103,8 @@ def write_textgrid(intervals: Sequence[Interval], duration_s: float, tier: str =
 
 def write_audacity(intervals: Sequence[Interval]) -> str:
     """Write intervals (start, end, label), s, as an Audacity label track."""
-    return "".join(f"{a:.6f}\t{b:.6f}\t{re.sub(r'[\t\n]', ' ', label)}\n" for a, b, label in sorted(intervals))
+    lines = []
+    for start, end, label in sorted(intervals):
+        plain = re.sub(r"[\t\n]", " ", label)
+        lines.append(f"{start:.6f}\t{end:.6f}\t{plain}\n")
+    return "".join(lines)

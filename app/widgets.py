@@ -11,7 +11,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import state
+from app import charts, state
 from app.state import Key
 from app.words import Sentence
 from app.work import Heard
@@ -140,9 +140,8 @@ def working(label: str, job: str) -> Iterator[Callable[..., None]]:
         last = now
         if shown is None:
             with place.container(border=True):
-                left, right = st.columns([5, 1], vertical_alignment="center")
-                shown = left.empty()
-                right.button("Stop", key=f"stop_{job}", on_click=stop, width="stretch")
+                shown = st.empty()
+                st.button("Stop", key=f"stop_{job}", on_click=stop)
         if total:
             shown.progress((done or 0) / total, text=f"{label}: {done} of {total}")
         else:
@@ -172,14 +171,14 @@ def verdict(what: Heard, label: int | None) -> str:
     if len(what.folds) > 1:
         how += f" or with the {len(what.folds) - 1} other networks"
     x = [4 + 292 * v for v in (low, p, high)]
-    scale = (
-        '<svg viewBox="0 0 300 30" role="img" aria-label="'
-        f'Probability {p:.2f}, between {low:.2f} and {high:.2f}"><line x1="4" x2="296" y1="10" y2="10" stroke="#cfd8d9" stroke-width="6" stroke-linecap="round"/>'
-        f'<line x1="{x[0]:.1f}" x2="{x[2]:.1f}" y1="10" y2="10" stroke="#7fb3b8" stroke-width="6" stroke-linecap="round"/>'
-        '<line x1="150" x2="150" y1="3" y2="17" stroke="#56646b" stroke-width="1"/>'
-        f'<circle cx="{x[1]:.1f}" cy="10" r="6" fill="#0b6670"/>'
-        '<g font-size="10" fill="#4d5c64" font-family="inherit"><text x="0" y="29">0</text><text x="150" y="29" text-anchor="middle">0.5</text><text x="300" y="29" text-anchor="end">1</text></g></svg>'
+    svg = (
+        '<svg viewBox="0 0 300 30"><line x1="4" x2="296" y1="10" y2="10" stroke="#dfe6e6" stroke-width="6" stroke-linecap="round"/>'
+        f'<line x1="{x[0]:.1f}" x2="{x[2]:.1f}" y1="10" y2="10" stroke="#8fbfc3" stroke-width="6" stroke-linecap="round"/>'
+        '<line x1="150" x2="150" y1="2" y2="18" stroke="#56646b" stroke-width="1"/>'
+        f'<circle cx="{x[1]:.1f}" cy="10" r="6" fill="#0b6670"/><g font-size="10" fill="#4d5c64" font-family="system-ui,sans-serif">'
+        '<text x="0" y="29">0</text><text x="150" y="29" text-anchor="middle">0.5</text><text x="300" y="29" text-anchor="end">1</text></g></svg>'
     )
+    scale = charts.figure(svg, f"Probability {p:.2f}, between {low:.2f} and {high:.2f}")
     return (
         f'<div class="sx-card sx-verdict"><div class="says">The model says{truth}</div>'
         f'<div class="answer"><b>{html.escape(class_words(name))}</b><span>{p:.2f}</span></div>{scale}'

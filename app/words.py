@@ -207,7 +207,7 @@ def cautions(facts: Facts) -> list[Sentence]:
                 f"{percent(quiet)} of the evidence lies in pauses, where nobody speaks: "
                 "the model may have learned the room or the microphone.",
             )
-    low, high = facts.range_p or (facts.p, facts.p)
+    low, _ = facts.range_p or (facts.p, facts.p)
     if abs(facts.p - 0.5) < UNSURE:
         say("unsure", f"The model is unsure: its probability of {facts.p:.2f} is close to 0.50.")
     elif low < 0.5 <= facts.p:

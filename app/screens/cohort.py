@@ -65,7 +65,7 @@ with a:
     if st.button("Inspect the chosen recording", disabled=not chosen, width="stretch", type="primary"):
         widgets.remember("recording", str(shown.iloc[chosen[0]]["recording"]))
         st.session_state.pop("box_recording", None)
-        st.switch_page("pages/inspect_recording.py")
+        st.switch_page("screens/inspect_recording.py")
 with b:
     downloads.button(
         "Table (CSV)", f"cohort_{state.bundle(model).name}.csv", "text/csv", shown.to_csv(index=False).encode()
