@@ -130,9 +130,7 @@ def load(
         if not stated.startswith(PREFIX):
             raise
         # The path holds a person's name: it must not reach a list of failures.
-        raise SpeechXAIError(
-            str(error).replace(str(path), identity["id"]).replace(path.name, "FILE").replace(path.stem, "FILE")
-        ) from None
+        raise SpeechXAIError(str(error).replace(str(path), identity["id"]).replace(path.name, "FILE")) from None
     expected = row.get("sha256", "unknown")
     if expected not in (None, "", "unknown") and expected != recording.metadata["sha256"]:
         name = identity["id"] if stated.startswith(PREFIX) else path
