@@ -65,6 +65,24 @@ def test_frames_are_centered_at_multiples_of_the_hop():
     assert level[129] == pytest.approx(-15.09, abs=0.3)
 
 
+def test_a_click_is_loudest_in_its_own_frame():
+    signal = np.zeros(4_000)
+    signal[5 * 200] = 1
+    level = acoustics.frame_energy_db(signal, RATE, 200)
+    assert level.argmax() == 5
+    assert level[4] == pytest.approx(level[6])
+    assert level[4] < level[5] - 10
+
+
+def test_a_gliding_pitch_is_read_at_the_center_of_each_frame():
+    time_s = np.arange(2 * RATE) / RATE
+    # Pitch rises from 100 to 300 Hz in two seconds: 1 Hz every 10 ms, so frame t has 100 + t Hz.
+    phase = 2 * np.pi * (100 * time_s + 50 * time_s**2)
+    found, _ = acoustics.f0_hz(sum(np.sin(k * phase) / k for k in range(1, 8)), RATE, 160)
+    frames = np.arange(20, 180)
+    assert np.abs(found[frames] - (100 + frames)).max() < 0.7
+
+
 def test_pause_noise_and_voice_are_told_apart():
     rng = np.random.default_rng(0)
     signal = 1e-4 * rng.standard_normal(3 * RATE)

@@ -143,6 +143,15 @@ def test_no_click_at_the_edges_of_a_vowel(cue, seed, synthetic):
     assert edge_flux(cut, 16_000, interval) > 2
 
 
+@pytest.mark.parametrize(("cue", "bound"), [("tremor", 1e-4), ("breathiness", 1e-6), ("formant_centralization", 0.01)])
+def test_a_cue_is_over_before_its_interval_ends(cue, bound, synthetic):
+    before = synthetic["vowel-a"]
+    after, (_, end) = plant(cue, before, 16_000, seed=1, severity=1.0)
+    # The crossfade covers the last 20 ms; the 10 ms before it must agree by themselves.
+    last = slice(int((end - 0.03) * 16_000), int((end - 0.021) * 16_000))
+    assert float((after - before)[last].abs().max()) < bound
+
+
 @pytest.mark.parametrize("cue", ["burst_weakening", "monopitch"])
 def test_no_click_at_the_edges_of_speech(cue, synthetic):
     before = synthetic[TASK[cue]]
