@@ -1,0 +1,448 @@
+"""The command line end to end, on a bundle of random weights and noise: what it writes, what it says, how it ends."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from speechxai.cli import main
+from speechxai.io.runs import RunFolder
+from speechxai.testing import noise_recording, tiny_bundle
+from tests.unit.test_report import outline
+
+RECIPES = ["-r", "saliency", "-r", "guided_backprop", "-r", "union(saliency, guided_backprop)"]
+METRICS = [
+    "-m",
+    "published",
+    "-m",
+    "comprehensiveness@10",
+    "-m",
+    "sufficiency@10",
+    "-m",
+    "mean_mask",
+    "-m",
+    "silence_share",
+]
+
+
+class Answer(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Answer]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    import warnings
+
+    def call(*words: object) -> Answer:
+        with warnings.catch_warnings(), pytest.raises(SystemExit) as ended:
+            main([str(word) for word in words])
+        found = capsys.readouterr()
+        return Answer(int(ended.value.code or 0), found.out, found.err)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def voices(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A labeled folder of noise: four speakers a class, one file each."""
+    root = tmp_path_factory.mktemp("voices")
+    for index in range(8):
+        recording = noise_recording(f"n{index}", 0.5 + 0.05 * index, seed=index)
+        folder = root / ("PD" if index % 2 else "HC") / f"s{index}"
+        folder.mkdir(parents=True)
+        soundfile.write(folder / f"take{index}.wav", recording.waveform.numpy(), 8_000)
+    return root
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_bundle(tmp_path_factory.mktemp("models") / "tiny").folder
+
+
+@pytest.fixture(scope="module")
+def finished(voices: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run with maps and pictures."""
+    out = tmp_path_factory.mktemp("runs") / "first"
+    with pytest.raises(SystemExit) as ended:
+        main(
+            [
+                str(w)
+                for w in (
+                    "evaluate",
+                    "--data",
+                    voices,
+                    "--model",
+                    model,
+                    *RECIPES,
+                    *METRICS,
+                    "--maps",
+                    "--pictures",
+                    1,
+                    "--out",
+                    out,
+                )
+            ]
+        )
+    assert not ended.value.code
+    return out
+
+
+def copied(folder: Path, to: Path) -> Path:
+    return Path(shutil.copytree(folder, to / "copy"))
+
+
+def test_a_run_has_everything(finished: Path) -> None:
+    names = {path.name for path in finished.iterdir()}
+    assert {
+        "config.toml", "environment.json", "recordings.parquet", "predictions.parquet", "scores.parquet", "scores.csv", "summary.csv",
+        "agreement.csv", "failures.csv", "maps.zarr", "pictures", "report.html", "units", "sessions",
+    } == names  # fmt: skip
+    scores = pd.read_parquet(finished / "scores.parquet")
+    assert list(scores.columns[:8]) == [
+        "recording",
+        "speaker",
+        "label",
+        "predicted",
+        "model",
+        "recipe",
+        "metric",
+        "value",
+    ]
+    assert len(scores) == 8 * 6 * 11
+    assert scores["value"].notna().all()
+    assert scores.loc[scores["metric"] == "average_drop", "value"].between(0, 1).all()
+    again = pd.read_csv(finished / "scores.csv")
+    assert np.allclose(again["value"], scores["value"], rtol=0, atol=1e-15)
+    summary = pd.read_csv(finished / "summary.csv")
+    assert len(summary) == 6 * 11
+    one = scores[(scores["recipe"] == "saliency") & (scores["metric"] == "faithfulness")]
+    kept = summary[(summary["recipe"] == "saliency") & (summary["metric"] == "faithfulness")].iloc[0]
+    assert kept["mean"] == pytest.approx(one["value"].mean())
+    assert {
+        "low",
+        "high",
+        "fold_std",
+        "n",
+        "n_nan",
+        "mean_mask",
+        "vs_energy_map",
+        "vs_energy_map_p",
+        "vs_random_map_p",
+    } <= set(summary.columns)
+    environment = json.loads((finished / "environment.json").read_text())
+    assert environment["sessions"][0]["peak_memory_mb"] > 100
+    assert environment["cost"]["forward_passes_of_time"] > 1
+    folder = RunFolder.open(finished)
+    maps = folder.maps(scores["recording"][0], "union(saliency, guided_backprop)")
+    assert maps.dtype == np.float16
+    assert float(np.abs(maps).max()) == 1.0
+
+
+def test_the_report_is_one_file_that_anyone_can_read(finished: Path) -> None:
+    text = (finished / "report.html").read_text("utf-8")
+    found = outline(text)
+    assert found.headings[0] == "h1"
+    assert found.headings.count("h1") == 1
+    assert all(
+        later <= earlier or int(later[1]) == int(earlier[1]) + 1
+        for earlier, later in zip(found.headings, found.headings[1:], strict=False)
+    )
+    assert found.n_tables == found.n_captions >= 4
+    assert len(found.alts) >= 3
+    assert all(found.alts)
+    assert all(link.startswith(("data:image/png;base64,", "#")) for link in found.links)
+    assert "http" not in text.replace("http-equiv", "")
+    assert "Not a medical device" in text
+    assert "do\nnot publish these pictures" in text
+    assert 'lang="en"' in text
+    assert "prefers-color-scheme: dark" in text
+    assert "@media print" in text
+
+
+def test_resume_after_a_kill_gives_the_identical_table(finished: Path, tmp_path: Path, run: Run) -> None:
+    folder = copied(finished, tmp_path)
+    before = {
+        name: (folder / name).read_bytes() for name in ("scores.csv", "summary.csv", "agreement.csv", "scores.parquet")
+    }
+    units = sorted((folder / "units").glob("*.json"))
+    kept = units[0].stat().st_mtime_ns
+    units[3].unlink()  # the unit in flight
+    units[4].write_bytes(units[4].read_bytes()[:100])  # a torn one
+    (folder / "units" / ".x.json.abc.tmp").write_bytes(b"half")
+    for name in before:
+        (folder / name).unlink()
+    status = run("evaluate", "--status", folder)
+    assert "done               6" in status.out
+    assert f"Continue with: speechxai evaluate --resume {folder}" in status.out
+    answer = run("evaluate", "--resume", folder)
+    assert answer.status == 0, answer.err
+    assert "on 2 of 8 recordings" in answer.out
+    assert {name: (folder / name).read_bytes() for name in before} == before
+    assert units[0].stat().st_mtime_ns == kept
+
+
+def test_resume_refuses_other_settings_and_other_weights(finished: Path, tmp_path: Path, run: Run, model: Path) -> None:
+    folder = copied(finished, tmp_path)
+    answer = run("evaluate", "--resume", folder, "--seed", 5)
+    assert answer.status == 2
+    assert answer.err == (
+        f"Error: {folder}: the run cannot be continued with other settings: 'seed' is 0 in the run and 5 now. "
+        "Leave the setting away, or start a new run with --out.\n"
+    )
+    environment = json.loads((folder / "environment.json").read_text())
+    environment["model"]["sha256"] = "0" * 64
+    (folder / "environment.json").write_text(json.dumps(environment))
+    answer = run("evaluate", "--resume", folder)
+    assert answer.status == 2
+    assert "the weights of the model 'tiny' have changed since the run began (000000000000... then" in answer.err
+
+
+def test_a_corrupt_recording_is_listed_and_the_others_are_scored(
+    voices: Path, model: Path, tmp_path: Path, run: Run
+) -> None:
+    root = Path(shutil.copytree(voices, tmp_path / "voices"))
+    bad = root / "PD" / "s1" / "take1.wav"
+    data, rate = soundfile.read(bad)
+    data[10] = np.nan
+    soundfile.write(bad, data, rate, subtype="FLOAT")
+    out = tmp_path / "run"
+    answer = run(
+        "evaluate",
+        "--data",
+        root,
+        "--model",
+        model,
+        "-r",
+        "saliency",
+        "--no-controls",
+        "-m",
+        "faithfulness",
+        "--pictures",
+        0,
+        "--out",
+        out,
+    )
+    assert answer.status == 1
+    failures = pd.read_csv(out / "failures.csv")
+    assert len(failures) == 1
+    assert failures["kind"][0] in ("failure", "not_matched")
+    assert "NaN" in failures["message"][0]
+    assert "take1" in answer.err
+    scores = pd.read_parquet(out / "scores.parquet")
+    assert scores["recording"].nunique() == 7
+    assert "take1" in (out / "report.html").read_text()
+    # Mended, the run goes on with the one that is missing.
+    if failures["kind"][0] == "failure":
+        assert "failed             1" in run("evaluate", "--status", out).out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--recipes", "salency"], "Unknown recipe 'salency'. Did you mean 'saliency'? Known: "),
+        (["--metrics", "faithfull"], "Unknown metric 'faithfull'. Did you mean 'faithfulness'? Known: "),
+        (["--fill", "zeros"], "The command line: the key 'fill': input should be 'silence', 'noise' or 'mean'. Got 'zeros' instead."),
+        (["--model", "no-such"], "no-such: there is no such folder. Unknown model 'no-such'."),
+        (["--data", "figshare-voic"], "figshare-voic: there is no such folder or manifest. Unknown data set 'figshare-voic'. Did you mean 'figshare-voice'?"),
+        (["--data", "figshare-voice"], "The data card 'figshare-voice' needs the folder of its recordings: give --root."),
+        (["--device", "cuda:99"], "The device 'cuda:99' is not there: "),
+    ],
+)  # fmt: skip
+def test_wrong_words_get_one_clean_line(
+    words: list[str], message: str, voices: Path, model: Path, tmp_path: Path, run: Run
+) -> None:
+    given = {
+        "--data": str(voices),
+        "--model": str(model),
+        "--out": str(tmp_path / "run"),
+        **dict(zip(words[::2], words[1::2], strict=True)),
+    }
+    answer = run("evaluate", *(word for pair in given.items() for word in pair))
+    assert answer.status == 2
+    assert answer.err.startswith(f"Error: {message}")
+    assert answer.err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_needs_a_folder_that_can_be_written(
+    voices: Path, model: Path, tmp_path: Path, run: Run, finished: Path
+) -> None:
+    words = ["evaluate", "--data", voices, "--model", model, "-r", "saliency"]
+    assert run(*words).err == "Error: The run needs a folder: give --out, for example --out runs/first.\n"
+    (tmp_path / "file").write_text("")
+    answer = run(*words, "--out", tmp_path / "file" / "run")
+    assert answer.status == 2
+    assert answer.err.startswith(
+        f"Error: {tmp_path / 'file' / 'run'}: cannot create the run folder: Not a directory. Make room or choose"
+    )
+    answer = run(*words, "--out", "/proc/run")
+    assert answer.status == 2
+    assert answer.err.startswith("Error: /proc/run: cannot create the run folder: ")
+    answer = run(*words, "--out", finished)
+    assert answer.err.startswith(f"Error: {finished}: there is a run already. Continue it with")
+
+
+def test_damaged_weights_are_named(voices: Path, model: Path, tmp_path: Path, run: Run) -> None:
+    damaged = Path(shutil.copytree(model, tmp_path / "damaged"))
+    weights = damaged / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-8])
+    words = ["evaluate", "--data", voices, "--model", damaged, "--out", tmp_path / "run"]
+    assert run(*words).err.startswith(f"Error: {weights}: the file is damaged or from another bundle")
+    weights.unlink()
+    assert run(*words).err.startswith(f"Error: {weights}: the weights are missing.")
+
+
+def test_config_file_and_check(voices: Path, model: Path, tmp_path: Path, run: Run) -> None:
+    study = tmp_path / "study.toml"
+    study.write_text(
+        f'data = "{voices}"\nmodel = "{model}"\nrecipes = ["saliency", "occlusion"]\nmetrics = ["faithfulness"]\nlimit = 4\n'
+    )
+    answer = run("check", study)
+    assert answer.status == 0, answer.err
+    assert "4 of 4 speakers (2 HC, 2 PD)" in answer.out
+    assert f"{study} is valid." in answer.out
+    assert not (tmp_path / "run").exists()
+    study.write_text(study.read_text() + "sed = 3\n")
+    answer = run("check", study)
+    assert answer.status == 2
+    assert answer.err.startswith(f"Error: {study}: Unknown key 'sed'. Did you mean 'seed'? Known: data, root")
+    study.write_text(study.read_text().replace("sed = 3\n", "[options.occlusion]\npatch = 3\n"))
+    assert "option of 'occlusion' 'patch'" in run("check", study).err
+
+
+def test_predict_says_what_and_goes_on_after_a_bad_file(voices: Path, model: Path, tmp_path: Path, run: Run) -> None:
+    good = voices / "HC" / "s0" / "take0.wav"
+    (tmp_path / "empty.wav").write_bytes(b"")
+    answer = run("predict", good, tmp_path / "empty.wav", "--model", model, "--format", "json")
+    assert answer.status == 1
+    assert answer.err.startswith(f"Error: {tmp_path / 'empty.wav'}: ")
+    (found,) = json.loads(answer.out)
+    assert found["predicted"] in ("HC", "PD")
+    assert found["p_HC"] + found["p_PD"] == pytest.approx(1, abs=2e-4)
+    assert found["fold"] == "final"
+    assert run("predict", tmp_path / "nowhere.wav", "--model", model).status == 2
+    assert run("predict", good, "--model", model, "--format", "xml").err.startswith("Error: Unknown format 'xml'.")
+    table = run("predict", good, "--model", model)
+    assert "Not a medical device." in table.err
+    assert "take0.wav" in table.out
+
+
+def test_explain_writes_for_eyes_and_ears(voices: Path, model: Path, tmp_path: Path, run: Run) -> None:
+    out = tmp_path / "why"
+    file = voices / "PD" / "s7" / "take7.wav"
+    answer = run(
+        "explain", file, "-r", "saliency", "-r", "union( saliency,smoothgrad )", "--model", model, "--out", out
+    )
+    assert answer.status == 0, answer.err
+    assert answer.out.count("yes, within") == 2
+    content = json.loads((out / "explanation.json").read_text())
+    assert set(content["explanations"]) == {"saliency", "union(saliency, smoothgrad)"}
+    n_samples = soundfile.info(file).frames
+    for entry in content["explanations"].values():
+        assert entry["kept_plus_removed_error"] <= 1e-4
+        assert (out / entry["files"]["picture"]).read_bytes().startswith(b"\x89PNG")
+        assert entry["map_duration_s"] == pytest.approx(n_samples / 8_000, abs=64 / 8_000)
+        for half in ("kept", "removed"):
+            sound, rate = soundfile.read(out / entry["files"][half])
+            assert (len(sound), rate) == (n_samples, 8_000)
+    maps = np.load(out / "maps.npz")
+    assert maps["saliency"].shape == maps["magnitude"].shape == (len(maps["frequencies_hz"]), len(maps["times_s"]))
+    assert len(content["agreement"]) == 1
+    assert 0 <= content["agreement"][0]["iou"] <= 1
+    answer = run("explain", file, "-r", "salency", "--model", model, "--out", out)
+    assert answer.err.startswith("Error: Unknown recipe 'salency'. Did you mean 'saliency'?")
+    answer = run("explain", file, "--target", "XX", "--model", model, "--out", out)
+    assert answer.err == "Error: The class 'XX' is not one of this model: auto, HC, PD.\n"
+    (tmp_path / "file").write_text("")
+    answer = run("explain", file, "-r", "saliency", "--model", model, "--out", tmp_path / "file")
+    assert answer.err.startswith(f"Error: {tmp_path / 'file'}: cannot write the explanation: File exists.")
+
+
+@pytest.mark.parametrize("format", ["latex", "markdown", "csv"])
+def test_tables_for_papers(format: str, finished: Path, tmp_path: Path, run: Run) -> None:
+    answer = run("report", finished, "--format", format)
+    assert answer.status == 0
+    for name in ("AI", "AD", "AG", "FF", "Fid-In", "SPS", "COMP"):
+        assert name in answer.out
+    assert ("guided\\_backprop" if format == "latex" else "guided_backprop") in answer.out
+    run("report", finished, "--format", format, "--out", tmp_path / "table")
+    assert (tmp_path / "table").read_text().rstrip("\n") == answer.out.rstrip("\n")
+    if format == "csv":
+        table = pd.read_csv(tmp_path / "table")
+        summary = pd.read_csv(finished / "summary.csv").set_index(["recipe", "metric"])
+        assert table.set_index("recipe").loc["saliency", "AD"] == pytest.approx(
+            100 * summary.loc[("saliency", "average_drop"), "mean"]
+        )
+        assert table.set_index("recipe").loc["saliency", "FF"] == pytest.approx(
+            summary.loc[("saliency", "faithfulness"), "mean"]
+        )
+        assert list(table["group"])[-1] == "Controls"
+
+
+def test_report_errors(finished: Path, tmp_path: Path, run: Run) -> None:
+    assert run("report", finished, "--format", "pdf").err.startswith("Error: Unknown format 'pdf'.")
+    assert run("report", tmp_path).err == f"Error: {tmp_path}: not a run folder (no config.toml in it).\n"
+    assert run("report", finished, "--out", tmp_path / "copy.html").out.strip() == str(tmp_path / "copy.html")
+
+
+@pytest.mark.parametrize("kind", ["methods", "combinations", "metrics", "models", "cards", "backbones", "presets"])
+def test_list(kind: str, run: Run) -> None:
+    answer = run("list", kind)
+    assert answer.status == 0
+    expected = {
+        "methods": "saliency",
+        "combinations": "union",
+        "metrics": "faithfulness",
+        "cards": "figshare-voice",
+        "backbones": "cnn",
+        "presets": "published",
+    }
+    assert expected.get(kind, "") in answer.out
+    assert run("list", "metods").err.startswith("Error: Unknown list 'metods'. Did you mean 'methods'?")
+
+
+def test_help_is_quick_and_teaches(run: Run) -> None:
+    started = time.process_time()
+    code = "import sys, speechxai.cli as c\ntry: c.main(['--help'])\nexcept SystemExit: pass\nheavy = {'torch','pandas','numpy','matplotlib','pydantic'} & set(sys.modules)\nprint('HEAVY', heavy)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "HEAVY set()" in found.stdout
+    for name in ("demo", "evaluate", "check", "report", "predict", "explain", "list", "data"):
+        assert f"\n  {name} " in found.stdout
+    assert "Examples:" in found.stdout
+    assert time.process_time() - started < 5
+    for name in ("demo", "evaluate", "check", "report", "predict", "explain", "list"):
+        text = run(name, "--help").out
+        assert "Example" in text
+        assert "..." not in text.split("Options:")[0]
+    assert run("--version").out == "speechxai 0.1.0\n"
+
+
+def test_importing_the_package_loads_nothing() -> None:
+    code = "import sys, speechxai; assert not {'torch', 'numpy', 'pandas'} & set(sys.modules); speechxai.SpeechXAIError; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    import speechxai
+
+    assert all(getattr(speechxai, name) is not None for name in speechxai.__all__)
+
+
+def test_debug_shows_where_it_happened(run: Run, tmp_path: Path) -> None:
+    from speechxai.errors import SpeechXAIError
+
+    with pytest.raises(SpeechXAIError):
+        main(["report", str(tmp_path), "--debug"])

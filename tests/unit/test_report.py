@@ -1,0 +1,247 @@
+"""The report says what the numbers say: every sentence is tested both ways."""
+
+from __future__ import annotations
+
+import math
+import re
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from speechxai.report_tables import Cell, cells, grouped, number
+from speechxai.report_words import (
+    agreement_sentence,
+    budget_sentence,
+    classifier_sentence,
+    combination_sentence,
+    control_sentence,
+    findings,
+    power_sentence,
+    silence_sentence,
+)
+
+COMP, SUFF = "comprehensiveness@10", "sufficiency@10"
+
+
+def row(
+    recipe: str, metric: str, mean: float, difference: float = math.nan, p: float = math.nan, **more: float
+) -> dict[str, object]:
+    return {
+        "model": "m", "recipe": recipe, "metric": metric, "mean": mean, "low": mean - 0.01, "high": mean + 0.01, "n": 40, "n_nan": 0,
+        "n_speakers": 40, "vs_energy_map": difference, "vs_energy_map_low": difference - 0.01, "vs_energy_map_high": difference + 0.01,
+        "vs_energy_map_p": p, "vs_random_map": difference, "vs_random_map_p": p, **more,
+    }  # fmt: skip
+
+
+def table(*rows: dict[str, object]) -> pd.DataFrame:
+    return pd.DataFrame(list(rows))
+
+
+def test_no_method_beats_the_control() -> None:
+    summary = table(
+        row("saliency", COMP, 0.2, 0.1, 0.051),
+        row("smoothgrad", COMP, 0.1, -0.1, 0.2),
+        row("random_map", COMP, 0.5, 0.4, 0.001),
+    )
+    finding = control_sentence(summary, COMP, "energy_map")
+    assert finding is not None
+    assert finding.text == (
+        "No explanation loses more of the decision when its top 10 % of bins are removed than the energy control "
+        "(simply the loudest bins), after Holm correction (comprehensiveness@10)."
+    )
+    assert finding.tone == "caution"
+
+
+def test_some_methods_beat_the_control_and_some_fall_behind() -> None:
+    summary = table(
+        row("saliency", COMP, 0.2, 0.1, 0.049), row("smoothgrad", COMP, 0.1, -0.1, 0.01), row("guided_backprop", COMP, 0.3, 0.2, 0.001),
+        row("energy_map", COMP, 0.1),
+    )  # fmt: skip
+    finding = control_sentence(summary, COMP, "energy_map")
+    assert finding is not None
+    assert finding.text == (
+        "2 of 3 explanations lose more of the decision when their top 10 % of bins are removed than the energy control (simply the "
+        "loudest bins), after Holm correction (comprehensiveness@10): saliency and guided_backprop. 1 of 3 do worse than it: smoothgrad."
+    )
+
+
+def test_lower_is_better_for_sufficiency() -> None:
+    better = control_sentence(
+        table(row("saliency", SUFF, 0.1, -0.2, 0.001), row("smoothgrad", SUFF, 0.1, 0.0, 1.0)), SUFF, "random_map"
+    )
+    worse = control_sentence(table(row("saliency", SUFF, 0.1, 0.2, 0.001)), SUFF, "random_map")
+    assert better is not None
+    assert better.text.startswith(
+        "1 of 2 explanations keeps more of the decision in its top 10 % of bins than the random control"
+    )
+    assert better.tone == "good"
+    assert worse is not None
+    assert worse.text.startswith("No explanation keeps more of the decision")
+    assert worse.text.endswith("1 of 1 do worse than it: saliency.")
+
+
+def test_with_few_speakers_nothing_is_claimed_of_controls() -> None:
+    few = table(row("saliency", COMP, 0.2, 0.1, 0.5), row("smoothgrad", COMP, 0.2, 0.1, 0.5))
+    few["n_speakers"] = 6
+    finding = power_sentence(few)  # smallest p 2 * 2 / 2^6 = 0.0625
+    assert finding is not None
+    assert finding.text.startswith("There are only 6 speakers: after correction for 2 comparisons no difference")
+    texts = [
+        f.text
+        for f in findings(
+            few, pd.DataFrame({"label": []}), pd.DataFrame(columns=["first", "second", "iou"]), ["HC", "PD"]
+        )
+    ]
+    assert not any("Holm" in text for text in texts)
+    few["n_speakers"] = 7  # 4 / 2^7 = 0.03
+    finding = power_sentence(few)
+    assert finding is not None
+    assert finding.text == "Statistics rest on 7 speakers; recordings of one speaker count as one."
+    texts = [
+        f.text
+        for f in findings(
+            few, pd.DataFrame({"label": []}), pd.DataFrame(columns=["first", "second", "iou"]), ["HC", "PD"]
+        )
+    ]
+    assert sum("Holm" in text for text in texts) == 2
+
+
+def predictions(scores: list[float], labels: list[int]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "label": labels,
+            "predicted": [int(s > 0.5) for s in scores],
+            "p_PD": scores,
+            "speaker": [f"s/{i}" for i in range(len(scores))],
+        }
+    )
+
+
+def test_a_classifier_that_works_and_one_that_does_not() -> None:
+    works = classifier_sentence(predictions([0.1] * 10 + [0.9] * 10, [0] * 10 + [1] * 10), ["HC", "PD"])
+    assert works is not None
+    assert (
+        works.text
+        == "The classifier is right for 20 of 20 recordings; AUC 1.00 (95 % interval over speakers 1.00 to 1.00). That is better than chance."
+    )
+    fails = classifier_sentence(predictions([0.1, 0.9] * 10, [0] * 10 + [1] * 10), ["HC", "PD"])
+    assert fails is not None
+    assert fails.text.startswith("The classifier is right for 10 of 20 recordings; AUC 0.50")
+    assert "not shown to be better than chance" in fails.text
+    few = classifier_sentence(predictions([0.1, 0.9], [0, 1]), ["HC", "PD"])
+    assert few is not None
+    assert "too few speakers for an interval" in few.text
+
+
+def test_budgets_that_differ_and_budgets_that_do_not() -> None:
+    differ = budget_sentence(table(row("saliency", "mean_mask", 0.01), row("random_map", "mean_mask", 0.5)))
+    alike = budget_sentence(table(row("saliency", "mean_mask", 0.1), row("random_map", "mean_mask", 0.15)))
+    assert differ is not None
+    assert "a factor of 50: scores of soft masks" in differ.text
+    assert alike is not None
+    assert "a factor of 1.5: rows have similar budgets" in alike.text
+
+
+def test_combinations_that_help_and_that_do_not() -> None:
+    parts = [row("saliency", COMP, 0.2), row("smoothgrad", COMP, 0.3)]
+    helps = combination_sentence(table(*parts, row("union(saliency, smoothgrad)", COMP, 0.31)))
+    fails = combination_sentence(table(*parts, row("union(saliency, smoothgrad)", COMP, 0.29)))
+    assert helps is not None
+    assert helps.text.startswith(
+        "1 of 1 combinations have a better mean comprehensiveness@10 than each of their parts: union(saliency, smoothgrad)."
+    )
+    assert fails is not None
+    assert (
+        fails.text == "No combination has a better mean comprehensiveness@10 than the better of its parts (1 compared)."
+    )
+    assert combination_sentence(table(*parts)) is None
+
+
+@pytest.mark.parametrize(
+    ("iou", "words"), [(0.1, "point at different places"), (0.4, "agree in part"), (0.8, "largely agree")]
+)
+def test_agreement_in_words(iou: float, words: str) -> None:
+    pairs = pd.DataFrame(
+        [
+            {"first": "saliency", "second": "smoothgrad", "iou": iou},
+            {"first": "saliency", "second": "energy_map", "iou": 1.0},
+        ]
+    )
+    finding = agreement_sentence(pairs)
+    assert finding is not None
+    assert words in finding.text
+    assert f"mean IoU of {iou:.2f} over 1 pairs" in finding.text or f"bins {iou:.2f} over 1 pairs" in finding.text
+
+
+def test_silence_raises_an_alarm_or_not() -> None:
+    loud = silence_sentence(table(row("saliency", "silence_share", 0.3), row("random_map", "silence_share", 0.9)))
+    quiet = silence_sentence(table(row("saliency", "silence_share", 0.03)))
+    assert loud is not None
+    assert (
+        loud.text
+        == "saliency puts 30 % of its evidence where nobody speaks: a sign that the classifier uses a shortcut."
+    )
+    assert quiet is not None
+    assert quiet.text == "At most 3 % of any explanation's evidence lies where nobody speaks (saliency)."
+
+
+def test_percent_only_where_papers_print_it_and_the_best_by_direction() -> None:
+    summary = table(
+        row("saliency", "average_drop", 0.25),
+        row("smoothgrad", "average_drop", 0.5),
+        row("saliency", "faithfulness", 0.25),
+        row("smoothgrad", "faithfulness", 0.5),
+    )
+    found = cells(summary, ["average_drop", "faithfulness"])
+    assert found["saliency"]["average_drop"] == Cell(25.0, 24.0, 26.0, 40, 0, best=True)
+    assert not found["smoothgrad"]["average_drop"].best
+    assert found["smoothgrad"]["faithfulness"].mean == 0.5
+    assert found["smoothgrad"]["faithfulness"].best
+    assert number(math.nan, 2) == "–"
+
+
+def test_groups_put_controls_last() -> None:
+    found = grouped(
+        [
+            "random_map",
+            "union(saliency, smoothgrad)",
+            "saliency",
+            "rank_mean(saliency, smoothgrad)",
+            "intersection(saliency, smoothgrad)",
+        ]
+    )
+    assert list(found) == ["Methods", "Unions", "Intersections", "Other combinations", "Controls"]
+
+
+class Outline(HTMLParser):
+    """What a reader without eyes finds, and what a browser would ask other servers for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.headings: list[str] = []
+        self.alts: list[str | None] = []
+        self.links: list[str] = []
+        self.n_tables = self.n_captions = 0
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        if re.fullmatch(r"h[1-6]", tag):
+            self.headings.append(tag)
+        if tag == "img":
+            self.alts.append(values.get("alt"))
+        self.n_tables += tag == "table"
+        self.n_captions += tag == "caption"
+        self.links += [str(values[name]) for name in ("src", "href") if name in values]
+        if tag not in ("meta", "img", "br", "link"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def outline(text: str) -> Outline:
+    found = Outline()
+    found.feed(text)
+    return found
