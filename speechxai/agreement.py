@@ -125,10 +125,19 @@ def rank_correlation(a: Tensor, b: Tensor) -> Tensor:
         SpeechXAIError: shapes that do not agree.
     """
     _check(a, b)
-    first, second = (average_ranks(values.flatten(1)) for values in (a, b))
-    first, second = first - first.mean(dim=1, keepdim=True), second - second.mean(dim=1, keepdim=True)
-    scale = (first.square().sum(dim=1) * second.square().sum(dim=1)).sqrt()
-    return ((first * second).sum(dim=1) / scale).clamp(-1, 1).to(a)
+    return pairwise_rank_correlation(torch.stack([a, b]))[0, 1]
+
+
+def pairwise_rank_correlation(maps: Tensor) -> Tensor:
+    """Spearman's rank correlation of all pairs of maps (M, B, F, T) -> (M, M, B); every map is ranked once.
+
+    NaN where a map is constant.
+    """
+    # Centered and scaled to length 1 in place: half a million float64 ranks a map.
+    ranks = torch.stack([average_ranks(each.flatten(1)) for each in maps], dim=1)
+    ranks -= ranks.mean(dim=2, keepdim=True)
+    ranks /= ranks.square().sum(dim=2, keepdim=True).sqrt()
+    return (ranks @ ranks.mT).clamp(-1, 1).permute(1, 2, 0).to(maps)
 
 
 def top_k_overlap(a: Tensor, b: Tensor, q: float = 0.1) -> Tensor:

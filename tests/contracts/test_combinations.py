@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from speechxai.agreement import iou, rank_correlation, top_k_overlap
+from speechxai.agreement import iou, pairwise_rank_correlation, rank_correlation, top_k_overlap
 from speechxai.combination import COMBINATIONS, evidence
 
 
@@ -47,7 +47,7 @@ def test_combination_keeps_to_the_contract(name: str, n_maps: int, maps: Tensor)
 def test_many_weak_maps_do_not_vanish(name: str) -> None:
     """Twenty maps whose common bins are weak: the product leaves float32, and still the map is not all zero."""
     maps = torch.full((20, 1, 4, 5), 1e-3)
-    maps[:, 0, 0, 0] = 1e-2
+    maps[:, 0, 0, 0] = 2e-3
     for index in range(20):
         maps[index, 0, 3, index % 5] = 1.0
     combined = COMBINATIONS[name](maps)
@@ -85,3 +85,13 @@ def test_rank_correlation_equals_scipy(maps: Tensor) -> None:
     for index in range(2):
         expected = spearmanr(maps[0, index].flatten(), maps[2, index].flatten()).statistic
         assert value[index].item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_all_pairs_at_once_equal_pair_by_pair(maps: Tensor) -> None:
+    table = pairwise_rank_correlation(maps)
+    assert table.shape == (3, 3, 4)
+    for i in range(3):
+        for j in range(3):
+            torch.testing.assert_close(
+                table[i, j], rank_correlation(maps[i], maps[j]), rtol=0, atol=1e-6, equal_nan=True
+            )

@@ -36,37 +36,54 @@ def make_case(weight: Tensor, magnitude: Tensor, mask: Tensor, target: list[int]
     return Case(Linear(weight), make_spec(magnitude), attribution, **options)  # type: ignore[arg-type]
 
 
-# Weights w = [[ln 4, ln 9], [-ln 2, 0]]. Five recordings:
+# Weights w = [[ln 4, ln 9], [-ln 2, 0]]. Six recordings:
 # 0: x = 1 1 / 1 0  E = 1 .5 / 0 0   z = ln 18   kept ln 12   removed ln 3 - ln 2 = ln 1.5
 # 1: x = 1 1 / 1 0  E = 1 1 / 0 0    z = ln 18   kept ln 36   removed -ln 2
 # 2: x = 0 0 / 3 1  E = 0 0 / 1/3 1  z = -3 ln 2 kept -ln 2   removed -2 ln 2      explained class 0
 # 3: x = 1 0 / 1 0  E = 0 0 / 1 0    z = ln 2    kept -ln 2   removed ln 4
 # 4: as 0, E = 0: kept is silence, z = 0; removed is the original
+# 5: as 0, E = 1: kept is the original, and an equal probability is no increase; removed is silence
 W = torch.tensor([[2 * LN2, 2 * LN3], [-LN2, 0.0]])
-X = torch.tensor([[[1.0, 1], [1, 0]], [[1.0, 1], [1, 0]], [[0.0, 0], [3, 1]], [[1.0, 0], [1, 0]], [[1.0, 1], [1, 0]]])
-E = torch.tensor(
-    [[[1.0, 0.5], [0, 0]], [[1.0, 1], [0, 0]], [[0.0, 0], [1 / 3, 1]], [[0.0, 0], [1, 0]], [[0.0, 0], [0, 0]]]
+X = torch.tensor(
+    [
+        [[1.0, 1], [1, 0]],
+        [[1.0, 1], [1, 0]],
+        [[0.0, 0], [3, 1]],
+        [[1.0, 0], [1, 0]],
+        [[1.0, 1], [1, 0]],
+        [[1.0, 1], [1, 0]],
+    ]
 )
-TARGET = [1, 1, 0, 1, 1]
+E = torch.tensor(
+    [
+        [[1.0, 0.5], [0, 0]],
+        [[1.0, 1], [0, 0]],
+        [[0.0, 0], [1 / 3, 1]],
+        [[0.0, 0], [1, 0]],
+        [[0.0, 0], [0, 0]],
+        [[1.0, 1], [1, 1]],
+    ]
+)
+TARGET = [1, 1, 0, 1, 1, 1]
 NAN = float("nan")
 GOLDEN = {
-    # p        18/19  18/19  8/9  2/3  18/19
-    # p_kept   12/13  36/37  2/3  1/3  1/2
-    # p_rem    3/5    1/3    4/5  4/5  18/19
-    "average_increase": [0, 1, 0, 0, 0],
+    # p        18/19  18/19  8/9  2/3  18/19  18/19
+    # p_kept   12/13  36/37  2/3  1/3  1/2    18/19
+    # p_rem    3/5    1/3    4/5  4/5  18/19  1/2
+    "average_increase": [0, 1, 0, 0, 0, 0],
     # 1 - 12/13 * 19/18 = 1/39; -; 1 - 2/3 * 9/8 = 1/4; 1 - 1/2; 1 - 19/36 = 17/36
-    "average_drop": [1 / 39, 0, 1 / 4, 1 / 2, 17 / 36],
+    "average_drop": [1 / 39, 0, 1 / 4, 1 / 2, 17 / 36, 0],
     # (36/37 - 18/19) / (1/19) = 18/37
-    "average_gain": [0, 18 / 37, 0, 0, 0],
-    # 18/19 - 3/5 = 33/95; 18/19 - 1/3 = 35/57; 8/9 - 4/5 = 4/45; 2/3 - 4/5 = -2/15; 0
-    "faithfulness": [33 / 95, 35 / 57, 4 / 45, -2 / 15, 0],
+    "average_gain": [0, 18 / 37, 0, 0, 0, 0],
+    # 18/19 - 3/5 = 33/95; 18/19 - 1/3 = 35/57; 8/9 - 4/5 = 4/45; 2/3 - 4/5 = -2/15; 0; 18/19 - 1/2 = 17/38
+    "faithfulness": [33 / 95, 35 / 57, 4 / 45, -2 / 15, 0, 17 / 38],
     # classes kept 1 1 0 0 and silence, whose tie goes to class 0; originals 1 1 0 1 1
-    "input_fidelity": [1, 1, 1, 0, 0],
+    "input_fidelity": [1, 1, 1, 0, 0, 1],
     # sorted 0 0 .5 1 with 2 i - n - 1 = -3 -1 1 3: 3.5 / (4 * 1.5) = 7/12; 0 0 1 1: 4 / 8; 0 0 1/3 1: (10/3) / (16/3); 0 0 0 1: 3/4
-    "sparseness": [7 / 12, 1 / 2, 5 / 8, 3 / 4, NAN],
+    "sparseness": [7 / 12, 1 / 2, 5 / 8, 3 / 4, NAN, 0],
     # shares 2/3 1/3: ln 3 - 2/3 ln 2; 1/2 1/2; 1/4 3/4: 2 ln 2 - 3/4 ln 3; 1
-    "complexity": [LN3 - 2 / 3 * LN2, LN2, 2 * LN2 - 0.75 * LN3, 0, NAN],
-    "mean_mask": [1.5 / 4, 1 / 2, 1 / 3, 1 / 4, 0],
+    "complexity": [LN3 - 2 / 3 * LN2, LN2, 2 * LN2 - 0.75 * LN3, 0, NAN, 2 * LN2],
+    "mean_mask": [1.5 / 4, 1 / 2, 1 / 3, 1 / 4, 0, 1],
 }
 
 
@@ -122,6 +139,14 @@ def test_hard_masks_by_hand() -> None:
     }
     got = score(case, list(expected))
     assert {name: value.item() for name, value in got.items()} == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_ends_of_the_budget_by_hand() -> None:
+    # z = ln 3 of one bin: the original 3/4, silence 1/2
+    weight = torch.tensor([[LN3, 0.0], [0.0, 0.0]])
+    case = make_case(weight, torch.ones(1, 2, 2), torch.ones(1, 2, 2), [1])
+    assert [p.item() for p in case.budget_probability([0, 4], keep=True)] == pytest.approx([0.5, 0.75])
+    assert [p.item() for p in case.budget_probability([0, 4], keep=False)] == pytest.approx([0.75, 0.5])
 
 
 def test_mean_filling_by_hand() -> None:
