@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from speechxai.attribution import METHODS, OriginalPass, completeness_error
 from speechxai.attribution.base import recordings_at_once
+from speechxai.attribution.transformer import resolution_note
 from speechxai.classifiers import predict
 from speechxai.combination import COMBINATIONS, evidence
 from speechxai.errors import NotApplicable, SpeechXAIError
@@ -103,6 +104,10 @@ class _Kitchen:
         }
         if recipe.name in self.notes and not recipe.parts:
             params["completeness_error"] = self.notes[recipe.name]
+        values = self.map(recipe)
+        said = [resolution_note(step.name, self.model, self.spec) for step in recipe.walk() if step.name in METHODS]
+        if any(said):
+            params["notes"] = [note for note in dict.fromkeys(said) if note]
         return Attribution(values, self.target, str(recipe), params, recipe.signed)
 
 

@@ -9,6 +9,7 @@ from speechxai.attribution import backprop as backprop
 from speechxai.attribution import rescale as rescale
 from speechxai.attribution import perturbation as perturbation
 from speechxai.attribution import masking as masking
+from speechxai.attribution import transformer as transformer
 from speechxai.attribution import control as control
 from speechxai.attribution.base import METHODS
 from speechxai.attribution.gradient import baseline_magnitude, completeness_error

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from speechxai.attribution.base import METHODS, check_target, parts, plain, quiet
-from speechxai.attribution.shared import unwrap
+from speechxai.attribution.shared import OriginalPass, unwrap
 from speechxai.classifiers.ssl import Attention
 from speechxai.errors import NotApplicable, SpeechXAIError
 from speechxai.types import Spectrogram
@@ -69,3 +69,40 @@ def rollout(attention: Attention) -> Tensor:
     for weights, share in zip(attention.layers.flip(0), attention.mix[:-1].flip(0), strict=True):
         walked = 0.5 * (walked[:, None] @ weights)[:, 0] + 0.5 * walked + share * attention.time
     return walked
+
+
+def resolution_note(name: str, model: nn.Module, spec: Spectrogram) -> str | None:
+    """Return the sentence about a map that resolves time only on this network, None for full maps and unknown networks.
+
+    Reads the `cam_layer`'s output from the shared pass, else on at most the first 128 frames of one recording.
+    """
+    if METHODS.facts(name).get("resolution") == "time":
+        return f"{name} resolves time only: its map is the same at every frequency."
+    network = unwrap(model)
+    if name not in ("gradcam", "guided_gradcam") or getattr(network, "cam_layer", None) is None:
+        return None
+    shapes = [values.ndim for values in model._activations[:1]] if isinstance(model, OriginalPass) else []
+    if not shapes:
+        shapes = [_cam_dimensions(network, spec)]
+    if shapes != [3]:
+        return None
+    map_is = "its map is the same" if name == "gradcam" else "its Grad-CAM factor is the same"
+    return f"{name} weights a layer that resolves time only: {map_is} at every frequency."
+
+
+def _cam_dimensions(network: nn.Module, spec: Spectrogram) -> int:
+    found: list[int] = []
+
+    def seen(module: nn.Module, inputs: object, output: object) -> None:
+        first = output[0] if isinstance(output, tuple | list) else output
+        found.append(first.ndim if isinstance(first, Tensor) else 0)
+
+    handle = network.cam_module().register_forward_hook(seen)  # type: ignore[operator]
+    try:
+        with quiet(network), torch.no_grad():
+            getattr(network, "segment_logits", network)(
+                plain(spec.magnitude[:1, :, :128]), plain(spec.phase[:1, :, :128])
+            )
+    finally:
+        handle.remove()
+    return found[0] if found else 0
