@@ -8,6 +8,7 @@ import threading
 import uuid
 import zipfile
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,8 @@ class Disk:
             part.replace(self.folder / f"{name}.npz")
             self._prune()
         except OSError:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
 
     def _prune(self) -> None:
         folder = self.folder

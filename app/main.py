@@ -13,6 +13,9 @@ if str(HERE.parent) not in sys.path:
 import streamlit as st  # noqa: E402
 
 st.set_page_config(page_title="speechxai", page_icon=str(HERE / "components" / "icon.svg"), layout="wide")
+from app import widgets  # noqa: E402
+
+widgets.style()
 st.logo(str(HERE / "components" / "logo.svg"), size="large")
 # Not named "pages": Streamlit would list that folder by itself, before the navigation below is known.
 PAGES = HERE / "screens"

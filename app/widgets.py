@@ -32,9 +32,13 @@ def show_html(text: str) -> None:
     st.html(text)
 
 
+def style() -> None:
+    """Hand the page its look; a style alone takes no room."""
+    show_html(f"<style>{(FOLDER / 'app.css').read_text(encoding='utf-8')}</style>")
+
+
 def page(title: str, subtitle: str = "") -> None:
     """Open a page: its question, and a line about it."""
-    show_html(f"<style>{(FOLDER / 'app.css').read_text(encoding='utf-8')}</style>")
     st.title(title)
     if subtitle:
         show_html(f'<p class="sx-sub">{html.escape(subtitle)}</p>')

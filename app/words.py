@@ -102,7 +102,7 @@ def where(facts: Facts) -> Sentence:
         best = int(np.argmax(sums))
         if sums[best] >= HALF:
             break
-    if width > len(bands) / 2:
+    if width >= len(bands) / 2:  # half of the axis holds half of anything
         return Sentence("where", "spread", "The evidence is spread over low and high frequencies; no band stands out.")
     low, high = bands[best][0], bands[best + width - 1][1]
     place = f"below {hertz(high)}" if low == 0 else f"between {hertz(low)} and {hertz(high)}"

@@ -43,6 +43,13 @@ with right:
 
 key = st.session_state.get("mine_now")
 if key is None or key[1] not in state.mine():
+    widgets.show_html(
+        '<div class="sx-card sx-words"><h2>For a recording that can be read</h2>'
+        "<p>One person, a quiet room, the microphone a hand's width from the mouth. Hold an /a/ for at least three seconds, "
+        "repeat /pa-ta-ka/ as fast and evenly as possible, or read a sentence.</p>"
+        "<p>Every recording is checked for length, level, clipping, noise, sample rate and for a voice before the model answers. "
+        "The model only knows recordings like those it learned from: its card, on the About page, says which.</p></div>"
+    )
     widgets.foot()
     st.stop()
 name = state.mine()[key[1]][0]

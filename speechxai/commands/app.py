@@ -87,14 +87,16 @@ def app(
     # In a checkout that is not installed, the server must find the package as this process does.
     package = str(Path(__file__).resolve().parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))}
+    words = command(arguments, port, host, browser)
+    if os.name == "posix":
+        # The server takes this process's place, so that whoever stops the one stops the other.
+        os.execve(words[0], words, environment)  # noqa: S606
     try:
-        status = subprocess.run(command(arguments, port, host, browser), env=environment, check=False).returncode  # noqa: S603
+        status = subprocess.run(words, env=environment, check=False).returncode  # noqa: S603
     except KeyboardInterrupt:
         status = 0
     if status:
-        raise SpeechXAIError(
-            f"The web app ended with status {status}. If the port is taken, choose another with --port."
-        )
+        raise SpeechXAIError(f"The web app ended with status {status}. If the port is taken, choose another with --port.")
 
 
 def _absolute(value: str) -> str | Path:

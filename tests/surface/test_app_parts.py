@@ -1,0 +1,308 @@
+"""The app's parts without a browser: quality gate, TextGrid, caches, settings, tables, level matching, the command."""
+
+from __future__ import annotations
+
+import json
+import threading
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from app import benchmark_facts, cohort_facts, gate, report, settings
+from app.cache import Disk, Memory
+from app.downloads import file_name
+from app.textgrid import TextGridError, read_textgrid, write_audacity, write_textgrid
+
+ROOT = Path(__file__).resolve().parents[2]
+GOOD = {"duration_s": 4.0, "rms_dbfs": -20.0, "clipping_share": 0.0, "snr_db": 30.0}
+
+
+def states(changes: dict[str, float], rate: int = 44_100, speech: float = 0.8) -> dict[str, str]:
+    return {c.name: c.state for c in gate.checks(GOOD | changes, rate, 16_000, speech)}
+
+
+def test_gate_lets_a_good_recording_pass() -> None:
+    assert set(states({}).values()) == {"good"}
+    assert set(states({"snr_db": float("nan")}).values()) == {"good"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "rate", "speech", "name", "state"),
+    [
+        ({"duration_s": 0.3}, 16_000, 0.8, "Length", "bad"),
+        ({"duration_s": 1.0}, 16_000, 0.8, "Length", "fair"),
+        ({"rms_dbfs": -70.0}, 16_000, 0.8, "Level", "bad"),
+        ({"rms_dbfs": -50.0}, 16_000, 0.8, "Level", "fair"),
+        ({"clipping_share": 0.02}, 16_000, 0.8, "Clipping", "fair"),
+        ({"snr_db": 9.0}, 16_000, 0.8, "Noise", "fair"),
+        ({}, 6_000, 0.8, "Sample rate", "bad"),
+        ({}, 8_000, 0.8, "Sample rate", "fair"),
+        ({}, 16_000, 0.0, "Voice", "bad"),
+        ({}, 16_000, 0.1, "Voice", "fair"),
+        ({}, 16_000, float("nan"), "Voice", "fair"),
+    ],
+)
+def test_gate_names_what_is_wrong(changes: dict[str, float], rate: int, speech: float, name: str, state: str) -> None:
+    found = gate.checks(GOOD | changes, rate, 16_000, speech)
+    assert {c.name: c.state for c in found} == {c.name: "good" for c in found} | {name: state}
+    assert gate.usable(found) is (state != "bad")
+
+
+INTERVALS = [(0.5, 1.0, 'vowel "a"'), (1.25, 2.0, "pause")]
+
+
+def test_textgrid_round_trip() -> None:
+    (tier,) = read_textgrid(write_textgrid(INTERVALS, 3.0).encode())
+    assert tier["name"] == "evidence"
+    assert [(i["start"], i["end"], i["label"]) for i in tier["intervals"]] == INTERVALS
+
+
+def test_textgrid_in_short_form_utf16_with_points() -> None:
+    text = 'File type = "ooTextFile"\nObject class = "TextGrid"\n\n0\n2\n<exists>\n2\n"IntervalTier"\n"phones"\n0\n2\n2\n0\n1.5\n"a 1"\n1.5\n2\n""\n"TextTier"\n"points"\n0\n2\n1\n0.7\n"burst"\n'
+    phones, points = read_textgrid(text.encode("utf-16"))
+    assert phones["intervals"] == [{"start": 0.0, "end": 1.5, "label": "a 1"}]
+    assert points["intervals"][0]["label"] == "burst"
+    assert points["intervals"][0]["start"] == 0.7
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00\xff\xfe", b"hello", write_textgrid(INTERVALS, 3.0).encode()[:-60]])
+def test_textgrid_refuses_what_it_cannot_read(content: bytes) -> None:
+    with pytest.raises(TextGridError, match="TextGrid"):
+        read_textgrid(content)
+
+
+def test_audacity_labels() -> None:
+    assert write_audacity([(1.0, 2.0, "b\tc"), (0.0, 0.5, "a")]) == "0.000000\t0.500000\ta\n1.000000\t2.000000\tb c\n"
+
+
+def test_memory_forgets_the_oldest() -> None:
+    memory = Memory(2)
+    memory.put(("a",), 1)
+    memory.put(("b",), 2)
+    memory.get(("a",))
+    memory.put(("c",), 3)
+    assert memory.get(("b",)) is None
+    assert memory.get(("a",)) == 1
+
+
+def test_disk_survives_a_restart_and_a_damaged_file(tmp_path: Path) -> None:
+    values = np.arange(6, dtype=np.float16).reshape(2, 3)
+    Disk(tmp_path / "maps").put("x", values, {"p": 0.5})
+    found = Disk(tmp_path / "maps").get("x")
+    assert found is not None
+    np.testing.assert_array_equal(found[0], values)
+    assert found[1] == {"p": 0.5}
+    (tmp_path / "maps" / "x.npz").write_bytes(b"damaged")
+    assert Disk(tmp_path / "maps").get("x") is None
+    assert Disk(None).get("x") is None
+    Disk(None).put("x", values, {})
+
+
+def test_disk_forgets_the_oldest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    monkeypatch.setattr("app.cache.MAX_DISK_BYTES", 5_000)
+    disk = Disk(tmp_path)
+    noise = np.random.default_rng(0).random((30, 30)).astype(np.float16)  # about 2 kB each
+    for index in range(4):
+        disk.put(f"m{index}", noise + np.float16(index), {})
+        os.utime(tmp_path / f"m{index}.npz", (index + 1, index + 1))
+    disk.put("last", noise, {})
+    assert disk.get("m0") is None
+    assert disk.get("last") is not None
+    assert not list(tmp_path.glob(".*.part"))
+
+
+def test_disk_that_cannot_be_written_costs_time_only(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    disk = Disk(tmp_path / "file")
+    disk.put("x", np.zeros(1), {})
+    assert disk.get("x") is None
+
+
+def test_settings_read_what_the_command_hands_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found = settings.parse(
+        ["--data", "figshare-voice", "--root", "/x", "--run", "a", "--run", "b", "--model", "m", "--no-cache"]
+    )
+    assert found == settings.Settings("figshare-voice", "/x", ("a", "b"), ("m",), found.save_to, False)
+    assert settings.parse([]).data == "synthetic"
+    monkeypatch.setenv("SPEECHXAI_CACHE", str(tmp_path))
+    assert settings.cache_folder() == tmp_path
+
+
+def test_names_of_files_are_safe() -> None:
+    assert file_name("synthetic/s 1.TextGrid") == "synthetic_s_1.TextGrid"
+    assert file_name("../../etc/passwd.wav") == "etc_passwd.wav"
+    assert file_name("ñandú.html") == "nandu.html"
+
+
+def test_command_hands_every_setting_over() -> None:
+    from speechxai.commands import app as command
+
+    words = command.command(["--data", "synthetic"], 8_765, "127.0.0.1", False)
+    assert "--browser.gatherUsageStats=false" in words
+    assert "--server.enableXsrfProtection=true" in words
+    assert "--server.address=127.0.0.1" in words
+    assert "--server.port=8765" in words
+    assert "--server.headless=true" in words
+    assert words[words.index("--") + 1 :] == ["--data", "synthetic"]
+    stated = tomllib.loads((ROOT / "app" / ".streamlit" / "config.toml").read_text())
+    n_flags = sum(len(section) for section in stated.values())
+    assert sum(w.startswith("--") and w != "--" and "=" in w for w in words) == n_flags + 1  # the port
+
+
+def labeled(n: int = 12) -> pd.DataFrame:
+    """Speakers in pairs HC, PD; every third answer wrong."""
+    rows = []
+    for index in range(n):
+        label = index % 2
+        right = index % 3 != 0
+        p = 0.8 if (label == 1) == right else 0.2
+        rows.append(
+            {
+                "recording": f"r{index}",
+                "speaker": f"s{index}",
+                "label": label,
+                "task": "vowel-a",
+                "sex": "FM"[index // 2 % 2],
+                "age": 50 + 3 * index,
+                "probability": p,
+                "problem": "",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def test_cohort_counts_by_hand() -> None:
+    rows = labeled()
+    assert cohort_facts.right(rows).tolist() == [0, 1, 1, 0, 1, 1, 0, 1, 1, 0, 1, 1]
+    text = cohort_facts.headline(rows, ("HC", "PD"))
+    assert "right about 67 %" in text
+    assert "would be right in 50 %" in text
+    everybody = cohort_facts.by_group(rows)[0]
+    assert everybody.value == pytest.approx(2 / 3)
+    assert everybody.low < 2 / 3 < everybody.high
+    html = cohort_facts.confusion(rows, ("HC", "PD"))
+    assert html.count("<b>4</b>") == 2  # 4 of 6 of each class are right
+    assert html.count("<b>2</b>") == 2
+
+
+def test_cohort_table_puts_wrong_answers_first() -> None:
+    table = cohort_facts.shown(labeled(), ("HC", "PD"))
+    assert table["right"].tolist()[:4] == ["no"] * 4
+    assert "problem" not in table
+
+
+def test_calibration_bins_by_hand() -> None:
+    rows = labeled(20).assign(probability=[0.1] * 10 + [0.9] * 10, label=[0] * 9 + [1] + [1] * 10)
+    stated, observed, low, high, n = cohort_facts.calibration_bins(rows) or pytest.fail("no bins")
+    assert n.sum() == 20
+    assert stated[0] == pytest.approx(0.1)
+    assert observed[0] == 0.0
+    assert high[0] > 0.3  # Wilson: 0 of 5 allows up to 43 %
+    assert observed[-1] == 1.0
+    assert (low <= observed).all()
+    assert cohort_facts.calibration_bins(rows.head(4)) is None
+
+
+def board(vs: tuple[float, float, float]) -> pd.DataFrame:
+    low, high, p = vs
+    row = {"metric": "faithfulness", "mean": 0.3, "low": 0.2, "high": 0.4, "n_speakers": 9}
+    control = {"recipe": "random_map", **row, "mean": 0.1}
+    method = {
+        "recipe": "saliency",
+        **row,
+        "vs_random_map": 0.2,
+        "vs_random_map_low": low,
+        "vs_random_map_high": high,
+        "vs_random_map_p": p,
+    }
+    return benchmark_facts.leaderboard(pd.DataFrame([control, method]), "faithfulness")
+
+
+def test_benchmark_verdict_follows_the_interval_and_p() -> None:
+    good = board((0.1, 0.3, 0.01))
+    assert good["recipe"].tolist() == ["saliency", "random_map"]
+    assert "1 of 1 methods are better" in benchmark_facts.verdict(good, "faithfulness")
+    for worse in ((-0.1, 0.3, 0.01), (0.1, 0.3, 0.2)):
+        assert "no method is better" in benchmark_facts.verdict(board(worse), "faithfulness")
+    assert benchmark_facts.best_is_low("sufficiency@20")
+    assert not benchmark_facts.best_is_low("faithfulness")
+
+
+def test_caveats_come_from_the_card() -> None:
+    card = "# m\n\nText.\n\n## Results\n\n- good\n\n## Caveats\n\n- **Telephone** only,\n  8 kHz\n- see [paper](http://x)\n\n## More\n- no"
+    assert report.caveats(card) == ["Telephone only, 8 kHz", "see paper"]
+    assert report.caveats("") == []
+
+
+def test_level_matching_by_hand() -> None:
+    from app import work
+
+    original = np.tile([0.5, -0.5], 100).astype(np.float32)
+    quiet, gain_db = work.matched(original / 10, original)
+    np.testing.assert_allclose(quiet, original, rtol=1e-5)
+    assert gain_db == pytest.approx(20.0, abs=1e-3)
+    spiky = np.zeros(200, np.float32)
+    spiky[0] = 0.5
+    loud, _ = work.matched(spiky, original)
+    assert np.abs(loud).max() == pytest.approx(0.99, abs=1e-5)  # full scale is the limit
+    faint, limit_db = work.matched(original * 1e-6, original)
+    assert limit_db == pytest.approx(work.MAX_GAIN_DB)
+    assert work.matched(np.zeros(4, np.float32), original[:4])[1] == 0.0
+    assert np.isfinite(faint).all()
+
+
+def test_one_reader_at_a_time_holds_a_model() -> None:
+    import torch
+
+    from app import work
+
+    model, lock, waited = torch.nn.Identity(), threading.RLock(), []
+    started = threading.Event()
+
+    def second() -> None:
+        started.set()
+        with work.ticking(model, lock, lambda: waited.append(1)):
+            pass
+
+    with work.ticking(model, lock, None):
+        thread = threading.Thread(target=second)
+        thread.start()
+        started.wait()
+        thread.join(0.6)
+        assert thread.is_alive()
+        model(torch.zeros(1))  # a pass of this thread ticks nobody else
+    thread.join(5)
+    assert not thread.is_alive()
+    assert 1 <= len(waited) <= 10
+    assert not model._forward_pre_hooks
+
+
+def test_stopping_work_leaves_no_hook_and_frees_the_model() -> None:
+    import torch
+
+    from app import work
+
+    class Stop(BaseException):
+        pass
+
+    def stop() -> None:
+        raise Stop
+
+    model, lock = torch.nn.Identity(), threading.RLock()
+    with pytest.raises(Stop), work.ticking(model, lock, stop):
+        model(torch.zeros(1))
+    assert not model._forward_pre_hooks
+    assert lock.acquire(blocking=False)
+
+
+def test_theme_and_safety_are_stated() -> None:
+    stated = tomllib.loads((ROOT / "app" / ".streamlit" / "config.toml").read_text())
+    assert stated["browser"]["gatherUsageStats"] is False
+    assert stated["server"]["address"] == "127.0.0.1"
+    assert stated["server"]["enableXsrfProtection"] is True
+    assert json.dumps(stated)  # nothing but plain values

@@ -1,0 +1,173 @@
+"""Every sentence of the app is true of its map: each with a map that calls for it and one that does not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from app import words
+from app.words import Facts
+
+N_BINS, N_FRAMES = 161, 100  # 50 Hz a bin up to 8 kHz, 10 ms a frame
+VOICED = np.array([0] * 20 + [1] * 10 + [2] * 70)
+
+
+def block(low_hz: float, high_hz: float, first: int, last: int, value: float = 1.0) -> np.ndarray:
+    """Evidence of `value` inside a rectangle, 0 elsewhere."""
+    evidence = np.zeros((N_BINS, N_FRAMES))
+    evidence[round(low_hz / 50) : round(high_hz / 50), first:last] = value
+    return evidence
+
+
+def facts(evidence: np.ndarray, **changes: object) -> Facts:
+    base = Facts(
+        evidence=evidence,
+        loudness=np.ones((N_BINS, N_FRAMES)),
+        voicing=VOICED,
+        bin_hz=50.0,
+        frame_rate_hz=100.0,
+        class_name="Parkinson's disease",
+        p=0.9,
+        p_removed=0.4,
+        controls={"energy_map": 0.6, "random_map": 0.8},
+        overlaps={"saliency": 0.55, "gradcam": 0.45},
+        range_p=(0.8, 0.95),
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def test_where_names_the_bands_that_hold_half() -> None:
+    said = words.where(facts(block(1_000, 2_000, 30, 100)))
+    assert said.key == "bands"
+    # all evidence between 1 and 2 kHz; 20 of 161 bins are 12 % of a flat loudness
+    assert said.text == (
+        "100 % of the evidence lies between 1 kHz and 2 kHz, where a map of loudness alone would have 12 %."
+    )
+
+
+def test_where_joins_neighboring_bands_and_says_below() -> None:
+    evidence = block(0, 250, 0, 100, 0.5) + block(250, 500, 0, 100, 0.5) + block(4_000, 8_000, 0, 100, 0.05)
+    # 5 bins each of .5 in the two low bands = 2.5 + 2.5, 80 bins of .05 above = 4: 5 of 9 are 56 %
+    said = words.where(facts(evidence))
+    assert said.text.startswith("56 % of the evidence lies below 500 Hz")
+
+
+def test_where_says_spread_when_no_band_stands_out() -> None:
+    even = sum(
+        block(lo, hi, 0, 100, 1 / ((hi - lo) / 50))
+        for lo, hi in ((0, 250), (250, 500), (500, 1000), (1000, 2000), (2000, 4000), (4000, 8000))
+    )
+    # a sixth in each of six bands: half of the axis is needed to hold half of the evidence
+    assert words.where(facts(even)).key == "spread"
+    two_bands = even + 0.04 * block(1_000, 4_000, 0, 100)  # (1 + .8 + 1 + 1.6) of 8.4 are 52 %
+    assert words.where(facts(two_bands)).text.startswith("52 % of the evidence lies between 1 kHz and 4 kHz")
+
+
+def test_when_names_the_kind_of_sound() -> None:
+    assert words.when(facts(block(0, 8_000, 30, 100))).key == "voiced"
+    said = words.when(facts(block(0, 8_000, 20, 30)))
+    assert said.text == "It gathers in unvoiced sound: 100 % of the evidence in 10 % of the time."
+    assert words.when(facts(block(0, 8_000, 0, 20))).key == "pause"
+
+
+def test_when_names_a_stretch_of_a_held_vowel() -> None:
+    held = np.full(N_FRAMES, 2)
+    said = words.when(facts(block(0, 8_000, 40, 50), voicing=held))
+    assert said.text == "Its densest tenth, 0.40 to 0.49 s, holds 100 % of it."
+    assert words.when(facts(np.ones((N_BINS, N_FRAMES)), voicing=held)).key == "even"
+
+
+def test_control_better_and_not_better() -> None:
+    better = words.control(facts(np.ones((N_BINS, N_FRAMES))))
+    assert better.key == "better"
+    assert "from 0.90 to 0.40" in better.text
+    assert "loudest bins to 0.60" in better.text
+    assert "random bins to 0.80" in better.text
+    same = words.control(facts(np.ones((N_BINS, N_FRAMES)), p_removed=0.59))
+    assert same.key == "not_better"
+    assert "does as well" in same.text
+    random_beats = words.control(facts(np.ones((N_BINS, N_FRAMES)), controls={"energy_map": 0.6, "random_map": 0.35}))
+    assert random_beats.key == "not_better"
+
+
+def test_control_without_effect_and_without_controls() -> None:
+    assert words.control(facts(np.ones((N_BINS, N_FRAMES)), p_removed=0.895)).key == "no_effect"
+    assert words.control(facts(np.ones((N_BINS, N_FRAMES)), p_removed=0.95)).key == "no_effect"
+    assert words.control(facts(np.ones((N_BINS, N_FRAMES)), controls={})).key == "uncontrolled"
+
+
+@pytest.mark.parametrize(
+    ("overlaps", "key"),
+    [
+        ({"a": 0.55, "b": 0.45}, "agree"),  # mean .50 against .20 by chance
+        ({"a": 0.35, "b": 0.31}, "partly"),
+        ({"a": 0.22, "b": 0.15}, "disagree"),
+        ({"a": float("nan"), "b": 0.6}, "agree"),
+    ],
+)
+def test_agreement(overlaps: dict[str, float], key: str) -> None:
+    said = words.agree(facts(np.ones((N_BINS, N_FRAMES)), overlaps=overlaps))
+    assert said is not None
+    assert said.key == key
+    assert "unrelated maps have 20 %" in said.text
+
+
+def test_agreement_is_silent_without_others() -> None:
+    assert words.agree(facts(np.ones((N_BINS, N_FRAMES)), overlaps={})) is None
+
+
+def keys(found: Facts) -> set[str]:
+    return {sentence.key for sentence in words.cautions(found)}
+
+
+def test_no_caution_where_nothing_speaks_against_it() -> None:
+    assert keys(facts(block(500, 1_000, 30, 100))) == set()
+
+
+def test_caution_evidence_in_pauses() -> None:
+    assert "silence" in keys(facts(block(500, 1_000, 0, 60)))  # 20 of 60 frames are pauses: 33 %
+    assert "silence" not in keys(facts(block(500, 1_000, 10, 100)))  # 10 of 90: 11 %
+
+
+def test_caution_unsure_and_fragile() -> None:
+    evidence = block(500, 1_000, 30, 100)
+    assert "unsure" in keys(facts(evidence, p=0.55, range_p=(0.5, 0.6)))
+    assert "unsure" not in keys(facts(evidence, p=0.65, range_p=(0.6, 0.7)))
+    assert "fragile" in keys(facts(evidence, p=0.7, range_p=(0.42, 0.8)))
+    assert "fragile" not in keys(facts(evidence, p=0.7, range_p=(0.51, 0.8)))
+
+
+def test_caution_disagreement() -> None:
+    evidence = block(500, 1_000, 30, 100)
+    assert "disagreement" in keys(facts(evidence, overlaps={"a": 0.2}))
+    assert "disagreement" not in keys(facts(evidence, overlaps={"a": 0.5}))
+
+
+def test_caution_recording_and_training() -> None:
+    evidence = block(500, 1_000, 30, 100)
+    found = words.cautions(
+        facts(evidence, recording_warnings=["noisy: speech is only 9 dB above the background"], unlike=["Unlike."])
+    )
+    assert [s.text for s in found] == ["Unlike.", "The recording is noisy: speech is only 9 dB above the background."]
+
+
+def test_a_map_without_evidence_says_only_that() -> None:
+    found = words.summary(facts(np.zeros((N_BINS, N_FRAMES))))
+    assert [s.key for s in found] == ["empty"]
+    assert [s.kind for s in words.summary(facts(block(500, 1_000, 30, 100)))] == [
+        "where",
+        "when",
+        "control",
+        "agreement",
+    ]
+
+
+def test_shares_add_up_for_every_grid() -> None:
+    for n_bins in (81, 161, 513):
+        evidence = np.random.default_rng(n_bins).random((n_bins, 20))
+        _, shares = words.band_shares(evidence, 8_000 / (n_bins - 1))
+        assert shares.sum() == pytest.approx(1.0)
+    _, telephone = words.band_shares(np.ones((81, 3)), 50.0)  # up to 4 kHz: five bands
+    assert len(telephone) == 5
