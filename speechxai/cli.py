@@ -72,18 +72,26 @@ for _name, _module, _short in (
     app.command(_name, short_help=_short, epilog=_module.EPILOG)(getattr(_module, _module.__name__.rpartition(".")[2]))
 
 
+_ROOMS = {
+    "data": "Data sets: list, check, import, fetch.",
+    "benchmark": "Which explanation can I trust? Planted cues.",
+    "auxiliary": "What do the maps alone know?",
+    "app": "Open the web app on this computer.",
+}
+
+
 def _add_rooms() -> None:
     """Add the commands of rooms that bring their own: `data` as a group, the others as single commands or groups."""
-    for name in ("data", "benchmark", "auxiliary", "app"):
+    for name, short in _ROOMS.items():
         module_name = f"speechxai.commands.{name}"
         if importlib.util.find_spec(module_name) is None:
             continue
         module = importlib.import_module(module_name)
         group, command = getattr(module, f"{name}_app", None), getattr(module, name, None)
         if group is not None:
-            app.add_typer(group, name=name)
+            app.add_typer(group, name=name, short_help=short)
         elif callable(command):
-            app.command(name)(command)
+            app.command(name, short_help=short)(command)
 
 
 _add_rooms()

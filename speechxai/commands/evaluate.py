@@ -137,9 +137,10 @@ def run(settings: EvaluateConfig, folder: RunFolder | None) -> int:
         say()
         say(cost_line(folder))
         say(f"Report: {report}")
-    if status.n_failed or folder.environment.get("unmatched"):
+    lost = bool(status.n_failed or folder.environment.get("unmatched"))
+    if lost:
         show_failures(folder)
-    return 1 if status.n_failed else 0
+    return 1 if lost else 0
 
 
 def cost_line(folder: RunFolder) -> str:
