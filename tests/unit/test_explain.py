@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from speechxai import explain as explain_room
-from speechxai import explain_recipe
+from speechxai.attribution import METHODS
 from speechxai.errors import NotApplicable, SpeechXAIError
 from speechxai.explain import explain, explain_all, parse, published_recipes
 from speechxai.registry import Registry
@@ -62,8 +61,9 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
         """The target itself."""
         return (target[:, None, None] + 1.0) * torch.ones_like(spec.magnitude)
 
-    monkeypatch.setattr(explain_room, "METHODS", methods)
-    monkeypatch.setattr(explain_recipe, "METHODS", methods)
+    # into the one registry itself, so that every room sees the stand-ins
+    monkeypatch.setattr(METHODS, "_functions", methods._functions)
+    monkeypatch.setattr(METHODS, "_facts", methods._facts)
     CALLS.clear()
 
 
@@ -211,10 +211,7 @@ def test_a_method_that_cannot_leaves_the_rest_and_its_reason(spec: Spectrogram) 
 def test_integrated_gradients_come_with_their_completeness_error(
     spec: Spectrogram, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from speechxai.attribution import METHODS
-
-    monkeypatch.setattr(explain_room, "METHODS", METHODS)
-    monkeypatch.setattr(explain_recipe, "METHODS", METHODS)
+    monkeypatch.undo()  # the real methods
     options = {"integrated_gradients": {"baseline": "silence", "n_steps": 2}}
     attribution = explain(Net(), spec, "integrated_gradients", options=options)
     # the network is linear: any number of steps is complete
