@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+# Small tensors on many threads spend their time waiting for each other; to be set before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
