@@ -104,7 +104,6 @@ class _Kitchen:
         }
         if recipe.name in self.notes and not recipe.parts:
             params["completeness_error"] = self.notes[recipe.name]
-        values = self.map(recipe)
         said = [resolution_note(step.name, self.model, self.spec) for step in recipe.walk() if step.name in METHODS]
         if any(said):
             params["notes"] = [note for note in dict.fromkeys(said) if note]

@@ -17,7 +17,8 @@ METHODS: Registry[Any] = Registry("method", required=("signed", "stochastic", "c
 """Attribution methods by name.
 
 Facts: `signed` (negative values mean evidence against the class), `stochastic` (takes a `seed`), `cites` (a citation key,
-or "own"), and optionally `control=True` for the maps that every method must beat.
+or "own"), and optionally `control=True` for the maps that every method must beat, `class_blind=True` for a map that is the same for
+every class, `needs="attention"` for networks with readable attention alone, and `resolution="time"`.
 """
 
 DEFAULT_MAX_BATCH = 16

@@ -12,7 +12,9 @@ from speechxai.errors import NotApplicable, SpeechXAIError
 from speechxai.types import Spectrogram
 
 
-@METHODS.register(signed=False, stochastic=False, cites="abnar2020quantifying", resolution="time")
+@METHODS.register(
+    signed=False, stochastic=False, cites="abnar2020quantifying", resolution="time", needs="attention", class_blind=True
+)
 def attention_rollout(model: nn.Module, spec: Spectrogram, target: Tensor) -> Tensor:
     """Share of every moment in the pooled features, followed through all attention layers, (B, F, T).
 

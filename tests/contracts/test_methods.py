@@ -29,6 +29,7 @@ NEEDS_GRADIENT = {
     "guided_gradcam",
     "deep_lift",
 }
+BLIND = {name for name in NAMES if METHODS.facts(name).get("control") or METHODS.facts(name).get("class_blind")}
 QUICK: dict[str, dict[str, Any]] = {
     "smoothgrad": {"n_samples": 5},
     "integrated_gradients": {"n_steps": 5},
@@ -70,11 +71,19 @@ def trained(classifier: Classifier) -> Classifier:
 
 
 @pytest.fixture(scope="module")
-def model() -> Classifier:
+def models() -> dict[str | None, Classifier]:
+    """A network by what a method needs of it."""
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        backbone = build("cnn")
-        return trained(Classifier(backbone, segment=SegmentConfig(0.4, 0.2), cam_layer="features"))
+        plain = trained(Classifier(build("cnn"), segment=SegmentConfig(0.4, 0.2), cam_layer="features"))
+        backbone = build("ssl", size="tiny", hidden_size=8, dropout=0.0)
+        attentive = Classifier(backbone, segment=SegmentConfig(0.4, 0.2), cam_layer="").eval()
+    return {None: plain, "attention": attentive}
+
+
+@pytest.fixture
+def model(request: pytest.FixtureRequest, models: dict[str | None, Classifier]) -> Classifier:
+    return models[METHODS.facts(request.node.callspec.params["name"]).get("needs")]
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +147,7 @@ def test_same_seed_same_map(name: str, model: Classifier, spec: Spectrogram) -> 
 @pytest.mark.parametrize("name", NAMES)
 def test_explained_class_matters(name: str, model: Classifier, spec: Spectrogram) -> None:
     other = run(name, model, spec, 1 - TARGET)
-    if METHODS.facts(name).get("control"):
+    if name in BLIND:
         assert torch.equal(run(name, model, spec, TARGET), other)
     elif name != "saliency":
         assert not torch.allclose(run(name, model, spec, TARGET), other)
@@ -147,7 +156,7 @@ def test_explained_class_matters(name: str, model: Classifier, spec: Spectrogram
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_is_touched(name: str, model: Classifier, spec: Spectrogram) -> None:
     used = copy.deepcopy(model).train()
-    used.backbone.dropout.eval()  # type: ignore[union-attr, operator]
+    next(module for module in used.modules() if isinstance(module, nn.Dropout)).eval()
     next(used.parameters()).requires_grad_(False)
     before = state(used)
     magnitude, phase, target = spec.magnitude.clone(), spec.phase.clone(), TARGET.clone()
@@ -229,7 +238,7 @@ def test_wrong_target_is_named(name: str, wrong: Tensor, model: Classifier, spec
         run(name, model, spec, wrong)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not METHODS.facts(name).get("control")])
+@pytest.mark.parametrize("name", sorted({*NAMES} - BLIND))
 def test_class_out_of_range_is_named(name: str, model: Classifier, spec: Spectrogram) -> None:
     with pytest.raises(SpeechXAIError, match=r"'target' parameter must be in 0 .. 1"):
         run(name, model, spec, torch.tensor([0, 2, 1]))
@@ -246,7 +255,10 @@ class Measures(nn.Module):
 @pytest.mark.parametrize("name", NAMES)
 def test_networks_without_gradient(name: str, spec: Spectrogram) -> None:
     for network in (Measures(), Classifier(Measures(), cam_layer=None)):
-        if name in NEEDS_GRADIENT:
+        if METHODS.facts(name).get("needs"):
+            with pytest.raises(NotApplicable, match="attention"):
+                run(name, network, spec, TARGET)
+        elif name in NEEDS_GRADIENT:
             reason = "cam_layer" if name in {"gradcam", "guided_gradcam"} else "not differentiable in the magnitude"
             with pytest.raises(NotApplicable, match=reason):
                 run(name, network, spec, TARGET)

@@ -187,6 +187,8 @@ def test_every_method_answers_on_hubert(hubert: Classifier, speech: Spectrogram)
         "occlusion": {"patch_hz": 4000.0, "stride_hz": 4000.0},
     }
     for name in METHODS:
+        if METHODS.facts(name).get("needs"):
+            continue
         if name == "deep_lift":
             with pytest.raises(NotApplicable, match="group normalization"):
                 METHODS[name](hubert, speech, TARGET)
