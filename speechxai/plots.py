@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from speechxai.errors import SpeechXAIError
@@ -191,19 +192,35 @@ def maps_grid(
 
 
 def score_bars(
-    names: Sequence[str], means: Sequence[float], intervals: Sequence[tuple[float, float]], controls: Sequence[bool],
+    names: Sequence[str],
+    means: Sequence[float],
+    intervals: Sequence[tuple[float, float]],
+    controls: Sequence[bool],
+    higher: bool = True,
     style: Style | None = None,
-) -> bytes:  # fmt: skip
-    """Means as dots with their intervals, one line a recipe; controls are gray squares and the best control a dashed line."""
-    style = style or Style(width_in=7.0, height_in=0.7 + 0.26 * max(len(names), 1))
+) -> bytes:
+    """Means as dots with their intervals, one line a recipe; controls are gray squares, a dashed line marks the best of them.
+
+    Args:
+        names, means, intervals: of the recipes, from top to bottom.
+        controls: which of them are controls.
+        higher: whether a higher mean is better.
+        style: size; by default as high as the names need.
+    """
+    style = style or Style(width_in=9.6, height_in=0.8 + 0.25 * max(len(names), 1))
     figure, (axes,) = _figure(style)
+    floor = [mean for mean, control in zip(means, controls, strict=True) if control]
+    if floor:
+        axes.axvline(max(floor) if higher else min(floor), color=CONTROL_COLOR, linestyle="--", linewidth=1)
     for row, (mean, (low, high), control) in enumerate(zip(means, intervals, controls, strict=True)):
         color = CONTROL_COLOR if control else METHOD_COLOR
-        axes.plot([low, high], [row, row], color=color, linewidth=2.2, solid_capstyle="round", alpha=0.55)
+        axes.plot([low, high], [row, row], color=color, linewidth=2.4, solid_capstyle="round", alpha=0.5)
         axes.plot([mean], [row], marker="s" if control else "o", color=color, markersize=6)
-    axes.set_yticks(range(len(names)), names, fontsize=8)
-    axes.invert_yaxis()
-    axes.tick_params(axis="x", labelsize=8)
+    axes.set_yticks(range(len(names)), names, fontsize=9.5)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.tick_params(axis="x", labelsize=9)
+    axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.grid(axis="x", color="#dee2e6", linewidth=0.7)
     axes.set_axisbelow(True)
     for side in ("top", "right", "left"):

@@ -39,13 +39,16 @@ def score_table(summary: pd.DataFrame, metrics: Sequence[str], caption: str) -> 
     if not [metric for metric in wanted if metric != "mean_mask"]:
         return None
     values = cells(summary, wanted)
+    n_digits = {
+        m: digits(m, max((abs(row[m].mean) for row in values.values() if m in row), default=math.inf)) for m in wanted
+    }
     groups = []
     for name, recipes in grouped(list(values)).items():
         rows = []
         for recipe in recipes:
             found = []
             for metric in wanted:
-                cell, n = values[recipe].get(metric), digits(metric)
+                cell, n = values[recipe].get(metric), n_digits[metric]
                 if cell is None:
                     found.append({"text": "–"})
                     continue
@@ -82,7 +85,8 @@ def difference_table(summary: pd.DataFrame, metrics: Sequence[str]) -> Part | No
 
 
 def _difference(row: dict[Any, Any], metric: str, control: str) -> Part:
-    value, p, n = float(row[f"vs_{control}"]), float(row[f"vs_{control}_p"]), digits(metric)
+    value, p = float(row[f"vs_{control}"]), float(row[f"vs_{control}_p"])
+    n = digits(metric, abs(value))
     if math.isnan(value) or math.isnan(p):
         return {"text": "–"}
     better = value > 0 if METRICS.facts(metric)["best"] == "high" else value < 0
@@ -108,12 +112,13 @@ def bars(summary: pd.DataFrame, metric: str) -> Part | None:
         names += sorted(members, key=lambda recipe: float(part.loc[recipe, "mean"]), reverse=falling)  # type: ignore[arg-type]
     means = [float(part.loc[name, "mean"]) for name in names]  # type: ignore[arg-type]
     intervals = [(float(part.loc[name, "low"]), float(part.loc[name, "high"])) for name in names]  # type: ignore[arg-type]
-    png = plots.score_bars(names, means, intervals, [is_control(name) for name in names])
+    png = plots.score_bars(names, means, intervals, [is_control(name) for name in names], higher=falling)
     top = names[int(np.argmax(means) if falling else np.argmin(means))]
     return {
         "uri": data_uri(png),
         "alt": f"Mean {metric} of {len(names)} explanations with 95 % intervals; best is {top}. The table below has the numbers.",
-        "caption": f"{metric} {arrow(metric)}: mean over speakers and 95 % interval. Gray squares are controls.",
+        "caption": f"{metric} {arrow(metric)}: mean over speakers and 95 % interval. Gray squares are controls; the dashed line is the better "
+        "of them.",
     }
 
 

@@ -23,6 +23,9 @@ PERCENT = ("average_increase", "average_drop", "average_gain")
 HEADLINE = ("comprehensiveness@10", "sufficiency@10")
 """Equal budgets: the same number of bins kept or removed for every map, so that rows can be compared."""
 
+N_SHARED = 3
+"""A best value that more rows share than this is not marked: it tells none of them apart."""
+
 ARROWS = {"high": "↑", "low": "↓", "none": ""}
 
 
@@ -79,6 +82,8 @@ def cells(summary: pd.DataFrame, metrics: Sequence[str]) -> dict[str, dict[str, 
         direction = METRICS.facts(metric)["best"] if metric in METRICS else "none"
         means = part["mean"].dropna()
         top = None if means.empty or direction == "none" else means.max() if direction == "high" else means.min()
+        if top is not None and int((means == top).sum()) > N_SHARED:
+            top = None
         scale = 100.0 if metric in PERCENT else 1.0
         for row in part.to_dict("records"):
             found[str(row["recipe"])][metric] = Cell(
@@ -88,11 +93,12 @@ def cells(summary: pd.DataFrame, metrics: Sequence[str]) -> dict[str, dict[str, 
     return found
 
 
-def digits(metric: str) -> int:
-    """Decimals that a metric is printed with."""
-    return (
+def digits(metric: str, largest: float = math.inf) -> int:
+    """Decimals that a metric is printed with; one more where its `largest` value would vanish in them."""
+    usual = (
         1 if metric in PERCENT else 2 if metric == "complexity" else 4 if metric in ("mean_mask", "faithfulness") else 3
     )
+    return usual + 1 if 0 < largest < 20 * 10.0**-usual else usual
 
 
 def number(value: float, n_digits: int) -> str:

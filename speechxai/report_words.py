@@ -20,6 +20,9 @@ ALPHA = 0.05
 """Level below which a Holm-corrected p-value counts as a difference."""
 
 
+SMALL = 0.01
+"""A difference in probability below this is called next to nothing, whatever its p-value."""
+
 FEWEST_SPEAKERS = 5
 """Speakers a class needs before an interval over speakers says anything."""
 
@@ -114,11 +117,8 @@ def power_sentence(summary: pd.DataFrame) -> Finding | None:
     if summary.empty:
         return None
     n_speakers = int(summary["n_speakers"].max())
-    n_compared = (
-        max((int(part["vs_energy_map_p"].notna().sum()) for _, part in summary.groupby("metric")), default=0)
-        if "vs_energy_map_p" in summary
-        else 0
-    )
+    columns = [name for name in ("vs_energy_map_p", "vs_random_map_p") if name in summary]
+    n_compared = max((int(part[columns].notna().to_numpy().sum()) for _, part in summary.groupby("metric")), default=0)
     if not n_compared:
         return None
     # The smallest p-value of a two-sided sign-flip test is 2 / 2^n; Holm multiplies the smallest by the number of comparisons.
@@ -167,6 +167,10 @@ def control_sentence(summary: pd.DataFrame, metric: str, control: str) -> Findin
     worse = f" {len(found['worse'])} of {n} do worse than it: {listing(found['worse'])}." if found["worse"] else ""
     if not found["better"]:
         return Finding(f"No explanation {claim}.{worse}", "caution")
+    part = summary[(summary["metric"] == metric) & summary["recipe"].isin(found["better"])]
+    largest = float(part[f"vs_{control}"].abs().max())
+    size = f" The largest difference is {number(largest, 3 if largest >= 0.01 else 4)} in probability"
+    size += ": statistically there, practically next to nothing." if largest < SMALL else "."
     who = f"{len(found['better'])} of {n} explanations" if n > 1 else "The one explanation"
     verb = (
         _GOOD[metric]
@@ -175,8 +179,8 @@ def control_sentence(summary: pd.DataFrame, metric: str, control: str) -> Findin
     )
     verb = verb.replace("its", "their") if len(found["better"]) > 1 else verb
     return Finding(
-        f"{who} {verb} {_CONTROL[control]}, after Holm correction ({metric}): {listing(found['better'])}.{worse}",
-        "good" if not found["worse"] else "plain",
+        f"{who} {verb} {_CONTROL[control]}, after Holm correction ({metric}): {listing(found['better'])}.{size}{worse}",
+        "caution" if largest < SMALL else "good" if not found["worse"] else "plain",
     )
 
 

@@ -62,8 +62,29 @@ def test_some_methods_beat_the_control_and_some_fall_behind() -> None:
     assert finding is not None
     assert finding.text == (
         "2 of 3 explanations lose more of the decision when their top 10 % of bins are removed than the energy control (simply the "
-        "loudest bins), after Holm correction (comprehensiveness@10): saliency and guided_backprop. 1 of 3 do worse than it: smoothgrad."
+        "loudest bins), after Holm correction (comprehensiveness@10): saliency and guided_backprop. "
+        "The largest difference is 0.200 in probability. 1 of 3 do worse than it: smoothgrad."
     )
+
+
+def test_a_difference_may_be_there_and_still_be_nothing() -> None:
+    finding = control_sentence(table(row("saliency", COMP, 0.2, 0.0024, 0.001)), COMP, "random_map")
+    assert finding is not None
+    assert finding.text.endswith(
+        "The largest difference is 0.0024 in probability: statistically there, practically next to nothing."
+    )
+    assert finding.tone == "caution"
+    larger = control_sentence(table(row("saliency", COMP, 0.2, 0.01, 0.001)), COMP, "random_map")
+    assert larger is not None
+    assert larger.text.endswith("The largest difference is 0.010 in probability.")
+
+
+def test_a_best_value_that_all_share_is_not_marked() -> None:
+    rows = [
+        row(name, "average_increase", 1.0) for name in ("saliency", "smoothgrad", "guided_backprop", "gradient_shap")
+    ]
+    assert not any(found["average_increase"].best for found in cells(table(*rows), ["average_increase"]).values())
+    assert all(found["average_increase"].best for found in cells(table(*rows[:3]), ["average_increase"]).values())
 
 
 def test_lower_is_better_for_sufficiency() -> None:
@@ -83,10 +104,10 @@ def test_lower_is_better_for_sufficiency() -> None:
 
 def test_with_few_speakers_nothing_is_claimed_of_controls() -> None:
     few = table(row("saliency", COMP, 0.2, 0.1, 0.5), row("smoothgrad", COMP, 0.2, 0.1, 0.5))
-    few["n_speakers"] = 6
-    finding = power_sentence(few)  # smallest p 2 * 2 / 2^6 = 0.0625
+    few["n_speakers"] = 7
+    finding = power_sentence(few)  # smallest p 2 / 2^7, times 4 comparisons: 0.0625
     assert finding is not None
-    assert finding.text.startswith("There are only 6 speakers: after correction for 2 comparisons no difference")
+    assert finding.text.startswith("There are only 7 speakers: after correction for 4 comparisons no difference")
     texts = [
         f.text
         for f in findings(
@@ -94,10 +115,10 @@ def test_with_few_speakers_nothing_is_claimed_of_controls() -> None:
         )
     ]
     assert not any("Holm" in text for text in texts)
-    few["n_speakers"] = 7  # 4 / 2^7 = 0.03
+    few["n_speakers"] = 8  # 4 * 2 / 2^8 = 0.03
     finding = power_sentence(few)
     assert finding is not None
-    assert finding.text == "Statistics rest on 7 speakers; recordings of one speaker count as one."
+    assert finding.text == "Statistics rest on 8 speakers; recordings of one speaker count as one."
     texts = [
         f.text
         for f in findings(
