@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -21,6 +22,11 @@ Z_LIMIT = 4.0
 """Standardized measures are clipped here, so that one wild value (a failed pitch track) cannot decide alone."""
 C_GRID = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """Inverse strengths of the L2 penalty that fitting chooses from."""
+
+_MEASURED: WeakKeyDictionary[Recording, dict[tuple[StftConfig, tuple[str, ...]], NDArray[np.float64]]] = (
+    WeakKeyDictionary()
+)
+# Half a second a recording: every fold of a cross-validation fits on most of the same recordings, which never change.
 
 
 class _WithoutGradient(torch.autograd.Function):
@@ -118,8 +124,11 @@ class Acoustic(nn.Module):
             self.bias.fill_(bias)
 
     def _row(self, recording: Recording) -> NDArray[np.float64]:
-        spec = spectrogram(recording.waveform[None], self.stft)
-        return np.asarray(self.measured(spec.magnitude, spec.phase).double().numpy())
+        known = _MEASURED.setdefault(recording, {})
+        if (self.stft, self.names) not in known:
+            spec = spectrogram(recording.waveform[None], self.stft)
+            known[self.stft, self.names] = self.measured(spec.magnitude, spec.phase).double().numpy()
+        return known[self.stft, self.names]
 
 
 def _logistic(z: NDArray[Any], labels: NDArray[Any], speakers: NDArray[Any], seed: int) -> tuple[NDArray[Any], float]:

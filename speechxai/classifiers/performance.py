@@ -136,13 +136,12 @@ def bootstrap(
     return Interval(value, float(low), float(high), n_subjects)
 
 
-def performance(subjects: Subjects, *, n: int = 2000, seed: int = 0) -> dict[str, Interval]:
-    """Every metric of STATISTICS with its interval by bootstrap over subjects."""
+def performance(
+    subjects: Subjects, names: Sequence[str] = tuple(STATISTICS), *, n: int = 2000, seed: int = 0
+) -> dict[str, Interval]:
+    """Metrics of STATISTICS, all or those in `names`, with their intervals by bootstrap over subjects."""
     y, p = subjects.labels, subjects.probabilities
-    return {
-        name: bootstrap(lambda i, f=f: f(y[i], p[i]), len(y), n=n, seed=seed)  # type: ignore[misc]
-        for name, f in STATISTICS.items()
-    }
+    return {name: bootstrap(lambda i, f=STATISTICS[name]: f(y[i], p[i]), len(y), n=n, seed=seed) for name in names}  # type: ignore[misc]
 
 
 AGE_BANDS = ((0, 50), (50, 60), (60, 70), (70, 200))

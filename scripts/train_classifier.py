@@ -1,0 +1,100 @@
+"""Train a classifier by speaker-disjoint cross-validation, and write it as a model bundle with its card.
+
+examples:
+  synthetic voices:
+    python scripts/train_classifier.py synthetic --out models/synthetic-cnn
+  real recordings in the telephone band, with two further cross-validations for the card:
+    python scripts/train_classifier.py figshare-voice --root DIR --out models/mine --option f_max_hz=4000.0 --repeats 1 2
+  the transparent baseline, a logistic regression on acoustic measures:
+    python scripts/train_classifier.py figshare-voice --root DIR --out models/baseline --backbone acoustic
+after an interruption: the same command with --resume
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tomllib
+from pathlib import Path
+
+import torch
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from speechxai.classifiers import BACKBONES
+from speechxai.classifiers.fit import FitConfig
+from speechxai.errors import SpeechXAIError
+from speechxai.io.training import SYNTHETIC, Plan, read_corpus, synthetic_corpus, train_bundle
+from speechxai.segments import SegmentConfig
+
+TEXTS = {
+    "card": "data card ('speechxai data list' names them), a card's TOML file, or 'synthetic'",
+    "--root": "folder of the recordings (not for synthetic)",
+    "--out": "folder of the bundle; its last part is the model's name",
+    "--title": "one line about the model",
+    "--backbone": f"one of {', '.join(BACKBONES)}",
+}
+NUMBERS = {"folds": (5, "by speaker, at least 3"), "speakers": (60, "synthetic ones"), "threads": (1, "of torch")}
+FIT = {
+    "epochs": "at most", "patience": "epochs without a better validation loss", "learning_rate": "of AdamW",
+    "weight_decay": "of AdamW", "batch": "crops a step", "crop_s": "length of random crops, seconds",
+    "n_crops": "crops a recording and epoch", "seed": "of folds, initial weights, crops, augmentation",
+}  # fmt: skip
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, text in TEXTS.items():
+        extra = {"required": True} if name == "--out" else {"default": "cnn"} if name == "--backbone" else {}
+        parser.add_argument(name, help=text, **extra)
+    settings = {**NUMBERS, **{name: (getattr(FitConfig(), name), text) for name, text in FIT.items()}}
+    for name, (default, text) in settings.items():
+        text = f"{text} (default: {default})"
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default, help=text)
+    parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="of the backbone, as TOML")
+    parser.add_argument("--repeats", type=int, nargs="*", default=[], metavar="SEED", help="further cross-validations")
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted training")
+    return parser.parse_args()
+
+
+def _plan(given: argparse.Namespace) -> Plan:
+    fit = FitConfig(**{name: getattr(given, name) for name in FIT})
+    segment = None if given.backbone == "acoustic" else SegmentConfig()  # its measures need whole recordings
+    cam_layer = "features" if given.backbone == "cnn" else None
+    name, options, repeats = Path(given.out).name, tomllib.loads("\n".join(given.option)), tuple(given.repeats)
+    return Plan(name, given.title or "", given.backbone, options, given.folds, repeats, fit, segment, cam_layer)
+
+
+def _train(given: argparse.Namespace, bars: Progress) -> str:
+    tasks: dict[str, TaskID] = {}
+
+    def show(done: int, total: int, what: str) -> None:
+        part = what.split(":")[0]
+        if part not in tasks:
+            tasks[part] = bars.add_task(part)
+        bars.update(tasks[part], completed=done, total=total, description=f"{what:<45}")
+
+    plan = _plan(given)
+    if given.card != SYNTHETIC and not given.root:
+        raise SpeechXAIError("Name the folder of the recordings with --root.")
+    synthetic = given.card == SYNTHETIC
+    data = (
+        synthetic_corpus(given.speakers, given.seed) if synthetic else read_corpus(given.card, given.root, plan, show)
+    )
+    bundle = train_bundle(data, plan, given.out, show, given.resume)
+    return (
+        bundle.card[bundle.card.index("## How good") : bundle.card.index("## Calibration")]
+        + f"Written: {bundle.folder}"
+    )
+
+
+if __name__ == "__main__":
+    wanted = _arguments()
+    torch.set_num_threads(wanted.threads)
+    try:
+        with Progress(
+            TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+        ) as shown:
+            result = _train(wanted, shown)
+    except (SpeechXAIError, tomllib.TOMLDecodeError) as error:
+        sys.exit(f"Error: {error}")
+    print(result)

@@ -1,0 +1,110 @@
+"""From recordings to a bundle: the card's numbers are those of the very models shipped, and a killed training goes on."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from speechxai.classifiers import predict
+from speechxai.classifiers.fit import FitConfig
+from speechxai.classifiers.performance import auroc
+from speechxai.errors import SpeechXAIError
+from speechxai.io.checkpoints import Bundle, bundle_names, load_bundle
+from speechxai.io.training import Corpus, Plan, draw_folds, read_corpus, train_bundle
+from speechxai.stft import spectrogram
+from speechxai.types import Recording, StftConfig
+
+STFT = StftConfig(n_fft=256, win_length=256, hop_length=128, sample_rate=8000)
+PLAN = Plan(
+    "toy", "A toy", options={"n_mels": 20, "channels": [4, 8], "f_max_hz": 4000.0}, n_folds=3, repeats=(1,), segment=None,
+    fit=FitConfig(epochs=3, batch=8, crop_s=0.4), cam_layer="features", stft=STFT, n_bootstrap=20,
+)  # fmt: skip
+
+
+def corpus() -> Corpus:
+    time = torch.arange(4800) / 8000
+    recordings = []
+    for s in range(12):
+        hiss = torch.randn(4800, generator=torch.Generator().manual_seed(s))
+        waveform = 0.3 * torch.sin(2 * math.pi * (110 + 8 * s) * time) + hiss * (0.02 if s % 2 else 0.005)
+        about = {"age": 50 + 2 * s, "sex": "FM"[s // 2 % 2], "sha256": f"{s:064x}"}
+        recordings.append(Recording(waveform, 8000, f"r{s}", f"toy/{s}", s % 2, "vowel-a", about))
+    return Corpus("toy", tuple(recordings), "# toy\n\nTones with noise.\n")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return train_bundle(corpus(), PLAN, tmp_path_factory.mktemp("models") / "toy")
+
+
+def shipped_auroc(bundle: Bundle, recordings: tuple[Recording, ...]) -> float:
+    """AUROC of the bundle on its own training recordings, each heard by the model that never heard its speaker."""
+    scores = []
+    for recording in recordings:
+        model = bundle.for_recording(recording)
+        assert model is not bundle.classifier(), f"{recording.id} must be known to a fold"
+        scores.append(float(predict(model, spectrogram(recording.waveform[None], model.stft))[0, 1]))
+    return auroc([r.label for r in recordings], scores)
+
+
+def card_auroc(bundle: Bundle) -> float:
+    found = re.search(r"\| AUROC \|[^|]*\| ([\d.]+) \[", bundle.card)
+    assert found
+    return float(found.group(1))
+
+
+def test_the_card_tells_what_the_shipped_models_do(trained: Bundle) -> None:
+    again = load_bundle(trained.folder)
+    assert card_auroc(again) == pytest.approx(shipped_auroc(again, corpus().recordings), abs=6e-4)
+    for wanted in (
+        "not a medical device", "Tones with noise.", "12 recordings of 12 subjects", "age alone", "duration alone",
+        "expected calibration error", "3 folds by speaker", "| sex F |", "95 %", "| torch |",
+    ):  # fmt: skip
+        assert wanted in again.card
+    assert again.n_folds == 3
+    folds = draw_folds(corpus().recordings, 3, 0)
+    assert again.config.speakers == {f"toy/{s}": folds[s] for s in range(12)}
+    assert again.config.files == {f"{s:064x}": folds[s] for s in range(12)}
+    assert again.config.training["n_hc"] == again.config.training["n_pd"] == 6
+    assert again.config.calibration["final_temperature"] == pytest.approx(
+        float(again.classifier().temperature), abs=1e-5
+    )
+    assert not Path(f"{trained.folder}.training").exists()
+
+
+def test_killed_and_resumed_gives_the_same_bundle(trained: Bundle, tmp_path: Path) -> None:
+    calls = 0
+
+    def kill(done: int, total: int, what: str) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 17:  # within the second cross-validation
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_bundle(corpus(), PLAN, tmp_path / "toy", kill)
+    with pytest.raises(SpeechXAIError, match=r"was interrupted here\. Go on with --resume"):
+        train_bundle(corpus(), PLAN, tmp_path / "toy")
+    resumed = train_bundle(corpus(), PLAN, tmp_path / "toy", resume=True)
+    assert resumed.config.weights.sha256 == trained.config.weights.sha256
+    assert resumed.card == trained.card
+
+
+def test_a_folder_without_recordings_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SpeechXAIError, match=str(tmp_path)):
+        read_corpus("figshare-voice", tmp_path, PLAN)
+
+
+@pytest.mark.skipif("figshare-cnn" not in bundle_names(), reason="the bundle is not trained yet")
+def test_figshare_card_is_true_of_the_shipped_models(shared_data: Callable[[str], Path]) -> None:
+    bundle = load_bundle("figshare-cnn")
+    data = read_corpus("figshare-voice", shared_data("figshare-voice"), Plan("x"))
+    assert len(data.recordings) == 81
+    assert card_auroc(bundle) == pytest.approx(shipped_auroc(bundle, data.recordings), abs=6e-4)
+    assert "Age confound" in bundle.card
+    assert "0.865" in bundle.card
