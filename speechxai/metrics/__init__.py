@@ -9,8 +9,10 @@ from torch import Tensor
 from speechxai.errors import SpeechXAIError
 from speechxai.metrics import complexity as complexity
 from speechxai.metrics import faithfulness as faithfulness
+from speechxai.metrics import localization as localization
 from speechxai.metrics import robustness as robustness
 from speechxai.metrics.case import METRICS, Case
+from speechxai.metrics.localization import LOCALIZATION_METRICS
 from speechxai.metrics.robustness import seed_stability
 
 PUBLISHED_METRICS = (
@@ -68,6 +70,7 @@ def score(case: Case, names: Iterable[str] | str = DEFAULT_METRICS) -> dict[str,
 __all__ = [
     "DEFAULT_METRICS",
     "EQUAL_BUDGET_METRICS",
+    "LOCALIZATION_METRICS",
     "METRICS",
     "PUBLISHED_METRICS",
     "Case",

@@ -1,19 +1,27 @@
-"""Does the explanation stay when nothing but chance changes?"""
+"""Does the explanation stay when nothing but chance changes, and does it follow changes that leave the voice the same?"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from speechxai import stft
 from speechxai.agreement import rank_correlation
+from speechxai.combination import evidence
+from speechxai.errors import SpeechXAIError
 from speechxai.explain import explain, parse
 from speechxai.metrics.case import METRICS, Case
+from speechxai.metrics.randomization import Explainer, randomization_curve
 from speechxai.types import Attribution, Spectrogram
 
 N_SEEDS = 3
+N_NEIGHBORS = 5
+"""Noisy copies that `max_sensitivity` compares with the recording."""
+NEIGHBOR_RADIUS = 0.02
+"""Largest change of a bin in those copies, as a share of the recording's largest magnitude."""
 
 
 def mean_rank_correlation(maps: Sequence[Tensor]) -> Tensor:
@@ -52,3 +60,119 @@ def stability_over_seeds(
 def seed_stability(case: Case) -> Tensor:
     """Mean rank correlation of the map over 3 seeds: 1 for deterministic methods; low values say that the map is noise."""
     return stability_over_seeds(case.model, case.spec, case.attribution)
+
+
+def explainer_of(attribution: Attribution) -> Explainer:
+    """Return the function `(model, spec, target) -> (B, F, T)` that made an attribution, with its seed and options."""
+    params = attribution.params
+    options = {**params.get("options", {}), "evidence": params.get("evidence")}
+    seed = int(params.get("seed") or 0)
+
+    def again(model: nn.Module, spec: Spectrogram, target: Tensor) -> Tensor:
+        return explain(model, spec, attribution.recipe, target, seed=seed, options=options).values
+
+    return again
+
+
+@METRICS.register(best="low", bounds=(-1.0, 1.0), cites="adebayo2018sanity", needs_explaining=True)
+def model_randomization(case: Case) -> Tensor:
+    """Rank correlation of the map with the map of the same network with random weights: near 1 says that the map ignores the network.
+
+    NaN for a map without evidence.
+    """
+    attribution = case.attribution
+    curve = randomization_curve(
+        explainer_of(attribution), case.model, case.spec, attribution.target, values=attribution.values, stages=1
+    )
+    return _no_evidence_is_nan(case, next(iter(curve.values())))
+
+
+def neighbor(spec: Spectrogram, radius: float, seed: int) -> Spectrogram:
+    """Return the recordings with noise on every bin, uniform within `radius` times each recording's largest magnitude.
+
+    The noise depends on the seed and the map's size alone; magnitudes stay at least 0.
+    """
+    draw = torch.rand(spec.magnitude.shape[1:], generator=torch.Generator().manual_seed(seed))
+    top = spec.magnitude.amax(dim=(1, 2), keepdim=True)
+    noise = (2 * draw.to(spec.magnitude) - 1) * radius * top
+    return Spectrogram((spec.magnitude + noise).clamp(min=0), spec.phase, spec.n_samples, spec.stft)
+
+
+def sensitivity(
+    make_map: Explainer, model: nn.Module, spec: Spectrogram, target: Tensor, values: Tensor,
+    n_neighbors: int = N_NEIGHBORS,
+) -> Tensor:  # fmt: skip
+    """Largest relative change of the evidence among noisy copies: max_i |E(X + n_i) - E(X)| / |E(X)|, (B,), at least 0.
+
+    Both maps are scaled to maximum 1 first, so that a scale means nothing (yeh2019infidelity, made relative). NaN for a map
+    without evidence.
+
+    Args:
+        make_map: explains, `(model, spec, target) -> (B, F, T)`.
+        values: the map of `spec` (B, F, T).
+        n_neighbors: noisy copies.
+    """
+    original = evidence(values, "absolute")
+    changes = [
+        (evidence(make_map(model, neighbor(spec, NEIGHBOR_RADIUS, seed), target), "absolute") - original)
+        for seed in range(n_neighbors)
+    ]
+    largest = torch.stack([change.flatten(1).norm(dim=1) for change in changes]).amax(dim=0)
+    size = original.flatten(1).norm(dim=1)
+    return torch.where(size > 0, largest / size, torch.full_like(size, torch.nan))
+
+
+@METRICS.register(best="low", bounds=(0.0, None), cites="yeh2019infidelity", needs_explaining=True)
+def max_sensitivity(case: Case) -> Tensor:
+    """Largest relative change of the map when every bin gets a little noise (2 % of the largest magnitude), over 5 draws."""
+    attribution = case.attribution
+    found = sensitivity(
+        explainer_of(attribution), case.model, case.spec, attribution.target, attribution.values, N_NEIGHBORS
+    )
+    return _no_evidence_is_nan(case, found)
+
+
+def _no_evidence_is_nan(case: Case, values: Tensor) -> Tensor:
+    return torch.where(case.is_empty, torch.full_like(values, torch.nan), values)
+
+
+def _level(waveforms: Tensor, n_samples: int) -> Tensor:
+    return waveforms / 2
+
+
+def _polarity(waveforms: Tensor, n_samples: int) -> Tensor:
+    return -waveforms
+
+
+def _shift(waveforms: Tensor, n_samples: int) -> Tensor:
+    return torch.nn.functional.pad(waveforms, (n_samples, 0))[..., : waveforms.shape[-1]]
+
+
+INVARIANCES: dict[str, Callable[[Tensor, int], Tensor]] = {"level": _level, "polarity": _polarity, "shift": _shift}
+"""Changes of a waveform that leave the voice the same: half the level, the other sign, a later start."""
+SHIFT_S = 0.01
+
+
+def input_invariance(
+    make_map: Explainer, model: nn.Module, spec: Spectrogram, target: Tensor, values: Tensor, change: str
+) -> Tensor:
+    """Rank correlation of the map with the map of a changed recording that says the same, (B,), in [-1, 1], best 1.
+
+    Args:
+        make_map: explains, `(model, spec, target) -> (B, F, T)`.
+        values: the map of `spec` (B, F, T).
+        change: "level" (-6 dB), "polarity" (the waveform's sign), or "shift" (10 ms later; the maps are compared with the
+            nearest whole number of frames between them).
+
+    Raises:
+        SpeechXAIError: an unknown change.
+    """
+    if change not in INVARIANCES:
+        raise SpeechXAIError(f"The 'change' parameter must be one of {', '.join(INVARIANCES)}. Got {change!r} instead.")
+    n_samples = round(SHIFT_S * spec.stft.sample_rate)
+    changed = stft.spectrogram(INVARIANCES[change](stft.waveform(spec), n_samples), spec.stft)
+    other = make_map(model, changed, target)
+    n_frames = round(n_samples / spec.stft.hop_length) if change == "shift" else 0
+    if n_frames:
+        values, other = values[..., :-n_frames], other[..., n_frames:]
+    return rank_correlation(values, other)

@@ -8,13 +8,14 @@ from torch import Tensor, nn
 
 from speechxai.classifiers import Classifier, build, predict
 from speechxai.errors import SpeechXAIError
-from speechxai.metrics import DEFAULT_METRICS, METRICS, PUBLISHED_METRICS, Case, resolve, score
+from speechxai.metrics import DEFAULT_METRICS, LOCALIZATION_METRICS, METRICS, PUBLISHED_METRICS, Case, resolve, score
 from speechxai.metrics.mancini2025 import PUBLISHED_DEFINITIONS
 from speechxai.segments import SegmentConfig
 from speechxai.stft import spectrogram
 from speechxai.types import Attribution, Spectrogram, StftConfig
 
-NAMES = [name for name in METRICS if METRICS.facts(name).get("needs") != "truth"]
+NAMES = list(METRICS)
+WITHOUT_TRUTH = [name for name in METRICS if METRICS.facts(name).get("needs") != "truth"]
 STFT = StftConfig(n_fft=128, win_length=128, hop_length=64)
 FILLS = ("silence", "noise", "mean")
 B = 4
@@ -51,7 +52,9 @@ def part(spec: Spectrogram, rows: slice) -> Spectrogram:
 def make(model: nn.Module, spec: Spectrogram, values: Tensor, rows: slice = slice(None), **options: object) -> Case:
     target = predict(model, part(spec, rows)).argmax(dim=1)
     attribution = Attribution(values[rows], target, "random_map", {"seed": 0, "options": {}})
-    return Case(model, part(spec, rows), attribution, **options)  # type: ignore[arg-type]
+    truth = torch.zeros_like(values)
+    truth[:, 10:30, 5:20] = 1
+    return Case(model, part(spec, rows), attribution, truth=truth[rows], **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("fill", FILLS)
@@ -114,7 +117,8 @@ def test_maps_without_evidence(model: nn.Module, spec: Spectrogram, values: Tens
     assert got["average_increase"].item() == float(p_silence[Z] > case.p[Z])
     assert got["mean_mask"] == 0
     undefined = {name for name, value in got.items() if torch.isnan(value)}
-    assert undefined == {"sparseness", "complexity", "silence_share", "seed_stability"}
+    of_evidence = {"sparseness", "complexity", "silence_share", "seed_stability", "model_randomization", "max_sensitivity"}
+    assert undefined == of_evidence | set(LOCALIZATION_METRICS)
 
 
 def test_a_network_that_answers_nan_gives_nan_and_not_a_score(spec: Spectrogram, values: Tensor) -> None:
@@ -208,7 +212,7 @@ def test_signed_maps_are_read_by_their_positive_part_unless_told_otherwise(model
 def test_names() -> None:
     assert resolve("default") == list(DEFAULT_METRICS)
     assert resolve(["published", "complexity", "seed_stability"]) == [*PUBLISHED_METRICS, "seed_stability"]
-    assert set(resolve("all")) == set(NAMES)
+    assert set(resolve("all")) == set(WITHOUT_TRUTH)
     with pytest.raises(SpeechXAIError, match="Did you mean 'comprehensiveness@5'"):
         resolve(["comprehensivness@5"])
     assert not any(name in METRICS for name in ("published_average_drop", "input_fidelity_corrected"))
