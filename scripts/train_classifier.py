@@ -7,6 +7,8 @@ examples:
     python scripts/train_classifier.py figshare-voice --root DIR --out models/mine --option f_max_hz=4000.0 --repeats 1 2
   the transparent baseline, a logistic regression on acoustic measures:
     python scripts/train_classifier.py figshare-voice --root DIR --out models/baseline --backbone acoustic
+  fine-tuning a speech foundation model by a recipe file, whose settings the command line may replace:
+    python scripts/train_classifier.py pc-gita --root DIR --out models/hubert --recipe scripts/configs/ssl4pr.toml
 after an interruption: the same command with --resume
 """
 
@@ -15,7 +17,6 @@ from __future__ import annotations
 import argparse
 import sys
 import tomllib
-from pathlib import Path
 
 import torch
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -23,15 +24,17 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from speechxai.classifiers import BACKBONES
 from speechxai.classifiers.fit import FitConfig
 from speechxai.errors import SpeechXAIError
-from speechxai.io.training import SYNTHETIC, Plan, read_corpus, synthetic_corpus, train_bundle
-from speechxai.segments import SegmentConfig
+from speechxai.io.training import SYNTHETIC, read_corpus, synthetic_corpus, train_bundle
+from speechxai.io.training_plan import plan_of, read_recipe
 
 TEXTS = {
     "card": "data card ('speechxai data list' names them), a card's TOML file, or 'synthetic'",
     "--root": "folder of the recordings (not for synthetic)",
     "--out": "folder of the bundle; its last part is the model's name",
     "--title": "one line about the model",
-    "--backbone": f"one of {', '.join(BACKBONES)}",
+    "--backbone": f"one of {', '.join(BACKBONES)} (default: cnn)",
+    "--pretrained": "weights that the backbone ssl starts from: a save_pretrained folder, a file, or HUBERT_BASE",
+    "--recipe": "TOML file with any of these settings",
 }
 NUMBERS = {"folds": (5, "by speaker, at least 3"), "speakers": (60, "synthetic ones"), "threads": (1, "of torch")}
 FIT = {
@@ -44,8 +47,7 @@ FIT = {
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, text in TEXTS.items():
-        extra = {"required": True} if name == "--out" else {"default": "cnn"} if name == "--backbone" else {}
-        parser.add_argument(name, help=text, **extra)
+        parser.add_argument(name, help=text, **({"required": True} if name == "--out" else {}))
     settings = {**NUMBERS, **{name: (getattr(FitConfig(), name), text) for name, text in FIT.items()}}
     for name, (default, text) in settings.items():
         text = f"{text} (default: {default})"
@@ -53,15 +55,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="of the backbone, as TOML")
     parser.add_argument("--repeats", type=int, nargs="*", default=[], metavar="SEED", help="further cross-validations")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted training")
-    return parser.parse_args()
-
-
-def _plan(given: argparse.Namespace) -> Plan:
-    fit = FitConfig(**{name: getattr(given, name) for name in FIT})
-    segment = None if given.backbone == "acoustic" else SegmentConfig()  # its measures need whole recordings
-    cam_layer = "features" if given.backbone == "cnn" else None
-    name, options, repeats = Path(given.out).name, tomllib.loads("\n".join(given.option)), tuple(given.repeats)
-    return Plan(name, given.title or "", given.backbone, options, given.folds, repeats, fit, segment, cam_layer)
+    if recipe := parser.parse_args().recipe:
+        parser.set_defaults(**read_recipe(recipe))
+    given = parser.parse_args()
+    given.options = {**getattr(given, "options", {}), **tomllib.loads("\n".join(given.option))}
+    return given
 
 
 def _train(given: argparse.Namespace, bars: Progress) -> str:
@@ -73,7 +71,7 @@ def _train(given: argparse.Namespace, bars: Progress) -> str:
             tasks[part] = bars.add_task(part)
         bars.update(tasks[part], completed=done, total=total, description=f"{what:<45}")
 
-    plan = _plan(given)
+    plan = plan_of(vars(given))
     if given.card != SYNTHETIC and not given.root:
         raise SpeechXAIError("Name the folder of the recordings with --root.")
     synthetic = given.card == SYNTHETIC
@@ -88,9 +86,9 @@ def _train(given: argparse.Namespace, bars: Progress) -> str:
 
 
 if __name__ == "__main__":
-    wanted = _arguments()
-    torch.set_num_threads(wanted.threads)
     try:
+        wanted = _arguments()
+        torch.set_num_threads(wanted.threads)
         with Progress(
             TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn()
         ) as shown:

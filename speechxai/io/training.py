@@ -20,12 +20,16 @@ from speechxai.data.splits import speaker_folds
 from speechxai.errors import SpeechXAIError
 from speechxai.io.audio import read
 from speechxai.io.bundle_config import BundleConfig
-from speechxai.io.checkpoints import Bundle, EpochFile, save_bundle
+from speechxai.io.bundle_parts import save_parts
+from speechxai.io.checkpoints import Bundle, EpochFile, load_bundle, save_bundle
+from speechxai.io.import_checkpoints import pretrained
 from speechxai.io.model_card import model_card
 from speechxai.segments import SegmentConfig
 from speechxai.types import Recording, StftConfig
 
 SYNTHETIC = "synthetic"
+LARGE = 20_000_000
+"""Networks of more parameters get a file of weights each."""
 SYNTHETIC_ABOUT = """Generated voices, rendered by `speechxai.data.synthetic.corpus`: no human being speaks. People with simulated
 Parkinson's disease carry all cues that the task allows (breathiness, tremor, weak bursts, centralized formants, monopitch), each
 with its own severity; nothing else differs between the classes.
@@ -58,6 +62,7 @@ class Plan:
         stft: settings of the explained spectrogram.
         normalize: as in `io.audio.read`.
         n_bootstrap: resamples behind the card's intervals.
+        pretrained: weights that the backbone `ssl` starts from; see `io.import_checkpoints.pretrained`.
     """
 
     name: str
@@ -72,11 +77,17 @@ class Plan:
     stft: StftConfig = field(default_factory=StftConfig)
     normalize: Literal["peak", "none"] = "peak"
     n_bootstrap: int = 2000
+    pretrained: str | None = None
 
     def make(self) -> Classifier:
-        """Make an untrained classifier."""
+        """Make an untrained classifier; a backbone may name its own `cam_layer` and `max_batch`."""
         backbone = build(self.backbone, self.stft, **self.options)
-        return Classifier(backbone, self.stft, self.segment, cam_layer=self.cam_layer)
+        if self.pretrained is not None:
+            pretrained(self.pretrained).load_into(backbone)
+        layer = self.cam_layer or getattr(backbone, "cam_layer", None)
+        return Classifier(
+            backbone, self.stft, self.segment, cam_layer=layer, max_batch=getattr(backbone, "max_batch", 16)
+        )
 
 
 @dataclass(frozen=True)
@@ -178,7 +189,10 @@ def train_bundle(
         config, data.about, subjects, raw, [(r.seed, r.auroc, r.matched_auroc) for r in repeats], plan.n_bootstrap
     )
     models = {"final": final, **{f"fold{k}": model for k, model in enumerate(validated.models)}}
-    bundle = save_bundle(out, config, models, card)
+    if config.training["n_parameters"] > LARGE:
+        bundle = load_bundle(save_parts(out, config, models.items(), card))
+    else:
+        bundle = save_bundle(out, config, models, card)
     shutil.rmtree(states, ignore_errors=True)
     return bundle
 
@@ -209,7 +223,8 @@ def _config(data: Corpus, plan: Plan, validated: CrossValidation, n_epochs: int)
     by_speaker = dict(zip(validated.speakers, validated.folds.tolist(), strict=True))
     hashes = [r.metadata.get("sha256") for r in data.recordings]
     by_file = {h: fold for h, fold in zip(hashes, validated.folds.tolist(), strict=True) if isinstance(h, str)}
-    parameters = sum(p.numel() for p in initialized(plan.make, 0).parameters())
+    made = initialized(plan.make, 0)
+    parameters = sum(p.numel() for p in made.parameters())
     labels = {r.speaker: r.label for r in data.recordings}
     return BundleConfig.model_validate(
         {
@@ -220,7 +235,8 @@ def _config(data: Corpus, plan: Plan, validated: CrossValidation, n_epochs: int)
             "stft": asdict(plan.stft),
             "segment": None if plan.segment is None else asdict(plan.segment),
             "audio": {"normalize": plan.normalize},
-            "cam_layer": plan.cam_layer,
+            "cam_layer": made.cam_layer,
+            "max_batch": made.max_batch,
             "training": {
                 "data": data.name,
                 "n_recordings": len(data.recordings),
