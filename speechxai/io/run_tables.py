@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from speechxai.stats import fold_summary, summarize
 from speechxai.io.files import naming_folder, read_json, to_json, write_atomically, write_parquet
 from speechxai.io.runs import RunFolder
+from speechxai.stats import fold_summary, summarize
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
