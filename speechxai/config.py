@@ -25,6 +25,24 @@ FREE_ON_RESUME = ("out", "pictures", "max_batch", "memory_mb", "threads")
 """Keys that may change when a run is continued: they do not change its numbers."""
 
 
+class PublishedConfig(BaseModel):
+    """Settings of the protocol "mancini2025" alone, table `published` of the file.
+
+    Args:
+        splits: folder of the published TRAIN_TEST_<k>; by default they are looked for below `root`.
+        clip_s: length to which recordings are repeated or cut, seconds.
+        batch: recordings whose maps shared one maximum in the published code, its batch size.
+        corrected: whether the corrected protocol is run beside, so that the report can show both.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    splits: Path | None = None
+    clip_s: float = Field(10.0, gt=0, le=600)
+    batch: int = Field(64, ge=1)
+    corrected: bool = True
+
+
 class EvaluateConfig(BaseModel):
     """Settings of one evaluation; every key may stand in a TOML file and has a flag of the same name.
 
@@ -49,6 +67,8 @@ class EvaluateConfig(BaseModel):
         max_batch: segments through the network at once; None leaves the bundle's.
         memory_mb: bound on the maps that are tested at once.
         synthetic_speakers: speakers of the synthetic corpus, three recordings each.
+        published: what only the protocol "mancini2025" needs.
+        auxiliary: settings of an auxiliary study of the run's maps, made after it (needs `maps`); none without it.
         out: the run folder.
     """
 
@@ -74,11 +94,13 @@ class EvaluateConfig(BaseModel):
     max_batch: int | None = Field(None, ge=1)
     memory_mb: int = Field(1024, ge=16)
     synthetic_speakers: int = Field(8, ge=2)
+    published: PublishedConfig = Field(default_factory=PublishedConfig)
+    auxiliary: dict[str, Any] = Field(default_factory=dict)
     out: Path | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the keys as plain values, as the run folder's `config.toml` holds them."""
-        content = self.model_dump(mode="json")
+        content = self.model_dump(mode="json", exclude_none=True)
         return {key: value for key, value in content.items() if value is not None}
 
     def settings(self) -> EvaluateSettings:
@@ -96,6 +118,7 @@ class EvaluateConfig(BaseModel):
             options=self.options,
             keep_maps=self.maps,
             memory_mb=self.memory_mb,
+            clip_s=self.published.clip_s,
         )
 
 

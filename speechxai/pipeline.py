@@ -30,6 +30,7 @@ class EvaluateSettings:
         evidence: "positive", "absolute", or None: positive for signed maps.
         fill: what stands where evidence is removed: "silence", "noise" or "mean".
         protocol: "standard" or "mancini2025".
+        clip_s: length to which "mancini2025" repeats or cuts recordings, seconds.
         seed: of every stochastic method.
         options: options by method name, for example {"integrated_gradients": {"n_steps": 16}}.
         keep_maps: whether results carry the maps, float16.
@@ -45,6 +46,10 @@ class EvaluateSettings:
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     keep_maps: bool = False
     memory_mb: int = 1024
+    clip_s: float = 10.0
+
+
+Compute = Callable[["Job", EvaluateSettings, list[str]], "UnitResult"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +142,7 @@ def evaluate(
     settings: EvaluateSettings,
     sink: Sink,
     progress: Callable[[Progress], None] | None = None,
+    compute: Compute | None = None,
 ) -> None:
     """Score every recording that the sink has not yet, one after the other.
 
@@ -148,8 +154,10 @@ def evaluate(
         settings: what is computed.
         sink: claims units and takes results.
         progress: called after every recording.
+        compute: what is done with a recording; by default what the settings' protocol says.
     """
-    from speechxai.pipeline_unit import compute
+    if compute is None:
+        compute = protocol_of(settings)
 
     for index, recording in enumerate(recordings):
         state, message = "skipped", ""
@@ -166,11 +174,22 @@ def evaluate(
             progress(Progress(recording, state, index + 1, len(recordings), message))
 
 
+def protocol_of(settings: EvaluateSettings) -> Compute:
+    """What is done with one recording under the settings' protocol."""
+    if settings.protocol == "mancini2025":
+        from speechxai.pipeline_published import compute_published
+
+        return compute_published
+    from speechxai.pipeline_unit import compute
+
+    return compute
+
+
 def attempt(
     recording: str,
     load: Callable[[str], Job],
     settings: EvaluateSettings,
-    compute: Callable[[Job, EvaluateSettings, list[str]], UnitResult],
+    compute: Compute,
 ) -> UnitResult | Failure:
     """Load and score one recording; one of the errors in CAUGHT becomes a Failure with the stage where it happened."""
     stages = ["load"]

@@ -17,7 +17,6 @@ from speechxai.combination import evidence
 from speechxai.errors import SpeechXAIError
 from speechxai.explain import Explanations, explain_all, parse
 from speechxai.metrics import Case, score
-from speechxai.metrics.mancini2025 import PD, PROTOCOL_OPTIONS, PUBLISHED_DEFINITIONS, PosteriorLogits
 from speechxai.pipeline import EvaluateSettings, Job, UnitResult
 from speechxai.stft import spectrogram
 from speechxai.types import Attribution, Spectrogram
@@ -46,9 +45,7 @@ def compute(job: Job, settings: EvaluateSettings, stages: list[str]) -> UnitResu
         raise SpeechXAIError(
             f"{recording.id}: the recording has {recording.sample_rate} Hz, the network hears {hears_hz} Hz."
         )
-    published = settings.protocol == "mancini2025"
-    waveform = tiled(recording.waveform, recording.sample_rate) if published else recording.waveform
-    spec = spectrogram(waveform[None].to(device), model.stft)  # type: ignore[arg-type]
+    spec = spectrogram(recording.waveform[None].to(device), model.stft)  # type: ignore[arg-type]
     with count_passes(model, spec) as passes:
         clock.lap("spectrogram_s")
         original = OriginalPass(model, spec)
@@ -56,7 +53,7 @@ def compute(job: Job, settings: EvaluateSettings, stages: list[str]) -> UnitResu
         target = probability.argmax(dim=1)
         clock.lap("forward_pass_s")
         stages.append("explain")
-        attributions = explain_all_but_broken(PosteriorLogits(model) if published else original, spec, target, settings)
+        attributions = explain_all_but_broken(original, spec, target, settings)
         original.release()
         clock.lap("explain_s")
         stages.append("score")
@@ -128,28 +125,15 @@ def score_all(
             model,
             repeat(spec, len(stack)),
             stacked([attributions[recipe] for recipe in stack], probability.argmax(dim=1)),
-            kind=cast(Any, "absolute" if settings.protocol == "mancini2025" else settings.evidence),
+            kind=cast(Any, settings.evidence),
             fill=cast(Any, settings.fill),
             probability=probability.expand(len(stack), -1),
             seed=settings.seed,
         )
-        for metric, scores in score_by(settings.protocol, case, settings.metrics).items():
+        for metric, scores in score(case, settings.metrics).items():
             for recipe, value in zip(stack, scores.tolist(), strict=True):
                 values[recipe][metric] = float(value)
     return values
-
-
-def score_by(protocol: str, case: Case, names: Sequence[str]) -> dict[str, Tensor]:
-    """Score a case: under "mancini2025" the published definitions stand in the place of ours, where they differ.
-
-    The published input fidelity counts over the batch; each recording is a batch of one here, where that count is the fidelity
-    itself.
-    """
-    if protocol != "mancini2025":
-        return score(case, names)
-    theirs = [name for name in names if name in PUBLISHED_DEFINITIONS and name != "input_fidelity"]
-    ours = score(case, [name for name in names if name not in theirs])
-    return {name: PUBLISHED_DEFINITIONS[name](case) if name in theirs else ours[name] for name in names}
 
 
 def explain_all_but_broken(
@@ -161,24 +145,20 @@ def explain_all_but_broken(
         SpeechXAIError: no single method is to blame.
     """
     options: dict[str, Any] = {**settings.options, "evidence": settings.evidence}
-    explained: Tensor | int = target
-    if settings.protocol == "mancini2025":  # explains P(PD) for every recording, whatever is predicted
-        given = {name: {**PROTOCOL_OPTIONS.get(name, {}), **values} for name, values in settings.options.items()}
-        options, explained = {**PROTOCOL_OPTIONS, **given}, PD
     recipes = [parse(recipe) for recipe in settings.recipes]
     try:
-        return explain_all(model, spec, recipes, explained, seed=settings.seed, options=options)
+        return explain_all(model, spec, recipes, target, seed=settings.seed, options=options)
     except SpeechXAIError as error:
         broken: dict[str, str] = {}
         for method in dict.fromkeys(name for recipe in recipes for name in recipe.methods):
             try:
-                explain_all(model, spec, [method], explained, seed=settings.seed, options=options)
+                explain_all(model, spec, [method], target, seed=settings.seed, options=options)
             except SpeechXAIError as reason:
                 broken[method] = str(reason)
         if not broken:
             raise error
     usable = [recipe for recipe in recipes if not broken.keys() & set(recipe.methods)]
-    found = explain_all(model, spec, usable, explained, seed=settings.seed, options=options)
+    found = explain_all(model, spec, usable, target, seed=settings.seed, options=options)
     for recipe in recipes:
         reasons = [broken[method] for method in recipe.methods if method in broken]
         if reasons:
@@ -187,10 +167,8 @@ def explain_all_but_broken(
 
 
 def tiled(waveform: Tensor, sample_rate: int, length_s: float = 10.0) -> Tensor:
-    """Repeat a waveform (N,) until it is `length_s` long, as the published protocol does; longer ones stay."""
+    """Repeat or cut a waveform (N,) to `length_s`, as the published protocol does: of longer ones it hears the beginning."""
     n_samples = round(length_s * sample_rate)
-    if len(waveform) >= n_samples:
-        return waveform
     return waveform.repeat(-(-n_samples // len(waveform)))[:n_samples]
 
 

@@ -52,11 +52,14 @@ def baseline_magnitude(spec: Spectrogram, baseline: Baseline = "floor") -> Tenso
     raise SpeechXAIError(f"The 'baseline' parameter must be 'floor', 'silence' or 'mean'. Got {baseline!r} instead.")
 
 
-def streamed(model: nn.Module, spec: Spectrogram, target: Tensor, n_samples: int, sample: Sample) -> Tensor:
+def streamed(
+    model: nn.Module, spec: Spectrogram, target: Tensor, n_samples: int, sample: Sample, *, absolute: bool = False
+) -> Tensor:
     """Sum of factor * gradient over samples (B, F, T), a few rows at a time, so that memory does not grow with samples.
 
     Args:
         sample: `(index, part of the batch) -> (magnitude (b, F, T), factor)`.
+        absolute: sum factor * |gradient| instead.
     """
     totals = []
     for part in parts(model, spec.magnitude):
@@ -73,7 +76,7 @@ def streamed(model: nn.Module, spec: Spectrogram, target: Tensor, n_samples: int
                 target[part].repeat(n_drawn),
             )
             for gradient, (_, factor) in zip(torch.split(gradients, n_rows), drawn, strict=True):
-                total = total + factor * gradient
+                total = total + factor * (gradient.abs() if absolute else gradient)
         totals.append(torch.as_tensor(total))
     return torch.cat(totals)
 
@@ -103,6 +106,7 @@ def smoothgrad(
     sigma: float = 0.15,
     relative: bool = True,
     clamp: bool = True,
+    absolute: bool = False,
     seed: int = 0,
 ) -> Tensor:
     """Mean gradient over noisy copies: A = mean_i d logit / d X at X + sigma * noise_i, (B, F, T).
@@ -112,6 +116,7 @@ def smoothgrad(
         sigma: standard deviation of the noise, as a share of max(X) - min(X) of each recording; with `relative=False` in
             units of X.
         clamp: set negative magnitudes of the copies to 0.
+        absolute: average |d logit / d X|, as the published study does, instead of the signed gradient.
         seed: copy i of every recording gets noise number i of this seed.
 
     Raises:
@@ -131,7 +136,7 @@ def smoothgrad(
         noisy = magnitude[part] + scale[part] * noise
         return (noisy.clamp(min=0) if clamp else noisy), 1 / n_samples
 
-    return streamed(model, spec, target, n_samples, sample)
+    return streamed(model, spec, target, n_samples, sample, absolute=absolute)
 
 
 @METHODS.register(signed=True, stochastic=False, cites="sundararajan2017axiomatic")

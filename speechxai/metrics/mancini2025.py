@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from speechxai.attribution.published import PUBLISHED_OPTIONS
 from speechxai.errors import SpeechXAIError
 from speechxai.metrics.case import METRICS, Case
 
@@ -63,9 +64,18 @@ def published_iou(a: Tensor, b: Tensor, threshold: float = 0.4) -> Tensor:
 
     Defect: a second map of smaller scale holds nothing, one of larger scale everything; `agreement.iou` is right.
     """
+    both, either = published_overlap(a, b, threshold)
+    return both.to(a) / either.to(a)
+
+
+def published_overlap(a: Tensor, b: Tensor, threshold: float = 0.4) -> tuple[Tensor, Tensor]:
+    """Bins (B,) in both and in either of two maps (B, F, T) with the first map's thresholds.
+
+    The published code adds both over a whole fold and divides the sums.
+    """
     level = threshold * a.amax(dim=(1, 2), keepdim=True)
     first, second = a >= level, b >= level
-    return (first & second).sum(dim=(1, 2)).to(a) / (first | second).sum(dim=(1, 2)).to(a)
+    return (first & second).sum(dim=(1, 2)), (first | second).sum(dim=(1, 2))
 
 
 def published_running_means(overlaps: Mapping[str, Sequence[float]]) -> dict[str, float]:
@@ -129,10 +139,18 @@ def score_published(case: Case) -> dict[str, Tensor]:
     return {**values, "input_fidelity_corrected": METRICS["input_fidelity"](case)}
 
 
-PROTOCOL_OPTIONS: Mapping[str, Any] = {
-    "evidence": "absolute",
-    "integrated_gradients": {"n_steps": 5, "baseline": "silence"},
-    "smoothgrad": {"n_samples": 10, "sigma": 1.0, "relative": False, "clamp": False},
-    "gradient_shap": {"n_samples": 5, "baselines": "normal"},
-}
-"""Options of `explain` that the published code sets by captum's defaults or its own; methods it degenerates are flagged in docs."""
+def raw_fidelity_count(original: Tensor, kept: Tensor) -> Tensor:
+    """For classes (N,) of a fold's recordings and of their kept evidence: how many originals share each kept class, (N,), up to N."""
+    return (kept[:, None] == original[None, :]).sum(dim=1)
+
+
+def undo_running_means(printed: Sequence[float]) -> list[float]:
+    """Means of each pair from a table of running means in its own order: pair n is n m_n - (n - 1) m_(n-1).
+
+    Exact where all pairs have as many values; rounding of the printed numbers grows n-fold.
+    """
+    return [n * m - (n - 1) * before for n, (m, before) in enumerate(zip(printed, [0.0, *printed], strict=False), 1)]
+
+
+PROTOCOL_OPTIONS: Mapping[str, Any] = {"evidence": "absolute", **PUBLISHED_OPTIONS}
+"""Options of `explain` that the published code sets by captum's defaults or its own."""
