@@ -127,7 +127,9 @@ def _probabilities(network: nn.Module, features: Tensor, settings: AuxiliarySett
     """P(PD) (n,) of recordings from their pieces (n x n_crops, 1, M, L), probabilities averaged."""
     network.eval()
     with torch.inference_mode():
-        found = torch.cat([network(part).softmax(dim=-1)[:, 1] for part in features.split(max(8, settings.batch * 4))])
+        found = torch.cat(
+            [network(part).softmax(dim=-1)[:, 1] for part in torch.split(features, max(8, settings.batch * 4))]
+        )
     return found.reshape(-1, settings.n_test_crops).mean(dim=1).double().cpu()
 
 

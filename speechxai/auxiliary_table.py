@@ -111,7 +111,10 @@ def _auroc(arm: Arm, seed: int, weights: Array) -> Array:
     won = same * ((difference > 0) + 0.5 * (difference == 0))
     w_pd, w_hc = weights[:, pd_rows], weights[:, hc_rows]
     pairs = ((w_pd @ same) * w_hc).sum(axis=1)
-    return np.divide(((w_pd @ won) * w_hc).sum(axis=1), pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
+    found: Array = np.divide(
+        ((w_pd @ won) * w_hc).sum(axis=1), pairs, out=np.full(len(weights), np.nan), where=pairs > 0
+    )
+    return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -128,7 +128,8 @@ class AuxiliarySettings:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> AuxiliarySettings:
         """Undo `to_dict`; keys whose value is None may be missing."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in content.items()})
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in content.items()}
+        return cls(**values)
 
 
 def kind_of(name: str) -> str:
@@ -218,7 +219,7 @@ class Fit:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Fit:
         """Undo `to_dict`."""
-        values = {
+        values: dict[str, Any] = {
             name: tuple(tuple(v) if isinstance(v, list) else v for v in value) if isinstance(value, list) else value
             for name, value in content.items()
         }

@@ -227,7 +227,7 @@ def _leak(leak: pd.DataFrame, facts: Mapping[str, Any]) -> list[Sentence]:
     text = f"With folds by recording (the published split) the AUROC of explanations and spectrogram changes by {signed(added)} on average"
     if facts["n_recordings"] == facts["n_speakers"]:
         return [Sentence(f"{text}. Every speaker has one recording here, so nothing can leak: the change is chance of other folds.")]  # fmt: skip
-    most = part.loc[part["added"].idxmax()]
+    most = part.sort_values("added").to_dict("records")[-1]
     return [
         Sentence(
             f"{text}, most for {most['name']}: from {number(most['by_speaker'])} to {number(most['by_recording'])} "

@@ -49,6 +49,10 @@ def write_html(folder: RunFolder, out: Path | None = None) -> Path:
 
 def context(folder: RunFolder) -> dict[str, Any]:
     """Everything the report's template shows."""
+    from markupsafe import Markup
+
+    from speechxai.report_auxiliary import section_html as auxiliary_html
+
     summary, agreement = folder.table("summary"), folder.table("agreement")
     predictions, environment = folder.table("predictions"), folder.environment
     status, model = folder.status(), environment["model"]
@@ -68,10 +72,11 @@ def context(folder: RunFolder) -> dict[str, Any]:
         "confusion": sections.confusion_table(predictions, classes),
         "confounds": sections.confound_table(predictions, classes),
         "calibration": sections.calibration_picture(predictions, classes),
+        "auxiliary": Markup(auxiliary_html(folder.path)),  # noqa: S704 - made by our own escaping template
     }  # fmt: skip
     named = [("short", "In short"), ("run", "What was run"), ("scores", "Scores"), ("controls", "Controls"), ("agreement", "Agreement"),
-             ("examples", "Examples"), ("classifier", "Classifier"), ("missing", "Missing"), ("details", "Details")]  # fmt: skip
-    shown = [(key, name) for key, name in named if key not in ("agreement", "examples") or parts[key]]
+             ("auxiliary", "What maps know"), ("examples", "Examples"), ("classifier", "Classifier"), ("missing", "Missing"), ("details", "Details")]  # fmt: skip
+    shown = [(key, name) for key, name in named if key not in ("agreement", "auxiliary", "examples") or parts[key]]
     return {
         **parts,
         "title": f"{model['name']} on {_data_name(folder)}",

@@ -68,7 +68,7 @@ class Cnn14(nn.Module):
         """Features (B, 1, M, T) to the last feature map (B, 2048, T / 32, M / 32). Raises SpeechXAIError below 32 frames."""
         if features.shape[-1] < 32:
             raise SpeechXAIError(f"cnn14 needs at least 32 frames, since five poolings halve them. Got {features.shape[-1]} instead.")  # fmt: skip
-        values = self.bn0(features.permute(0, 2, 3, 1)).permute(0, 3, 2, 1)  # (B, 1, T, M), normalized by band
+        values: Tensor = self.bn0(features.permute(0, 2, 3, 1)).permute(0, 3, 2, 1)  # (B, 1, T, M), normalized by band
         for index in range(1, len(CHANNELS) + 1):
             values = self.block_dropout(self.get_submodule(f"conv_block{index}")(values))
         return values

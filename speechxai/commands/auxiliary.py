@@ -1,0 +1,188 @@
+"""`speechxai auxiliary`: what do a run's maps alone know about the disease?"""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from speechxai.commands.console import duration, say, table, warn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from speechxai.auxiliary import AuxiliarySettings
+    from speechxai.io.runs import RunFolder
+    from speechxai.io.studies import StudyFolder
+
+EPILOG = """
+Examples:
+
+\b
+  speechxai evaluate --data figshare-voice --root DATA --model figshare-cnn --maps --out runs/first
+  speechxai auxiliary runs/first                                  all single methods, floors and ceiling
+  speechxai auxiliary runs/first --input masked --recipe saliency --recipe "union(saliency, smoothgrad)"
+
+After an interruption the same command goes on where it stopped.
+"""
+
+
+def auxiliary(
+    run: Annotated[Path, typer.Argument(help="Run folder, evaluated with --maps.")],
+    recipe: Annotated[
+        list[str] | None,
+        typer.Option("--recipe", "-r", help="methods (default), all, or a recipe of the run; repeat for several."),
+    ] = None,
+    input: Annotated[str, typer.Option(help="map, masked (map x spectrogram) or original.")] = "map",
+    architecture: Annotated[str, typer.Option(help="small or cnn14.")] = "small",
+    split: Annotated[str, typer.Option(help="both, or speaker: without the leaky comparison.")] = "both",
+    seeds: Annotated[int, typer.Option(help="Repetitions.")] = 5,
+    folds: Annotated[int, typer.Option(help="Folds of the cross-validation.")] = 5,
+    epochs: Annotated[int | None, typer.Option(help="At most so many; the best by validation loss counts.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Published AudioSet weights for cnn14, a local file.")] = None,
+    checkpoints: Annotated[
+        bool | None,
+        typer.Option("--checkpoints/--no-checkpoints", help="Keep every network (default: small yes, cnn14 no)."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")] = "cpu",
+    name: Annotated[
+        str | None, typer.Option(help="Name of the study's folder (default: input and architecture).")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Throw away the study that is there.")] = False,
+) -> None:
+    """Train a classifier on a run's maps alone, beside its floors and its ceiling, and say what the maps know."""
+    options: dict[str, Any] = {
+        "recipe": tuple(recipe or ()), "input": input, "architecture": architecture, "split": split, "seeds": seeds, "folds": folds,
+        "epochs": epochs, "weights": weights, "checkpoints": checkpoints, "device": device,
+    }  # fmt: skip
+    perform(run, options, name, again)
+
+
+def perform(run: Path, options: Mapping[str, Any], name: str | None = None, again: bool = False) -> StudyFolder:
+    """Check the options, run the study with a progress line, refresh the run's report and print what was found."""
+    import torch
+
+    from speechxai.io.runs import RunFolder
+    from speechxai.io.studies import run_study, wall_time_s
+    from speechxai.report import write_html
+
+    folder = RunFolder.open(run)
+    settings = settings_of(folder, options)
+    if settings.architecture == "small":
+        torch.set_num_threads(1)  # networks this small lose more by sharing the work than they win
+    with progress_bars() as show:
+        study = run_study(folder, settings, name=name, again=again, progress=show, opened=announce)
+    if not (study.path / "table.csv").exists():
+        warn(f"Another process still works on {study.path}; it will write the tables.")
+        return study
+    say(console_table(study))
+    say()
+    for sentence in study.sentences:
+        say(f"{'! ' if sentence.tone == 'caution' else '  '}{sentence.text}")
+    say()
+    say(f"{duration(wall_time_s(study))}. Tables, curves, checkpoints: {study.path}")
+    if (folder.path / "summary.csv").exists():
+        say(f"Report: {write_html(folder)}")
+    return study
+
+
+@contextmanager
+def progress_bars() -> Iterator[Callable[[int, int, str], None]]:
+    """Show how far a study is: bars with the time left in a terminal, a line now and then in a log."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("left"), TimeRemainingColumn())  # fmt: skip
+        with Progress(*columns, console=Console(stderr=True)) as bars:
+            tasks: dict[int, Any] = {}
+
+            def draw(done: int, total: int, what: str) -> None:
+                if total not in tasks:
+                    tasks[total] = bars.add_task(what, total=total)
+                bars.update(tasks[total], completed=done, description=f"{what:<48}")
+
+            yield draw
+        return
+    began: dict[int, tuple[float, int]] = {}
+    last = 0.0
+
+    def line(done: int, total: int, what: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        since, first = began.setdefault(total, (now, done))
+        if done > first and (now - last >= 10 or done == total):
+            last = now
+            left = (now - since) / (done - first) * (total - done)
+            warn(f"{done} of {total}, {what}: {duration(now - since)}, {duration(left)} left")
+
+    yield line
+
+
+def console_table(study: StudyFolder) -> str:
+    """The study for a terminal: AUROC, accuracy and macro F1 with intervals, both splits side by side, the leaky one marked."""
+    from speechxai.auxiliary_types import LINEAR
+
+    frame = study.table("table")
+    found = {(r["split"], r["metric"], r["name"]): r for r in frame[frame["architecture"] != LINEAR].to_dict("records")}
+
+    def cell(split: str, metric: str, name: str) -> str:
+        row = found[split, metric, name]
+        return f"{row['value']:.2f} ({row['low']:.2f}-{row['high']:.2f})"
+
+    both = "recording" in study.settings.splits
+    header = ["input", "kind", "mask", "AUROC", "accuracy", "macro F1"]
+    header += ["LEAKY: AUROC", "LEAKY: accuracy"] if both else []
+    lines = []
+    for name in study.settings.rows:
+        row = found["speaker", "auroc", name]
+        mask = "–" if row["mean_mask"] != row["mean_mask"] else f"{row['mean_mask']:.3f}"
+        line = [name, str(row["kind"]), mask, *(cell("speaker", m, name) for m in ("auroc", "accuracy", "macro_f1"))]
+        lines.append(line + ([cell("recording", m, name) for m in ("auroc", "accuracy")] if both else []))
+    return table(header, lines, right=range(2, len(header)))
+
+
+def settings_of(folder: RunFolder, options: Mapping[str, Any]) -> AuxiliarySettings:
+    """Turn the options of a command into settings. Raises SpeechXAIError naming the wrong one."""
+    from speechxai.auxiliary import AuxiliarySettings
+    from speechxai.errors import SpeechXAIError
+    from speechxai.io.session import device_of
+    from speechxai.io.study_source import chosen_recipes
+    from speechxai.registry import did_you_mean
+
+    if options["split"] not in ("both", "speaker"):
+        if options["split"] == "recording":
+            raise SpeechXAIError(
+                "Folds by recording leak speakers, so they are only shown beside folds by speaker: use --split both."
+            )
+        raise SpeechXAIError(did_you_mean(options["split"], ["both", "speaker"], "split"))
+    device_of(options["device"])
+    recipes = () if options["input"] == "original" else chosen_recipes(folder, options["recipe"])
+    given = {key: options[key] for key in ("epochs",) if options[key] is not None}
+    keep = options["architecture"] == "small" if options["checkpoints"] is None else options["checkpoints"]
+    large: dict[str, Any] = {"learning_rate": 1e-4, "batch": 16} if options["architecture"] == "cnn14" else {}
+    return AuxiliarySettings(
+        recipes, options["input"], options["architecture"], ("speaker", "recording") if options["split"] == "both" else ("speaker",),
+        options["seeds"], options["folds"], weights=None if options["weights"] is None else str(options["weights"]), checkpoints=keep,
+        device=options["device"], **large, **given,
+    )  # fmt: skip
+
+
+def announce(study: StudyFolder) -> None:
+    """Say, before anything is trained, what a reader must not overlook."""
+    from speechxai.auxiliary import LEAK_WARNING
+
+    facts = study.facts
+    for recording, reason in list(facts["left_out"].items())[:10]:
+        warn(f"Left out: {recording}: {reason}")
+    if facts["not_held_out"] or facts["unknown_held_out"]:
+        warn(
+            f"WARNING: {facts['not_held_out']} maps come from a network that heard the speaker in training; of {facts['unknown_held_out']} "
+            "nobody can say. Marked in the report."
+        )
+    if "recording" in study.settings.splits:
+        warn(f"WARNING: {LEAK_WARNING}")
