@@ -21,7 +21,7 @@ st.logo(str(HERE / "components" / "logo.svg"), size="large")
 PAGES = HERE / "screens"
 st.navigation(
     [
-        st.Page(PAGES / "inspect_recording.py", title="Inspect", url_path="inspect", default=True),
+        st.Page(PAGES / "inspect_recording.py", title="Inspect", default=True),
         st.Page(PAGES / "compare.py", title="Compare", url_path="compare"),
         st.Page(PAGES / "try_yours.py", title="Try yours", url_path="try-yours"),
         st.Page(PAGES / "cohort.py", title="Cohort", url_path="cohort"),

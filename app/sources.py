@@ -99,7 +99,8 @@ def catalogue() -> pd.DataFrame:
         return pd.DataFrame(rows)
     from speechxai.io.session import find_recordings
 
-    config = EvaluateConfig(data=given.data, root=Path(given.root) if given.root else None)
+    # What is looked for does not depend on the model, but a configuration names one.
+    config = EvaluateConfig(data=given.data, model=models()[0], root=Path(given.root) if given.root else None)
     return find_recordings(config)[0]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -190,10 +191,15 @@ def verdict(what: Heard, label: int | None) -> str:
     )
 
 
+def unbroken(text: str) -> str:
+    """Text for HTML in which a number and its unit stay on one line."""
+    return re.sub(r"(\d) (%|k?Hz|dB|s)(?![A-Za-z])", "\\1\u00a0\\2", html.escape(text))
+
+
 def sentences(found: Sequence[Sentence]) -> str:
     """HTML of what matters, in words, and of what speaks against trusting it."""
-    said = "".join(f"<p>{html.escape(s.text)}</p>" for s in found if s.kind != "caution")
-    against = "".join(f"<li>{html.escape(s.text)}</li>" for s in found if s.kind == "caution")
+    said = "".join(f"<p>{unbroken(s.text)}</p>" for s in found if s.kind != "caution")
+    against = "".join(f"<li>{unbroken(s.text)}</li>" for s in found if s.kind == "caution")
     text = f'<div class="sx-card sx-words"><h2>What matters</h2>{said}</div>'
     if against:
         text += f'<div class="sx-caution" style="margin-top:10px"><h2>Before you trust it</h2><ul>{against}</ul></div>'

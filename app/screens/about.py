@@ -28,7 +28,7 @@ fifth of them alone, *removed* the recording without them; the numbers beside th
 sounds like the original and the answer stays, the map explains nothing, however convincing it looks.
 """
     )
-    st.subheader("Where your recordings go")
+    st.header("Where your recordings go")
     st.markdown(
         f"""
 Nowhere. The app runs on this computer and asks nothing of the internet. A recording that you bring stays in the memory of
@@ -50,7 +50,7 @@ with right:
         with st.expander("Data card"):
             st.markdown(card)
 
-st.subheader("How it is computed")
+st.header("How it is computed")
 config = bundle.config
 segment = f"heard in stretches of {config.segment.length_s:g} s" if config.segment else "heard whole"
 st.markdown(

@@ -42,11 +42,11 @@ widgets.show_html(f'<div class="sx-card sx-words"><p>{charts.escape(benchmark_fa
 
 one, two = st.columns([6, 5], gap="large")
 with one:
-    st.subheader(f"{benchmark_facts.metric_words(metric)}, with 95 % intervals")
+    st.header(f"{benchmark_facts.metric_words(metric)}, with 95 % intervals")
     st.caption(benchmark_facts.metric_question(metric))
     widgets.show_html(charts.intervals(benchmark_facts.rows(board), benchmark_facts.metric_words(metric)))
 with two:
-    st.subheader("Better than knowing nothing?")
+    st.header("Better than knowing nothing?")
     found = benchmark_facts.against_controls(board)
     if found:
         widgets.show_html(
@@ -59,7 +59,7 @@ with two:
         st.caption("This run holds no control (energy_map, random_map), so nothing can be compared with chance.")
 
 local = [m for m in metrics if benchmark_facts.is_localization(m)]
-st.subheader("Do the maps point at the truth?")
+st.header("Do the maps point at the truth?")
 if local:
     widgets.show_html(
         table(
@@ -72,7 +72,7 @@ else:
         "This run has no planted cues, so the true place of the evidence is unknown. A benchmark run has: speechxai benchmark."
     )
 sane = [m for m in metrics if benchmark_facts.is_sanity(m)]
-st.subheader("Sanity checks")
+st.header("Sanity checks")
 if sane:
     widgets.show_html(
         table(

@@ -32,23 +32,23 @@ if len(broken) > 3:
 
 one, two, three = st.columns([3.6, 3.4, 5], gap="large")
 with one:
-    st.subheader("Answers and labels")
+    st.header("Answers and labels")
     widgets.show_html(cohort_facts.confusion(labeled, classes))
 with two:
-    st.subheader("Do the probabilities hold?")
+    st.header("Do the probabilities hold?")
     bins = cohort_facts.calibration_bins(labeled)
     if bins is None:
         st.caption("At least 10 labeled recordings are needed.")
     else:
         widgets.show_html(charts.calibration(*bins))
 with three:
-    st.subheader("Who is it wrong about?")
+    st.header("Who is it wrong about?")
     groups = cohort_facts.by_group(labeled)
     widgets.show_html(
         charts.intervals(groups, "Share of right answers by group, 95 % interval over speakers", [(0.5, "a coin")])
     )
 
-st.subheader("All recordings")
+st.header("All recordings")
 shown = cohort_facts.shown(rows, classes)
 picked = st.dataframe(
     shown,
@@ -71,7 +71,7 @@ with b:
         "Table (CSV)", f"cohort_{state.bundle(model).name}.csv", "text/csv", shown.to_csv(index=False).encode()
     )
 
-st.subheader("Could it have learned something else?")
+st.header("Could it have learned something else?")
 with st.container():
     if st.toggle("Check what else separates the classes", key="cohort_confounds", help="Reads every recording once."):
         with widgets.working("Measuring all recordings", f"confounds {model}") as tick:

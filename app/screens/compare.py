@@ -78,7 +78,7 @@ player.show(view.compare_view(heard, maps, name), key="compare_player")
 
 one, two = st.columns([1, 1], gap="large")
 with one:
-    st.subheader("Overlap of each pair")
+    st.header("Overlap of each pair")
     widgets.show_html(
         charts.matrix(
             labels,
@@ -87,7 +87,7 @@ with one:
         )
     )
 with two:
-    st.subheader("What each map is worth")
+    st.header("What each map is worth")
     scores = [
         {
             "map": widgets.recipe_words(r),
