@@ -112,14 +112,15 @@ def test_a_killed_process_leaves_no_claim_behind(tmp_path: Path) -> None:
         assert ours
 
 
-def test_writing_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_writing_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     run = make(tmp_path)
     run.write(result("a", 0.25))
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(files.os, step, full)
     with pytest.raises(SpeechXAIError) as caught:
         run.write(result("a", 0.75))
     assert str(caught.value) == (
