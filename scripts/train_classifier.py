@@ -32,6 +32,7 @@ TEXTS = {
     "--root": "folder of the recordings (not for synthetic)",
     "--out": "folder of the bundle; its last part is the model's name",
     "--title": "one line about the model",
+    "--note": "what the card must say about the training, for example how settings were chosen",
     "--backbone": f"one of {', '.join(BACKBONES)} (default: cnn)",
     "--pretrained": "weights that the backbone ssl starts from: a save_pretrained folder, a file, or HUBERT_BASE",
     "--recipe": "TOML file with any of these settings",
@@ -48,8 +49,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, text in TEXTS.items():
         parser.add_argument(name, help=text, **({"required": True} if name == "--out" else {}))
-    settings = {**NUMBERS, **{name: (getattr(FitConfig(), name), text) for name, text in FIT.items()}}
-    for name, (default, text) in settings.items():
+    for name, (default, text) in {**NUMBERS, **{k: (getattr(FitConfig(), k), v) for k, v in FIT.items()}}.items():
         text = f"{text} (default: {default})"
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default, help=text)
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="of the backbone, as TOML")

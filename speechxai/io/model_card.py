@@ -108,6 +108,7 @@ def _training(config: BundleConfig) -> str:
         if fit["epochs"] and t["final_epochs"]
         else "Fold k tests, the others fit the weights; the penalty is chosen by cross-validation over speakers inside them."
     )
+    how += f"\n\n{t['note']}" if t.get("note") else ""
     return f"## Training\n\n{config.weights.n_folds or len(set(config.speakers.values()))} folds by speaker, alike in class, sex and age. {how}"
 
 
@@ -132,8 +133,8 @@ def _repeats(repeats: Sequence[tuple[int, float, float]]) -> str:
 
 def _calibration(subjects: Subjects, uncalibrated: Subjects) -> str:
     parts = [
-        "## Calibration\n\nTemperature scaling: the temperature of fold k comes from the out-of-fold logits of the other folds, that of the "
-        "final model from all of them."
+        "## Calibration\n\nTemperature scaling: the temperature of fold k comes from the out-of-fold logits of the other folds (whose models did "
+        "train on subjects of fold k: this one number is all that passes), that of the final model from all of them."
     ]
     for name, which in (("Before", uncalibrated), ("After", subjects)):
         rows = [

@@ -62,6 +62,7 @@ class Plan:
         stft: settings of the explained spectrogram.
         normalize: as in `io.audio.read`.
         n_bootstrap: resamples behind the card's intervals.
+        note: what else the card must say about the training, for example how settings were chosen.
         pretrained: weights that the backbone `ssl` starts from; see `io.import_checkpoints.pretrained`.
     """
 
@@ -77,6 +78,7 @@ class Plan:
     stft: StftConfig = field(default_factory=StftConfig)
     normalize: Literal["peak", "none"] = "peak"
     n_bootstrap: int = 2000
+    note: str = ""
     pretrained: str | None = None
 
     def make(self) -> Classifier:
@@ -245,6 +247,7 @@ def _config(data: Corpus, plan: Plan, validated: CrossValidation, n_epochs: int)
                 "n_parameters": parameters,
                 "best_epochs": [history.best_epoch + 1 for history in validated.histories],
                 "final_epochs": n_epochs,
+                "note": plan.note,
                 "fit": asdict(plan.fit),
             },
             "calibration": {
