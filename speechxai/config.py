@@ -94,7 +94,7 @@ class EvaluateConfig(BaseModel):
     max_batch: int | None = Field(None, ge=1)
     memory_mb: int = Field(1024, ge=16)
     synthetic_speakers: int = Field(8, ge=2)
-    published: PublishedConfig = Field(default_factory=PublishedConfig)
+    published: PublishedConfig = PublishedConfig(clip_s=10.0, batch=64)
     auxiliary: dict[str, Any] = Field(default_factory=dict)
     out: Path | None = None
 

@@ -115,22 +115,24 @@ def compute_batch(job: Job, settings: EvaluateSettings, stages: list[str]) -> Un
     laps = _Laps()
     stages.append("predict")
     model, spec = job.model.eval(), clip(job, settings)
-    probability = OriginalPass(model, spec).logits().softmax(dim=-1)
-    laps("forward_pass_s")
-    stages.append("score")
-    scaled = {name: job.shares[name] * each[None].to(spec.magnitude) for name, each in job.maps.items()}
-    masks = {}
-    for recipe in map(parse, settings.recipes):
-        if not recipe.parts and recipe.name in scaled:
-            masks[recipe.name] = scaled[recipe.name]
-        elif str(recipe) in job.tops:
-            masks[str(recipe)] = batch_combination(recipe, scaled) / (job.tops[str(recipe)] or 1.0)
-    values = score_masks(model, spec, probability, masks, settings)
-    laps("score_s")
+    with count_passes(model, spec) as passes:
+        probability = OriginalPass(model, spec).logits().softmax(dim=-1)
+        laps("forward_pass_s")
+        stages.append("score")
+        scaled = {name: job.shares[name] * each[None].to(spec.magnitude) for name, each in job.maps.items()}
+        masks = {}
+        for recipe in map(parse, settings.recipes):
+            if not recipe.parts and recipe.name in scaled:
+                masks[recipe.name] = scaled[recipe.name]
+            elif str(recipe) in job.tops:
+                masks[str(recipe)] = batch_combination(recipe, scaled) / (job.tops[str(recipe)] or 1.0)
+        values = score_masks(model, spec, probability, masks, settings)
+        laps("score_s")
     stages.append("agreement")
     agreement = {f"{a} | {b}": _published_agreement(scaled[a], scaled[b]) for a, b in combinations(scaled, 2)}
     laps("agreement_s")
-    return UnitResult(job.recording.id, {**facts_of(job, spec, probability), **laps.all}, values, agreement)
+    facts = {**facts_of(job, spec, probability), **laps.all, "n_forward": round(passes.forward, 3), "n_backward": 0.0}
+    return UnitResult(job.recording.id, facts, values, agreement)
 
 
 def clip(job: Job, settings: EvaluateSettings) -> Spectrogram:

@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -84,7 +86,10 @@ def guided_gradcam_captum(model: nn.Module, spec: Spectrogram, target: Tensor) -
             rows = plain(target[part]).repeat_interleave(n_cut)
             n_dimensions = _output_dimensions(network, layer, magnitude, phase)
             view = _View(network, n_dimensions)
-            values = GuidedGradCam(view, layer).attribute(view.wrap(magnitude), rows, additional_forward_args=(phase,))
+            with _tapped(layer) as tap:
+                values = GuidedGradCam(view, tap).attribute(
+                    view.wrap(magnitude), rows, additional_forward_args=(phase,)
+                )
             maps = view.unwrap(values.detach()).view(-1, n_cut, *magnitude.shape[1:])
         found.append(network.stitch(maps, spec.magnitude.shape[-1]))  # type: ignore[operator]
     return torch.cat(found)
@@ -141,6 +146,21 @@ class _View(nn.Module):
     def forward(self, values: Tensor, phase: Tensor) -> Tensor:
         logits: Tensor = self.network.segment_logits(self.unwrap(values), phase)  # type: ignore[operator]
         return logits
+
+
+@contextmanager
+def _tapped(layer: nn.Module) -> Iterator[nn.Module]:
+    """Give a module that sees the layer's first output alone: captum stumbles over layers that return None beside it."""
+    tap = nn.Identity()
+
+    def through(module: nn.Module, inputs: Any, output: Any) -> Any:
+        return tap(output) if isinstance(output, Tensor) else (tap(output[0]), *output[1:])
+
+    handle = layer.register_forward_hook(through)
+    try:
+        yield tap
+    finally:
+        handle.remove()
 
 
 def _output_dimensions(network: nn.Module, layer: nn.Module, magnitude: Tensor, phase: Tensor) -> int:

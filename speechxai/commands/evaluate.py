@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ from speechxai.commands.console import duration, progress_bar, say, table, warn
 if TYPE_CHECKING:
     from speechxai.config import EvaluateConfig
     from speechxai.io.runs import RunFolder
+    from speechxai.io.session import Session
 
 EPILOG = """
 Examples:
@@ -20,6 +22,7 @@ Examples:
   speechxai evaluate --data synthetic --model synthetic-cnn --out runs/first
   speechxai evaluate --data figshare-voice --root DATA --model figshare-cnn --recipes published --metrics published --out runs/paper
   speechxai evaluate --config study.toml --out runs/study      # keys of the file are the names of the flags
+  speechxai evaluate scripts/configs/mancini2025-single.toml --root PC-GITA --model SSL4PR --out runs/published
   speechxai evaluate --resume runs/study                       # after a crash: only what is missing is computed
   speechxai evaluate --status runs/study
 
@@ -28,6 +31,7 @@ Exit status: 0 all recordings scored, 1 some failed (listed in failures.csv), 2 
 
 
 def evaluate(
+    study: Annotated[Path | None, typer.Argument(metavar="[STUDY.toml]", help="The same as --config.")] = None,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="TOML file; flags override its keys.")] = None,
     data: Annotated[
         str | None, typer.Option(help="'synthetic', a data card, a manifest.csv, or a folder of recordings.")
@@ -73,6 +77,7 @@ def evaluate(
     if status is not None:
         show_status(status)
         return
+    config = config or study
     flags: dict[str, Any] = {
         "data": data, "root": root, "model": model, "recipes": recipes, "metrics": metrics, "controls": controls,
         "protocol": protocol, "evidence": evidence, "fill": fill, "seed": seed, "limit": limit, "device": device,
@@ -127,6 +132,8 @@ def run(settings: EvaluateConfig, folder: RunFolder | None) -> int:
         say("The voices are synthetic: made by this program, not recorded from people.")
     with progress_bar("Evaluating", len(session.recordings)) as progress:
         execute(session, folder, progress)
+    if session.settings.protocol == "mancini2025" and folder.done_units():
+        complete_protocol(session, folder)
     if session.config.pictures and folder.done_units():
         draw_examples(session, folder)
     report = write_html(folder) if folder.done_units() else None
@@ -141,6 +148,17 @@ def run(settings: EvaluateConfig, folder: RunFolder | None) -> int:
     if lost:
         show_failures(folder)
     return 1 if lost else 0
+
+
+def complete_protocol(session: Session, folder: RunFolder) -> None:
+    """Run the other parts of the published protocol and write its report."""
+    from speechxai.io.published import finish_study
+    from speechxai.report_protocol_text import write_protocol
+
+    with ExitStack() as bars:
+        n = len(folder.done_units())
+        finish_study(session, folder, lambda title: bars.enter_context(progress_bar(title, n)))
+    say(f"Published, authors' and corrected numbers side by side: {write_protocol(folder)}")
 
 
 def cost_line(folder: RunFolder) -> str:

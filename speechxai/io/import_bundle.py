@@ -9,7 +9,7 @@ from speechxai.classifiers import Classifier
 from speechxai.data.splits import published_splits
 from speechxai.errors import SpeechXAIError
 from speechxai.io import import_checkpoints as imports
-from speechxai.io.bundle_config import BundleConfig, SegmentSettings, StftSettings
+from speechxai.io.bundle_config import AudioSettings, BundleConfig, SegmentSettings, StftSettings
 from speechxai.io.bundle_parts import save_parts
 from speechxai.io.checkpoints import Bundle, load_bundle
 from speechxai.segments import SegmentConfig
@@ -84,6 +84,7 @@ def import_folds(
         options=options,
         stft=StftSettings(**{key: getattr(stft, key) for key in StftSettings.model_fields}),
         segment=SegmentSettings(length_s=SEGMENT.length_s, hop_s=SEGMENT.hop_s, short=SEGMENT.short),
+        audio=AudioSettings(normalize="none"),  # SSL4PR hears recordings at the level they have
         cam_layer=classifier.cam_layer,
         max_batch=classifier.max_batch,
         training={"source": "SSL4PR checkpoints", "cites": "laquatra2024exploiting"},

@@ -20,9 +20,10 @@ from speechxai.data.cards import build_manifest, card_names
 from speechxai.data.manifest import read_manifest, validate
 from speechxai.data.pseudonyms import Locator
 from speechxai.errors import SpeechXAIError
-from speechxai.io.checkpoints import Bundle, load_bundle
+from speechxai.io.checkpoints import Bundle
 from speechxai.io.corpus import load
 from speechxai.io.machine import machine, peak_memory_mb
+from speechxai.io.published import bundle_of, check_folds, find_published, wants_splits
 from speechxai.io.run_tables import finish
 from speechxai.io.runs import RunFolder
 from speechxai.pipeline import EvaluateSettings, Job, Progress, evaluate
@@ -108,19 +109,23 @@ def device_of(name: str) -> torch.device:
     return torch.device(name)
 
 
-def prepare(config: EvaluateConfig, manifest: pd.DataFrame | None = None) -> Session:
+def prepare(config: EvaluateConfig, manifest: pd.DataFrame | None = None, bundle: Bundle | None = None) -> Session:
     """Resolve everything a configuration names, before anything is computed.
 
     Args:
         config: what is asked for.
         manifest: the recordings, where a run that is continued knows them already.
+        bundle: the classifier, where it is loaded already.
 
     Raises:
         SpeechXAIError: a recipe, metric, model, device or data set that is not there.
     """
     settings = config.settings()
     device_of(config.device)
-    bundle = load_bundle(config.model)
+    if bundle is None:
+        bundle = bundle_of(config)
+    if wants_splits(config):
+        check_folds(bundle, config)
     voices: dict[str, Recording] = {}
     unmatched: list[tuple[str, str]] = []
     if config.data == "synthetic":
@@ -182,6 +187,8 @@ def find_recordings(config: EvaluateConfig) -> tuple[pd.DataFrame, list[tuple[st
         SpeechXAIError: nothing there, or the root is missing.
     """
     path = Path(config.data)
+    if wants_splits(config):
+        return find_published(config)
     if path.suffix.lower() == ".csv":
         return read_manifest(path), []
     if path.is_dir() and config.data not in card_names():

@@ -1,0 +1,260 @@
+"""The published protocol's numbers beside the authors' and the corrected ones, and what each correction changes by itself."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from importlib import resources
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from speechxai.explain import PUBLISHED_METHODS, parse
+from speechxai.io.published import BATCH, CORRECTED
+from speechxai.io.runs import RunFolder
+from speechxai.metrics import PUBLISHED_METRICS
+from speechxai.metrics.mancini2025 import published_running_means, raw_fidelity_count, undo_running_means
+from speechxai.pipeline_published import DEGENERATE, MENDED_MAP, PD_METRICS, PREDICTED_CLASS
+from speechxai.report_tables import PERCENT
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+METRICS_SHOWN = (*PUBLISHED_METRICS, "mean_mask")
+PAIRS = tuple(combinations(PUBLISHED_METHODS, 2))
+
+CORRECTIONS = {
+    "batch_maximum": "Masks divided by the maximum of the batch → by each recording's own",
+    "second_threshold": "IoU with the first map's thresholds for both → each map by its own maximum",
+    "running_means": "Overlap tables as running means over pairs → each pair's own mean",
+    "fidelity_count": "Fid-In counted over all pairs of recordings → each recording with itself",
+    "probability_of_pd": "AI, AD, AG from P(PD) for every recording → from the predicted class",
+    "guided_backprop": "Guided backpropagation through ReLU modules only → through every rectifier, GELU included",
+    "guided_gradcam": "Guided Grad-CAM with hidden units as frequency → with time steps as time",
+    "leak": "Auxiliary classifier split by clip, so that speakers leak → by speaker",
+}
+"""The eight defects of the published code, and what stands in their place."""
+
+
+@cache
+def reference() -> dict[str, Any]:
+    """The authors' figures, as their repository holds them."""
+    text = resources.files("speechxai").joinpath("templates", "mancini2025_reference.toml").read_text("utf-8")
+    return tomllib.loads(text)
+
+
+def authors_figures() -> dict[tuple[str, str], dict[str, float]]:
+    """(recipe, metric) -> authors' mean, std and, for combinations, the running mean as printed; AI, AD, AG in percent.
+
+    Means of combinations are recovered from the running means, see `undo_running_means`.
+    """
+    content = reference()
+    columns = content["columns"]
+    found = {}
+    for method, row in content["single"].items():
+        for metric, mean, std in zip(columns, row["mean"], row["std"], strict=True):
+            found[method, metric] = {"authors": mean, "authors_std": std}
+        mean_mask = dict(zip(content["auxiliary"]["columns"], content["auxiliary"][method], strict=True))["mean_mask"]
+        found[method, "mean_mask"] = {"authors": mean_mask}
+    for kind in ("union", "intersection"):
+        recipes = [f"{kind}({', '.join(row['pair'])})" for row in content[kind]]
+        recipes = [_in_our_order(recipe) for recipe in recipes]
+        for number, metric in enumerate([*columns, "iou"]):
+            printed = [row["printed"][number] for row in content[kind]]
+            for recipe, shown, own in zip(recipes, printed, undo_running_means(printed), strict=True):
+                found[recipe, metric] = {"authors": own, "authors_printed": shown}
+    return found
+
+
+def _in_our_order(recipe: str) -> str:
+    """The same pair as `published_recipes` writes it: sums and products do not depend on the order."""
+    parsed = parse(recipe)
+    return f"{parsed.name}({', '.join(sorted(parsed.methods, key=PUBLISHED_METHODS.index))})"
+
+
+def by_fold(folder: RunFolder) -> dict[tuple[str, str], list[float]]:
+    """(recipe, metric) -> mean of every fold, fractions; Fid-In also as `fidelity_count`, the published raw count."""
+    scores = folder.scores()
+    found: dict[tuple[str, str], list[float]] = {}
+    for (recipe, metric), part in scores.groupby(["recipe", "metric"], sort=False):
+        name = (str(recipe), str(metric))
+        found[name] = [float(values.mean()) for _, values in part.groupby("fold", sort=True)["value"]]
+        if metric == "input_fidelity":
+            found[str(recipe), "fidelity_count"] = [_count(each) for _, each in part.groupby("fold", sort=True)]
+    return found
+
+
+def _count(part: pd.DataFrame) -> float:
+    """Mean raw count of one fold: from whether each recording's kept evidence has its class follows that class."""
+    part = part.dropna(subset=["value"])
+    if part.empty:
+        return math.nan
+    original = torch.tensor(part["predicted"].to_numpy(dtype=int))
+    kept = torch.where(torch.tensor(part["value"].to_numpy() == 1), original, 1 - original)
+    return float(raw_fidelity_count(original, kept).double().mean())
+
+
+def overlaps(folder: RunFolder, *, pooled: bool) -> dict[str, list[float]]:
+    """ "first | second" -> IoU of every fold: counts added over the fold as published, or the mean over recordings."""
+    sums: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for unit in folder.units():
+        for pair, values in unit.agreement.items():
+            counts = (values["n_both"], values["n_either"]) if pooled else (values["iou"], 1.0)
+            if not math.isnan(counts[0]):
+                sums.setdefault(pair, {}).setdefault(str(unit.facts["fold"]), []).append(counts)
+    found = {}
+    for pair, folds in sums.items():
+        totals = [(sum(a for a, _ in counts), sum(b for _, b in counts)) for _, counts in sorted(folds.items())]
+        found[pair] = [a / b if b else math.nan for a, b in totals]
+    return found
+
+
+def mean_std(values: list[float]) -> tuple[float, float]:
+    """Mean and standard deviation over folds, divided by n as the authors' are; NaN folds are left out."""
+    defined = [value for value in values if not math.isnan(value)]
+    if not defined:
+        return math.nan, math.nan
+    mean = sum(defined) / len(defined)
+    return mean, math.sqrt(sum((value - mean) ** 2 for value in defined) / len(defined))
+
+
+def second_pass(folder: RunFolder) -> RunFolder | None:
+    """The run scored by the maxima of batch and fold, or None."""
+    return _inside(folder, BATCH)
+
+
+def corrected_run(folder: RunFolder) -> RunFolder | None:
+    """The run under the corrected protocol, or None."""
+    return _inside(folder, CORRECTED)
+
+
+def _inside(folder: RunFolder, name: str) -> RunFolder | None:
+    path = folder.path / name
+    return RunFolder.open(path) if (path / "summary.csv").is_file() else None
+
+
+def comparison(folder: RunFolder) -> pd.DataFrame:
+    """One row for every recipe and metric: ours under the published definitions, the authors', the corrected protocol's.
+
+    Columns: recipe, metric, published and published_std (over folds), n_folds, authors, authors_std, authors_printed (running means),
+    corrected with low and high (95 %, over speakers), degenerate, undefined (n recordings without a value, published side).
+    AI, AD and AG in percent. Fid-In is the raw count on the published side and the share on the corrected one.
+    """
+    import pandas as pd
+
+    source = second_pass(folder) or folder
+    ours, authors = by_fold(source), authors_figures()
+    summary = folder.table("summary") if source is folder else source.table("summary")
+    undefined = {(str(r["recipe"]), str(r["metric"])): int(r["n_nan"]) for r in summary.to_dict("records")}
+    right, right_iou = _corrected(folder)
+    iou = {tuple(pair.split(" | ")): values for pair, values in _pair_overlaps(source).items()}
+    recipes = [str(parse(recipe)) for recipe in folder.environment["recipes"]]
+    rows = []
+    for recipe in recipes:
+        parsed = parse(recipe)
+        metrics = [m for m in METRICS_SHOWN if m == "mean_mask" or m in folder.environment["metrics"]]
+        for metric in [*metrics, *(["iou"] if parsed.parts else [])]:
+            scale = 100.0 if metric in PERCENT else 1.0
+            if metric == "iou":
+                pair = parsed.methods if parsed.methods in iou else parsed.methods[::-1]
+                values = iou.get(pair, [])
+            else:
+                values = ours.get((recipe, "fidelity_count" if metric == "input_fidelity" else metric), [])
+            mean, std = mean_std(values)
+            low_high = right.get((recipe, metric), {})
+            if metric == "iou":
+                low_high = {"mean": right_iou.get(frozenset(parsed.methods), math.nan)}
+            rows.append({
+                "recipe": recipe, "metric": metric, "published": scale * mean, "published_std": scale * std, "n_folds": len(values),
+                **{"authors": math.nan, "authors_std": math.nan, "authors_printed": math.nan, **authors.get((recipe, metric), {})},
+                "corrected": scale * low_high.get("mean", math.nan), "low": scale * low_high.get("low", math.nan),
+                "high": scale * low_high.get("high", math.nan), "degenerate": bool(set(parsed.methods) & set(DEGENERATE)),
+                "undefined": undefined.get((recipe, metric), 0),
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _pair_overlaps(source: RunFolder) -> dict[str, list[float]]:
+    has_counts = any("n_both" in values for unit in source.units() for values in unit.agreement.values())
+    return overlaps(source, pooled=has_counts)
+
+
+def _corrected(folder: RunFolder) -> tuple[dict[tuple[str, str], dict[str, float]], dict[frozenset[str], float]]:
+    """Mean, low and high by recipe and metric, and mean IoU by pair, of the corrected run; empty where there is none."""
+    run = corrected_run(folder)
+    if run is None:
+        return {}, {}
+    table = {
+        (str(row["recipe"]), str(row["metric"])): {name: float(row[name]) for name in ("mean", "low", "high")}
+        for row in run.table("summary").to_dict("records")
+    }
+    iou = {frozenset((str(r["first"]), str(r["second"]))): float(r["iou"]) for r in run.table("agreement").to_dict("records")}  # fmt: skip
+    return table, iou
+
+
+def corrections(folder: RunFolder) -> pd.DataFrame:
+    """What each correction changes by itself: correction, metric, recipe, published, corrected, difference; everything else as published.
+
+    Means over folds; AI, AD, AG in percent. A correction whose part was not run has one row of NaN.
+    """
+    import pandas as pd
+
+    rows = list(_rows(folder))
+    present = {row[0] for row in rows}
+    rows += [(name, "", "", math.nan, math.nan) for name in CORRECTIONS if name not in present]
+    frame = pd.DataFrame(rows, columns=["correction", "metric", "recipe", "published", "corrected"])
+    frame["difference"] = frame["corrected"] - frame["published"]
+    order = {name: number for number, name in enumerate(CORRECTIONS)}
+    return frame.sort_values("correction", key=lambda names: names.map(order), kind="stable").reset_index(drop=True)
+
+
+def _rows(folder: RunFolder) -> Iterator[tuple[str, str, str, float, float]]:
+    first, second = by_fold(folder), second_pass(folder)
+    other = first if second is None else by_fold(second)
+    singles = [recipe for recipe in map(str, folder.environment["recipes"]) if recipe in PUBLISHED_METHODS]
+
+    def mean(table: dict[tuple[str, str], list[float]], recipe: str, metric: str) -> float:
+        scale = 100.0 if metric.rpartition(".")[2] in PERCENT else 1.0
+        return scale * mean_std(table.get((recipe, metric), []))[0]
+
+    for recipe in singles:
+        if second is not None:
+            for metric in METRICS_SHOWN:
+                if (recipe, metric) in first:
+                    yield "batch_maximum", metric, recipe, mean(other, recipe, metric), mean(first, recipe, metric)
+        if (recipe, "fidelity_count") in other:
+            yield "fidelity_count", "input_fidelity", recipe, mean(other, recipe, "fidelity_count"), mean(other, recipe, "input_fidelity")  # fmt: skip
+        for metric in PD_METRICS:
+            if (recipe, PREDICTED_CLASS + metric) in first:
+                yield "probability_of_pd", metric, recipe, mean(first, recipe, metric), mean(first, recipe, PREDICTED_CLASS + metric)  # fmt: skip
+        for metric in METRICS_SHOWN:
+            if (recipe, MENDED_MAP + metric) in first:
+                yield recipe, metric, recipe, mean(first, recipe, metric), mean(first, recipe, MENDED_MAP + metric)
+    if second is not None:
+        published, own = overlaps(second, pooled=True), overlaps(folder, pooled=False)
+        pairs = [pair for pair in published if set(pair.split(" | ")) <= set(PUBLISHED_METHODS)]
+        running = published_running_means({pair: published[pair] for pair in pairs})
+        for pair in pairs:
+            value = mean_std(published[pair])[0]
+            yield "second_threshold", "iou", pair, value, mean_std(own.get(pair, []))[0]
+            yield "running_means", "iou", pair, running[pair], value
+    for name, row in auxiliary_accuracy(folder).items():
+        yield "leak", "auxiliary accuracy", name, row["by_recording"], row["by_speaker"]
+
+
+def auxiliary_accuracy(folder: RunFolder) -> dict[str, dict[str, float]]:
+    """Accuracy of the auxiliary classifier by recipe, split by clip (the speakers leak) and by speaker, of the run's first finished study."""
+    from speechxai.io.studies import finished_studies
+
+    for study in finished_studies(folder.path):
+        table = study.table("leak")
+        table = table[(table["architecture"] == study.settings.architecture) & (table["metric"] == "accuracy")]
+        if not table.empty:
+            return {
+                str(row["name"]): {split: float(row[split]) for split in ("by_recording", "by_speaker")}
+                for row in table.to_dict("records")
+            }
+    return {}
