@@ -20,7 +20,7 @@ from speechxai.classifiers.calibration import (
     reliability,
 )
 from speechxai.classifiers.cross_validation import cross_validate, fit_final
-from speechxai.classifiers.fit import FitConfig, class_weights, fit, initialized, recording_logits
+from speechxai.classifiers.fit import FitConfig, class_weights, fit, initialized, recording_logits, set_front_end
 from speechxai.classifiers.performance import (
     auroc,
     bootstrap,
@@ -113,6 +113,23 @@ def test_killed_and_resumed_equals_uninterrupted(trained: Classifier, kill_after
         resumed, (fit(again := initialized(make, 7), corpus()[:16], corpus()[16:], QUICK, None, store), again)[1]
     )
     assert store.n_saved == n_saved, "a finished training trains no further"
+
+
+def test_validation_recordings_do_not_set_the_front_end(trained: Classifier) -> None:
+    alone = initialized(make, 0)
+    set_front_end(alone, corpus()[:16])
+    assert torch.equal(trained.backbone.front_end.mean, alone.backbone.front_end.mean)
+    assert torch.equal(trained.backbone.front_end.deviation, alone.backbone.front_end.deviation)
+
+
+def test_every_epoch_and_every_seed_draws_its_own_crops() -> None:
+    losses = {}
+    for seed in (0, 1):
+        # a rate at which weights stand still: only what is drawn can change the loss
+        config = FitConfig(epochs=3, batch=48, crop_s=0.4, learning_rate=1e-12, weight_decay=0, seed=seed)
+        history = fit(initialized(make, 0), corpus(), (), config)
+        losses[seed] = [record.training_loss for record in history.epochs]
+    assert len({round(loss, 6) for values in losses.values() for loss in values}) == 6
 
 
 def test_a_store_of_another_training_is_refused() -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from speechxai.classifiers import predict
+from speechxai.classifiers.cross_validation import cross_validate
 from speechxai.classifiers.fit import FitConfig
 from speechxai.classifiers.performance import auroc
 from speechxai.errors import SpeechXAIError
@@ -75,6 +76,10 @@ def test_the_card_tells_what_the_shipped_models_do(trained: Bundle) -> None:
         float(again.classifier().temperature), abs=1e-5
     )
     assert not Path(f"{trained.folder}.training").exists()
+    validated = cross_validate(PLAN.make, corpus().recordings, folds, PLAN.fit)
+    for fold, model in enumerate(validated.models):
+        shipped = again.classifier(fold).state_dict()
+        assert all(torch.equal(value, shipped[key]) for key, value in model.state_dict().items())
 
 
 def test_killed_and_resumed_gives_the_same_bundle(trained: Bundle, tmp_path: Path) -> None:
