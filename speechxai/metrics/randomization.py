@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -114,7 +115,7 @@ def randomized(
         raise SpeechXAIError(f"The 'stages' parameter must be at least 1. Got {stages} instead.")
     n_stages = min(n_stages, len(names))
     edges = [round(index * len(names) / n_stages) for index in range(n_stages + 1)]
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in pairwise(edges):
         changed = copy.deepcopy(unwrap(model))
         randomize(changed, names[:stop] if mode == "cascading" else names[start:stop], seed)
         yield names[stop - 1], changed

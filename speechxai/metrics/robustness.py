@@ -112,14 +112,16 @@ def sensitivity(
         values: the map of `spec` (B, F, T).
         n_neighbors: noisy copies.
     """
+    near = (neighbor(spec, NEIGHBOR_RADIUS, seed) for seed in range(n_neighbors))
+    return torch.stack([relative_change(values, make_map(model, other, target)) for other in near]).amax(dim=0)
+
+
+def relative_change(values: Tensor, other: Tensor) -> Tensor:
+    """How far evidence moved: |E' - E| / |E| (B,) of two maps (B, F, T), Frobenius norms; NaN for a map without evidence."""
     original = evidence(values, "absolute")
-    changes = [
-        (evidence(make_map(model, neighbor(spec, NEIGHBOR_RADIUS, seed), target), "absolute") - original)
-        for seed in range(n_neighbors)
-    ]
-    largest = torch.stack([change.flatten(1).norm(dim=1) for change in changes]).amax(dim=0)
     size = original.flatten(1).norm(dim=1)
-    return torch.where(size > 0, largest / size, torch.full_like(size, torch.nan))
+    distance = (evidence(other, "absolute") - original).flatten(1).norm(dim=1)
+    return torch.where(size > 0, distance / size, torch.full_like(size, torch.nan))
 
 
 @METRICS.register(best="low", bounds=(0.0, None), cites="yeh2019infidelity", needs_explaining=True)
@@ -153,6 +155,29 @@ INVARIANCES: dict[str, Callable[[Tensor, int], Tensor]] = {"level": _level, "pol
 SHIFT_S = 0.01
 
 
+def changed_recording(spec: Spectrogram, change: str) -> Spectrogram:
+    """Return the spectrogram of the changed recordings: "level" (-6 dB), "polarity" (the waveform's sign), or "shift" (10 ms later).
+
+    Raises:
+        SpeechXAIError: an unknown change.
+    """
+    if change not in INVARIANCES:
+        raise SpeechXAIError(f"The 'change' parameter must be one of {', '.join(INVARIANCES)}. Got {change!r} instead.")
+    n_samples = round(SHIFT_S * spec.stft.sample_rate)
+    return stft.spectrogram(INVARIANCES[change](stft.waveform(spec), n_samples), spec.stft)
+
+
+def likeness_after(change: str, values: Tensor, other: Tensor, spec: Spectrogram) -> Tensor:
+    """Rank correlation (B,) of maps (B, F, T) of the recordings and of the changed ones.
+
+    After a shift the maps are compared with the nearest whole number of frames between them.
+    """
+    n_frames = round(SHIFT_S * spec.stft.frame_rate_hz) if change == "shift" else 0
+    if n_frames:
+        values, other = values[..., :-n_frames], other[..., n_frames:]
+    return rank_correlation(values, other)
+
+
 def input_invariance(
     make_map: Explainer, model: nn.Module, spec: Spectrogram, target: Tensor, values: Tensor, change: str
 ) -> Tensor:
@@ -161,18 +186,9 @@ def input_invariance(
     Args:
         make_map: explains, `(model, spec, target) -> (B, F, T)`.
         values: the map of `spec` (B, F, T).
-        change: "level" (-6 dB), "polarity" (the waveform's sign), or "shift" (10 ms later; the maps are compared with the
-            nearest whole number of frames between them).
+        change: "level", "polarity" or "shift", see `changed_recording`.
 
     Raises:
         SpeechXAIError: an unknown change.
     """
-    if change not in INVARIANCES:
-        raise SpeechXAIError(f"The 'change' parameter must be one of {', '.join(INVARIANCES)}. Got {change!r} instead.")
-    n_samples = round(SHIFT_S * spec.stft.sample_rate)
-    changed = stft.spectrogram(INVARIANCES[change](stft.waveform(spec), n_samples), spec.stft)
-    other = make_map(model, changed, target)
-    n_frames = round(n_samples / spec.stft.hop_length) if change == "shift" else 0
-    if n_frames:
-        values, other = values[..., :-n_frames], other[..., n_frames:]
-    return rank_correlation(values, other)
+    return likeness_after(change, values, make_map(model, changed_recording(spec, change), target), spec)

@@ -1,0 +1,193 @@
+"""The recordings of a task: twins of one voice with and without the cue, at one level, so that nothing else tells them apart."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import gcd
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from speechxai.benchmark import SYNTHETIC, BenchmarkSettings, Task
+from speechxai.data.planted import Truth, plant, truth
+from speechxai.data.synthetic import CUE_TASKS, UtteranceSettings, draw_speaker, twins
+from speechxai.errors import NotApplicable, SpeechXAIError
+from speechxai.stats import auc
+from speechxai.types import Recording, StftConfig
+
+LEVEL_RANGE_DB = 12.0
+"""Twins share a level drawn from this range below full scale, so that neither peak nor loudness gives the cue away."""
+
+SHORTEST_S = 1.2
+"""A shorter rest of a recording makes no piece."""
+
+UTTERANCES = {
+    "breathiness": ("vowel-a", "phrase", "ddk"),
+    "tremor": ("vowel-a", "vowel-i", "vowel-u"),
+    "burst_weakening": ("ddk",),
+    "formant_centralization": ("vowel-a", "vowel-i", "vowel-u"),
+    "monopitch": ("phrase",),
+}
+"""What synthetic speakers say for each cue, in turn from take to take."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Twins: one voice with the cue (label 1) and without it (label 0), at one gain."""
+
+    with_cue: Recording
+    without_cue: Recording
+
+    def truth(self, stft: StftConfig) -> Truth:
+        """Return where the twins differ, on the grid of `stft`."""
+        return truth(self.with_cue.waveform, self.without_cue.waveform, stft)
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """The pairs of a task, and the pieces that could not carry the cue, by reason."""
+
+    pairs: tuple[Pair, ...]
+    skipped: dict[str, int]
+
+    @property
+    def recordings(self) -> list[Recording]:
+        """Both twins of every pair, in turn."""
+        return [recording for pair in self.pairs for recording in (pair.with_cue, pair.without_cue)]
+
+    @property
+    def speakers(self) -> list[str]:
+        """The speakers, sorted."""
+        return sorted({pair.with_cue.speaker for pair in self.pairs})
+
+
+def make_material(task: Task, settings: BenchmarkSettings, bases: Sequence[Recording]) -> Material:
+    """Make the twins of a task: the same task and settings give the same samples.
+
+    Args:
+        task: cue, severity and seed.
+        settings: numbers of speakers, takes and pieces.
+        bases: recordings of healthy speakers; not used for synthetic voices.
+
+    Raises:
+        SpeechXAIError: a recording that cannot be planted into.
+    """
+    return synthetic(task, settings) if task.material == SYNTHETIC else planted(task, settings, bases)
+
+
+def seed_of(*parts: object) -> int:
+    """Return a seed below 2^31 that depends on every part, the same on every machine.
+
+    >>> seed_of("synthetic/tremor/1/0", 3) == seed_of("synthetic/tremor/1/0", 3)
+    True
+    """
+    return zlib.crc32("|".join(map(str, parts)).encode()) & 0x7FFFFFFF
+
+
+def _pair(name: str, speaker: str, sound: str, waveforms: tuple[Tensor, Tensor], seed: int, sex: str) -> Pair:
+    """Bring twins (N,) to one random level and label them."""
+    with_cue, without_cue = waveforms
+    peak = float(max(with_cue.abs().max(), without_cue.abs().max()))
+    level = 10 ** (-LEVEL_RANGE_DB * np.random.default_rng(seed).random() / 20)
+    gain = level / max(peak, 1e-9)
+    made = [
+        Recording((waveform * gain).float(), StftConfig().sample_rate, f"{name}/{kind}", speaker, label, sound, {"sex": sex})
+        for waveform, kind, label in ((with_cue, "with", 1), (without_cue, "without", 0))
+    ]  # fmt: skip
+    return Pair(made[0], made[1])
+
+
+def synthetic(task: Task, settings: BenchmarkSettings) -> Material:
+    """Render the twins of synthetic speakers, half of them women."""
+    pairs = []
+    sounds = [sound for sound in UTTERANCES[task.cue] if sound in CUE_TASKS[task.cue]]
+    for index in range(settings.n_speakers):
+        # Another seed's speakers are other people, and another cue's as well.
+        generator = np.random.default_rng([seed_of(task.cue, task.seed), index])
+        sex = "FM"[index % 2]
+        name = f"{SYNTHETIC}/{task.cue}-{task.seed}-{index + 1:03d}"
+        speaker = draw_speaker(name, sex, int(generator.integers(48, 82)), generator)
+        for take in range(settings.n_takes):
+            sound = sounds[(index + take) % len(sounds)]
+            seed = seed_of(task.cue, task.seed, index, take)
+            both = twins(speaker, UtteranceSettings(sound, settings.duration_s, {task.cue: task.severity}), seed)
+            pairs.append(_pair(f"{name}/{sound}-{take}", name, sound, (both.with_cue, both.without_cue), seed + 1, sex))
+    return Material(tuple(pairs), {})
+
+
+def pieces(recording: Recording, duration_s: float) -> list[Tensor]:
+    """Cut a recording into pieces (N,) of at most `duration_s`, one after the other; a rest under SHORTEST_S is left out."""
+    length = round(duration_s * recording.sample_rate)
+    shortest = SHORTEST_S * recording.sample_rate
+    cut = [recording.waveform[start : start + length] for start in range(0, len(recording.waveform), length)]
+    return [piece for piece in cut if len(piece) >= shortest]
+
+
+def resampled(waveform: Tensor, sample_rate: int, wanted: int) -> Tensor:
+    """Bring a waveform (N,) from `sample_rate` to `wanted`, Hz, by a band-limited polyphase filter, the same for twins."""
+    if sample_rate == wanted:
+        return waveform
+    from scipy.signal import resample_poly
+
+    common = gcd(sample_rate, wanted)
+    made = resample_poly(waveform.double().numpy(), wanted // common, sample_rate // common)
+    return torch.from_numpy(np.asarray(made)).float()
+
+
+def planted(task: Task, settings: BenchmarkSettings, bases: Sequence[Recording]) -> Material:
+    """Plant the cue into pieces of real recordings, at each recording's own sample rate."""
+    taken: dict[str, int] = {}
+    pairs: list[Pair] = []
+    skipped: dict[str, int] = {}
+    for base in bases:
+        if base.label == 1:
+            raise SpeechXAIError(f"{base.id}: cues are planted into healthy voices only, and this one is labeled PD.")
+        for number, piece in enumerate(pieces(base, settings.duration_s)):
+            if taken.get(base.speaker, 0) >= settings.n_pieces:
+                break
+            seed = seed_of(task.cue, task.seed, base.id, number)
+            try:
+                changed, _ = plant(task.cue, piece, base.sample_rate, seed=seed, severity=task.severity)
+            except NotApplicable as error:
+                reason = str(error).split(". ")[0]
+                skipped[reason] = skipped.get(reason, 0) + 1
+                continue
+            taken[base.speaker] = taken.get(base.speaker, 0) + 1
+            wanted = StftConfig().sample_rate
+            waveforms = (resampled(changed, base.sample_rate, wanted), resampled(piece, base.sample_rate, wanted))
+            sex = str(base.metadata.get("sex", "unknown"))
+            pairs.append(_pair(f"{base.id}/{number}", base.speaker, base.task, waveforms, seed + 1, sex))
+    return Material(tuple(pairs), skipped)
+
+
+def speaker_folds(material: Material, n_folds: int, seed: int) -> list[int]:
+    """Fold of every recording of `material.recordings`: speakers dealt out like cards, women and men apart.
+
+    Raises:
+        SpeechXAIError: fewer than 3 speakers, so that nobody is left to train, stop and test on.
+    """
+    speakers = material.speakers
+    if len(speakers) < 3:
+        raise SpeechXAIError(f"Speaker-disjoint folds need at least 3 speakers. Got {len(speakers)}.")
+    sex_of = {pair.with_cue.speaker: str(pair.with_cue.metadata.get("sex")) for pair in material.pairs}
+    chance = dict(zip(speakers, np.random.default_rng(seed).random(len(speakers)), strict=True))
+    dealt = sorted(speakers, key=lambda speaker: (sex_of[speaker], chance[speaker]))
+    home = {speaker: index % min(n_folds, len(speakers)) for index, speaker in enumerate(dealt)}
+    return [home[recording.speaker] for recording in material.recordings]
+
+
+def level_confounds(material: Material) -> dict[str, float]:
+    """How well level alone separates the classes: direction-free AUC of the RMS and of the peak, 0.5 to 1."""
+    recordings = material.recordings
+    labels = [int(recording.label or 0) for recording in recordings]
+    found = {}
+    for name, values in (
+        ("rms_auc", [float(r.waveform.square().mean().sqrt()) for r in recordings]),
+        ("peak_auc", [float(r.waveform.abs().max()) for r in recordings]),
+    ):
+        area = auc(values, labels)
+        found[name] = max(area, 1 - area)
+    return found

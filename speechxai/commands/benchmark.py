@@ -1,0 +1,137 @@
+"""`speechxai benchmark`: which explanation points at a cue that was planted?"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from speechxai.commands.console import duration, say, table, warn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from speechxai.benchmark import BenchmarkProgress
+    from speechxai.io.benchmark_runs import BenchmarkFolder
+
+EPILOG = """
+Examples:
+
+\b
+  speechxai benchmark --quick                                 a few minutes: does everything work?
+  speechxai benchmark --out runs/benchmark                    5 cues, 3 seeds, synthetic voices
+  speechxai benchmark --data figshare-voice --root DATA/figshare-voice --data librispeech --root DATA/librispeech --out runs/real
+  speechxai benchmark --resume runs/benchmark                 after a stop: only what is missing is computed
+
+Exit status: 0 all tasks done (excluded ones are named), 1 some failed, 2 wrong input.
+"""
+
+
+def benchmark(
+    quick: Annotated[bool, typer.Option("--quick", help="The short form: 2 cues, 1 seed, few voices.")] = False,
+    out: Annotated[Path, typer.Option(help="The new run folder.")] = Path("runs/benchmark"),
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="Plant into this set of real recordings (data card or manifest); repeat, each with --root."),
+    ] = None,
+    root: Annotated[list[Path] | None, typer.Option(help="Folder of the recordings of each --data.")] = None,
+    cue: Annotated[list[str] | None, typer.Option(help="Only this cue; repeat for several.")] = None,
+    severity: Annotated[
+        list[float] | None, typer.Option(help="How strong the cue is, 0 to 1 (default: 1); repeat for several.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds (default: 3).")] = None,
+    speakers: Annotated[int | None, typer.Option(min=3, help="Synthetic speakers of a task (default: 24).")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of training at most (default: 30).")] = None,
+    explained: Annotated[int | None, typer.Option(min=1, help="Recordings explained for each task.")] = None,
+    processes: Annotated[int, typer.Option(min=1, max=64, help="Processes of one thread each.")] = 1,
+    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Continue a benchmark; its settings hold.")] = None,
+) -> None:
+    """Plant cues of known place into voices, train, explain, and score which explanation points at the truth."""
+    from speechxai.benchmark import QUICK, BenchmarkSettings
+    from speechxai.errors import SpeechXAIError
+    from speechxai.io.benchmark_runs import BenchmarkFolder, execute_together, voices_of
+    from speechxai.report_benchmark import write_reports
+
+    chosen: dict[str, Any] = {
+        "cues": tuple(cue) if cue else None, "severities": tuple(severity) if severity else None,
+        "seeds": tuple(range(seeds)) if seeds else None, "n_speakers": speakers, "epochs": epochs, "n_explained": explained,
+    }  # fmt: skip
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    if resume is not None:
+        if chosen or quick or data:
+            raise SpeechXAIError(
+                f"{resume}: a benchmark is continued with its own settings. Leave the other options away."
+            )
+        folder = BenchmarkFolder(resume)
+    else:
+        sources = _sources(data or [], root or [])
+        if sources:
+            chosen["materials"] = tuple(sources)
+            voices_of(sources)  # what cannot be read is said before anything is computed
+        settings = BenchmarkSettings(**{**(QUICK if quick else {}), **chosen})
+        folder = BenchmarkFolder.begin(out, settings, sources)
+    tasks = folder.settings.tasks()
+    say(
+        f"{len(tasks)} tasks: {', '.join(folder.settings.cues)}; {len(folder.settings.recipes)} explanations; in {folder.path}"
+    )
+    started = time.monotonic()
+    execute_together(folder.path, processes, reporter(folder))
+    folder.finish()
+    report = write_reports(folder)
+    summarize(folder)
+    say(f"Done in {duration(time.monotonic() - started)}. Report: {report}")
+    failed = folder.failed()
+    for failure in failed:
+        warn(f"failed: {failure['recording']}: {failure['message']}")
+    raise typer.Exit(1 if failed else 0)
+
+
+def _sources(data: list[str], root: list[Path]) -> dict[str, tuple[str, str]]:
+    from speechxai.errors import SpeechXAIError
+
+    if len(data) != len(root):
+        raise SpeechXAIError(
+            f"Every --data needs its --root. Got {len(data)} of the first and {len(root)} of the second."
+        )
+    return {Path(name).stem: (name, str(folder.resolve())) for name, folder in zip(data, root, strict=True)}
+
+
+def reporter(folder: BenchmarkFolder) -> Callable[[BenchmarkProgress], None]:
+    """Return a function that prints finished tasks, and now and then how far it is and what is left."""
+    started = last = time.monotonic()
+    n_before = folder.status().n_done
+
+    def tell(step: BenchmarkProgress) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if step.state in ("done", "failed"):
+            warn(f"{step.task}: {step.message}")
+        if step.state == "skipped" or (step.state == "running" and now - last < 15):
+            return
+        last = now
+        status = folder.status()
+        done = status.n_done - n_before + (step.share if step.state == "running" else 0)
+        total = status.n_units - n_before
+        left = f", about {duration((now - started) / done * (total - done))} left" if done > 0.05 else ""
+        what = f" ({step.task}: {step.message})" if step.state == "running" else ""
+        warn(f"{status.n_done} of {status.n_units} tasks, {duration(now - started)}{left}{what}")
+
+    return tell
+
+
+def summarize(folder: BenchmarkFolder) -> None:
+    """Print what became of every task, and the sentences of the report."""
+    from speechxai.report_benchmark_parts import findings
+
+    rows = []
+    for task in folder.table("tasks").to_dict("records"):
+        reason = task["excluded"] if isinstance(task["excluded"], str) else ""
+        area = "–" if task["auc"] != task["auc"] else f"{task['auc']:.3f}"
+        rows.append((str(task["task"]), area, str(task["n_explained"]), f"excluded: {reason}" if reason else "counts"))
+    say(table(("task", "held-out AUC", "explained", "verdict"), rows, right=(1, 2)))
+    say()
+    for line in findings(folder):
+        say(f"- {line}")
+    say()
