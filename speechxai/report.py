@@ -187,7 +187,12 @@ def _environment(environment: dict[str, Any]) -> list[tuple[str, str]]:
     found = [(name, str(environment[name])) for name in names if name in environment]
     found += [(name, str(version)) for name, version in environment.get("libraries", {}).items()]
     for index, session in enumerate(environment.get("sessions", []), start=1):
-        found.append((f"session {index}", f"{session['wall_s']:.1f} s, peak memory {session['peak_memory_mb']:.0f} MB"))
+        found.append(
+            (
+                f"session {index}",
+                f"{session['wall_s']:.1f} s ({session['cpu_s']:.1f} s of processor time), peak memory {session['peak_memory_mb']:.0f} MB",
+            )
+        )
     found.append(("weights sha256", str(environment.get("model", {}).get("sha256", ""))))
     return found
 

@@ -67,15 +67,17 @@ def progress_bar(title: str, total: int) -> Iterator[Callable[[Progress], None]]
             yield draw
         return
     started = last = time.monotonic()
+    n_worked = 0
 
     def line(step: Progress) -> None:
-        nonlocal last
+        nonlocal last, n_worked
         now = time.monotonic()
+        n_worked += step.state != "skipped"
         if step.state == "failed":
             warn(f"failed: {step.recording}: {step.message}")
         if step.n_done == step.n_total or now - last >= 10:
             last = now
-            left = (now - started) / step.n_done * (step.n_total - step.n_done)
+            left = (now - started) / max(1, n_worked) * (step.n_total - step.n_done)
             warn(
                 f"{title}: {step.n_done} of {step.n_total} recordings, {duration(now - started)}, {duration(left)} left"
             )

@@ -27,7 +27,8 @@ Example:
 
 def demo(
     out: Annotated[Path, typer.Option(help="Run folder; a former demo in it is replaced.")] = Path("runs/demo"),
-    speakers: Annotated[int, typer.Option(min=2, max=100, help="Synthetic speakers, three recordings each.")] = 8,
+    speakers: Annotated[int, typer.Option(min=2, max=100, help="Synthetic speakers.")] = 12,
+    recordings: Annotated[int, typer.Option(min=2, max=300, help="Recordings, at most three a speaker.")] = 16,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the voices and of everything random.")] = 0,
 ) -> None:
     """Evaluate the embedded model on synthetic voices: score table, run folder and report, in about a minute."""
@@ -44,7 +45,7 @@ def demo(
             raise SpeechXAIError(f"{out}: holds a run that is not a demo. Choose another folder with --out.")
         shutil.rmtree(out)
     content = {
-        "data": "synthetic", "synthetic_speakers": speakers, "model": "synthetic-cnn", "recipes": list(RECIPES),
+        "data": "synthetic", "synthetic_speakers": speakers, "limit": recordings, "model": "synthetic-cnn", "recipes": list(RECIPES),
         "metrics": ["default"], "seed": seed, "out": str(out),
     }  # fmt: skip
     say("A demonstration on synthetic voices: it shows the workbench, and says nothing about patients.")

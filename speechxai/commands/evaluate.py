@@ -165,7 +165,8 @@ def cost_line(folder: RunFolder) -> str:
     """Say what the run cost: time, memory, passes."""
     environment = folder.environment
     last = environment["sessions"][-1]
-    line = f"{folder.status().n_done} recordings scored; this session {duration(last['wall_s'])}, peak memory {last['peak_memory_mb'] / 1024:.2f} GiB."
+    line = f"{folder.status().n_done} recordings scored; this session {duration(last['wall_s'])} "
+    line += f"({duration(last['cpu_s'])} of processor time), peak memory {last['peak_memory_mb'] / 1024:.2f} GiB."
     cost = environment["cost"]
     if cost:
         line += (

@@ -259,11 +259,12 @@ def execute(session: Session, folder: RunFolder, progress: Callable[[Progress], 
         folder: takes the results; other processes may work on it too.
         progress: called after every recording.
     """
-    started, wall = datetime.now(UTC).isoformat(timespec="milliseconds"), time.perf_counter()
+    started, wall, cpu = datetime.now(UTC).isoformat(timespec="milliseconds"), time.perf_counter(), time.process_time()
     evaluate(session.recordings, session.load, session.settings, folder, progress)
     record = {
         "started": started,
         "wall_s": time.perf_counter() - wall,
+        "cpu_s": time.process_time() - cpu,
         "peak_memory_mb": peak_memory_mb(),
         "pid": os.getpid(),
     }
