@@ -28,6 +28,7 @@ def _arguments() -> argparse.Namespace:
     add("--seeds", type=int, default=5, help="repetitions (default: 5)")
     add("--folds", type=int, default=5, help="folds of the cross-validation (default: 5)")
     add("--epochs", type=int, help="at most so many; the best by validation loss counts")
+    add("--n-mels", type=int, default=80, help="mel bands; fewer for a coarse transform (default: 80)")
     add("--weights", type=Path, help="published AudioSet weights for cnn14, a local file")
     add(
         "--checkpoints", action=argparse.BooleanOptionalAction, help="keep every network (default: small yes, cnn14 no)"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -67,10 +68,11 @@ def labels_of(manifest: pd.DataFrame, name: str, seed: int) -> NDArray[np.int64]
 def parts_of(manifest: pd.DataFrame, unit: Unit, n_folds: int) -> tuple[NDArray[np.int64], ...]:
     """Row numbers that train, validate and test in a unit: the same for every row of the table, so that rows are paired.
 
-    Shuffled labels are dealt into folds of their own. Split "recording" treats every recording as a speaker of its own.
+    Shuffled labels are dealt into folds of their own. Split "recording" treats every recording as a speaker of its own; where every
+    speaker has one recording, both splits are the same.
     """
     table = manifest.assign(label=pd.array(labels_of(manifest, unit.name, unit.seed), dtype="Int64"))
-    if unit.split == "recording":
+    if unit.split == "recording" and table["speaker"].duplicated().any():
         table = table.assign(speaker=table["recording"])
     folds = speaker_folds(table, n_folds, unit.seed)
     return tuple(np.array(part) for part in train_validation_test(table, folds, unit.fold, unit.seed))
@@ -130,6 +132,7 @@ class Row:
     ) -> None:
         self.material, self.settings, self.name, self.published = material, settings, name, published
         self.features: Features | None = None
+        self._known: dict[tuple[int, bytes], Fit] = {}
         if name != MAJORITY:
             self.features = features(material, name, settings)
             self.crops = Crops(self.features.values, crop_frames(material, settings))
@@ -146,13 +149,18 @@ class Row:
             return Fit(unit, tested, answers, (float(heard.mean() >= 0.5),) * len(tested))
         # The same seed for every row, so that rows differ in their inputs only.
         seed = 1_000 * unit.seed + unit.fold
+        same = (seed, b"|".join(part.tobytes() for part in parts))
+        if same in self._known:  # both splits are one where every speaker has one recording
+            return replace(self._known[same], unit=unit)
         tensors = tuple(torch.from_numpy(part) for part in parts)
         trained = train(
             self.crops, torch.from_numpy(labels), (tensors[0], tensors[1], tensors[2]), self.settings, seed, self.published
         )  # fmt: skip
         linear, coefficients = fit_linear(self.features.summaries, labels, parts)
-        return Fit(
+        found = Fit(
             unit, tested, answers, tuple(trained.probabilities.tolist()), tuple(linear.tolist()), tuple(coefficients.tolist()),
             tuple(self.features.mean_mask[parts[2]].tolist()), trained.history, trained.best_epoch, time.perf_counter() - started,
             trained.weights,
         )  # fmt: skip
+        self._known[same] = replace(found, weights={})
+        return found

@@ -13,6 +13,9 @@ from speechxai.auxiliary_types import AuxiliarySettings
 from speechxai.classifiers.cnn14 import Cnn14, load_published
 from speechxai.classifiers.fit import class_weights
 
+EVALUATED_AT_ONCE = 128
+"""Pieces that pass through the network together when nothing is trained."""
+
 
 class Small(nn.Module):
     """Three convolutions on features (B, 1, M, T): the mean and the maximum over time of every channel and band decide.
@@ -86,10 +89,14 @@ def train(
         network = _network(settings, published).to(device)
         generator = torch.Generator().manual_seed(seed)
         optimizer = torch.optim.AdamW(
-            network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+            network.parameters(),
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            fused=device.type != "mps",
         )
         loss = nn.CrossEntropyLoss(class_weights(labels[training].tolist(), 2).to(device))
-        valid = normalized(crops.evenly(validation, settings.n_test_crops))
+        n_valid = min(2, settings.n_test_crops)  # every epoch asks: two pieces are enough to compare epochs
+        valid = normalized(crops.evenly(validation, n_valid))
         history: list[tuple[float, float]] = []
         best, best_epoch, kept = float("inf"), -1, copy.deepcopy(network.state_dict())
         for epoch in range(settings.epochs):
@@ -103,14 +110,16 @@ def train(
                 value.backward()
                 optimizer.step()
                 total += float(value.detach()) * len(rows)
-            validated = _log_loss(network, valid, labels[validation], settings)
+            validated = _log_loss(network, valid, labels[validation], n_valid)
             history.append((total / len(order), validated))
             if validated < best:
                 best, best_epoch, kept = validated, epoch, copy.deepcopy(network.state_dict())
             if epoch - best_epoch >= settings.patience:
                 break
         network.load_state_dict(kept)
-        probabilities = _probabilities(network, normalized(crops.evenly(test, settings.n_test_crops)), settings)
+        probabilities = _probabilities(
+            network, normalized(crops.evenly(test, settings.n_test_crops)), settings.n_test_crops
+        )
     return Trained(probabilities, tuple(history), best_epoch, {name: value.cpu() for name, value in kept.items()})
 
 
@@ -123,18 +132,16 @@ def _network(settings: AuxiliarySettings, published: dict[str, Tensor] | None) -
     return network
 
 
-def _probabilities(network: nn.Module, features: Tensor, settings: AuxiliarySettings) -> Tensor:
+def _probabilities(network: nn.Module, features: Tensor, n_crops: int) -> Tensor:
     """P(PD) (n,) of recordings from their pieces (n x n_crops, 1, M, L), probabilities averaged."""
     network.eval()
     with torch.inference_mode():
-        found = torch.cat(
-            [network(part).softmax(dim=-1)[:, 1] for part in torch.split(features, max(8, settings.batch * 4))]
-        )
-    return found.reshape(-1, settings.n_test_crops).mean(dim=1).double().cpu()
+        found = torch.cat([network(part).softmax(dim=-1)[:, 1] for part in torch.split(features, EVALUATED_AT_ONCE)])
+    return found.reshape(-1, n_crops).mean(dim=1).double().cpu()
 
 
-def _log_loss(network: nn.Module, features: Tensor, labels: Tensor, settings: AuxiliarySettings) -> float:
+def _log_loss(network: nn.Module, features: Tensor, labels: Tensor, n_crops: int) -> float:
     """Mean over classes of the mean log loss, so that each class counts the same."""
-    p = _probabilities(network, features, settings).clamp(1e-6, 1 - 1e-6)
+    p = _probabilities(network, features, n_crops).clamp(1e-6, 1 - 1e-6)
     losses = torch.where(labels == 1, -p.log(), -(1 - p).log())
     return float(torch.stack([losses[labels == c].mean() for c in (0, 1) if (labels == c).any()]).mean())

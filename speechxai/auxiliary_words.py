@@ -76,6 +76,11 @@ def span(row: Mapping[str, Any]) -> str:
     return f"{number(row['value'])} ({number(row['low'])} to {number(row['high'])})"
 
 
+def inner(row: Mapping[str, Any]) -> str:
+    """Value with its interval where it stands in parentheses itself: 0.61, 0.49 to 0.72."""
+    return f"{number(row['value'])}, {number(row['low'])} to {number(row['high'])}"
+
+
 def p_text(p: float) -> str:
     """p = 0.031, or p < 0.001."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
@@ -125,7 +130,7 @@ def _ceiling(row: Mapping[str, Any]) -> Sentence:
     if row["low"] > 0.5:
         return Sentence(f"The spectrogram itself tells the classes apart with an AUROC of {span(row)}: the ceiling.")
     return Sentence(
-        f"Not even the spectrogram itself tells the classes apart beyond chance (AUROC {span(row)}), with this network and so few speakers: "
+        f"Not even the spectrogram itself tells the classes apart beyond chance (AUROC {inner(row)}), with this network and so few speakers: "
         "the study can hardly say what the maps lose.",
         "caution",
     )
@@ -188,11 +193,11 @@ def _survival(explanations: Sequence[Mapping[str, Any]], ceiling: Mapping[str, A
 def _masked(row: Mapping[str, Any]) -> Sentence:
     if row["low"] > 0.5:
         return Sentence(
-            f"Masked with chance alone the spectrogram still tells the classes apart (AUROC {span(row)}): the input 'masked' shows what a mask "
+            f"Masked with chance alone the spectrogram still tells the classes apart (AUROC {inner(row)}): the input 'masked' shows what a mask "
             "lets through, not what the map knows. Read it only against this floor, or take the input 'map'.",
             "caution",
         )
-    return Sentence(f"Masked with chance the spectrogram tells nothing (AUROC {span(row)}).")
+    return Sentence(f"Masked with chance the spectrogram tells nothing (AUROC {inner(row)}).")
 
 
 def _readable(twin: Rows, coefficients: pd.DataFrame) -> list[Sentence]:
@@ -226,7 +231,7 @@ def _leak(leak: pd.DataFrame, facts: Mapping[str, Any]) -> list[Sentence]:
     added = float(part["added"].mean())
     text = f"With folds by recording (the published split) the AUROC of explanations and spectrogram changes by {signed(added)} on average"
     if facts["n_recordings"] == facts["n_speakers"]:
-        return [Sentence(f"{text}. Every speaker has one recording here, so nothing can leak: the change is chance of other folds.")]  # fmt: skip
+        return [Sentence(f"{text}. Every speaker has one recording here, so both splits are the same and nothing can leak.")]  # fmt: skip
     most = part.sort_values("added").to_dict("records")[-1]
     return [
         Sentence(

@@ -43,6 +43,7 @@ def auxiliary(
     seeds: Annotated[int, typer.Option(help="Repetitions.")] = 5,
     folds: Annotated[int, typer.Option(help="Folds of the cross-validation.")] = 5,
     epochs: Annotated[int | None, typer.Option(help="At most so many; the best by validation loss counts.")] = None,
+    n_mels: Annotated[int, typer.Option(help="Mel bands; fewer for a coarse transform.")] = 80,
     weights: Annotated[Path | None, typer.Option(help="Published AudioSet weights for cnn14, a local file.")] = None,
     checkpoints: Annotated[
         bool | None,
@@ -57,7 +58,7 @@ def auxiliary(
     """Train a classifier on a run's maps alone, beside its floors and its ceiling, and say what the maps know."""
     options: dict[str, Any] = {
         "recipe": tuple(recipe or ()), "input": input, "architecture": architecture, "split": split, "seeds": seeds, "folds": folds,
-        "epochs": epochs, "weights": weights, "checkpoints": checkpoints, "device": device,
+        "epochs": epochs, "n_mels": n_mels, "weights": weights, "checkpoints": checkpoints, "device": device,
     }  # fmt: skip
     perform(run, options, name, again)
 
@@ -162,7 +163,7 @@ def settings_of(folder: RunFolder, options: Mapping[str, Any]) -> AuxiliarySetti
         raise SpeechXAIError(did_you_mean(options["split"], ["both", "speaker"], "split"))
     device_of(options["device"])
     recipes = () if options["input"] == "original" else chosen_recipes(folder, options["recipe"])
-    given = {key: options[key] for key in ("epochs",) if options[key] is not None}
+    given = {key: options[key] for key in ("epochs", "n_mels") if options[key] is not None}
     keep = options["architecture"] == "small" if options["checkpoints"] is None else options["checkpoints"]
     large: dict[str, Any] = {"learning_rate": 1e-4, "batch": 16} if options["architecture"] == "cnn14" else {}
     return AuxiliarySettings(

@@ -135,7 +135,8 @@ def begin(path: Path, settings: AuxiliarySettings, source: Source, again: bool =
     Raises:
         SpeechXAIError: a study with other settings or of other maps is there, or the folder cannot be written.
     """
-    if again and (path / "study.toml").exists():
+    empty = not any((path / "units").glob("*.json"))  # nothing is lost with a study that has no fit
+    if (again or empty) and (path / "study.toml").exists():
         with naming_folder(path, "throw away the old study"):
             shutil.rmtree(path)
     if not (path / "study.toml").exists():

@@ -1,0 +1,377 @@
+"""The auxiliary study by its promises: what is known is found, what is not stays at chance, what leaks is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from speechxai.acoustics import segments_by_voicing
+from speechxai.auxiliary import FLOORS, AuxiliarySettings, Fit, Material, Row, Unit, labels_of, parts_of, study, units
+from speechxai.auxiliary_features import Crops, band_names
+from speechxai.auxiliary_fit import Small, train
+from speechxai.auxiliary_linear import fit_linear
+from speechxai.auxiliary_table import Arm, arms, coefficients, leak, table
+from speechxai.auxiliary_words import sentences
+from speechxai.data.synthetic import takes
+from speechxai.errors import SpeechXAIError
+from speechxai.stft import spectrogram
+from speechxai.types import StftConfig
+
+STFT = StftConfig(n_fft=256, win_length=256, hop_length=128, sample_rate=8_000)
+QUICK = {"n_mels": 16, "n_seeds": 1, "n_folds": 3, "epochs": 14, "learning_rate": 5e-3, "batch": 16}
+
+
+class Memory:
+    """A store that keeps everything."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Fit] = {}
+
+    def is_done(self, unit: Unit) -> bool:
+        return unit.key in self.kept
+
+    @contextmanager
+    def claim(self, unit: Unit) -> Iterator[bool]:
+        yield not self.is_done(unit)
+
+    def write(self, fit: Fit) -> None:
+        self.kept[fit.unit.key] = fit
+
+    def fits(self) -> Iterator[Fit]:
+        return iter(self.kept.values())
+
+
+def manifest(speakers: list[str], labels: list[int]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "recording": [f"{speaker}/r{i}" for i, speaker in enumerate(speakers)],
+            "speaker": speakers,
+            "label": pd.array(labels, dtype="Int64"),
+            "sex": "F",
+            "age": pd.array([60.0] * len(labels), dtype="Float64"),
+        }
+    )
+
+
+def material(table: pd.DataFrame, maps: list[torch.Tensor]) -> Material:
+    kinds = [np.full(m.shape[-1], 2, dtype=np.int8) for m in maps]
+    n_frames = tuple(m.shape[-1] for m in maps)
+    return Material(table, STFT, lambda i: maps[i], lambda _, i: maps[i], lambda i: kinds[i], n_frames)
+
+
+def result(made: Material, settings: AuxiliarySettings) -> tuple[pd.DataFrame, list[Fit]]:
+    store = Memory()
+    study(made, settings, store)
+    found = arms(store.fits(), settings, len(made.manifest))
+    return table(found, settings, list(made.manifest["speaker"])), list(store.fits())
+
+
+def row(frame: pd.DataFrame, name: str, split: str = "speaker", metric: str = "auroc", architecture: str = "small"):  # type: ignore[no-untyped-def]
+    keys = {"name": name, "split": split, "metric": metric, "architecture": architecture}
+    part = frame[np.logical_and.reduce([frame[key] == value for key, value in keys.items()])]
+    assert len(part) == 1
+    return part.iloc[0]
+
+
+@pytest.fixture(scope="module")
+def planted() -> tuple[Material, list[torch.Tensor]]:
+    """Synthetic voices, half of them breathy, with the truth of where the breath is; a voice without it has an empty truth."""
+    speakers, labels, magnitudes, truths, kinds = [], [], [], [], []
+    for take in takes(16, seed=4, cue="breathiness", severity=1.0, tasks=("vowel-a",)):
+        twins = take.twins()
+        magnitude = spectrogram(twins.with_cue[None]).magnitude[0]
+        speakers.append(take.speaker.name)
+        labels.append(take.label)
+        magnitudes.append(magnitude)
+        truths.append(twins.truth(StftConfig()).map if take.label else torch.zeros_like(magnitude))
+        kinds.append(segments_by_voicing(twins.with_cue, twins.sample_rate, magnitude.shape[-1], 186))
+    made = Material(
+        manifest(speakers, labels), StftConfig(), lambda i: magnitudes[i], lambda _, i: truths[i], lambda i: kinds[i],
+        tuple(m.shape[-1] for m in magnitudes),
+    )  # fmt: skip
+    return made, truths
+
+
+@pytest.mark.parametrize("kind", ["map", "masked"])
+def test_planted_truth_reaches_the_ceiling_and_floors_stay_at_chance(
+    planted: tuple[Material, list[torch.Tensor]], kind: str
+) -> None:
+    settings = AuxiliarySettings(("truth",), kind, splits=("speaker",), **{**QUICK, "n_mels": 32})  # type: ignore[arg-type]
+    frame, _ = result(planted[0], settings)
+    truth, ceiling = row(frame, "truth"), row(frame, "original")
+    assert truth["value"] > 0.95
+    assert truth["value"] >= ceiling["value"] - 0.02
+    assert ceiling["low"] > 0.5
+    for name in ("permuted_labels", *(["random_map"] if kind == "map" else [])):
+        floor = row(frame, name)
+        assert floor["low"] <= 0.5 <= floor["high"], name
+    if kind == "map":
+        assert truth["vs_random_map_low"] > 0
+    else:
+        # A soft mask of chance lets the spectrogram through: this floor is what any mask would give, and not chance.
+        assert row(frame, "random_map")["low"] > 0.5
+    assert row(frame, "majority")["value"] == 0.5
+    assert row(frame, "majority")["low"] == row(frame, "majority")["high"] == 0.5
+
+
+@pytest.fixture(scope="module")
+def leaky() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Eight speakers a class, five recordings each, alike within a speaker and not within a class: only who speaks can be told."""
+    generator = torch.Generator().manual_seed(5)
+    speakers, labels, magnitudes = [], [], []
+    for index in range(16):
+        own = 3 * torch.rand(129, 1, generator=generator)
+        for _ in range(5):
+            speakers.append(f"a/s{index:02d}")
+            labels.append(index % 2)
+            magnitudes.append(own + 0.2 * torch.rand(129, 40, generator=generator))
+    settings = AuxiliarySettings((), "original", **{**QUICK, "epochs": 20})  # type: ignore[arg-type]
+    store = Memory()
+    study(material(manifest(speakers, labels), magnitudes), settings, store)
+    found = arms(store.fits(), settings, len(speakers))
+    return table(found, settings, speakers), leak(found, settings, speakers)
+
+
+def test_speaker_identity_gives_chance_by_speaker_and_a_leak_by_recording(
+    leaky: tuple[pd.DataFrame, pd.DataFrame],
+) -> None:
+    frame, beside = leaky
+    honest, by_recording = row(frame, "original"), row(frame, "original", "recording")
+    assert honest["low"] <= 0.5 <= honest["high"]
+    assert by_recording["value"] > 0.9
+    assert by_recording["low"] > 0.75
+    # Shuffled by speaker, the labels are as easily told by who speaks: the leak needs no truth at all.
+    assert row(frame, "permuted_labels")["low"] <= 0.5 <= row(frame, "permuted_labels")["high"]
+    assert row(frame, "permuted_labels", "recording")["low"] > 0.5
+    assert set(frame.loc[frame["split"] == "recording", "leaky"]) == {True}
+    assert set(frame.loc[frame["split"] == "speaker", "leaky"]) == {False}
+    one = beside[(beside["name"] == "original") & (beside["metric"] == "auroc") & (beside["architecture"] == "small")].iloc[0]  # fmt: skip
+    assert (one["by_speaker"], one["by_recording"]) == (honest["value"], by_recording["value"])
+    assert one["added"] == pytest.approx(one["by_recording"] - one["by_speaker"])
+    assert one["low"] > 0
+    facts = {"n_recordings": 80, "n_speakers": 16, "not_held_out": 0, "unknown_held_out": 0}
+    blank = pd.DataFrame(columns=["name", "split", "band", "segment", "log_odds", "odds"])
+    last = sentences(frame, beside, blank, facts)[-1]
+    assert last.tone == "caution"
+    assert "comes from knowing the speaker, not the disease" in last.text
+    last = sentences(frame, beside, blank, {**facts, "n_recordings": 16})[-1]
+    assert "nothing can leak" in last.text
+
+
+def test_folds_by_speaker_share_no_speaker_and_rows_share_folds() -> None:
+    frame = manifest([f"a/s{i // 3}" for i in range(36)], [(i // 3) % 2 for i in range(36)])
+    speaker = np.asarray(frame["speaker"])
+    tested = []
+    for fold in range(3):
+        training, validation, test = parts_of(frame, Unit("saliency", "map", "speaker", 1, fold), 3)
+        assert not set(speaker[training]) & set(speaker[validation])
+        assert not set(speaker[test]) & (set(speaker[training]) | set(speaker[validation]))
+        other = parts_of(frame, Unit("random_map", "masked", "speaker", 1, fold), 3)
+        assert all(np.array_equal(a, b) for a, b in zip((training, validation, test), other, strict=True))
+        tested += test.tolist()
+        leaky_parts = parts_of(frame, Unit("saliency", "map", "recording", 1, fold), 3)
+        assert set(speaker[leaky_parts[0]]) & set(speaker[leaky_parts[2]])
+    assert sorted(tested) == list(range(36))
+    assert not np.array_equal(parts_of(frame, Unit("saliency", "map", "speaker", 2, 0), 3)[2], tested[:12])
+
+
+def test_with_one_recording_a_speaker_both_splits_are_one_and_fitted_once() -> None:
+    frame = manifest([f"a/s{i}" for i in range(12)], [i % 2 for i in range(12)])
+    generator = torch.Generator().manual_seed(0)
+    made = material(frame, [torch.rand(129, 40, generator=generator) for _ in range(12)])
+    one = Row(made, AuxiliarySettings(("saliency",), **QUICK), "saliency")  # type: ignore[arg-type]
+    honest = one.fit(Unit("saliency", "map", "speaker", 0, 1))
+    again = one.fit(Unit("saliency", "map", "recording", 0, 1))
+    assert again.unit.split == "recording"
+    assert (again.rows, again.probabilities, again.seconds) == (honest.rows, honest.probabilities, honest.seconds)
+
+
+def test_shuffled_labels_stay_with_the_speaker() -> None:
+    frame = manifest([f"a/s{i // 3}" for i in range(60)], [(i // 3) % 2 for i in range(60)])
+    shuffled = labels_of(frame, "permuted_labels", 0)
+    assert frame.assign(new=shuffled).groupby("speaker")["new"].nunique().max() == 1
+    assert shuffled.sum() == frame["label"].sum()
+    assert not np.array_equal(shuffled, labels_of(frame, "permuted_labels", 1))
+    assert np.array_equal(labels_of(frame, "saliency", 0), frame["label"])
+
+
+def test_a_fit_depends_on_its_seed_alone() -> None:
+    generator = torch.Generator().manual_seed(0)
+    crops = Crops(tuple(torch.rand(16, 20 + i, generator=generator) for i in range(18)), 15)
+    labels = torch.arange(18) % 2
+    parts = (torch.arange(10), torch.arange(10, 14), torch.arange(14, 18))
+    settings = AuxiliarySettings(("saliency",), **{**QUICK, "epochs": 4})  # type: ignore[arg-type]
+    state = torch.random.get_rng_state()
+    first = train(crops, labels, parts, settings, 3)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    torch.manual_seed(99)
+    again, other = train(crops, labels, parts, settings, 3), train(crops, labels, parts, settings, 4)
+    assert torch.equal(first.probabilities, again.probabilities)
+    assert first.history == again.history
+    assert not torch.equal(first.probabilities, other.probabilities)
+    # The epoch that is kept is the best on the validation part, not the last.
+    losses = [validated for _, validated in first.history]
+    assert losses[first.best_epoch] == min(losses)
+    # Answers for one recording do not depend on who else is tested.
+    alone = train(crops, labels, (parts[0], parts[1], torch.tensor([16])), settings, 3)
+    assert alone.probabilities[0] == pytest.approx(float(first.probabilities[2]), abs=1e-6)
+
+
+def test_the_small_network_is_small() -> None:
+    assert sum(p.numel() for p in Small(80).parameters()) < 300_000
+    assert tuple(Small(80)(torch.zeros(3, 1, 80, 32)).shape) == (3, 2)
+
+
+def test_cnn14_goes_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("speechxai.classifiers.cnn14.CHANNELS", (2, 4, 4, 4, 4, 8))
+    generator = torch.Generator().manual_seed(0)
+    frame = manifest([f"a/s{i}" for i in range(12)], [i % 2 for i in range(12)])
+    made = material(frame, [torch.rand(129, 40, generator=generator) for _ in range(12)])
+    settings = AuxiliarySettings(("saliency",), architecture="cnn14", n_mels=32, n_folds=3, n_seeds=1, epochs=2)
+    fit = Row(made, settings, "saliency").fit(units(settings)[0])
+    assert len(fit.probabilities) == len(fit.rows) == 4
+    assert "conv_block1.conv1.weight" in fit.weights
+
+
+def test_the_linear_twin_names_the_cell_that_differs() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 2
+    summaries = rng.random((60, 12))
+    summaries[:, 7] += 1.5 * labels
+    summaries[:, 2] -= 1.5 * labels
+    summaries[::5, 3] = np.nan
+    parts = (np.arange(30), np.arange(30, 45), np.arange(45, 60))
+    probabilities, found = fit_linear(summaries, labels, parts)
+    assert ((probabilities > 0.5) == labels[45:]).mean() > 0.9
+    assert set(np.argsort(np.abs(found))[-2:].tolist()) == {2, 7}
+    assert found[7] > 0 > found[2]
+    cells = band_names(STFT)
+    fits = [Fit(Unit("saliency", "map", "speaker", 0, k), (0,), (0,), (0.5,), (0.5,), tuple(found)) for k in range(2)]
+    frame = coefficients(fits, cells)
+    strongest = frame.loc[frame["log_odds"].idxmax()]
+    assert (strongest["band"], strongest["segment"]) == ("1000-2000 Hz", "unvoiced")  # cell 7 = band 2, segment 1
+    assert strongest["odds"] == pytest.approx(np.exp(found[7]))
+    assert strongest["same_sign"] == 1.0
+
+
+def test_holm_counts_all_explanations_and_floors() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.tile(np.arange(40) % 2, (2, 1)).astype(float)
+    good = np.clip(0.5 + 0.3 * (labels - 0.5) + 0.2 * rng.normal(size=labels.shape), 0, 1)
+    chance, folds, mask = rng.random(labels.shape), np.tile(np.arange(40) // 14, (2, 1)).astype(float), np.full(40, 0.1)
+    speakers = [f"a/s{i}" for i in range(40)]
+
+    def made(names: tuple[str, ...]) -> pd.DataFrame:
+        settings = AuxiliarySettings(names, splits=("speaker",), n_seeds=2)
+        found = [
+            Arm(name, "speaker", architecture, labels, good if name not in FLOORS else chance, folds, mask)
+            for name in settings.rows
+            for architecture in ("small", "linear")
+        ]
+        return table(found, settings, speakers)
+
+    one, two = made(("first",)), made(("first", "second"))
+    # The same p-values, the smallest times 4 tests, then times 8; a metric is a family of its own.
+    columns = [f"vs_{name}_p" for name in FLOORS]
+    assert set(one[one["kind"] == "explanation"].dropna(subset=columns)["metric"]) == {"accuracy", "macro_f1", "auroc"}
+    a, b = (row(frame, "first", metric="auroc")[columns].min() for frame in (one, two))
+    assert b == pytest.approx(2 * a)
+    assert np.isnan(row(two, "original")["vs_random_map_p"])
+    assert row(two, "original")["vs_random_map"] == row(two, "first")["vs_random_map"] > 0.2
+    assert row(two, "first")["vs_original"] == 0
+    assert row(two, "first", metric="selective_auroc")["value"] == pytest.approx(0.9 * row(two, "first")["value"])
+
+
+FACTS = {"n_recordings": 40, "n_speakers": 20, "not_held_out": 0, "unknown_held_out": 0}
+
+
+def line(name: str, kind: str, value: float, architecture: str = "small", **more: float) -> dict[str, object]:
+    base = {
+        "name": name,
+        "kind": kind,
+        "input": "map",
+        "split": "speaker",
+        "architecture": architecture,
+        "metric": "auroc",
+    }
+    return {**base, "value": value, "low": value - 0.08, "high": value + 0.08, **more}
+
+
+def said(
+    saliency: dict[str, float], ceiling: float = 0.9, shuffled: float = 0.5, facts: dict[str, int] | None = None
+) -> str:
+    rows = [line("saliency", "explanation", 0.8, **saliency)]
+    rows += [line(n, "floor", 0.5 if n != "permuted_labels" else shuffled) for n in FLOORS]
+    rows.append(line("original", "ceiling", ceiling))
+    rows += [{**r, "architecture": "linear", "value": 0.5, "low": 0.4, "high": 0.6} for r in rows]
+    none = pd.DataFrame(
+        columns=["name", "kind", "architecture", "metric", "by_speaker", "by_recording", "added", "low", "high"]
+    )
+    blank = pd.DataFrame(columns=["name", "split", "band", "segment", "log_odds", "odds"])
+    return " ".join(one.text for one in sentences(pd.DataFrame(rows), none, blank, facts or FACTS))
+
+
+def against(difference: float, p: float) -> dict[str, float]:
+    found = {}
+    for floor in FLOORS:
+        found |= {f"vs_{floor}": difference, f"vs_{floor}_low": difference - 0.1, f"vs_{floor}_high": difference + 0.1, f"vs_{floor}_p": p}  # fmt: skip
+    return found | {"vs_original": -0.1, "vs_original_low": -0.2, "vs_original_high": -0.01}
+
+
+def test_sentences_follow_from_the_numbers() -> None:
+    clear, unsure, weak = against(0.3, 0.004), against(0.3, 0.2), against(0.05, 0.004)
+    assert "1 of 1 explanations know more than energy: saliency" in said(clear)
+    assert "No evidence" not in said(clear)
+    for numbers in (unsure, weak):  # a p-value alone or an interval alone is not enough
+        assert "No evidence that the maps know more than energy" in said(numbers)
+        assert "No explanation knows more than each of" in said(numbers)
+    assert "1 of 1 explanations know less" in said(clear)
+    assert "the ceiling" in said(clear)
+    assert "Not even the spectrogram itself" in said(clear, ceiling=0.55)
+    assert "The procedure is fair" in said(clear)
+    assert "which is not chance" in said(clear, shuffled=0.7)
+    assert "which is not chance" in said(clear, shuffled=0.3)
+    assert "heard the speaker" not in said(clear)
+    assert "3 of 40 maps come from a network that heard the speaker" in said(clear, facts={**FACTS, "not_held_out": 3})
+    assert "nobody can say" in said(clear, facts={**FACTS, "unknown_held_out": 1})
+
+
+def test_an_unfinished_study_has_no_table() -> None:
+    settings = AuxiliarySettings((), "original", **QUICK)  # type: ignore[arg-type]
+    with pytest.raises(SpeechXAIError, match="not finished: 'permuted_labels' has no answer for 5 recordings"):
+        arms([], settings, 5)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"input": "maps"}, "'input' parameter must be one of map, masked, original"),
+        ({"architecture": "cnn"}, "'architecture' parameter"),
+        ({"n_folds": 2}, "'n_folds' parameter must be at least 3"),
+        ({"splits": ("recording",)}, "stand only beside folds by speaker"),
+        ({"recipes": ()}, "'recipes' parameter must name the maps"),
+        ({"input": "original"}, "none with 'original'"),
+        ({"recipes": ("saliency", "energy_map")}, "'energy_map' is run with every study"),
+        ({"weights": "x.pth"}, "published weights of cnn14"),
+    ],
+)
+def test_wrong_settings_are_named(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(SpeechXAIError, match=message):
+        AuxiliarySettings(**{"recipes": ("saliency",), **wrong})  # type: ignore[arg-type]
+
+
+def test_maps_that_do_not_fit_are_named() -> None:
+    frame = manifest([f"a/s{i}" for i in range(6)], [i % 2 for i in range(6)])
+    maps = [torch.rand(129, 40) for _ in range(6)]
+    made = material(frame, maps)
+    maps[2] = torch.rand(129, 39)
+    with pytest.raises(SpeechXAIError, match=r"a/s2/r2: the map of 'saliency' has shape \(129, 39\)"):
+        Row(made, AuxiliarySettings(("saliency",), **QUICK), "saliency")  # type: ignore[arg-type]
+    unlabeled = frame.assign(label=pd.array([pd.NA, 1, 0, 1, 0, 1], dtype="Int64"))
+    with pytest.raises(SpeechXAIError, match="needs the label of every recording"):
+        study(material(unlabeled, maps), AuxiliarySettings(("saliency",)), Memory())
