@@ -163,7 +163,8 @@ def comparison_table(part: pd.DataFrame, group: str, metrics: Sequence[str]) -> 
                 continue
             row, n = found.iloc[0], _digits(metric)
             interval = f" [{number(row['low'], n)}, {number(row['high'], n)}]" if not math.isnan(row["low"]) else ""
-            cells += [_spread(row["published"], row["published_std"], n), _spread(row["authors"], row["authors_std"], n), number(row["corrected"], n) + interval]  # fmt: skip
+            lost = f" ({row['undefined']} undefined)" if row["undefined"] else ""
+            cells += [_spread(row["published"], row["published_std"], n) + lost, _spread(row["authors"], row["authors_std"], n), number(row["corrected"], n) + interval]  # fmt: skip
         mark = f" {DAGGER}" if bool(own["degenerate"].iloc[0]) else ""
         rows.append((f"{recipe}{mark}", *cells))
     columns = [f"{metric_name(metric)} {side}" for metric in metrics for side in ("published", "authors", "corrected")]

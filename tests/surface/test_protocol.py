@@ -1,0 +1,228 @@
+"""The published protocol from its configuration files to its report, on a PC-GITA of synthetic voices and tiny networks."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from speechxai.cli import main
+from speechxai.combination import rescale
+from speechxai.config import load
+from speechxai.errors import SpeechXAIError
+from speechxai.explain import CONTROLS, PUBLISHED_METHODS, published_recipes
+from speechxai.io.import_bundle import import_folds
+from speechxai.io.published import find_published
+from speechxai.io.runs import RunFolder
+from speechxai.io.session import prepare
+from speechxai.metrics import PUBLISHED_METRICS
+from speechxai.report_protocol import CORRECTIONS, comparison, corrections
+from tests.surface.protocol_tree import FOLDS, make_checkpoints, make_tree, speakers
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = ROOT / "scripts" / "configs"
+SMALL = {"clip_s = 10.0": "clip_s = 0.3", "batch = 64": "batch = 3", "pictures = 4": "pictures = 0"}
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data and checkpoints."""
+    root = tmp_path_factory.mktemp("protocol")
+    make_tree(root / "data")
+    make_checkpoints(root / "checkpoints")
+    return root
+
+
+def small(tree: Path, name: str, changes: dict[str, str] | None = None) -> Path:
+    """The shipped configuration with nothing changed but sizes."""
+    text = (CONFIGS / f"mancini2025-{name}.toml").read_text()
+    for old, new in {**SMALL, **(changes or {})}.items():
+        assert old in text, old
+        text = text.replace(old, new)
+    path = tree / f"{name}.toml"
+    path.write_text(text)
+    return path
+
+
+def call(*words: object) -> int:
+    with warnings.catch_warnings(), pytest.raises(SystemExit) as ended:
+        main([str(word) for word in words])
+    return int(ended.value.code or 0)
+
+
+@pytest.fixture(scope="module")
+def overlap(tree: Path) -> RunFolder:
+    """The overlap configuration, run from two paths on one recording a speaker."""
+    config = small(tree, "overlap")
+    out = tree / "runs" / "overlap"
+    paths = ("--root", tree / "data", "--model", tree / "checkpoints", "--out", out)
+    assert call("evaluate", config, *paths, "--limit", 2 * FOLDS) == 0
+    return RunFolder.open(out)
+
+
+def test_every_test_recording_is_heard_by_its_folds_network(overlap: RunFolder) -> None:
+    table = overlap.table("predictions")
+    assert len(table) == 2 * FOLDS
+    for fold in range(1, FOLDS + 1):
+        part = table[table["fold"] == str(fold - 1)]
+        assert {name.removeprefix("pc-gita/") for name in part["speaker"]} == set(speakers(fold))
+    assert not table["path"].str.contains("words").any()
+    assert (table["n_frames"] == table["n_frames"].iloc[0]).all()  # every clip has one length
+
+
+def test_every_cell_of_the_tables_is_there(overlap: RunFolder) -> None:
+    frame = comparison(overlap)
+    assert list(dict.fromkeys(frame["recipe"])) == published_recipes()
+    undefined = {
+        name: {(r["recipe"], r["metric"]): r["n_nan"] for r in run.table("summary").to_dict("records")}
+        for name, run in (("published", RunFolder.open(overlap.path / "batch")), ("corrected", RunFolder.open(overlap.path / "corrected")))
+    }  # fmt: skip
+    for recipe, part in frame.groupby("recipe"):
+        metrics = [*PUBLISHED_METRICS, "mean_mask", *(["iou"] if "(" in recipe else [])]
+        assert list(part["metric"]) == metrics
+        for row in part.to_dict("records"):
+            cell = (recipe, row["metric"])
+            for side in ("published", "corrected"):
+                assert row["metric"] == "iou" or cell in undefined[side]
+                # NaN only where every recording is undefined, and those are counted
+                assert (row[side] == row[side]) or undefined[side].get(cell) == 2 * FOLDS, (side, cell)
+            assert row["n_folds"] == FOLDS
+            published = recipe not in CONTROLS and not (row["metric"] == "mean_mask" and "(" in recipe)
+            assert (row["authors"] == row["authors"]) == published, cell
+    flagged = set(frame.loc[frame["degenerate"], "recipe"])
+    assert flagged == {r for r in published_recipes() if "guided" in r}
+
+
+def test_every_correction_has_its_row(overlap: RunFolder) -> None:
+    frame = corrections(overlap)
+    assert list(dict.fromkeys(frame["correction"])) == list(CORRECTIONS)
+    missing = frame[frame["published"].isna() & (frame["metric"] == "")]
+    assert list(missing["correction"]) == ["leak"]  # this configuration trains no auxiliary classifier
+    assert (
+        len(frame[frame["correction"] == "second_threshold"])
+        == len(frame[frame["correction"] == "running_means"])
+        == 15
+    )
+    assert set(frame.loc[frame["correction"] == "probability_of_pd", "recipe"]) == set(PUBLISHED_METHODS)
+    # a rectifier rule for GELU changes the map, not only its name
+    assert frame.loc[frame["correction"] == "guided_backprop", "difference"].abs().max() > 0
+    count = frame[frame["correction"] == "fidelity_count"]
+    assert (count["corrected"] <= 1).all()
+    assert count["published"].max() > 1
+    mask = frame[(frame["correction"] == "batch_maximum") & (frame["metric"] == "mean_mask")]
+    assert (mask["difference"] >= -1e-4).all()  # another recording's maximum can only lower a mask
+    assert mask["difference"].max() > 0
+    for scale_free in ("sparseness", "complexity"):
+        part = frame[(frame["correction"] == "batch_maximum") & (frame["metric"] == scale_free)]
+        assert part["difference"].abs().max() < 0.01
+
+
+def test_masks_of_the_second_pass_by_hand(overlap: RunFolder) -> None:
+    # batches of 3 in folds of 2 recordings: the batch is the fold
+    units = {unit.recording: unit for unit in overlap.units()}
+    second = {unit.recording: unit for unit in RunFolder.open(overlap.path / "batch").units()}
+    fold = [name for name, unit in units.items() if unit.facts["fold"] == "1"]
+    assert len(fold) == 2
+    tops = {name: max(units[r].facts[f"top_{name}"] for r in fold) for name in ("saliency", "smoothgrad")}
+
+    def scaled(recording: str, name: str) -> torch.Tensor:
+        values = torch.from_numpy(overlap.maps(recording, name).astype("float32"))
+        assert values.max() == 1
+        return values * units[recording].facts[f"top_{name}"] / tops[name]
+
+    sums = {r: scaled(r, "saliency") + scaled(r, "smoothgrad") for r in fold}
+    top = max(float(values.max()) for values in sums.values())
+    for recording in fold:
+        found = second[recording].values
+        assert found["saliency"]["mean_mask"] == pytest.approx(float(scaled(recording, "saliency").mean()), rel=1e-3)
+        union = found["union(saliency, smoothgrad)"]["mean_mask"]
+        assert union == pytest.approx(float((sums[recording] / top).mean()), rel=1e-3)
+        own = units[recording].values["union(saliency, smoothgrad)"]["mean_mask"]
+        maps = [torch.from_numpy(overlap.maps(recording, n).astype("float32")) for n in ("saliency", "smoothgrad")]
+        assert own == pytest.approx(float(rescale(torch.stack(maps).sum(0)[None]).mean()), rel=1e-2)
+
+
+def test_the_report_in_every_format(overlap: RunFolder) -> None:
+    texts = {suffix: (overlap.path / f"protocol.{suffix}").read_text() for suffix in ("html", "md", "tex")}
+    for suffix, text in texts.items():
+        names = [recipe.replace("_", r"\_") if suffix == "tex" else recipe for recipe in published_recipes()]
+        assert all(name in text for name in names), suffix
+        assert "nan" not in re.sub(r"[A-Za-z]nan|nan[a-z]", "", text), suffix
+    assert all(meaning.replace("→", "→") in texts["md"] for meaning in CORRECTIONS.values())
+    assert not re.search(r"(src|href)=\"?http", texts["html"])
+    assert texts["tex"].count(r"\begin{tabular}") == texts["tex"].count(r"\end{tabular}") > 10
+    assert "†" in texts["html"]
+    assert "65.21" in texts["md"]  # the authors' AI of intersection(saliency, guided_backprop)
+    assert len(pd.read_csv(overlap.path / "protocol.csv")) == 9 * 8 + 30 * 9
+
+
+def test_auxiliary_configuration_and_its_resumption(tree: Path) -> None:
+    config = small(
+        tree,
+        "auxiliary",
+        {
+            'recipes = ["methods"]': 'recipes = ["saliency", "guided_gradcam"]', 'architecture = "cnn14"': 'architecture = "small"',
+            "corrected = true ": "corrected = false ", "n_seeds = 5": "n_seeds = 1", "n_folds = 10": "n_folds = 3", "epochs = 50": "epochs = 1",
+            "n_mels = 80": "n_mels = 16",
+        },
+    )  # fmt: skip
+    out = tree / "runs" / "auxiliary"
+    assert call("evaluate", config, "--root", tree / "data", "--model", tree / "checkpoints", "--out", out) == 0
+    frame = corrections(RunFolder.open(out))
+    leak = frame[frame["correction"] == "leak"]
+    assert list(leak["recipe"])[:2] == ["saliency", "guided_gradcam"]
+    assert leak[["published", "corrected"]].notna().all(axis=None)
+    page = (out / "protocol.html").read_text()
+    assert "by clip: LEAKS" in page
+    assert "The corrected protocol was not run." in page
+    shards = {path: path.stat().st_mtime_ns for path in out.rglob("units/*.json")}
+    table = (out / "protocol.csv").read_bytes()
+    next(path for path in shards if path.parent.parent.name == "batch").unlink()
+    assert call("evaluate", "--resume", out) == 0
+    again = {path: path.stat().st_mtime_ns for path in out.rglob("units/*.json")}
+    assert again.keys() == shards.keys()
+    assert sum(again[path] != shards[path] for path in shards) == 1  # only what was missing is computed
+    assert (out / "protocol.csv").read_bytes() == table
+
+
+@pytest.mark.parametrize("name", ["single", "overlap", "auxiliary"])
+def test_configurations_need_two_paths_and_no_more(name: str, tree: Path) -> None:
+    config = load(CONFIGS / f"mancini2025-{name}.toml", {"root": tree / "data", "model": str(tree / "checkpoints")})
+    settings = config.settings()
+    assert set(PUBLISHED_METHODS) <= set(settings.recipes)
+    assert settings.metrics == (*PUBLISHED_METRICS, "mean_mask")
+    assert (settings.protocol, settings.clip_s, settings.keep_maps) == ("mancini2025", 10.0, True)
+    assert len([recipe for recipe in settings.recipes if "(" in recipe]) == (30 if name == "overlap" else 0)
+    found, unmatched = find_published(config)
+    assert len(found) == 4 * FOLDS  # two tasks of two speakers a fold; words are left out
+    assert not unmatched
+    if name == "auxiliary":
+        from speechxai.auxiliary import AuxiliarySettings
+
+        settings = AuxiliarySettings.from_dict({**config.auxiliary, "recipes": ("saliency",)})
+        assert settings.splits == ("speaker", "recording")
+
+
+def test_what_does_not_fit_is_named(tree: Path, tmp_path: Path) -> None:
+    root = make_tree(tmp_path / "data")
+    overrides = {"root": root, "model": str(tree / "checkpoints"), "out": tmp_path / "run"}
+    config = load(CONFIGS / "mancini2025-single.toml", overrides)
+    gone = next(root.rglob("AVPEPUDEAC0002_ka.wav"))
+    gone.unlink()
+    found, unmatched = find_published(config)
+    assert len(found) == 4 * FOLDS - 1
+    assert unmatched[0][0].endswith("AVPEPUDEAC0002_ka.wav")
+    assert "fold 2" in unmatched[0][1]
+    with pytest.raises(SpeechXAIError, match=r"checkpoints.*give --out"):
+        prepare(config.model_copy(update={"out": None}))
+    strangers = import_folds(tree / "checkpoints", tmp_path / "strangers")
+    with pytest.raises(SpeechXAIError, match=r"fold 1 are not heard by one network of their own.*--splits"):
+        prepare(config.model_copy(update={"model": str(strangers.folder)}))
+    split = next(root.rglob("TRAIN_TEST_3/test.csv"))
+    split.write_text(split.read_text().replace(",hc,", ",PD,").replace(",pd,", ",hc,").replace(",PD,", ",pd,"))
+    with pytest.raises(SpeechXAIError, match=r"the data card says speaker .* the published fold 3 says"):
+        find_published(config)
