@@ -70,7 +70,11 @@ def explain_case(model: str, key: Key, recipe: str) -> Explanation:
 def sentences_of(case: Explanation) -> list[words.Sentence]:
     """What matters about a case, with controls and other methods computed where they are missing."""
     recipe = case.map.recipe
-    others = [m for m in state.agreement_methods(case.model) if m != recipe and recipe not in CONTROLS]
+    others = [
+        m
+        for m in state.agreement_methods(case.model, case.heard.recording.duration_s)
+        if m != recipe and recipe not in CONTROLS
+    ]
     with widgets.working("Asking the controls and other methods", f"words {case.model}|{case.key}|{recipe}") as tick:
         found = state.explained(case.model, case.key, [*CONTROLS, *others], tick)
     maps = {name: m for name, m in found.items() if isinstance(m, Explained)}

@@ -57,6 +57,9 @@ __all__ = [
 FAST_METHODS = ("saliency", "input_x_gradient", "integrated_gradients", "gradcam")
 """What agreement is computed with: one pass or few each."""
 
+LONG_S = 30.0
+"""In recordings longer than this, integrated gradients would keep a reader waiting."""
+
 
 # ---- results
 
@@ -145,13 +148,13 @@ def canonical(recipe: str) -> str | None:
         return None
 
 
-def agreement_methods(model: str) -> tuple[str, ...]:
-    """Methods that agreement is computed with: fewer for networks whose every pass takes seconds."""
+def agreement_methods(model: str, duration_s: float) -> tuple[str, ...]:
+    """Methods that agreement is computed with: fewer where every pass takes seconds, for large networks or long recordings."""
     from speechxai.classifiers import BACKBONES
 
     name = bundle(model).config.architecture
     slow = name not in BACKBONES or BACKBONES.facts(name)["hears"] == "waveform"
-    return ("saliency", "input_x_gradient", "gradcam") if slow else FAST_METHODS
+    return ("saliency", "input_x_gradient", "gradcam") if slow or duration_s > LONG_S else FAST_METHODS
 
 
 def unlike_training(model: str, what: Heard) -> list[str]:

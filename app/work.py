@@ -106,7 +106,8 @@ def ticking(model: torch.nn.Module, lock: threading.RLock, tick: Tick | None) ->
         if tick and threading.get_ident() == me:
             tick()
 
-    handle = model.register_forward_pre_hook(before)
+    # Occlusion calls the network inside the classifier, so that is where passes are counted.
+    handle = getattr(model, "backbone", model).register_forward_pre_hook(before)
     try:
         yield
     finally:

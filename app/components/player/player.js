@@ -60,7 +60,7 @@ class Player {
       text.textContent = sound.label;
       note.textContent = sound.note ?? "";
       if (sound.title) label.title = sound.title;
-      text.append(note);
+      text.append(" ", note);
       input.addEventListener("change", () => this.choose(i));
       label.append(input, text);
       sounds.append(label);
