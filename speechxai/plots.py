@@ -235,7 +235,7 @@ def agreement_heatmap(names: Sequence[str], matrix: Array, style: Style | None =
         raise SpeechXAIError(
             f"An agreement matrix of {len(names)} methods needs shape {(len(names),) * 2}. Got {matrix.shape}."
         )
-    side = 1.9 + 0.5 * len(names)
+    side = 1.7 + 0.38 * len(names)
     figure, (axes,) = _figure(style or Style(width_in=side + 0.6, height_in=side))
     axes.imshow(matrix, cmap="cividis", vmin=min(0.0, float(np.nanmin(matrix))), vmax=1.0)
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)

@@ -141,7 +141,7 @@ def _folds(predictions: pd.DataFrame) -> str:
     folds = predictions["fold"].dropna().astype(str)
     n_held_out = int((folds != "final").sum())
     if not n_held_out:
-        return "the final model, which heard none of these speakers in training"
+        return "the final model; none of these speakers is among its training speakers"
     rest = len(folds) - n_held_out
     text = f"fold models that never heard the speaker, for {n_held_out} recordings of the training data"
     return text + (f"; the final model for {rest}" if rest else "")
