@@ -27,8 +27,8 @@ class Classifier(nn.Module):
     maps come back on the recording's own time axis by the chain rule.
 
     Args:
-        backbone: `forward(magnitude (S, F, L), phase (S, F, L)) -> logits (S, C)` or one logit (S, 1), which is read
-            as the log odds of class 1.
+        backbone: `forward(magnitude (S, F, L), phase (S, F, L)) -> logits (S, C)` or one logit z (S, 1), which is read
+            as the log odds of class 1: logits (-z / 2, z / 2).
         stft: settings of the explained spectrogram.
         segment: how long recordings are heard; None hears every recording whole.
         class_names: names by index, at least two.
@@ -73,7 +73,8 @@ class Classifier(nn.Module):
         """Logits of segments (S, F, L) -> (S, C), calibrated, without chunking."""
         logits: Tensor = self.backbone(magnitude, phase)
         if logits.shape[-1] == 1:
-            logits = torch.cat([torch.zeros_like(logits), logits], dim=-1)
+            # The same probabilities as (0, z), whose first logit has no gradient: no answer for class 0 could be explained.
+            logits = torch.cat([-0.5 * logits, 0.5 * logits], dim=-1)
         return logits / self.temperature
 
     def forward(self, magnitude: Tensor, phase: Tensor) -> Tensor:

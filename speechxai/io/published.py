@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from speechxai.io.session import Session
     from speechxai.pipeline import UnitResult
 
-BATCH, CORRECTED, MODEL = "batch", "corrected", "model"
+BATCH, CORRECTED, MODEL = "batch", "corrected", "ssl4pr"
 """Folders inside the run: second pass, corrected protocol, and the bundle made of checkpoints."""
 
 LEFT_OUT = "words"

@@ -75,3 +75,19 @@ def test_unknown_backbone_and_option_are_named() -> None:
         build("cn")
     with pytest.raises(SpeechXAIError, match="does not take these options"):
         build("cnn", depth=3)
+
+
+def test_one_logit_explains_either_class() -> None:
+    class OneLogit(nn.Module):
+        def forward(self, magnitude: torch.Tensor, phase: torch.Tensor) -> torch.Tensor:
+            return magnitude.mean(dim=(1, 2))[:, None] - 1
+
+    model = Classifier(OneLogit())
+    magnitude = torch.rand(2, 513, 20, requires_grad=True)
+    logits = model(magnitude, torch.zeros(2, 513, 20))
+    log_odds = magnitude.mean(dim=(1, 2)) - 1
+    assert torch.allclose(logits.softmax(-1)[:, 1], log_odds.sigmoid())
+    # with (0, z) the explanation of every healthy answer would be an empty map
+    for index, sign in ((0, -1), (1, 1)):
+        gradient = torch.autograd.grad(logits[:, index].sum(), magnitude, retain_graph=True)[0]
+        assert torch.allclose(gradient, torch.full_like(gradient, sign * 0.5 / (513 * 20)))
