@@ -134,7 +134,7 @@ def run(settings: EvaluateConfig, folder: RunFolder | None) -> int:
         execute(session, folder, progress)
     if session.settings.protocol == "mancini2025" and folder.done_units():
         complete_protocol(session, folder)
-    if session.config.pictures and folder.done_units():
+    if session.config.pictures and folder.done_units() and session.settings.protocol == "standard":
         draw_examples(session, folder)
     report = write_html(folder) if folder.done_units() else None
     say()

@@ -8,8 +8,7 @@ import torch
 
 from speechxai.classifiers import Classifier, build
 from speechxai.io.session import Session
-from speechxai.pipeline import Job
-from speechxai.pipeline_unit import compute
+from speechxai.pipeline import Job, protocol_of
 from speechxai.types import Recording
 
 DEFAULT_DURATION_S = 5.0
@@ -41,7 +40,7 @@ def plan(session: Session) -> Plan:
     backbone = build("cnn", stft, n_mels=16, channels=[2, 2], n_classes=len(classes))
     stand_in = Classifier(backbone, stft, session.bundle.config.segment_config(), classes, "features").eval()
     noise = torch.randn(round(duration_s * stft.sample_rate), generator=torch.Generator().manual_seed(0)) * 0.1
-    result = compute(
+    result = protocol_of(session.settings)(
         Job(Recording(noise, stft.sample_rate, "noise", "noise/noise"), stand_in),
         replace(session.settings, keep_maps=False),
         [],
