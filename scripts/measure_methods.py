@@ -92,5 +92,5 @@ if __name__ == "__main__":
         print(f"{length_s:g} s, {wanted.family} {wanted.size}, {torch.get_num_threads()} threads\n{HEAD}")
         for name in wanted.method or METHODS:
             asked = [wanted.recording, "--child", f"--method={name}", f"--seconds={length_s}"]
-            done = subprocess.run([sys.executable, __file__, *asked, *same], capture_output=True, text=True)  # noqa: S603
+            done = subprocess.run([sys.executable, __file__, *asked, *same], capture_output=True, text=True)
             print(json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else done.stderr, flush=True)

@@ -96,7 +96,9 @@ def app(
     except KeyboardInterrupt:
         status = 0
     if status:
-        raise SpeechXAIError(f"The web app ended with status {status}. If the port is taken, choose another with --port.")
+        raise SpeechXAIError(
+            f"The web app ended with status {status}. If the port is taken, choose another with --port."
+        )
 
 
 def _absolute(value: str) -> str | Path:

@@ -117,7 +117,14 @@ def test_maps_without_evidence(model: nn.Module, spec: Spectrogram, values: Tens
     assert got["average_increase"].item() == float(p_silence[Z] > case.p[Z])
     assert got["mean_mask"] == 0
     undefined = {name for name, value in got.items() if torch.isnan(value)}
-    of_evidence = {"sparseness", "complexity", "silence_share", "seed_stability", "model_randomization", "max_sensitivity"}
+    of_evidence = {
+        "sparseness",
+        "complexity",
+        "silence_share",
+        "seed_stability",
+        "model_randomization",
+        "max_sensitivity",
+    }
     assert undefined == of_evidence | set(LOCALIZATION_METRICS)
 
 
