@@ -22,7 +22,23 @@ FIRST = (
     "faithfulness",
 )
 LOCALIZATION = ("relevance_mass", "relevance_rank", "pointing_game", "localization_auc")
+FEW_SPEAKERS = 12
+"""With fewer, a sign-flip test corrected for many comparisons cannot reach 5 %."""
+
 SANITY = ("seed_stability", "model_randomization", "max_sensitivity")
+
+
+TRUTH = "truth_map"
+
+
+def groups(summary: pd.DataFrame) -> list[str]:
+    """What is compared apart: the models of a run, or the cues of a benchmark with a known truth."""
+    return list(dict.fromkeys(summary["model"].astype(str)))
+
+
+def of_group(summary: pd.DataFrame, group: str) -> pd.DataFrame:
+    """Rows of one group. The truth itself is no method: it only shows that the ruler is straight."""
+    return summary[(summary["model"].astype(str) == group) & (summary["recipe"] != TRUTH)]
 
 
 def metrics_of(summary: pd.DataFrame) -> list[str]:
@@ -117,8 +133,9 @@ def verdict(board: pd.DataFrame, metric: str) -> str:
     n = int(methods[0]["n_speakers"]) if "n_speakers" in board.columns else 0
     over = f" over {n} speakers" if n else ""
     names = ", ".join(c.replace("_", " ") for c in controls)
+    few = f" But {n} speakers can hardly prove any difference: take more." if 0 < n < FEW_SPEAKERS else ""
     if not good:
-        return f"By {metric_words(metric)}{over}, no method is better than all maps that know nothing of the model ({names}). Read none of these maps as the model's reason."
+        return f"By {metric_words(metric)}{over}, no method is better than all maps that know nothing of the model ({names}). Read none of these maps as the model's reason.{few}"
     best = ", ".join(recipe_words(str(r["recipe"])) for r in good[:4])
     rest = len(methods) - len(good)
     return (

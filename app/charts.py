@@ -72,7 +72,7 @@ def intervals(rows: Sequence[Row], title: str, marks: Sequence[tuple[float, str]
         return ""
     low, high = min(known), max(known)
     low, high = low - 0.06 * (high - low or 1), high + 0.06 * (high - low or 1)
-    left, width, step = 205, 250, 22
+    left, width, step = 232, 240, 22
     height = step * len(rows) + 34
 
     def x(v: float) -> float:
@@ -90,7 +90,7 @@ def intervals(rows: Sequence[Row], title: str, marks: Sequence[tuple[float, str]
         y = 16 + i * step
         color = SOFT if row.muted else VOICE
         parts.append(
-            f'<text x="{left - 10}" y="{y + 4}" font-size="12.5" fill="{SOFT if row.muted else INK}" text-anchor="end">{escape(row.label[:40])}</text>'
+            f'<text x="{left - 10}" y="{y + 4}" font-size="12.5" fill="{SOFT if row.muted else INK}" text-anchor="end">{escape(row.label if len(row.label) <= 34 else row.label[:33] + "…")}</text>'
         )
         if np.isfinite(row.low) and np.isfinite(row.high):
             parts.append(

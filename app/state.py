@@ -57,6 +57,9 @@ __all__ = [
 FAST_METHODS = ("saliency", "input_x_gradient", "integrated_gradients", "gradcam")
 """What agreement is computed with: one pass or few each."""
 
+FIRST_METHOD = "input_x_gradient"
+"""What a first visitor sees: one pass, and better than the controls on the embedded models, which plain saliency is not."""
+
 LONG_S = 30.0
 """In recordings longer than this, integrated gradients would keep a reader waiting."""
 

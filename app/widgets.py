@@ -60,16 +60,21 @@ def remember(name: str, value: str) -> None:
         st.query_params[name] = value
 
 
-def recalled(name: str, options: Sequence[str]) -> int:
-    """Index of the choice that the address or the session names; 0 where neither names an option."""
-    for value in (st.query_params.get(name), st.session_state.get(f"chosen_{name}")):
+def recalled(name: str, options: Sequence[str], default: str | None = None) -> int:
+    """Index of the choice that the address or the session names, else of the default, else 0."""
+    for value in (st.query_params.get(name), st.session_state.get(f"chosen_{name}"), default):
         if value in options:
             return list(options).index(value)
     return 0
 
 
 def choose(
-    label: str, name: str, options: Sequence[str], words: Callable[[str], str] = str, help_text: str | None = None
+    label: str,
+    name: str,
+    options: Sequence[str],
+    words: Callable[[str], str] = str,
+    help_text: str | None = None,
+    default: str | None = None,
 ) -> str:
     """A select box whose choice survives a change of page and stands in the address."""
     wanted = st.query_params.get(name)
@@ -79,7 +84,9 @@ def choose(
     key = f"box_{name}"
     if st.session_state.get(key) not in options:
         st.session_state.pop(key, None)
-    chosen = st.selectbox(label, options, index=recalled(name, options), format_func=words, key=key, help=help_text)
+    chosen = st.selectbox(
+        label, options, index=recalled(name, options, default), format_func=words, key=key, help=help_text
+    )
     remember(name, chosen)
     return chosen
 
@@ -106,7 +113,7 @@ def choose_recipe(label: str = "Explained by") -> str:
     help_text = (
         "Each method looks for the evidence in its own way. The last three are controls that know nothing of the model."
     )
-    return choose(label, "recipe", options, recipe_words, help_text)
+    return choose(label, "recipe", options, recipe_words, help_text, state.FIRST_METHOD)
 
 
 def recipe_words(recipe: str) -> str:

@@ -141,7 +141,7 @@ def when(facts: Facts) -> Sentence:
             f"Its densest tenth, {begin:.2f} to {end:.2f} s, holds {percent(sums[start])} of it.",
         )
     return Sentence(
-        "when", "even", "It is spread evenly over the recording, and over voiced, unvoiced sound and pauses."
+        "when", "even", "It is spread evenly over the recording: no stretch and no kind of sound stands out."
     )
 
 

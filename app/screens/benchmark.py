@@ -18,7 +18,7 @@ if not runs:
     )
     widgets.foot()
     st.stop()
-left, middle, _ = st.columns([3, 4, 4], vertical_alignment="bottom")
+left, middle, right = st.columns([3, 4, 4], vertical_alignment="bottom")
 with left:
     chosen = widgets.choose("Run", "run", list(runs), lambda path: runs[path])
 try:
@@ -27,7 +27,13 @@ except SpeechXAIError as error:
     widgets.problem(error)
     widgets.foot()
     st.stop()
-metrics = benchmark_facts.metrics_of(run.summary)
+groups = benchmark_facts.groups(run.summary)
+group = groups[0]
+if len(groups) > 1:
+    with right:
+        group = widgets.choose("Cue", "group", groups, help_text="Each is a test of its own: material, cue, severity.")
+summary = benchmark_facts.of_group(run.summary, group)
+metrics = benchmark_facts.metrics_of(summary)
 with middle:
     metric = widgets.choose(
         "Score",
@@ -37,7 +43,7 @@ with middle:
         "Each score asks another question; equal budgets compare methods fairly.",
     )
 widgets.show_html(f'<p class="sx-sub">{charts.escape(run.facts)}</p>')
-board = benchmark_facts.leaderboard(run.summary, metric)
+board = benchmark_facts.leaderboard(summary, metric)
 widgets.show_html(f'<div class="sx-card sx-words"><p>{charts.escape(benchmark_facts.verdict(board, metric))}</p></div>')
 
 one, two = st.columns([6, 5], gap="large")
@@ -63,7 +69,7 @@ st.header("Do the maps point at the truth?")
 if local:
     widgets.show_html(
         table(
-            benchmark_facts.side_by_side(run.summary, local),
+            benchmark_facts.side_by_side(summary, local),
             "Recordings with planted cues: how much of each map lies where the cue is.",
         )
     )
@@ -76,7 +82,7 @@ st.header("Sanity checks")
 if sane:
     widgets.show_html(
         table(
-            benchmark_facts.side_by_side(run.summary, sane),
+            benchmark_facts.side_by_side(summary, sane),
             "How a map changes with seeds, noise, or a network whose weights are random.",
         )
     )

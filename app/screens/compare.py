@@ -23,7 +23,7 @@ with middle:
 menu = list(state.method_menu())
 if "compare_recipes" not in st.session_state:
     wanted = [
-        st.session_state.get("chosen_recipe", "saliency"),
+        st.session_state.get("chosen_recipe", state.FIRST_METHOD),
         "saliency",
         "integrated_gradients",
         "gradcam",

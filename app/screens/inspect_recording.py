@@ -34,7 +34,8 @@ with left:
         said = f", P(PD) {p:.2f}" if p is not None and pd.notna(p) else ""
         return f"{name} · {row['task']}{known}{said}"
 
-    name = widgets.choose("Recording", "recording", list(told), describe)
+    first = next((n for n, row in told.items() if widgets.label_of(row) == 1), None)
+    name = widgets.choose("Recording", "recording", list(told), describe, default=first)
 
 key = ("catalogue", name)
 try:

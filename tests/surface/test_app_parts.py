@@ -228,7 +228,9 @@ def test_benchmark_verdict_follows_the_interval_and_p() -> None:
     assert good["recipe"].tolist() == ["saliency", "random_map"]
     assert "1 of 1 methods are better" in benchmark_facts.verdict(good, "faithfulness")
     for worse in ((-0.1, 0.3, 0.01), (0.1, 0.3, 0.2)):
-        assert "no method is better" in benchmark_facts.verdict(board(worse), "faithfulness")
+        said = benchmark_facts.verdict(board(worse), "faithfulness")
+        assert "no method is better" in said
+        assert "9 speakers can hardly prove" in said
     assert benchmark_facts.best_is_low("sufficiency@20")
     assert not benchmark_facts.best_is_low("faithfulness")
 
@@ -306,3 +308,27 @@ def test_theme_and_safety_are_stated() -> None:
     assert stated["server"]["address"] == "127.0.0.1"
     assert stated["server"]["enableXsrfProtection"] is True
     assert json.dumps(stated)  # nothing but plain values
+
+
+def test_leaving_out_a_fifth_of_a_long_recording_by_hand() -> None:
+    import torch
+
+    from app import work
+    from speechxai import Classifier, spectrogram
+    from speechxai.segments import SegmentConfig
+    from speechxai.types import StftConfig
+
+    class Loudness(torch.nn.Module):
+        def forward(self, magnitude: torch.Tensor, phase: torch.Tensor) -> torch.Tensor:
+            return torch.stack([torch.zeros(len(magnitude)), magnitude.mean(dim=(1, 2))], dim=1)
+
+    waveform = 0.1 * torch.randn(1, 160_000, generator=torch.Generator().manual_seed(0))
+    waveform[:, :32_000] *= 8  # the first fifth is loud, so leaving it out lowers the logit most
+    spec = spectrogram(waveform)
+    for segment in (SegmentConfig(0.5, 0.5), SegmentConfig(5.0, 5.0)):  # 20 segments: by segments; 2: by cutting
+        found = work._without_fifths(Classifier(Loudness(), StftConfig(), segment), spec)
+        assert found is not None
+        assert found.shape == (5, 2)
+        assert found[:, 1].argmin() == 0
+        np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
+    assert work._without_fifths(Classifier(Loudness()), spectrogram(waveform[:, :4_000])) is None
