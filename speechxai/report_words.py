@@ -20,6 +20,9 @@ ALPHA = 0.05
 """Level below which a Holm-corrected p-value counts as a difference."""
 
 
+CONFOUNDED = 0.7
+"""AUC from which something that is no sign of disease counts as a possible shortcut."""
+
 SMALL = 0.01
 """A difference in probability below this is called next to nothing, whatever its p-value."""
 
@@ -47,7 +50,7 @@ def findings(
         classes: names of the classes by index.
     """
     power = power_sentence(summary)
-    found = [classifier_sentence(predictions, classes), power]
+    found = [classifier_sentence(predictions, classes), confound_sentence(predictions, classes), power]
     if (
         power is not None and power.tone != "caution"
     ):  # else no difference could have shown, and saying so once is enough
@@ -103,13 +106,32 @@ def classifier_sentence(predictions: pd.DataFrame, classes: Sequence[str]) -> Fi
         f"The classifier is right for {right} of {len(known)} recordings; AUC {number(area, 2)} "
         f"(95 % interval over speakers {number(low, 2)} to {number(high, 2)})."
     )
-    if low > 0.5:
+    if round(low, 2) > 0.5:
         return Finding(text + " That is better than chance.", "good")
     return Finding(
         text
         + " That is not shown to be better than chance: what is explained below may be the reasons of a classifier that does not work.",
         "caution",
     )
+
+
+def confound_sentence(predictions: pd.DataFrame, classes: Sequence[str]) -> Finding | None:
+    """Does age alone separate the classes as well as the classifier does?"""
+    from speechxai.stats import auc
+
+    if "age" not in predictions or "predicted" not in predictions or len(classes) != 2:
+        return None
+    known = predictions.dropna(subset=["label", "age", "predicted"])
+    if known["label"].nunique() < 2 or known["age"].nunique() < 2:
+        return None
+    labels = known["label"].astype(int).to_numpy()
+    by_age = auc(known["age"].astype(float).to_numpy(), labels)
+    by_age = max(by_age, 1 - by_age)
+    own = auc(known[f"p_{classes[1]}"].astype(float).to_numpy(), labels)
+    text = f"Age alone separates {classes[0]} from {classes[1]} with AUC {number(by_age, 3)}, the classifier with {number(own, 3)}"
+    if by_age >= own or by_age >= CONFOUNDED:
+        return Finding(f"{text}: what the maps show may be age and not disease.", "caution")
+    return Finding(f"{text}.")
 
 
 def power_sentence(summary: pd.DataFrame) -> Finding | None:

@@ -15,6 +15,7 @@ from speechxai.report_words import (
     budget_sentence,
     classifier_sentence,
     combination_sentence,
+    confound_sentence,
     control_sentence,
     findings,
     power_sentence,
@@ -153,6 +154,29 @@ def test_a_classifier_that_works_and_one_that_does_not() -> None:
     few = classifier_sentence(predictions([0.1, 0.9], [0, 1]), ["HC", "PD"])
     assert few is not None
     assert "too few speakers for an interval" in few.text
+
+
+def test_chance_at_the_edge_of_the_interval_is_not_better_than_chance() -> None:
+    # 12 of 16 pairs in order: AUC 0.75, whose interval over 8 speakers reaches below one half
+    finding = classifier_sentence(
+        predictions([0.1, 0.6, 0.2, 0.3, 0.4, 0.45, 0.7, 0.5, 0.25, 0.8], [0, 0, 0, 0, 0, 1, 1, 1, 1, 1]), ["HC", "PD"]
+    )
+    assert finding is not None
+    assert finding.tone == "caution"
+
+
+def test_age_as_a_shortcut_and_not() -> None:
+    frame = predictions([0.1, 0.6, 0.4, 0.9], [0, 0, 1, 1])
+    older = confound_sentence(frame.assign(age=[50, 60, 70, 80]), ["HC", "PD"])
+    assert older is not None
+    assert (
+        older.text
+        == "Age alone separates HC from PD with AUC 1.000, the classifier with 0.750: what the maps show may be age and not disease."
+    )
+    matched = confound_sentence(frame.assign(age=[50, 60, 50, 60]), ["HC", "PD"])
+    assert matched is not None
+    assert matched.text == "Age alone separates HC from PD with AUC 0.500, the classifier with 0.750."
+    assert confound_sentence(frame, ["HC", "PD"]) is None
 
 
 def test_budgets_that_differ_and_budgets_that_do_not() -> None:
