@@ -33,7 +33,19 @@ from speechxai.auxiliary_types import (
 from speechxai.data.splits import speaker_folds, train_validation_test
 from speechxai.errors import SpeechXAIError
 
-__all__ = ["CEILING", "FLOORS", "AuxiliarySettings", "Fit", "Material", "Store", "Unit", "study", "units"]
+__all__ = [
+    "CEILING",
+    "FLOORS",
+    "AuxiliarySettings",
+    "Fit",
+    "Folds",
+    "Material",
+    "Row",
+    "Store",
+    "Unit",
+    "study",
+    "units",
+]
 
 Progress = Callable[[int, int, str], None]
 """Called with fits done, fits in all, and what is being fitted."""
@@ -65,17 +77,40 @@ def labels_of(manifest: pd.DataFrame, name: str, seed: int) -> NDArray[np.int64]
     return labels[first][order][index]
 
 
-def parts_of(manifest: pd.DataFrame, unit: Unit, n_folds: int) -> tuple[NDArray[np.int64], ...]:
+Parts = tuple[NDArray[np.int64], ...]
+
+
+class Folds:
     """Row numbers that train, validate and test in a unit: the same for every row of the table, so that rows are paired.
 
     Shuffled labels are dealt into folds of their own. Split "recording" treats every recording as a speaker of its own; where every
     speaker has one recording, both splits are the same.
+
+    Args:
+        manifest: the recordings.
+        n_folds: of every cross-validation.
     """
-    table = manifest.assign(label=pd.array(labels_of(manifest, unit.name, unit.seed), dtype="Int64"))
-    if unit.split == "recording" and table["speaker"].duplicated().any():
-        table = table.assign(speaker=table["recording"])
-    folds = speaker_folds(table, n_folds, unit.seed)
-    return tuple(np.array(part) for part in train_validation_test(table, folds, unit.fold, unit.seed))
+
+    def __init__(self, manifest: pd.DataFrame, n_folds: int) -> None:
+        self.manifest, self.n_folds = manifest, n_folds
+        self._drawn: dict[tuple[bool, str, int], list[Parts]] = {}
+
+    def __call__(self, unit: Unit) -> Parts:
+        """Row numbers (training, validation, test) of one unit. Raises SpeechXAIError for too few speakers."""
+        key = (unit.name == PERMUTED, unit.split, unit.seed)
+        if key not in self._drawn:
+            self._drawn[key] = self._draw(unit)
+        return self._drawn[key][unit.fold]
+
+    def _draw(self, unit: Unit) -> list[Parts]:
+        table = self.manifest.assign(label=pd.array(labels_of(self.manifest, unit.name, unit.seed), dtype="Int64"))
+        if unit.split == "recording" and table["speaker"].duplicated().any():
+            table = table.assign(speaker=table["recording"])
+        folds = speaker_folds(table, self.n_folds, unit.seed)
+        return [
+            tuple(np.array(part) for part in train_validation_test(table, folds, k, unit.seed))
+            for k in range(self.n_folds)
+        ]
 
 
 def study(
@@ -99,7 +134,7 @@ def study(
     """
     if material.manifest["label"].isna().any():
         raise SpeechXAIError("An auxiliary study needs the label of every recording: leave the others out.")
-    plan = units(settings)
+    plan, folds = units(settings), Folds(material.manifest, settings.n_folds)
     done = sum(store.is_done(unit) for unit in plan)
     for name in settings.rows:
         of_row = [unit for unit in plan if unit.name == name and not store.is_done(unit)]
@@ -107,7 +142,7 @@ def study(
             continue
         if progress is not None:
             progress(done, len(plan), f"{name}: features")
-        row = Row(material, settings, name, published)
+        row = Row(material, settings, name, folds, published)
         for unit in of_row:
             with store.claim(unit) as ours:
                 if ours:
@@ -124,13 +159,20 @@ class Row:
         material: recordings and maps.
         settings: what is trained.
         name: recipe, floor or ceiling.
+        folds: who trains and who tests, shared by all rows.
         published: weights that cnn14 starts from.
     """
 
     def __init__(
-        self, material: Material, settings: AuxiliarySettings, name: str, published: dict[str, Tensor] | None = None
+        self,
+        material: Material,
+        settings: AuxiliarySettings,
+        name: str,
+        folds: Folds | None = None,
+        published: dict[str, Tensor] | None = None,
     ) -> None:
         self.material, self.settings, self.name, self.published = material, settings, name, published
+        self.folds = folds or Folds(material.manifest, settings.n_folds)
         self.features: Features | None = None
         self._known: dict[tuple[int, bytes], Fit] = {}
         if name != MAJORITY:
@@ -141,7 +183,7 @@ class Row:
         """Train network and twin of one unit and answer for its test fold."""
         started = time.perf_counter()
         labels = labels_of(self.material.manifest, self.name, unit.seed)
-        parts = parts_of(self.material.manifest, unit, self.settings.n_folds)
+        parts = self.folds(unit)
         tested = tuple(int(i) for i in parts[2])
         answers = tuple(int(labels[i]) for i in tested)
         if self.features is None:

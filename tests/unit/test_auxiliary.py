@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from speechxai.acoustics import segments_by_voicing
-from speechxai.auxiliary import FLOORS, AuxiliarySettings, Fit, Material, Row, Unit, labels_of, parts_of, study, units
+from speechxai.auxiliary import FLOORS, AuxiliarySettings, Fit, Folds, Material, Row, Unit, labels_of, study, units
 from speechxai.auxiliary_features import Crops, band_names
 from speechxai.auxiliary_fit import Small, train
-from speechxai.auxiliary_linear import fit_linear
+from speechxai.auxiliary_linear import fit_linear, logistic_regression
 from speechxai.auxiliary_table import Arm, arms, coefficients, leak, table
 from speechxai.auxiliary_words import sentences
 from speechxai.data.synthetic import takes
@@ -166,18 +166,18 @@ def test_speaker_identity_gives_chance_by_speaker_and_a_leak_by_recording(
 def test_folds_by_speaker_share_no_speaker_and_rows_share_folds() -> None:
     frame = manifest([f"a/s{i // 3}" for i in range(36)], [(i // 3) % 2 for i in range(36)])
     speaker = np.asarray(frame["speaker"])
-    tested = []
+    tested, parts_of = [], Folds(frame, 3)
     for fold in range(3):
-        training, validation, test = parts_of(frame, Unit("saliency", "map", "speaker", 1, fold), 3)
+        training, validation, test = parts_of(Unit("saliency", "map", "speaker", 1, fold))
         assert not set(speaker[training]) & set(speaker[validation])
         assert not set(speaker[test]) & (set(speaker[training]) | set(speaker[validation]))
-        other = parts_of(frame, Unit("random_map", "masked", "speaker", 1, fold), 3)
+        other = parts_of(Unit("random_map", "masked", "speaker", 1, fold))
         assert all(np.array_equal(a, b) for a, b in zip((training, validation, test), other, strict=True))
         tested += test.tolist()
-        leaky_parts = parts_of(frame, Unit("saliency", "map", "recording", 1, fold), 3)
+        leaky_parts = parts_of(Unit("saliency", "map", "recording", 1, fold))
         assert set(speaker[leaky_parts[0]]) & set(speaker[leaky_parts[2]])
     assert sorted(tested) == list(range(36))
-    assert not np.array_equal(parts_of(frame, Unit("saliency", "map", "speaker", 2, 0), 3)[2], tested[:12])
+    assert not np.array_equal(parts_of(Unit("saliency", "map", "speaker", 2, 0))[2], tested[:12])
 
 
 def test_with_one_recording_a_speaker_both_splits_are_one_and_fitted_once() -> None:
@@ -257,6 +257,22 @@ def test_the_linear_twin_names_the_cell_that_differs() -> None:
     assert (strongest["band"], strongest["segment"]) == ("1000-2000 Hz", "unvoiced")  # cell 7 = band 2, segment 1
     assert strongest["odds"] == pytest.approx(np.exp(found[7]))
     assert strongest["same_sign"] == 1.0
+
+
+@pytest.mark.parametrize("strength", [0.01, 1.0])
+def test_logistic_regression_equals_scikit_learn(strength: float) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(50, 6))
+    y = (x[:, 0] + rng.normal(size=50) > 0.7).astype(np.int64)
+    weights, intercept = logistic_regression(x, y, strength)
+    model = LogisticRegression(C=strength, class_weight="balanced", tol=1e-10, max_iter=10_000).fit(x, y)
+    assert weights == pytest.approx(model.coef_[0], abs=1e-5)
+    assert intercept == pytest.approx(model.intercept_[0], abs=1e-5)
+    # Separable classes, where an unpenalized fit would run away.
+    weights, _ = logistic_regression(x, (x[:, 0] > 0).astype(np.int64), strength)
+    assert np.isfinite(weights).all()
 
 
 def test_holm_counts_all_explanations_and_floors() -> None:
