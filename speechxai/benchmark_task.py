@@ -37,6 +37,8 @@ STACK = 16
 """Maps of one recording that are tested at once."""
 CUE = 1
 """The class that is explained: the cue is there."""
+RIGHT = 0.5
+"""A recording with the cue counts as classified right above this probability."""
 TRAINING_SHARE = 0.55
 """What training takes of a task's time, roughly; for the progress alone."""
 
@@ -82,10 +84,12 @@ def compute(task: Task, settings: BenchmarkSettings, bases: Sequence[Recording],
     validated = _train(task, settings, material, folds, step)
     facts |= held_out(validated)
     facts["excluded"] = "" if facts["auc"] >= MIN_AUC else f"held-out AUC {facts['auc']:.3f} is under {MIN_AUC:.2f}"
+    chosen = [] if facts["excluded"] else choose(material, validated, settings.n_explained)
+    facts["n_correct"] = sum(1 for _ in correct(material, validated))
+    if not facts["excluded"] and not chosen:
+        facts["excluded"] = "no recording with the cue is classified right"
     if facts["excluded"]:
         return TaskResult(task.id, facts)
-    chosen = choose(material, validated, settings.n_explained)
-    facts["n_correct"] = sum(1 for _ in correct(material, validated))
     result = TaskResult(task.id, facts)
     areas, contrasts = [], []
     for index, explained in enumerate(chosen):
@@ -143,7 +147,7 @@ def correct(material: Material, validated: CrossValidation) -> Iterator[Explaine
     probability = validated.probabilities
     for index, pair in enumerate(material.pairs):
         row = 2 * index
-        if probability[row] > 0.5:
+        if probability[row] > RIGHT:
             fold = int(validated.folds[row])
             yield Explained(pair, fold, validated.models[fold], float(probability[row]))
 

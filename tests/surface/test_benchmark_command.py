@@ -1,0 +1,140 @@
+"""`speechxai benchmark` from the command line: the short form end to end, resuming, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import speechxai.benchmark_task
+from speechxai.benchmark import Task, TaskResult
+from speechxai.cli import main
+from speechxai.errors import SpeechXAIError
+from speechxai.io.benchmark_runs import BenchmarkFolder
+from speechxai.report_benchmark import leaderboard
+from speechxai.types import Recording
+
+
+def run(*words: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(["benchmark", *words])
+    return int(ended.value.code or 0)
+
+
+SHORT = ("--quick", "--cue", "breathiness", "--speakers", "3", "--epochs", "1", "--explained", "1")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> BenchmarkFolder:
+    """A short benchmark whose classifier is scored however little it has learned."""
+    path = tmp_path_factory.mktemp("benchmark") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(speechxai.benchmark_task, "MIN_AUC", 0.0)
+        patch.setattr(speechxai.benchmark_task, "RIGHT", 0.0)
+        assert run(*SHORT, "--out", str(path)) == 0
+    return BenchmarkFolder(path)
+
+
+def test_the_short_form_from_voices_to_leaderboard(folder: BenchmarkFolder) -> None:
+    (result,) = folder.results()
+    assert result.task == "synthetic/breathiness/1/0"
+    assert result.facts["n_pairs"] == 6
+    assert len(result.scores) == 1
+    assert {row["check"] for row in result.sanity} >= {"cascading", "permuted_labels", "invariance_shift"}
+    summary = folder.table("summary").set_index(["recipe", "metric"])
+    assert summary.loc[("truth_map", "relevance_rank"), "mean"] == 1
+    assert summary.loc[("truth_map", "pointing_game"), "mean"] == 1
+    area = result.facts["truth_area"]
+    assert summary.loc[("random_map", "relevance_mass"), "mean"] == pytest.approx(area, abs=0.02)
+    assert len(folder.table("scores")) == len(summary) * len(result.scores)
+    page = (folder.path / "report.html").read_text("utf-8")
+    for word in (
+        "Leaderboard: relevance_rank",
+        "Which faithfulness metric to believe",
+        "Sanity checks",
+        "Synthetic voices",
+    ):
+        assert word in page
+    assert "http" not in page
+    assert "intersection(guided_backprop, guided_gradcam)" in leaderboard(folder, "markdown")
+    tex = leaderboard(folder, "latex")
+    assert tex.count(r"\begin{table*}") == tex.count(r"\end{table*}") >= 10
+    assert r"relevance\_rank" in tex
+    with pytest.raises(SpeechXAIError, match="Did you mean 'latex'"):
+        leaderboard(folder, "latx")
+
+
+def test_resuming_computes_only_what_is_missing(folder: BenchmarkFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def compute(task: Task, *_: object) -> TaskResult:
+        asked.append(task.id)
+        raise SpeechXAIError("nothing should be computed")
+
+    monkeypatch.setattr(speechxai.benchmark_task, "compute", compute)
+    before = (folder.path / "summary.csv").read_bytes()
+    assert run("--resume", str(folder.path)) == 0
+    assert asked == []
+    assert (folder.path / "summary.csv").read_bytes() == before
+
+
+def test_a_failed_task_is_named_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def compute(task: Task, settings: object, bases: list[Recording], step: object) -> TaskResult:
+        if task.cue == "tremor":
+            raise SpeechXAIError("the voice is lost")
+        facts = {"group": task.group, "seed": 0, "excluded": "held-out AUC 0.700 is under 0.90", "auc": 0.7, "n_pairs": 1, "n_speakers": 1}  # fmt: skip
+        return TaskResult(task.id, facts)
+
+    monkeypatch.setattr(speechxai.benchmark_task, "compute", compute)
+    out = tmp_path / "run"
+    assert run("--quick", "--cue", "tremor", "--cue", "monopitch", "--out", str(out)) == 1
+    said = capsys.readouterr()
+    assert "failed: synthetic/tremor/1/0: the voice is lost" in said.err
+    assert "0 of 1 tasks count. Excluded: synthetic/monopitch/1/0 (held-out AUC 0.700 is under 0.90)." in said.out
+    assert "No classifier learned its task" in said.out
+    tasks = pd.read_csv(out / "tasks.csv")
+    assert list(tasks["excluded"]) == ["held-out AUC 0.700 is under 0.90"]
+    monkeypatch.setattr(speechxai.benchmark_task, "compute", lambda task, *rest: TaskResult(task.id, {"group": task.group, "seed": 0, "excluded": "no"}))  # fmt: skip
+    assert run("--resume", str(out)) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--cue", "breathines"), "Did you mean 'breathiness'"),
+        (("--severity", "2"), "must be above 0 and at most 1"),
+        (("--data", "figshare-voice"), "Every --data needs its --root"),
+        (("--data", "figshre-voice", "--root", "."), "Did you mean 'figshare-voice'"),
+        (("--resume", "nowhere"), "not a run folder"),
+    ],
+)
+def test_what_is_refused(
+    words: tuple[str, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*words, *(() if "--resume" in words else ("--out", str(tmp_path / "x")))) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_run_that_is_no_benchmark_or_of_another_version_is_refused(folder: BenchmarkFolder, tmp_path: Path) -> None:
+    text = (folder.path / "config.toml").read_text("utf-8")
+    for wrong, message in ((text.replace('"benchmark"', '"standard"'), "is no benchmark"), (text.replace('specification = "1.0"', 'specification = "2.0"'), "do not compare")):  # fmt: skip
+        (tmp_path / "config.toml").write_text(wrong)
+        with pytest.raises(SpeechXAIError, match=message):
+            _ = BenchmarkFolder(tmp_path).settings
+    with pytest.raises(SpeechXAIError, match="there is a run already"):
+        BenchmarkFolder.begin(folder.path, folder.settings, {})
+    assert json.loads((folder.path / "environment.json").read_text())["synthetic"] is True
+
+
+def test_real_voices_are_read_at_their_own_rate(shared_data: object) -> None:
+    from speechxai.io.benchmark_runs import healthy_voices
+
+    voices = healthy_voices("figshare-voice", shared_data("figshare-voice"))  # type: ignore[operator]
+    assert len(voices) == len({v.speaker for v in voices}) == 41
+    assert {v.sample_rate for v in voices} == {8_000}
+    readers = healthy_voices("librispeech", shared_data("librispeech"))  # type: ignore[operator]
+    assert len(readers) == 3
