@@ -17,6 +17,9 @@ HALF = 0.5
 NOTABLE = 0.10
 """Shares that differ by less are called alike."""
 
+LARGE = 0.25
+"""A single band with less than this does not stand out: with six bands an even spread gives each a sixth."""
+
 HARDLY = 0.02
 """Probabilities that differ by less are called unchanged."""
 
@@ -93,6 +96,10 @@ def band_shares(values: Array, bin_hz: float) -> tuple[list[tuple[float, float]]
     return list(pairwise(edges)), shares
 
 
+def _place(low: float, high: float) -> str:
+    return f"below {hertz(high)}" if low == 0 else f"between {hertz(low)} and {hertz(high)}"
+
+
 def where(facts: Facts) -> Sentence:
     """Which bands carry half of the evidence, beside the loudness in them."""
     bands, shares = band_shares(facts.evidence, facts.bin_hz)
@@ -103,13 +110,22 @@ def where(facts: Facts) -> Sentence:
         if sums[best] >= HALF:
             break
     if width >= len(bands) / 2:  # half of the axis holds half of anything
-        return Sentence("where", "spread", "The evidence is spread over low and high frequencies; no band stands out.")
+        most = int(np.argmax(shares))
+        if shares[most] < LARGE:
+            return Sentence(
+                "where", "spread", "The evidence is spread over low and high frequencies; no band stands out."
+            )
+        return Sentence(
+            "where",
+            "largest",
+            "The evidence is spread over low and high frequencies; the largest part, "
+            f"{percent(shares[most])}, lies {_place(*bands[most])} (a map of loudness alone: {percent(loud[most])}).",
+        )
     low, high = bands[best][0], bands[best + width - 1][1]
-    place = f"below {hertz(high)}" if low == 0 else f"between {hertz(low)} and {hertz(high)}"
     return Sentence(
         "where",
         "bands",
-        f"{percent(sums[best])} of the evidence lies {place}, "
+        f"{percent(sums[best])} of the evidence lies {_place(low, high)}, "
         f"where a map of loudness alone would have {percent(loud[best : best + width].sum())}.",
     )
 

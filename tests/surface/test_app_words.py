@@ -61,6 +61,11 @@ def test_where_says_spread_when_no_band_stands_out() -> None:
     )
     # a sixth in each of six bands: half of the axis is needed to hold half of the evidence
     assert words.where(facts(even)).key == "spread"
+    tilted = even + block(1_000, 2_000, 0, 100, 0.05)  # (1 + 1) of 7: 29 %
+    assert words.where(facts(tilted)).text == (
+        "The evidence is spread over low and high frequencies; the largest part, 29 %, lies between 1 kHz and 2 kHz "
+        "(a map of loudness alone: 12 %)."
+    )
     two_bands = even + 0.04 * block(1_000, 4_000, 0, 100)  # (1 + .8 + 1 + 1.6) of 8.4 are 52 %
     assert words.where(facts(two_bands)).text.startswith("52 % of the evidence lies between 1 kHz and 4 kHz")
 
