@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from speechxai.io.benchmark_runs import BenchmarkFolder
 
 ALPHA = 0.05
+FEWEST_SPEAKERS = 6
+"""Fewer speakers allow no statement: an interval over them is wider than it looks."""
 FIRST = "relevance_rank"
 """The localization metric that sentences are built on: it does not depend on how a map spreads its mass."""
 SHOWN = ("mean_mask", "comprehensiveness@10", "sufficiency@10", "deletion_auc", "insertion_auc", "average_increase", "average_drop", "average_gain", "faithfulness", "silence_share")  # fmt: skip
@@ -202,14 +204,18 @@ def findings(folder: BenchmarkFolder) -> list[str]:
     said += _which_metric(folder.table("believable"))
     sanity = folder.table("sanity")
     failing = [row for row in sanity.to_dict("records") if isinstance(row["fails"], str) and row["fails"]]
-    if failing:
-        said.append("Sanity checks failed: " + "; ".join(f"{row['recipe']} ({row['fails']})" for row in failing) + ".")
+    for words, control in (("Methods that fail sanity checks", False), ("Controls fail them as they must", True)):
+        named = [f"{row['recipe']} ({row['fails']})" for row in failing if is_control(str(row["recipe"])) is control]
+        if named or not (control or sanity.empty):
+            said.append(f"{words}: {'; '.join(named) or 'none'}.")
     return said
 
 
 def _who_points(part: pd.DataFrame, group: str) -> str:
     methods = part[~part["recipe"].map(lambda recipe: is_control(recipe) or recipe == TRUTH)].dropna(subset=["mean"])
     best = methods.sort_values("mean").iloc[-1]
+    if int(best["n_speakers"]) < FEWEST_SPEAKERS:
+        return f"{group}: {int(best['n_speakers'])} speakers explained; at least {FEWEST_SPEAKERS} are needed for a statement."
     controls = part[part["recipe"].map(is_control)].dropna(subset=["mean"])
     control = controls.sort_values("mean").iloc[-1]
     beats = methods[(methods["vs_energy_map_low"] > 0) & (methods["vs_energy_map_p"] < ALPHA) & (methods["vs_random_map_p"] < ALPHA) & (methods["vs_random_map_low"] > 0)]  # fmt: skip
@@ -224,6 +230,7 @@ def _which_metric(believed: pd.DataFrame) -> list[str]:
     used = believed[believed["truth_metric"] == FIRST]
     models = list(dict.fromkeys(used["model"]))
     chosen = used[used["model"] == (ALL_CUES if ALL_CUES in models else models[0])].dropna(subset=["within"])
+    chosen = chosen[chosen["n_speakers"] >= FEWEST_SPEAKERS]
     if chosen.empty:
         return []
     ordered = chosen.sort_values("within", ascending=False)
