@@ -133,7 +133,7 @@ def believable(scores: pd.DataFrame, recipes: Sequence[str]) -> pd.DataFrame:
         part = used[used["model"] == model]
         wide = part.pivot_table(
             index=["recording", "speaker"], columns=["metric", "recipe"], values="value", dropna=False
-        )
+        ).dropna(how="all")  # dropna=False also makes the pairs of recording and speaker that do not exist
         speakers = [str(speaker) for _, speaker in wide.index]
         for truth_metric in LOCALIZATION_METRICS:
             for metric in [name for name in FAITHFULNESS_METRICS if name in wide.columns.get_level_values(0)]:
