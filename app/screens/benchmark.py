@@ -91,28 +91,6 @@ else:
         "This run did not measure sanity checks; add --metrics seed_stability or the Quantus metrics to the next one."
     )
 
-st.header("What do the maps alone know?")
-studies = state.studies(chosen)
-if not studies:
-    st.caption("No auxiliary study of this run yet: speechxai auxiliary RUN, for a run made with --maps.")
-for study in studies:
-    st.subheader(study.title[0].upper() + study.title[1:])
-    widgets.show_html(
-        '<div class="sx-card sx-words">'
-        + "".join(f"<p>{charts.escape(text)}</p>" for _, text in study.sentences)
-        + "</div>"
-    )
-    left, right = st.columns([6, 5], gap="large")
-    with left:
-        widgets.show_html(charts.intervals(study.lines, "AUROC", [(0.5, "chance")]))
-    with right:
-        widgets.show_html(
-            table(
-                study.table,
-                "A small network told PD from HC by this input; speakers it never heard, 95 % intervals. ⚠ Leaky folds let it hear them: no result.",
-            )
-        )
-
 a, b, c, _ = st.columns([2, 2, 2, 5])
 with a:
     downloads.button("Scores (CSV)", f"{runs[chosen]}_scores.csv", "text/csv", run.scores_csv)
