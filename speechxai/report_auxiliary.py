@@ -115,12 +115,12 @@ def _scores(honest: pd.DataFrame, leaky: pd.DataFrame | None, leak: pd.DataFrame
     """Rows by group with every metric; beside it, marked, what folds by recording would have said."""
     values = {metric: _rows(honest, metric) for metric in (*PLAIN, *(f"selective_{m}" for m in PLAIN))}
     lines = values["auroc"]
-    columns = ["mean mask", *WORDS.values(), *(f"selective {words}" for words in WORDS.values())]
+    columns = ["mean mask", *WORDS.values()]
     cells: dict[str, list[Part]] = {}
     for name, row in lines.items():
         mask = row["mean_mask"]
         cells[name] = [{"text": "–" if mask != mask else f"{mask:.3f}"}]
-        cells[name] += [_cell(found.get(name)) for found in values.values()]
+        cells[name] += [_cell(values[metric].get(name)) for metric in PLAIN]
     if leaky is not None and leak is not None and not leaky.empty:
         columns += [f"{LEAKY}: {WORDS[m]}" for m in PLAIN] + ["the leak adds to AUROC"]
         added = leak[(leak["metric"] == "auroc") & (leak["architecture"] != LINEAR)].set_index("name")
@@ -129,6 +129,9 @@ def _scores(honest: pd.DataFrame, leaky: pd.DataFrame | None, leak: pd.DataFrame
             change = added.loc[name]
             cells[name] += [_cell(other[metric].get(name), "worse") for metric in PLAIN]
             cells[name].append({"text": signed(float(change["added"])), "small": f"{signed(float(change['low']))} to {signed(float(change['high']))}"})  # type: ignore[arg-type]  # fmt: skip
+    columns += [f"selective {words}" for words in WORDS.values()]
+    for name in lines:
+        cells[name] += [_cell(values[f"selective_{metric}"].get(name)) for metric in PLAIN]
     caption = "Answers for speakers whom the network never heard, with 95 % intervals over speakers and seeds; selective: times 1 - mean mask"
     return {"caption": caption, "columns": columns, "groups": _grouped(lines, cells)}
 
@@ -161,7 +164,9 @@ def _coefficients(coefficients: pd.DataFrame, name: str) -> Part:
     rows = []
     for band in bands:
         cells = [found[band, segment] for segment in segments]
-        rows.append([band, *(f"{signed(r['log_odds'])} ({100 * r['same_sign']:.0f} %)" for r in cells)])
+        # Exactly 0: the summary is the same in all recordings, as above a telephone's band.
+        texts = [f"{signed(r['log_odds'])} ({100 * r['same_sign']:.0f} %)" if r["std"] > 0 else "–" for r in cells]
+        rows.append([band, *texts])
     return {"name": name, "columns": ["band", *segments], "rows": rows}
 
 
@@ -174,4 +179,4 @@ def _picture(network: pd.DataFrame) -> Part:
         [r["kind"] == "floor" for r in shown],
     )  # fmt: skip
     words = "; ".join(f"{r['name']} {number(r['value'])}" for r in shown)
-    return {"uri": data_uri(png), "alt": f"AUROC with 95 % intervals: {words}.", "caption": "AUROC, folds by speaker; 0.5 is chance."}  # fmt: skip
+    return {"uri": data_uri(png), "alt": f"AUROC with 95 % intervals: {words}.", "caption": "AUROC, folds by speaker; 0.5 is chance, the dashed line is the highest floor."}  # fmt: skip
