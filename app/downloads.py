@@ -9,9 +9,11 @@ import struct
 import unicodedata
 from typing import Any
 
-HTML = '<button type="button" class="get"></button>'
+HTML = '<button type="button" class="get" disabled>Download</button>'
+"""The button has a name before its script has run, or screen readers meet a nameless one."""
 CSS = """
 .get { width: 100%; min-height: 40px; padding: 0 14px; font: 15px "Source Sans", "Source Sans Pro", system-ui, sans-serif; color: #1f2a30; background: #fff; border: 1px solid #cfd8d9; border-radius: 8px; cursor: pointer; }
+.get:disabled { cursor: progress; }
 .get:hover { background: #f3f6f6; border-color: #0b6670; }
 .get:focus-visible { outline: 2px solid #0b6670; outline-offset: 2px; }
 """
@@ -23,6 +25,7 @@ export default function ({ data, parentElement }) {
   const header = JSON.parse(new TextDecoder().decode(data.subarray(4, 4 + length)));
   const button = parentElement.querySelector("button");
   button.textContent = header.label;
+  button.disabled = false;
   button.onclick = () => {
     const url = URL.createObjectURL(new Blob([data.slice(4 + length)], { type: header.type }));
     const link = Object.assign(document.createElement("a"), { href: url, download: header.name });
