@@ -75,9 +75,7 @@ def compute(job: Job, settings: EvaluateSettings, stages: list[str]) -> UnitResu
         "n_forward": round(passes.forward, 3),
         "n_backward": round(passes.backward, 3),
     }
-    maps = (
-        {r: a.values[0].cpu().numpy().astype(np.float16) for r, a in attributions.items()} if settings.keep_maps else {}
-    )
+    maps = {r: half(a.values[0]) for r, a in attributions.items()} if settings.keep_maps else {}
     return UnitResult(recording.id, facts, values, agreement, dict(attributions.not_applicable), maps)
 
 

@@ -149,6 +149,14 @@ def test_a_run_that_was_computed_again_is_not_mixed_with_old_fits(run: Path) -> 
     assert run_study(RunFolder.open(run), small, again=True).n_done() == (9, 9)
 
 
+def test_stored_maps_keep_what_half_precision_would_lose(run: Path) -> None:
+    # A gradient of 1e-5 has no precision left as float16: maps are stored relative to their largest magnitude.
+    folder = RunFolder.open(run)
+    for recording in folder.recordings:
+        for recipe in ("saliency", "guided_backprop"):
+            assert abs(folder.maps(recording, recipe)).max() == 1
+
+
 def test_recordings_without_maps_or_labels_are_left_out_by_name(run: Path) -> None:
     folder = RunFolder.open(run)
     first, second = (str(r) for r in folder.manifest["recording"][:2])
