@@ -217,10 +217,12 @@ def _readable(twin: Rows, coefficients: pd.DataFrame) -> list[Sentence]:
         f"{'more' if r['log_odds'] > 0 else 'less'} evidence at {r['band']} in {r['segment']} frames (odds x {r['odds']:.2f} per standard deviation)"
         for r in strong.to_dict("records")
     ]
+    text = f"The linear model reads the maps of {best['name']} with an AUROC of {span(best)}; for PD speak, most of all, {listed(read)}."
+    energy = span(twin[ENERGY])
+    if beats(best, ENERGY):
+        return [Sentence(f"{text} That is more than it reads from energy maps, {energy}.", "good")]
     return [
-        Sentence(
-            f"The linear model reads the maps of {best['name']} with an AUROC of {span(best)}; for PD speak, most of all, {listed(read)}."
-        )
+        Sentence(f"{text} There is no evidence that this is more than it reads from energy maps, {energy}.", "caution")
     ]
 
 

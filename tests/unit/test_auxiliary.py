@@ -363,6 +363,28 @@ def test_an_unfinished_study_has_no_table() -> None:
         arms([], settings, 5)
 
 
+@pytest.mark.parametrize(("p", "words"), [(0.2, "no evidence that this is more"), (0.01, "That is more than it reads")])
+def test_the_readable_model_is_read_against_energy(p: float, words: str) -> None:
+    rows = [line("saliency", "explanation", 0.8, **against(0.3, p))]
+    rows += [line(n, "floor", 0.5) for n in FLOORS] + [line("original", "ceiling", 0.9)]
+    rows += [{**r, "architecture": "linear"} for r in rows]
+    cells = [
+        ["saliency", "speaker", "0-500 Hz", "voiced", -0.1, 0.9],
+        ["saliency", "speaker", "2000-4000 Hz", "pause", 0.7, 2.0],
+    ]
+    cells += [["saliency", "recording", "500-1000 Hz", "voiced", 3.0, 20.0]]
+    read = pd.DataFrame(cells, columns=["name", "split", "band", "segment", "log_odds", "odds"])
+    none = pd.DataFrame(
+        columns=["name", "kind", "architecture", "metric", "by_speaker", "by_recording", "added", "low", "high"]
+    )
+    text = sentences(pd.DataFrame(rows), none, read, FACTS)[-1].text
+    assert (
+        "more evidence at 2000-4000 Hz in pause frames (odds x 2.00 per standard deviation) and less evidence at 0-500 Hz"
+        in text
+    )
+    assert words in text
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
