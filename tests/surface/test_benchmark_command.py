@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+import speechxai.benchmark
 import speechxai.benchmark_task
 from speechxai.benchmark import Task, TaskResult
 from speechxai.cli import main
@@ -23,6 +24,7 @@ def run(*words: str) -> int:
     return int(ended.value.code or 0)
 
 
+METHODS = ("saliency", "integrated_gradients", "guided_backprop", "guided_gradcam")
 SHORT = ("--quick", "--cue", "breathiness", "--speakers", "3", "--epochs", "1", "--explained", "1")
 
 
@@ -33,6 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> BenchmarkFolder:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(speechxai.benchmark_task, "MIN_AUC", 0.0)
         patch.setattr(speechxai.benchmark_task, "RIGHT", 0.0)
+        patch.setattr(speechxai.benchmark, "QUICK", {**speechxai.benchmark.QUICK, "n_stages": 1, "duration_s": 1.2, "methods": METHODS})  # fmt: skip
         assert run(*SHORT, "--out", str(path)) == 0
     return BenchmarkFolder(path)
 
