@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from app.charts import Row
-from app.widgets import recipe_words
+from app.naming import recipe_words
 from speechxai import METRICS
 from speechxai.explain import CONTROLS
 

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import downloads, player, report, state, view, widgets, words
+from app import downloads, naming, player, report, state, view, widgets, words
 from app.state import Key
 from app.textgrid import TextGridError, read_textgrid, write_audacity, write_textgrid
 from app.work import CONTROLS, Explained, Heard
@@ -59,7 +59,7 @@ def filters(rows: pd.DataFrame, model: str) -> pd.DataFrame:
 def explain_case(model: str, key: Key, recipe: str) -> Explanation:
     """Hear and explain a recording, showing how far it is. Raises NotApplicable where the network does not allow it."""
     job = f"{model}|{key}|{recipe}"
-    with widgets.working(f"Explaining by {widgets.recipe_words(recipe)}", job) as tick:
+    with widgets.working(f"Explaining by {naming.recipe_words(recipe)}", job) as tick:
         heard = state.heard(model, key, tick)
         found = state.explained(model, key, [recipe], tick)[recipe]
     if isinstance(found, str):
@@ -145,7 +145,7 @@ def details(case: Explanation) -> None:
         maps = state.explained(case.model, case.key, [case.map.recipe, *CONTROLS])
         rows: list[Mapping[str, Any]] = [
             {
-                "map": widgets.recipe_words(m.recipe),
+                "map": naming.recipe_words(m.recipe),
                 "probability whole": m.p,
                 "strongest 20 % alone": m.p_kept,
                 "without them": m.p_removed,

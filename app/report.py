@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from app import state, widgets
+from app import naming, state, widgets
 from speechxai import __version__, plots
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def case_html(case: Explanation, title: str, regions: Sequence[tuple[float, floa
     """Return the report of one case as a page without links to anything outside."""
     heard, map_ = case.heard, case.map
     bundle = state.bundle(case.model)
-    name = widgets.class_words(heard.class_names[map_.target])
+    name = naming.class_words(heard.class_names[map_.target])
     style = plots.Style(width_in=9.2, height_in=3.0, title="")
     picture = plots.evidence_overlay(heard.spec.magnitude[0].numpy(), map_.mask, heard.spec.stft, style)
     rows = "".join(f"<tr><td>{i}</td><td>{a:.2f} to {b:.2f} s</td></tr>" for i, (a, b) in enumerate(regions[:12], 1))
@@ -57,7 +57,7 @@ def case_html(case: Explanation, title: str, regions: Sequence[tuple[float, floa
     said = "".join(f"<li>{html.escape(text)}</li>" for text in sentences)
     now = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
     text = f"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}: case report</title><style>{STYLE}</style></head><body>
-<h1>{html.escape(title)}</h1><p class="muted">Case report, {now} · model {html.escape(bundle.config.title or bundle.name)} · explained by {html.escape(widgets.recipe_words(map_.recipe))} · {len(heard.waveform) / heard.sample_rate_hz:.2f} s</p>
+<h1>{html.escape(title)}</h1><p class="muted">Case report, {now} · model {html.escape(bundle.config.title or bundle.name)} · explained by {html.escape(naming.recipe_words(map_.recipe))} · {len(heard.waveform) / heard.sample_rate_hz:.2f} s</p>
 <p class="answer">The model says <b>{html.escape(name)}</b>, calibrated probability {map_.p:.2f}. Without the strongest fifth of the evidence: {map_.p_removed:.2f}; with nothing else: {map_.p_kept:.2f}.</p>
 <img alt="Spectrogram with the evidence for {html.escape(name)}" src="data:image/png;base64,{base64.b64encode(picture).decode()}">
 <h2>What matters</h2><ul>{said}</ul>

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from app import work
+from app.naming import class_words, recipe_words
 from app.player import Map, View, Voice, pack
-from app.widgets import class_words, recipe_words
 from app.words import Facts, Sentence
 from app.work import Explained, Heard
 

@@ -13,19 +13,14 @@ from typing import Any
 import streamlit as st
 
 from app import charts, state
+from app.naming import class_words, recipe_words
 from app.state import Key
 from app.words import Sentence
 from app.work import Heard
 
 FOLDER = Path(__file__).resolve().parent / "components"
 SHOWN_AFTER_S = 0.4
-CLASS_WORDS = {"PD": "Parkinson's disease", "HC": "Healthy control"}
 NOTICE = "A research tool, not a medical device: it explains what a model computes, not what a person has."
-
-
-def class_words(name: str) -> str:
-    """The name of a class as people read it."""
-    return CLASS_WORDS.get(name, name)
 
 
 def show_html(text: str) -> None:
@@ -114,12 +109,6 @@ def choose_recipe(label: str = "Explained by") -> str:
         "Each method looks for the evidence in its own way. The last three are controls that know nothing of the model."
     )
     return choose(label, "recipe", options, recipe_words, help_text, state.FIRST_METHOD)
-
-
-def recipe_words(recipe: str) -> str:
-    """A recipe as people read it."""
-    text = recipe.replace("_", " ")
-    return f"{text} (control)" if recipe in state.CONTROLS else text
 
 
 # ---- long work

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from app import charts, player, state, view, widgets, work
+from app import charts, naming, player, state, view, widgets, work
 from app.inspecting import table
 from app.work import Explained
 from speechxai import SpeechXAIError
@@ -32,7 +32,7 @@ if "compare_recipes" not in st.session_state:
     st.session_state["compare_recipes"] = list(dict.fromkeys(r for r in wanted if r in menu))[:4]
 with right:
     chosen = st.multiselect(
-        "Maps, up to six", menu, key="compare_recipes", format_func=widgets.recipe_words, max_selections=MOST
+        "Maps, up to six", menu, key="compare_recipes", format_func=naming.recipe_words, max_selections=MOST
     )
 with more, st.popover("Combine", width="stretch"):
     st.caption("Add what all chosen maps say together.")
@@ -57,14 +57,14 @@ maps = {r: m for r, m in found.items() if r in recipes and isinstance(m, Explain
 for recipe in recipes:
     reason = found[recipe]
     if isinstance(reason, str):
-        st.warning(f"{widgets.recipe_words(recipe)} does not apply: {reason}", icon=":material/block:")
+        st.warning(f"{naming.recipe_words(recipe)} does not apply: {reason}", icon=":material/block:")
 heard = state.heard(model, key)
 if len(maps) < 2:
     widgets.foot()
     st.stop()
 
 overlap, ranks = state.agreement(model, key, tuple(maps))
-labels = [widgets.recipe_words(r) for r in maps]
+labels = [naming.recipe_words(r) for r in maps]
 compared = [i for i, r in enumerate(maps) if r not in state.CONTROLS]
 pairs = [(i, j) for i in compared for j in compared if i < j]
 if pairs:
@@ -90,7 +90,7 @@ with two:
     st.header("What each map is worth")
     scores = [
         {
-            "map": widgets.recipe_words(r),
+            "map": naming.recipe_words(r),
             "whole": m.p,
             "strongest 20 % alone": m.p_kept,
             "without them": m.p_removed,
@@ -99,7 +99,7 @@ with two:
         for r, m in [*maps.items(), *((c, found[c]) for c in work.CONTROLS if c not in maps)]
         if isinstance(m, Explained)
     ]
-    name_of = widgets.class_words(heard.class_names[heard.predicted])
+    name_of = naming.class_words(heard.class_names[heard.predicted])
     widgets.show_html(
         table(
             scores,
