@@ -21,7 +21,7 @@ combinations: the same 30; controls: the maps that every method must beat; all: 
 METRIC_PRESETS = ("published", "default", "all")
 """published: the seven of the paper; default: those and the ones at equal budgets; all: every one that needs no truth."""
 
-FREE_ON_RESUME = ("out", "pictures", "max_batch", "memory_mb", "threads")
+FREE_ON_RESUME = ("out", "max_duration_s", "pictures", "max_batch", "memory_mb", "threads")
 """Keys that may change when a run is continued: they do not change its numbers."""
 
 
@@ -52,6 +52,8 @@ class EvaluateConfig(BaseModel):
         labels: CSV of labels for a folder without a card.
         tasks: only recordings of these tasks.
         limit: at most so many recordings, classes and speakers in turn.
+        channel: index of the channel to read, from 0; None averages all.
+        max_duration_s: longer recordings are refused.
         model: name or folder of a bundle.
         recipes: presets of RECIPE_PRESETS and recipe texts.
         controls: whether the control maps, which every method must beat, are scored beside.
@@ -79,6 +81,8 @@ class EvaluateConfig(BaseModel):
     labels: Path | None = None
     tasks: tuple[str, ...] = ()
     limit: int | None = Field(None, ge=1)
+    channel: int | None = Field(None, ge=0)
+    max_duration_s: float = Field(600.0, gt=0)
     model: str
     recipes: tuple[str, ...] = Field(("methods",), min_length=1)
     controls: bool = True

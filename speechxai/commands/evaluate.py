@@ -62,6 +62,12 @@ def evaluate(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random (default: 0).")] = None,
     limit: Annotated[int | None, typer.Option(help="At most so many recordings, the classes in turn.")] = None,
+    channel: Annotated[
+        int | None, typer.Option(min=0, help="Channel to read, from 0 (default: all, averaged).")
+    ] = None,
+    max_duration_s: Annotated[
+        float | None, typer.Option(help="Longer recordings are refused, s (default: 600).")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
     maps: Annotated[bool | None, typer.Option("--maps/--no-maps", help="Keep every map in maps.zarr, float16.")] = None,
     pictures: Annotated[int | None, typer.Option(help="Example recordings drawn in the report (default: 4).")] = None,
@@ -80,7 +86,8 @@ def evaluate(
     config = config or study
     flags: dict[str, Any] = {
         "data": data, "root": root, "model": model, "recipes": recipes, "metrics": metrics, "controls": controls,
-        "protocol": protocol, "evidence": evidence, "fill": fill, "seed": seed, "limit": limit, "device": device,
+        "protocol": protocol, "evidence": evidence, "fill": fill, "seed": seed, "limit": limit,
+        "channel": channel, "max_duration_s": max_duration_s, "device": device,
         "maps": maps, "pictures": pictures, "max_batch": max_batch, "memory_mb": memory_mb, "out": out,
     }  # fmt: skip
     flags = {key: value for key, value in flags.items() if value is not None}

@@ -35,6 +35,10 @@ def explain(
     evidence: Annotated[str, typer.Option(help="auto (positive for signed maps), positive or absolute.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Seed of random methods.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    channel: Annotated[
+        int | None, typer.Option(min=0, help="Channel to read, from 0 (default: all, averaged).")
+    ] = None,
+    max_duration_s: Annotated[float, typer.Option(min=0.1, help="Longer files are refused, s.")] = 600.0,
 ) -> None:
     """Explain one recording: the evidence over its spectrogram, the sound with and without it, and the numbers."""
     from typing import Any, cast
@@ -48,7 +52,7 @@ def explain(
     if evidence not in ("auto", "positive", "absolute"):
         raise SpeechXAIError(did_you_mean(evidence, ["auto", "positive", "absolute"], "evidence"))
     recipes = resolve_recipes(tuple(recipe or ["integrated_gradients"]), controls=False)
-    heard = hear(load_bundle(model), file, device)
+    heard = hear(load_bundle(model), file, device, channel=channel, max_duration_s=max_duration_s)
     cases, not_applicable = explain_file(heard, ExplainSettings(recipes, target, cast(Any, evidence), seed))
     content = write_explanation(out, heard, cases, not_applicable)
 

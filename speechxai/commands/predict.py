@@ -25,6 +25,10 @@ def predict(
     model: Annotated[str, typer.Option(help="Name or folder of a model.")] = "figshare-cnn",
     format: Annotated[str, typer.Option("--format", "-f", help="text, csv or json.")] = "text",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    channel: Annotated[
+        int | None, typer.Option(min=0, help="Channel to read, from 0 (default: all, averaged).")
+    ] = None,
+    max_duration_s: Annotated[float, typer.Option(min=0.1, help="Longer files are refused, s.")] = 600.0,
 ) -> None:
     """Predict recordings: calibrated class probabilities, and which of the model's folds answered."""
     from speechxai.errors import SpeechXAIError
@@ -40,7 +44,7 @@ def predict(
     failures = 0
     for path in files:
         try:
-            heard = hear(bundle, path, device)
+            heard = hear(bundle, path, device, channel=channel, max_duration_s=max_duration_s)
         except SpeechXAIError as error:
             failures += 1
             warn(f"Error: {error}")

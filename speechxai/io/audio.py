@@ -122,7 +122,7 @@ def read(
     peak = float(np.abs(samples).max())
     if float(np.ptp(samples)) == 0.0:
         why = (
-            " after averaging its channels; choose one with channel=0"
+            " after averaging its channels; choose one: --channel 0 (channel)"
             if info.n_channels > 1 and channel is None
             else ""
         )
@@ -229,7 +229,7 @@ def _check_header(info: AudioInfo, max_duration_s: float, min_duration_s: float,
         )
     if channel is None and info.n_channels > MAX_CHANNELS:
         raise SpeechXAIError(
-            f"{path}: {info.n_channels} channels; more than {MAX_CHANNELS} are not averaged. Choose one with channel=0 to {info.n_channels - 1}."
+            f"{path}: {info.n_channels} channels; more than {MAX_CHANNELS} are not averaged. Choose one: --channel 0 to {info.n_channels - 1} (channel)."
         )
     if channel is not None and not 0 <= channel < info.n_channels:
         raise SpeechXAIError(
@@ -238,7 +238,7 @@ def _check_header(info: AudioInfo, max_duration_s: float, min_duration_s: float,
     if info.duration_s > max_duration_s:
         raise SpeechXAIError(
             f"{path}: lasts {info.duration_s:.1f} s, longer than the limit of {max_duration_s:g} s. "
-            f"Cut it, or raise the limit with max_duration_s={math.ceil(info.duration_s)}."
+            f"Cut it, or raise the limit: --max-duration-s {math.ceil(info.duration_s)} (max_duration_s)."
         )
     if info.duration_s < min_duration_s:
         raise SpeechXAIError(

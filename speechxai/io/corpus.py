@@ -98,6 +98,7 @@ def load(
     normalize: Literal["peak", "none"] = "peak",
     max_duration_s: float = 600.0,
     min_duration_s: float = 0.1,
+    channel: int | None = None,
 ) -> Recording:
     """Load the recording of one manifest row, with its label, speaker, task and metadata (age, sex, severity, data set).
 
@@ -108,6 +109,7 @@ def load(
         normalize: "peak" or "none".
         max_duration_s: longer files are refused.
         min_duration_s: shorter files are refused.
+        channel: index of the channel to read, from 0; None averages all.
 
     Raises:
         SpeechXAIError: a file that cannot be read, or whose bytes are not those that the manifest was made from. Errors name
@@ -124,6 +126,7 @@ def load(
             normalize=normalize,
             max_duration_s=max_duration_s,
             min_duration_s=min_duration_s,
+            channel=channel,
             **identity,
         )
     except SpeechXAIError as error:

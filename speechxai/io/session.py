@@ -79,7 +79,14 @@ class Session:
     def read(self, row: Mapping[str, Any]) -> Recording:
         """Read the recording of a manifest row as the bundle's network hears audio."""
         settings = self.bundle.config
-        return load(row, self._locator, sample_rate=settings.stft.sample_rate, normalize=settings.audio.normalize)
+        return load(
+            row,
+            self._locator,
+            sample_rate=settings.stft.sample_rate,
+            normalize=settings.audio.normalize,
+            channel=self.config.channel,
+            max_duration_s=self.config.max_duration_s,
+        )
 
     @cached_property
     def _locator(self) -> Locator:

@@ -59,14 +59,20 @@ class ExplainSettings:
     seed: int = 0
 
 
-def hear(bundle: Bundle, path: Path, device: str = "auto") -> Heard:
+def hear(bundle: Bundle, path: Path, device: str = "auto", **reading: Any) -> Heard:
     """Read a file as the bundle hears audio, and predict it by the model that never heard its speaker.
+
+    Args:
+        bundle: the model.
+        path: audio file.
+        device: where the network runs.
+        reading: options of `io.audio.read` beside those of the bundle, for example `channel`.
 
     Raises:
         SpeechXAIError: a file that cannot be used.
     """
     config = bundle.config
-    recording = read(path, sample_rate=config.stft.sample_rate, normalize=config.audio.normalize)
+    recording = read(path, sample_rate=config.stft.sample_rate, normalize=config.audio.normalize, **reading)
     fold = bundle.fold_of(recording)
     model = bundle.classifier(fold).to(device_of(device))
     spec = spectrogram(recording.waveform[None].to(device_of(device)), model.stft)

@@ -338,6 +338,18 @@ def test_predict_says_what_and_goes_on_after_a_bad_file(voices: Path, model: Pat
     assert "take0.wav" in table.out
 
 
+def test_limits_that_errors_name_are_options(model: Path, tmp_path: Path, run: Run) -> None:
+    long, two = tmp_path / "long.wav", tmp_path / "two.wav"
+    voice = noise_recording("v", 1.5, seed=2).waveform.numpy()
+    soundfile.write(long, voice, 8000)
+    soundfile.write(two, np.stack([voice, -voice], axis=1), 8000)
+    for command in (["predict"], ["explain", "--out", tmp_path / "x"]):
+        assert "raise the limit: --max-duration-s 2" in run(*command, long, "--model", model, "--max-duration-s", 1).err
+        assert run(*command, long, "--model", model, "--max-duration-s", 2).status == 0
+        assert "choose one: --channel 0" in run(*command, two, "--model", model).err
+        assert run(*command, two, "--model", model, "--channel", 1).status == 0
+
+
 def test_explain_writes_for_eyes_and_ears(voices: Path, model: Path, tmp_path: Path, run: Run) -> None:
     out = tmp_path / "why"
     file = voices / "PD" / "s7" / "take7.wav"
