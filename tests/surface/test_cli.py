@@ -342,7 +342,7 @@ def test_limits_that_errors_name_are_options(model: Path, tmp_path: Path, run: R
     long, two = tmp_path / "long.wav", tmp_path / "two.wav"
     voice = noise_recording("v", 1.5, seed=2).waveform.numpy()
     soundfile.write(long, voice, 8000)
-    soundfile.write(two, np.stack([voice, -voice], axis=1), 8000)
+    soundfile.write(two, np.stack([voice, -voice], axis=1), 8000, subtype="FLOAT")
     for command in (["predict"], ["explain", "--out", tmp_path / "x"]):
         assert "raise the limit: --max-duration-s 2" in run(*command, long, "--model", model, "--max-duration-s", 1).err
         assert run(*command, long, "--model", model, "--max-duration-s", 2).status == 0
