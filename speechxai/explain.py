@@ -79,7 +79,7 @@ class _Kitchen:
             values: Tensor = METHODS[name](self.model, self.spec, self.target, **settings)
         except NotApplicable as error:
             raise NotApplicable(f"{name}: {error}") from error
-        if name in COMPLETE_METHODS:
+        if name in COMPLETE_METHODS and self.options.get("completeness", True):
             baseline = settings.get("baseline", inspect.signature(METHODS[name]).parameters["baseline"].default)
             self.notes[name] = completeness_error(self.model, self.spec, self.target, values, baseline)
         return values
@@ -111,7 +111,7 @@ class _Kitchen:
 
 
 def check_options(options: Mapping[str, Any]) -> None:
-    """Check options by method or combination, and the evidence kind of combined maps under "evidence".
+    """Check options by method or combination, the evidence kind of combined maps under "evidence" and the switch "completeness".
 
     Raises:
         SpeechXAIError: an unknown method, combination, option or evidence kind, answered with the nearest known name.
@@ -121,8 +121,12 @@ def check_options(options: Mapping[str, Any]) -> None:
             if given not in ("positive", "absolute", None):
                 raise SpeechXAIError(f"The 'evidence' option must be 'positive' or 'absolute'. Got {given!r} instead.")
             continue
+        if name == "completeness":
+            if not isinstance(given, bool):
+                raise SpeechXAIError(f"The 'completeness' option must be true or false. Got {given!r} instead.")
+            continue
         if name not in METHODS and name not in COMBINATIONS:
-            known = [*METHODS, *COMBINATIONS, "evidence"]
+            known = [*METHODS, *COMBINATIONS, "evidence", "completeness"]
             raise SpeechXAIError(f"Options: {did_you_mean(name, known, 'method or combination')}")
         if not isinstance(given, Mapping):
             raise SpeechXAIError(f"The options of '{name}' must be a table of names and values. Got {given!r} instead.")
@@ -159,7 +163,8 @@ def explain_all(
         target: explained class: (B,), one for all, or None for the class predicted for each recording.
         seed: of every stochastic method that has none in its options.
         options: by method or combination, such as {"smoothgrad": {"n_samples": 10}, "set_union": {"q": 0.05}}; and
-            "evidence": "positive" or "absolute", how combined maps are read. Without it signed maps give their positive part.
+            "evidence": "positive" or "absolute", how combined maps are read. Without it signed maps give their positive part;
+            "completeness": False leaves out the completeness error of COMPLETE_METHODS, which costs a forward pass each.
 
     Returns:
         Attributions by canonical recipe text; its `not_applicable` names the recipes that this network does not allow.

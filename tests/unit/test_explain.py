@@ -219,6 +219,11 @@ def test_integrated_gradients_come_with_their_completeness_error(
     assert (attribution.params["completeness_error"] < 1e-6).all()
     # means 1.25 and .125 of 8 bins: the sum of the map is the logit of the predicted class less the one of silence
     torch.testing.assert_close(attribution.values.sum(dim=(1, 2)), torch.tensor([1.25, -0.125]))
+    without = explain(Net(), spec, "integrated_gradients", options={**options, "completeness": False})
+    assert "completeness_error" not in without.params
+    torch.testing.assert_close(without.values, attribution.values)
+    with pytest.raises(SpeechXAIError, match="'completeness' option must be true or false"):
+        explain(Net(), spec, "integrated_gradients", options={"completeness": 1})
 
 
 def test_a_batch_larger_than_one_pass_is_explained_without_a_shared_pass(spec: Spectrogram) -> None:
