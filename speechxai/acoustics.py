@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import median_filter
-from scipy.signal import find_peaks
 from torch import Tensor
 
 from speechxai.acoustics_pitch import FloatArray, PitchTrack, harmonicity_db, pitch_track, pulses
@@ -141,7 +139,8 @@ def segments_by_voicing(waveform: Waveform, sample_rate: int, n_frames: int, hop
     speech = _speech(energy_db(array, sample_rate, hop_samples, n_frames))
     kinds = np.where(speech, np.where(track.voiced, VOICED, UNVOICED), PAUSE)
     # One frame that differs from both neighbors is a flicker of the tracker.
-    return np.asarray(median_filter(kinds, size=3, mode="nearest"), dtype=np.int8)
+    before, after = np.append(kinds[:1], kinds[:-1]), np.append(kinds[1:], kinds[-1:])
+    return np.asarray(np.median([before, kinds, after], axis=0), dtype=np.int8)
 
 
 def _perturbation(array: FloatArray, sample_rate: int, track: PitchTrack) -> dict[str, float]:
@@ -208,6 +207,8 @@ def _timing(level_db: FloatArray, speech: npt.NDArray[np.bool_], rate_hz: float)
     pauses = lengths[lengths >= 0.15 * rate_hz]
     width = max(1, round(0.04 * rate_hz))
     smooth = np.convolve(np.maximum(level_db[inside], level_db.max() - 40), np.ones(width) / width, "same")
+    from scipy.signal import find_peaks  # its import takes a second
+
     peaks, _ = find_peaks(smooth, prominence=4.0, distance=max(1, round(0.08 * rate_hz)))
     steps = np.diff(peaks) / rate_hz
     steps = steps[steps < 1.0]

@@ -6,9 +6,6 @@ from itertools import pairwise
 from math import gcd
 
 import numpy as np
-from scipy.linalg import solve_toeplitz
-from scipy.ndimage import uniform_filter1d
-from scipy.signal import resample_poly
 
 from speechxai.acoustics_pitch import FloatArray, centered_frames
 
@@ -22,6 +19,8 @@ def resampled(waveform: FloatArray, sample_rate: int, new_rate: int) -> FloatArr
     """Return the waveform (N,) at another sample rate, Hz (polyphase filter)."""
     if sample_rate == new_rate:
         return waveform
+    from scipy.signal import resample_poly  # its import takes a second
+
     common = gcd(sample_rate, new_rate)
     return np.asarray(resample_poly(waveform, new_rate // common, sample_rate // common), dtype=np.float64)
 
@@ -33,6 +32,8 @@ def cepstral_prominence_db(waveform: FloatArray, sample_rate: int) -> float:
     quefrency; peak between 60 and 330 Hz; line fitted from 1 to 50 ms; mean over frames. NaN below 0.1 s.
     Source: Hillenbrand and Houde 1996 (hillenbrand1996acoustic); settings as in Maryn and Weenink 2015 (maryn2015objective).
     """
+    from scipy.ndimage import uniform_filter1d
+
     # An 8 kHz recording is not brought to 10 kHz: the empty band would put its own ripple into the cepstrum.
     rate = min(10_000, sample_rate)
     signal = resampled(waveform, sample_rate, rate)
@@ -111,6 +112,8 @@ def formants_hz(waveform: FloatArray, sample_rate: int, centers: FloatArray) -> 
     Roots of a linear prediction of order 10 below 5 kHz (order 8 for signals sampled at 8 kHz or less), 30 ms frames,
     pre-emphasis from 50 Hz; poles narrower than 2 kHz, at least 150 Hz away from both ends. Source: Makhoul 1975 (makhoul1975linear).
     """
+    from scipy.linalg import solve_toeplitz
+
     rate = min(10_000, sample_rate)
     order = 10 if rate > 9_000 else 8
     signal = resampled(waveform, sample_rate, rate)

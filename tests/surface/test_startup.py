@@ -1,0 +1,67 @@
+"""Starting up: help answers at once, and importing the library costs little beyond PyTorch itself.
+
+Processor time of child processes, since wall time on a busy machine says little.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from statistics import median
+
+import pytest
+
+HELP = "from speechxai.cli import main; main(['--help'])"
+HEAVY = (
+    "torch",
+    "pandas",
+    "numpy",
+    "scipy",
+    "sklearn",
+    "matplotlib",
+    "librosa",
+    "captum",
+    "quantus",
+    "zarr",
+    "pydantic",
+)
+
+
+def child(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+
+
+def processor_seconds(code: str) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    child(code)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_help_answers_within_half_a_second() -> None:
+    assert median(processor_seconds(HELP) for _ in range(5)) < 0.5
+
+
+def test_importing_the_package_costs_next_to_nothing() -> None:
+    empty = median(processor_seconds("pass") for _ in range(5))
+    assert median(processor_seconds("import speechxai") for _ in range(5)) - empty < 0.3
+
+
+@pytest.mark.parametrize("code", [HELP.replace("main(['--help'])", "pass"), "import speechxai"])
+def test_nothing_heavy_is_loaded_before_it_is_needed(code: str) -> None:
+    found = child(f"import sys; {code}; print(sorted(set({HEAVY!r}) & set(sys.modules)))").stdout
+    assert found.strip() == "[]"
+
+
+def test_the_rooms_of_the_main_job_add_little_to_torch() -> None:
+    code = (
+        "import sys, time, torch; start = time.process_time(); "
+        "import speechxai.classifiers, speechxai.explain, speechxai.pipeline_unit; "
+        "print(time.process_time() - start, [n for n in ('scipy.signal', 'scipy.stats', 'scipy.ndimage', 'sklearn', "
+        "'librosa', 'captum', 'quantus', 'matplotlib', 'zarr', 'pandas') if n in sys.modules])"
+    )
+    lines = [child(code).stdout.split(maxsplit=1) for _ in range(2)]
+    assert {loaded.strip() for _, loaded in lines} == {"[]"}
+    # 0.2 to 0.4 s, of which torchaudio and torch.nn's parts are most; scipy.signal alone would take 2 s.
+    assert min(float(seconds) for seconds, _ in lines) < 1.0
