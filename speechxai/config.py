@@ -21,7 +21,10 @@ combinations: the same 30; controls: the maps that every method must beat; all: 
 METRIC_PRESETS = ("published", "default", "all")
 """published: the seven of the paper; default: those and the ones at equal budgets; all: every one that needs no truth."""
 
-FREE_ON_RESUME = ("out", "max_duration_s", "pictures", "max_batch", "memory_mb", "threads")
+FREE_ON_RESUME = (
+    *("out", "max_duration_s", "pictures", "max_batch", "memory_mb", "threads"),
+    *("executor", "workers", "scheduler", "cluster"),
+)
 """Keys that may change when a run is continued: they do not change its numbers."""
 
 
@@ -41,6 +44,43 @@ class PublishedConfig(BaseModel):
     clip_s: float = Field(10.0, gt=0, le=600)
     batch: int = Field(64, ge=1)
     corrected: bool = True
+
+
+class ClusterConfig(BaseModel):
+    """What each worker of the executor "dask" is given on a cluster, table `cluster` of the file.
+
+    Args:
+        queue: partition of Slurm.
+        account: whom Slurm charges.
+        cores: cores of a worker, which are the threads of its network.
+        memory: of a worker, for example "8GB".
+        walltime: of a job, "hours:minutes:seconds"; a job that ends is asked for again while work is left.
+        gpus: GPUs of a worker, 0 or 1: each holds one copy of the model.
+        interface: network interface that scheduler and workers share, for example "ib0".
+        directives: further options of sbatch, for example "--constraint=a100".
+        prologue: lines of shell before a worker starts, for example "module load cuda".
+        tls: whether connections are encrypted, with certificates made for the run. Without it, everyone who reaches the
+            scheduler's port can run programs as you.
+        tls_ca_file: for a running scheduler with an address of tls://.
+        tls_cert: the same.
+        tls_key: the same.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    queue: str | None = None
+    account: str | None = None
+    cores: int = Field(1, ge=1)
+    memory: str = Field("4GB", pattern=r"^\d+(\.\d+)? ?[kKMGT]i?B$")
+    walltime: str = Field("01:00:00", pattern=r"^(\d+-)?\d+(:\d\d){0,2}$")
+    gpus: int = Field(0, ge=0, le=1)
+    interface: str | None = None
+    directives: tuple[str, ...] = ()
+    prologue: tuple[str, ...] = ()
+    tls: bool = True
+    tls_ca_file: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
 
 
 class EvaluateConfig(BaseModel):
@@ -68,6 +108,10 @@ class EvaluateConfig(BaseModel):
         pictures: number of example recordings drawn in the report.
         max_batch: segments through the network at once; None leaves the bundle's.
         memory_mb: bound on the maps that are tested at once.
+        executor: who computes: "serial" (this process), "joblib" (processes of this machine), "dask" (also other machines).
+        workers: how many recordings are computed at the same time; None: one for each GPU, otherwise for each core.
+        scheduler: of "dask": "local", "slurm", or the address of a running one ("tcp://...", "tls://...").
+        cluster: what Slurm is asked for.
         synthetic_speakers: speakers of the synthetic corpus, three recordings each.
         published: what only the protocol "mancini2025" needs.
         auxiliary: settings of an auxiliary study of the run's maps, made after it (needs `maps`); none without it.
@@ -97,6 +141,10 @@ class EvaluateConfig(BaseModel):
     pictures: int = Field(4, ge=0, le=50)
     max_batch: int | None = Field(None, ge=1)
     memory_mb: int = Field(1024, ge=16)
+    executor: Literal["serial", "joblib", "dask"] = "serial"
+    workers: int | None = Field(None, ge=1, le=10_000)
+    scheduler: str = Field("local", pattern=r"^(local|slurm|(tcp|tls)://\S+)$")
+    cluster: ClusterConfig = ClusterConfig(cores=1, memory="4GB", walltime="01:00:00", gpus=0)
     synthetic_speakers: int = Field(8, ge=2)
     published: PublishedConfig = PublishedConfig(clip_s=10.0, batch=64)
     auxiliary: dict[str, Any] = Field(default_factory=dict)

@@ -25,6 +25,9 @@ Examples:
   speechxai evaluate scripts/configs/mancini2025-single.toml --root PC-GITA --model SSL4PR --out runs/published
   speechxai evaluate --resume runs/study                       # after a crash: only what is missing is computed
   speechxai evaluate --status runs/study
+  speechxai evaluate --config study.toml --out runs/study --executor joblib --workers 8         # processes of this machine
+  speechxai evaluate --config study.toml --out runs/study --executor dask --scheduler slurm --workers 20   # docs/scaling.md
+  speechxai evaluate --resume runs/study --executor dask --scheduler tcp://10.0.0.5:8786        # a scheduler that runs
 
 Exit status: 0 all recordings scored, 1 some failed (listed in failures.csv), 2 wrong input.
 """
@@ -73,6 +76,13 @@ def evaluate(
     pictures: Annotated[int | None, typer.Option(help="Example recordings drawn in the report (default: 4).")] = None,
     max_batch: Annotated[int | None, typer.Option(help="Segments through the network at once.")] = None,
     memory_mb: Annotated[int | None, typer.Option(help="Bound on the maps tested at once, MB (default: 1024).")] = None,
+    executor: Annotated[
+        str | None, typer.Option(help="serial, joblib (processes of this machine) or dask (also a cluster).")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Recordings at a time (default: GPUs, else cores).")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Of dask: local, slurm, or a running one's address (tcp://HOST:8786).")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The new run folder.")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Continue a run; its own settings hold.")] = None,
     status: Annotated[Path | None, typer.Option(metavar="RUN", help="Show how far a run is.")] = None,
@@ -88,7 +98,8 @@ def evaluate(
         "data": data, "root": root, "model": model, "recipes": recipes, "metrics": metrics, "controls": controls,
         "protocol": protocol, "evidence": evidence, "fill": fill, "seed": seed, "limit": limit,
         "channel": channel, "max_duration_s": max_duration_s, "device": device,
-        "maps": maps, "pictures": pictures, "max_batch": max_batch, "memory_mb": memory_mb, "out": out,
+        "maps": maps, "pictures": pictures, "max_batch": max_batch, "memory_mb": memory_mb,
+        "executor": executor, "workers": workers, "scheduler": scheduler, "out": out,
     }  # fmt: skip
     flags = {key: value for key, value in flags.items() if value is not None}
     if resume is not None:

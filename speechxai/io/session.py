@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,20 @@ import torch
 
 from speechxai.config import EvaluateConfig
 from speechxai.data.cards import build_manifest, card_names
-from speechxai.data.manifest import read_manifest, validate
+from speechxai.data.manifest import read_manifest
 from speechxai.data.pseudonyms import Locator
 from speechxai.errors import SpeechXAIError
 from speechxai.io.checkpoints import Bundle
 from speechxai.io.corpus import load
+from speechxai.io.executors import check_executor, run_units
 from speechxai.io.machine import machine, peak_memory_mb
+from speechxai.io.made_voices import manifest_of, resampled, synthetic_voices
+from speechxai.io.orders import order_of
 from speechxai.io.published import bundle_of, check_folds, find_published, wants_splits
 from speechxai.io.run_tables import finish
 from speechxai.io.runs import RunFolder
-from speechxai.pipeline import EvaluateSettings, Job, Progress, evaluate
+from speechxai.io.worker import compute_in, compute_unit
+from speechxai.pipeline import EvaluateSettings, Job, Progress
 from speechxai.registry import did_you_mean
 from speechxai.types import Recording
 
@@ -67,7 +71,7 @@ class Session:
         Raises:
             SpeechXAIError: a recording that cannot be used; the message names it.
         """
-        row = self.manifest.loc[self.manifest["recording"] == recording].iloc[0]
+        row = self.manifest.iloc[self._positions[recording]]
         voice = self.voices.get(recording)
         if voice is None:
             voice = self.read({str(key): value for key, value in row.items()})
@@ -87,6 +91,10 @@ class Session:
             channel=self.config.channel,
             max_duration_s=self.config.max_duration_s,
         )
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {recording: position for position, recording in enumerate(self.recordings)}
 
     @cached_property
     def _locator(self) -> Locator:
@@ -129,6 +137,7 @@ def prepare(config: EvaluateConfig, manifest: pd.DataFrame | None = None, bundle
     """
     settings = config.settings()
     device_of(config.device)
+    check_executor(config)
     if bundle is None:
         bundle = bundle_of(config)
     if wants_splits(config):
@@ -144,39 +153,6 @@ def prepare(config: EvaluateConfig, manifest: pd.DataFrame | None = None, bundle
         found, unmatched = find_recordings(config)
         manifest = chosen(found, config)
     return Session(config, settings, manifest, bundle, voices, unmatched)
-
-
-def synthetic_voices(config: EvaluateConfig) -> list[Recording]:
-    """Make the synthetic corpus: the same voices for the same seed, and none that `synthetic-cnn` was trained on."""
-    from speechxai.data.synthetic import corpus
-
-    return corpus(config.synthetic_speakers, config.seed + 1_000)
-
-
-def resampled(voice: Recording, sample_rate: int) -> Recording:
-    """Bring a recording to the sample rate that a network hears."""
-    if voice.sample_rate == sample_rate:
-        return voice
-    import soxr  # type: ignore[import-untyped]
-
-    waveform = soxr.resample(voice.waveform.numpy(), voice.sample_rate, sample_rate, quality="HQ")
-    return replace(voice, waveform=torch.from_numpy(waveform).float(), sample_rate=sample_rate)
-
-
-def manifest_of(voices: list[Recording]) -> pd.DataFrame:
-    """Write the manifest of recordings that are in memory; their path is "(made)"."""
-    rows = [
-        {
-            "recording": v.id,
-            "path": "(made)",
-            "speaker": v.speaker,
-            "label": v.label,
-            "task": v.task,
-            "dataset": "synthetic",
-        }
-        for v in voices
-    ]
-    return validate(pd.DataFrame(rows))
 
 
 def root_of(config: EvaluateConfig) -> Path:
@@ -267,13 +243,17 @@ def execute(session: Session, folder: RunFolder, progress: Callable[[Progress], 
         progress: called after every recording.
     """
     started, wall, cpu = datetime.now(UTC).isoformat(timespec="milliseconds"), time.perf_counter(), time.process_time()
-    evaluate(session.recordings, session.load, session.settings, folder, progress)
+    serial = session.config.executor == "serial"
+    work = partial(compute_in, session, folder) if serial else compute_unit
+    cost = run_units(folder, order_of(session.config, folder.path), session.config.executor, work, progress)
+    others = [] if serial else list(cost["workers"].values())
     record = {
         "started": started,
         "wall_s": time.perf_counter() - wall,
-        "cpu_s": time.process_time() - cpu,
-        "peak_memory_mb": peak_memory_mb(),
+        "cpu_s": time.process_time() - cpu + sum(other["cpu_s"] for other in others),
+        "peak_memory_mb": max(peak_memory_mb(), *(other["peak_memory_mb"] for other in others), 0.0),
         "pid": os.getpid(),
+        **cost,
     }
     folder.add_session(record)
     finish(folder)
