@@ -16,7 +16,7 @@ from uuid import uuid4
 from speechxai.errors import SpeechXAIError
 from speechxai.io.executors import Work
 from speechxai.io.orders import Ledger, Order, Task, UnitRecord
-from speechxai.io.worker import thread_environment
+from speechxai.io.processes import thread_environment
 
 CONNECT_S = 30
 """How long a scheduler and its first worker are waited for, s; jobs of Slurm may wait in their queue for as long as they like."""
@@ -34,7 +34,7 @@ def compute_on(order: Order, ledger: Ledger, work: Work) -> Iterator[UnitRecord]
 
     running: dict[Any, Task] = {}
     with connect(order) as client:
-        completed = as_completed()
+        completed = as_completed(loop=client.loop)
         try:
             while True:
                 n_slots = order.n_workers
@@ -130,6 +130,7 @@ def _on_this_machine(order: Order) -> Any:
         processes=True,
         host="127.0.0.1",
         dashboard_address=None,
+        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # a port that answers nothing; not a fixed one
         security=Security.temporary(),
         memory_limit=0,
         silence_logs=logging.CRITICAL,

@@ -59,7 +59,7 @@ def joblib(order: Order, ledger: Ledger, work: Work) -> Iterator[UnitRecord]:
     from joblib.externals.loky import ProcessPoolExecutor
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
-    from speechxai.io.worker import begin_process, thread_environment
+    from speechxai.io.processes import begin_process, thread_environment
 
     def new_pool() -> Any:
         environment = thread_environment(order.n_threads)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,24 @@ def hold(path: Path) -> Iterator[bool]:
         finally:
             if ours:
                 path.unlink(missing_ok=True)
+
+
+@contextmanager
+def wait_for(path: Path, patience_s: float = 600.0) -> Iterator[None]:
+    """Hold the lock file `path` while the context lasts, after whoever holds it now.
+
+    Raises:
+        TimeoutError: somebody held it for longer than `patience_s`.
+    """
+    deadline = time.monotonic() + patience_s
+    while True:
+        with hold(path) as ours:
+            if ours:
+                yield
+                return
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{path}: held by another process for more than {patience_s:g} s")
+        time.sleep(0.05)
 
 
 def is_held(path: Path) -> bool:

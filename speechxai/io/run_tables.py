@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from speechxai.io.files import naming_folder, read_json, to_json, write_atomically, write_parquet
+from speechxai.io.locks import wait_for
 from speechxai.io.runs import RunFolder
 from speechxai.stats import fold_summary, summarize
 
@@ -21,12 +22,14 @@ AGREEMENT_COLUMNS = ("first", "second", "iou", "rank_correlation", "n")
 def finish(folder: RunFolder) -> None:
     """Write scores (parquet, CSV), summary, agreement, failures and recordings from the units that are done.
 
+    Processes that share a folder take turns from reading to writing: tables of fewer units never replace those of more.
+
     Raises:
         SpeechXAIError: the folder cannot be written.
     """
-    scores = folder.scores()
-    units = list(folder.units())
-    with naming_folder(folder.path, "write"):
+    with naming_folder(folder.path, "write"), wait_for(folder.path / ".tables.lock"):
+        scores = folder.scores()
+        units = list(folder.units())
         write_parquet(folder.path / "scores.parquet", scores)
         _write_csv(folder, "scores", scores)
         _write_csv(folder, "summary", summary(scores))

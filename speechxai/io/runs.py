@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import shutil
+import time
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -197,6 +198,15 @@ class RunFolder:
         final = root / unit_name(recording)
         shutil.rmtree(final, ignore_errors=True)
         os.replace(temporary, final)
+
+    def sweep(self, older_than_s: float = 3600.0) -> None:
+        """Remove what killed processes left behind: half-written files and maps that nobody has touched for a while."""
+        before = time.time() - older_than_s
+        for folder in (self.path, self.path / "units", self.path / "maps.zarr", self.path / "sessions"):
+            with suppress(OSError):
+                for entry in os.scandir(folder):
+                    if entry.name.startswith(".") and entry.name.endswith(".tmp") and entry.stat().st_mtime < before:
+                        shutil.rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else os.unlink(entry.path)
 
     def add_session(self, record: Mapping[str, Any]) -> None:
         """Keep what one process measured (wall time, peak memory); `finish` gathers them in `environment.json`."""

@@ -243,6 +243,7 @@ def execute(session: Session, folder: RunFolder, progress: Callable[[Progress], 
         progress: called after every recording.
     """
     started, wall, cpu = datetime.now(UTC).isoformat(timespec="milliseconds"), time.perf_counter(), time.process_time()
+    folder.sweep()
     serial = session.config.executor == "serial"
     work = partial(compute_in, session, folder) if serial else compute_unit
     cost = run_units(folder, order_of(session.config, folder.path), session.config.executor, work, progress)
