@@ -104,6 +104,9 @@ class EvaluateConfig(BaseModel):
         seed: of everything stochastic.
         options: options by method.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
+        precision: "float32"; "masked-bfloat16": masked recordings are judged in bfloat16; "bfloat16" throughout, a preview.
+        deterministic: only kernels that give the same bytes every time on one machine.
+        threads: of each process; None: all cores, or the cores shared out among workers.
         maps: whether maps are kept, float16.
         pictures: number of example recordings drawn in the report.
         max_batch: segments through the network at once; None leaves the bundle's.
@@ -137,6 +140,9 @@ class EvaluateConfig(BaseModel):
     seed: int = Field(0, ge=0)
     options: dict[str, dict[str, Any]] = Field(default_factory=dict)
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    precision: Literal["float32", "masked-bfloat16", "bfloat16"] = "float32"
+    deterministic: bool = False
+    threads: int | None = Field(None, ge=1, le=1024)
     maps: bool = False
     pictures: int = Field(4, ge=0, le=50)
     max_batch: int | None = Field(None, ge=1)
@@ -170,6 +176,7 @@ class EvaluateConfig(BaseModel):
             options=self.options,
             keep_maps=self.maps,
             memory_mb=self.memory_mb,
+            precision=self.precision,
             clip_s=self.published.clip_s,
         )
 

@@ -35,6 +35,7 @@ class EvaluateSettings:
         options: options by method name, for example {"integrated_gradients": {"n_steps": 16}}.
         keep_maps: whether results carry the maps, float16.
         memory_mb: bound on the maps that are tested at once, MB.
+        precision: "float32", "masked-bfloat16" or "bfloat16", see `classifiers.precision`.
     """
 
     recipes: tuple[str, ...]
@@ -47,6 +48,7 @@ class EvaluateSettings:
     keep_maps: bool = False
     memory_mb: int = 1024
     clip_s: float = 10.0
+    precision: str = "float32"
 
 
 Compute = Callable[["Job", EvaluateSettings, list[str]], "UnitResult"]

@@ -20,6 +20,7 @@ from speechxai.agreement import rank_correlation
 from speechxai.attribution import METHODS, OriginalPass, count_passes
 from speechxai.attribution.published import PUBLISHED_OPTIONS, PUBLISHED_VARIANTS, ProbabilityOfPd
 from speechxai.classifiers import Classifier
+from speechxai.classifiers.precision import at_precision
 from speechxai.combination import COMBINATIONS, evidence
 from speechxai.errors import SpeechXAIError
 from speechxai.explain import Recipe, parse
@@ -72,8 +73,8 @@ def compute_published(job: Job, settings: EvaluateSettings, stages: list[str]) -
     """
     laps = _Laps()
     stages.append("predict")
-    model, spec = job.model.eval(), clip(job, settings)
-    with count_passes(model, spec) as passes:
+    (model, judge), spec = at_precision(job.model.eval(), settings.precision), clip(job, settings)
+    with count_passes(model, spec, judge) as passes:
         laps("spectrogram_s")
         probability = OriginalPass(model, spec).logits().softmax(dim=-1)
         laps("forward_pass_s")
@@ -85,9 +86,9 @@ def compute_published(job: Job, settings: EvaluateSettings, stages: list[str]) -
         found = {name: evidence(values, "absolute") for name, values in maps.items()}
         usable = [recipe for recipe in recipes if set(recipe.methods) <= set(found)]
         masks = {str(recipe): combined(recipe, found) for recipe in usable}
-        values = score_masks(model, spec, probability, masks, settings, PREDICTED_CLASS)
+        values = score_masks(judge, spec, probability, masks, settings, PREDICTED_CLASS)
         repaired = {name: evidence(each, "absolute") for name, each in mended.items()}
-        for name, scores in score_masks(model, spec, probability, repaired, settings).items():
+        for name, scores in score_masks(judge, spec, probability, repaired, settings).items():
             values[name] |= {MENDED_MAP + metric: value for metric, value in scores.items()}
         laps("score_s")
     stages.append("agreement")
@@ -114,8 +115,8 @@ def compute_batch(job: Job, settings: EvaluateSettings, stages: list[str]) -> Un
         raise SpeechXAIError(f"{job.recording.id}: the second pass of the protocol needs the maps of the first.")
     laps = _Laps()
     stages.append("predict")
-    model, spec = job.model.eval(), clip(job, settings)
-    with count_passes(model, spec) as passes:
+    (model, judge), spec = at_precision(job.model.eval(), settings.precision), clip(job, settings)
+    with count_passes(model, spec, judge) as passes:
         probability = OriginalPass(model, spec).logits().softmax(dim=-1)
         laps("forward_pass_s")
         stages.append("score")
@@ -126,7 +127,7 @@ def compute_batch(job: Job, settings: EvaluateSettings, stages: list[str]) -> Un
                 masks[recipe.name] = scaled[recipe.name]
             elif str(recipe) in job.tops:
                 masks[str(recipe)] = batch_combination(recipe, scaled) / (job.tops[str(recipe)] or 1.0)
-        values = score_masks(model, spec, probability, masks, settings)
+        values = score_masks(judge, spec, probability, masks, settings)
         laps("score_s")
     stages.append("agreement")
     agreement = {f"{a} | {b}": _published_agreement(scaled[a], scaled[b]) for a, b in combinations(scaled, 2)}

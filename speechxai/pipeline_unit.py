@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from speechxai.agreement import average_ranks
 from speechxai.attribution import METHODS, OriginalPass, count_passes
+from speechxai.classifiers.precision import at_precision
 from speechxai.combination import evidence
 from speechxai.errors import SpeechXAIError
 from speechxai.explain import Explanations, explain_all, parse
@@ -36,7 +37,8 @@ def compute(job: Job, settings: EvaluateSettings, stages: list[str]) -> UnitResu
     Raises:
         SpeechXAIError: a recording, map or network that cannot be used.
     """
-    model, recording = job.model.eval(), job.recording
+    model, judge = at_precision(job.model.eval(), settings.precision)
+    recording = job.recording
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     clock = _Clock()
     stages.append("predict")
@@ -46,7 +48,7 @@ def compute(job: Job, settings: EvaluateSettings, stages: list[str]) -> UnitResu
             f"{recording.id}: the recording has {recording.sample_rate} Hz, the network hears {hears_hz} Hz."
         )
     spec = spectrogram(recording.waveform[None].to(device), model.stft)  # type: ignore[arg-type]
-    with count_passes(model, spec) as passes:
+    with count_passes(model, spec, judge) as passes:
         clock.lap("spectrogram_s")
         original = OriginalPass(model, spec)
         probability = original.logits().softmax(dim=-1)
@@ -57,7 +59,7 @@ def compute(job: Job, settings: EvaluateSettings, stages: list[str]) -> UnitResu
         original.release()
         clock.lap("explain_s")
         stages.append("score")
-        values = score_all(model, spec, probability, attributions, settings)
+        values = score_all(judge, spec, probability, attributions, settings)
         clock.lap("score_s")
     stages.append("agreement")
     agreement = agreement_of_methods(attributions)
@@ -107,7 +109,7 @@ def score_all(
     """Score maps of one recording in stacks: the spectrogram repeated along the batch, its probability given once.
 
     Args:
-        model: the classifier.
+        model: the classifier that judges masked recordings.
         spec: one recording, (1, F, T).
         probability: of the original, (1, C).
         attributions: maps (1, F, T) by recipe.

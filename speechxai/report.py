@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from speechxai import __version__
 from speechxai import report_sections as sections
+from speechxai.classifiers.precision import PRECISION_NOTES
 from speechxai.io.files import naming_folder, read_json, write_atomically
 from speechxai.metrics import EQUAL_BUDGET_METRICS, METRICS, PUBLISHED_METRICS
 from speechxai.report_tables import HEADLINE, metrics_of, short_name
@@ -122,6 +123,7 @@ def _facts(folder: RunFolder, predictions: pd.DataFrame) -> list[tuple[str, str]
         ("Evidence", {"auto": "positive part of signed maps, magnitude of the others"}.get(str(config.get("evidence")), str(config.get("evidence")))),
         ("Removed bins", f"filled with {config.get('fill', 'silence')}"),
         ("Seed", str(config.get("seed", 0))),
+        ("Precision", _precision(str(config.get("precision", "float32")))),
     ]  # fmt: skip
     cost = environment.get("cost") or {}
     if cost:
@@ -133,6 +135,11 @@ def _facts(folder: RunFolder, predictions: pd.DataFrame) -> list[tuple[str, str]
             )
         )
     return found
+
+
+def _precision(name: str) -> str:
+    note = PRECISION_NOTES.get(name)
+    return name if note is None else f"{name}: {note}"
 
 
 def _folds(predictions: pd.DataFrame) -> str:
@@ -183,7 +190,17 @@ def _undefined(summary: pd.DataFrame) -> dict[str, Any] | None:
 
 
 def _environment(environment: dict[str, Any]) -> list[tuple[str, str]]:
-    names = ("started", "python", "system", "n_cores", "n_threads", "device")
+    names = (
+        "started",
+        "python",
+        "system",
+        "n_cores",
+        "n_threads",
+        "device",
+        "precision",
+        "deterministic",
+        "float32_products",
+    )
     found = [(name, str(environment[name])) for name in names if name in environment]
     found += [(name, str(version)) for name, version in environment.get("libraries", {}).items()]
     for index, session in enumerate(environment.get("sessions", []), start=1):

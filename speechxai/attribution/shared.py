@@ -210,16 +210,17 @@ class Passes:
 
 
 @contextmanager
-def count_passes(model: nn.Module, spec: Spectrogram) -> Iterator[Passes]:
-    """Count the passes of `model` inside this context, in recordings as long as those of `spec`.
+def count_passes(model: nn.Module, spec: Spectrogram, *others: nn.Module) -> Iterator[Passes]:
+    """Count the passes of `model`, and of other networks, inside this context, in recordings as long as those of `spec`.
 
     Segments count as their share of a recording, and what a checkpointed network computes again counts again.
     """
     network = unwrap(model)
     per_recording = n_segments(network, spec.magnitude)
-    inner = getattr(network, "backbone", network)
-    if not isinstance(inner, nn.Module):
-        raise SpeechXAIError(f"Passes are counted on an nn.Module. Got {type(inner).__name__} instead.")
+    counted = {id(each): each for each in (getattr(n, "backbone", n) for n in (network, *map(unwrap, others)))}
+    for inner in counted.values():
+        if not isinstance(inner, nn.Module):
+            raise SpeechXAIError(f"Passes are counted on an nn.Module. Got {type(inner).__name__} instead.")
     passes = Passes()
 
     def seen(module: nn.Module, inputs: Any, output: Any) -> None:
@@ -231,8 +232,9 @@ def count_passes(model: nn.Module, spec: Spectrogram) -> Iterator[Passes]:
     def returned(gradient: Tensor) -> None:
         passes.backward += len(gradient) / per_recording
 
-    handle = inner.register_forward_hook(seen)
+    handles = [inner.register_forward_hook(seen) for inner in counted.values()]
     try:
         yield passes
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()

@@ -58,8 +58,10 @@ class LogMel(nn.Module):
 
     def raw(self, magnitude: Tensor) -> Tensor:
         """Log-mel values (B, M, T) before normalization."""
-        linear = linear_magnitude(magnitude, self.stft)
-        return torch.log((linear.transpose(1, 2) @ self.filters).transpose(1, 2) + self.floor)
+        # Small and before a logarithm: it stays exact where the network behind it is computed in bfloat16.
+        with torch.autocast(magnitude.device.type, enabled=False):
+            linear = linear_magnitude(magnitude, self.stft)
+            return torch.log((linear.transpose(1, 2) @ self.filters).transpose(1, 2) + self.floor)
 
     def forward(self, magnitude: Tensor) -> Tensor:
         """(B, F, T) to (B, 1, M, T)."""

@@ -72,6 +72,14 @@ def evaluate(
         float | None, typer.Option(help="Longer recordings are refused, s (default: 600).")
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="float32, masked-bfloat16 (masked passes only) or bfloat16 (a preview).")
+    ] = None,
+    deterministic: Annotated[
+        bool | None,
+        typer.Option("--deterministic/--no-deterministic", help="The same bytes every time on this machine."),
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of each process (default: cores over workers).")] = None,
     maps: Annotated[bool | None, typer.Option("--maps/--no-maps", help="Keep every map in maps.zarr, float16.")] = None,
     pictures: Annotated[int | None, typer.Option(help="Example recordings drawn in the report (default: 4).")] = None,
     max_batch: Annotated[int | None, typer.Option(help="Segments through the network at once.")] = None,
@@ -98,6 +106,7 @@ def evaluate(
         "data": data, "root": root, "model": model, "recipes": recipes, "metrics": metrics, "controls": controls,
         "protocol": protocol, "evidence": evidence, "fill": fill, "seed": seed, "limit": limit,
         "channel": channel, "max_duration_s": max_duration_s, "device": device,
+        "precision": precision, "deterministic": deterministic, "threads": threads,
         "maps": maps, "pictures": pictures, "max_batch": max_batch, "memory_mb": memory_mb,
         "executor": executor, "workers": workers, "scheduler": scheduler, "out": out,
     }  # fmt: skip
@@ -146,6 +155,9 @@ def run(settings: EvaluateConfig, folder: RunFolder | None) -> int:
     n_open = len(session.recordings) - len(folder.done_units())
     say(f"{session.bundle.name}: {len(session.settings.recipes)} recipes x {len(session.settings.metrics)} metrics "
         f"on {n_open} of {len(session.recordings)} recordings")  # fmt: skip
+    rounded = precision_line(session.settings.precision)
+    if rounded:
+        say(rounded)
     if session.synthetic:
         say("The voices are synthetic: made by this program, not recorded from people.")
     with progress_bar("Evaluating", len(session.recordings)) as progress:
@@ -161,6 +173,8 @@ def run(settings: EvaluateConfig, folder: RunFolder | None) -> int:
         say(console_table(folder))
         say()
         say(cost_line(folder))
+        if rounded:
+            say(rounded)
         say(f"Report: {report}")
     lost = bool(status.n_failed or folder.environment.get("unmatched"))
     if lost:
@@ -177,6 +191,13 @@ def complete_protocol(session: Session, folder: RunFolder) -> None:
         n = len(folder.done_units())
         finish_study(session, folder, lambda title: bars.enter_context(progress_bar(title, n)))
     say(f"Published, authors' and corrected numbers side by side: {write_protocol(folder)}")
+
+
+def precision_line(precision: str) -> str:
+    """Say what a precision below float32 costs; empty for float32."""
+    from speechxai.classifiers.precision import PRECISION_NOTES
+
+    return f"Precision {precision}: {PRECISION_NOTES[precision]}." if precision in PRECISION_NOTES else ""
 
 
 def cost_line(folder: RunFolder) -> str:

@@ -23,6 +23,7 @@ from speechxai.errors import SpeechXAIError
 from speechxai.io.checkpoints import Bundle
 from speechxai.io.corpus import load
 from speechxai.io.executors import check_executor, run_units
+from speechxai.io.hardware import configure
 from speechxai.io.machine import machine, peak_memory_mb
 from speechxai.io.made_voices import manifest_of, resampled, synthetic_voices
 from speechxai.io.orders import order_of
@@ -46,6 +47,7 @@ class Session:
         bundle: the classifier and its folds.
         voices: recordings that are made, not read, by id.
         unmatched: (path, reason) of files that may be recordings but could not be placed.
+        hardware: what this process asked of it and may change results, see `hardware.configure`.
     """
 
     config: EvaluateConfig
@@ -54,6 +56,7 @@ class Session:
     bundle: Bundle
     voices: Mapping[str, Recording] = field(default_factory=dict)
     unmatched: list[tuple[str, str]] = field(default_factory=list)
+    hardware: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def recordings(self) -> list[str]:
@@ -136,7 +139,7 @@ def prepare(config: EvaluateConfig, manifest: pd.DataFrame | None = None, bundle
         SpeechXAIError: a recipe, metric, model, device or data set that is not there.
     """
     settings = config.settings()
-    device_of(config.device)
+    hardware = configure(device_of(config.device), threads=config.threads, deterministic=config.deterministic)
     check_executor(config)
     if bundle is None:
         bundle = bundle_of(config)
@@ -152,7 +155,7 @@ def prepare(config: EvaluateConfig, manifest: pd.DataFrame | None = None, bundle
     elif manifest is None:
         found, unmatched = find_recordings(config)
         manifest = chosen(found, config)
-    return Session(config, settings, manifest, bundle, voices, unmatched)
+    return Session(config, settings, manifest, bundle, voices, unmatched, hardware)
 
 
 def root_of(config: EvaluateConfig) -> Path:
@@ -266,6 +269,8 @@ def describe_environment(session: Session) -> dict[str, Any]:
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         **machine(),
         "device": str(device_of(session.config.device)),
+        "precision": session.settings.precision,
+        **session.hardware,
         "synthetic": session.synthetic,
         "model": {
             "name": session.bundle.name,

@@ -1,0 +1,175 @@
+"""bfloat16 twins, hardware settings, and that nobody takes a preview for a result."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from speechxai.attribution import METHODS, OriginalPass
+from speechxai.classifiers import Classifier, build
+from speechxai.classifiers.precision import PRECISIONS, at_precision, in_bfloat16
+from speechxai.classifiers.products import TimeConvolution, TimeNorm
+from speechxai.errors import SpeechXAIError
+from speechxai.io import hardware
+from speechxai.pipeline import EvaluateSettings, Job
+from speechxai.pipeline_unit import compute
+from speechxai.segments import SegmentConfig
+from speechxai.stft import spectrogram
+from speechxai.testing import noise_recording, tiny_bundle, tiny_classifier
+
+RECIPES = ("saliency", "guided_backprop", "guided_gradcam", "integrated_gradients", "union(saliency, guided_backprop)")
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    threads, products = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_float32_matmul_precision(products)
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(scope="module")
+def ssl() -> Classifier:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        backbone = build("ssl", size="tiny")
+    return Classifier(backbone, cam_layer=backbone.cam_layer).eval()
+
+
+@pytest.mark.parametrize(("kernel", "stride", "bias"), [(3, 2, False), (10, 5, True), (2, 2, True), (1, 1, False)])
+def test_a_time_convolution_is_the_convolution(kernel: int, stride: int, bias: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    convolution = nn.Conv1d(4, 6, kernel, stride, bias=bias)
+    assert TimeConvolution.takes(convolution)
+    with torch.no_grad():
+        for values in convolution.parameters():
+            values.copy_(torch.randn(values.shape, generator=generator))
+    ours = TimeConvolution(convolution, torch.float32)
+    values = torch.randn(2, 4, 31, generator=generator)
+    mine, theirs = values.clone().requires_grad_(), values.clone().requires_grad_()
+    found, expected = ours(mine), convolution(theirs)
+    torch.testing.assert_close(found, expected)
+    weights = torch.randn(expected.shape, generator=generator)
+    (found * weights).sum().backward()
+    (expected * weights).sum().backward()
+    torch.testing.assert_close(mine.grad, theirs.grad)
+
+
+def test_other_convolutions_are_left_alone() -> None:
+    for changed in ({"padding": 1}, {"dilation": 2}, {"groups": 2}):
+        assert not TimeConvolution.takes(nn.Conv1d(4, 6, 3, **changed))  # type: ignore[arg-type]
+    assert not TimeNorm.takes(nn.GroupNorm(2, 4))
+
+
+def test_a_time_norm_is_the_norm() -> None:
+    norm = nn.GroupNorm(5, 5)
+    with torch.no_grad():
+        norm.weight.copy_(torch.arange(5.0))
+        norm.bias.copy_(-torch.arange(5.0))
+    values = torch.randn(3, 5, 40, generator=torch.Generator().manual_seed(1)) * 3 + 2
+    torch.testing.assert_close(TimeNorm(norm, torch.float32)(values), norm(values), atol=1e-5, rtol=1e-5)
+
+
+def test_a_twin_is_near_and_leaves_the_network_as_it_was(ssl: Classifier) -> None:
+    recording = noise_recording("a", 1.0, sample_rate=16_000)
+    spec, target = spectrogram(recording.waveform[None]), torch.tensor([1])
+    before = {name: values.clone() for name, values in ssl.state_dict().items()}
+    low = in_bfloat16(ssl)
+    assert in_bfloat16(ssl) is low
+    assert any(isinstance(module, TimeConvolution) for module in low.modules())
+    assert {values.dtype for values in low.state_dict().values()} == {torch.float32, torch.bfloat16}
+    exact, rounded = (OriginalPass(model, spec) for model in (ssl, low))
+    difference = (exact.logits() - rounded.logits()).abs().max()
+    assert 0 < difference < 0.2
+    assert rounded.logits().dtype == torch.float32
+    for name in ("saliency", "guided_backprop", "guided_gradcam"):
+        maps = torch.stack([METHODS[name](model, spec, target).flatten() for model in (exact, rounded)])
+        assert torch.corrcoef(maps)[0, 1] > 0.6, name  # random weights and noise: much hangs on few units
+    assert all(torch.equal(values, before[name]) for name, values in ssl.state_dict().items())
+    with torch.no_grad():
+        ssl.backbone.network.head.output.bias += 1.0
+    assert in_bfloat16(ssl) is not low  # other weights, another twin
+    with torch.no_grad():
+        ssl.backbone.network.head.output.bias -= 1.0
+
+
+def test_masked_passes_alone_are_rounded(ssl: Classifier) -> None:
+    job = Job(noise_recording("a", 1.0, sample_rate=16_000), ssl)
+    settings = EvaluateSettings(RECIPES, ("faithfulness", "average_drop", "sparseness"), keep_maps=True)
+    exact, masked, rounded = (compute(job, replace(settings, precision=name), []) for name in PRECISIONS)
+    for recipe in RECIPES:
+        assert (masked.maps[recipe] == exact.maps[recipe]).all()
+        assert masked.values[recipe]["sparseness"] == exact.values[recipe]["sparseness"]
+        assert not (rounded.maps[recipe] == exact.maps[recipe]).all()
+        assert 0 < abs(masked.values[recipe]["faithfulness"] - exact.values[recipe]["faithfulness"]) < 0.05
+    assert masked.facts["p_PD"] == exact.facts["p_PD"] != rounded.facts["p_PD"]
+    for name in ("n_forward", "n_backward"):
+        assert exact.facts[name] == masked.facts[name] == rounded.facts[name]
+
+
+def test_a_network_of_magnitudes_in_bfloat16() -> None:
+    model = tiny_classifier(3, SegmentConfig(0.5, 0.25))
+    spec = spectrogram(noise_recording("a").waveform[None], model.stft)
+    exact, rounded = model(spec.magnitude, spec.phase), in_bfloat16(model)(spec.magnitude, spec.phase)
+    torch.testing.assert_close(rounded, exact, atol=0.05, rtol=0.05)
+    assert at_precision(model, "float32") == (model, model)
+    assert at_precision(model, "masked-bfloat16")[0] is model
+    with pytest.raises(SpeechXAIError, match="'precision' parameter must be one of float32"):
+        at_precision(model, "float16")
+
+
+def test_fast_products_are_taken_only_where_they_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_float32_matmul_precision("highest")
+    assert 1e-8 < hardware.product_error() < 2e-6
+
+    def error_where_medium(value: float) -> None:
+        hardware.fastest_exact_products.cache_clear()
+        errors = {"highest": 3e-7, "medium": value}
+        monkeypatch.setattr(hardware, "product_error", lambda: errors[torch.get_float32_matmul_precision()])
+
+    error_where_medium(2.3e-3)  # rounded to 8 bits
+    assert hardware.configure()["float32_products"] == "highest"
+    error_where_medium(4e-7)
+    assert hardware.configure()["float32_products"] == "medium"
+    assert torch.get_float32_matmul_precision() == "medium"
+    hardware.fastest_exact_products.cache_clear()
+    monkeypatch.undo()
+    hardware.configure()
+    assert hardware.product_error() < 2e-6, "whatever this processor does, float32 products are exact"
+
+
+def test_threads_are_set_and_recorded() -> None:
+    assert hardware.configure(threads=1)["n_threads"] == torch.get_num_threads() == 1
+
+
+def test_a_run_says_its_precision_everywhere_and_repeats_its_bytes(tmp_path: Path) -> None:
+    tiny_bundle(tmp_path / "tiny")
+    asked = f"['evaluate', '--data', 'synthetic', '--model', {str(tmp_path / 'tiny')!r}, '--limit', '2', '--recipes', 'smoothgrad', "
+    asked += "'--recipes', 'guided_gradcam', '--pictures', '0', '--threads', '1', '--deterministic', '--precision', 'bfloat16'"
+    runs = [f"main({asked}, '--out', {str(tmp_path / name)!r}])" for name in ("a", "b")]
+    code = "\n".join(
+        [
+            "from speechxai.cli import main",
+            *(f"try:\n    {run}\nexcept SystemExit as ended:\n    assert not ended.code" for run in runs),
+        ]
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("a preview") == 4
+    tables = [(tmp_path / name / "scores.csv").read_bytes() for name in ("a", "b")]
+    assert tables[0] == tables[1]
+    environment = json.loads((tmp_path / "a" / "environment.json").read_text())
+    assert (environment["precision"], environment["deterministic"]) == ("bfloat16", True)
+    assert environment["n_threads"] == 1
+    assert environment["float32_products"] == "highest"
+    assert 'precision = "bfloat16"' in (tmp_path / "a" / "config.toml").read_text()
+    assert "a preview" in (tmp_path / "a" / "report.html").read_text()
