@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from app.charts import Row
-from app.naming import recipe_words
+from app.naming import TRUTH, recipe_words
 from speechxai import METRICS
 from speechxai.explain import CONTROLS
 
@@ -26,9 +26,6 @@ FEW_SPEAKERS = 12
 """With fewer, a sign-flip test corrected for many comparisons cannot reach 5 %."""
 
 SANITY = ("seed_stability", "model_randomization", "max_sensitivity")
-
-
-TRUTH = "truth_map"
 
 
 def groups(summary: pd.DataFrame) -> list[str]:
@@ -49,8 +46,8 @@ def metrics_of(summary: pd.DataFrame) -> list[str]:
 
 def metric_words(metric: str) -> str:
     """A metric as people read it."""
-    name, _, share = metric.replace("_", " ").partition("@")
-    return f"{name}, strongest {share} %" if share else name
+    name, _, share = metric.replace("_", " ").replace("auc", "AUC").partition("@")
+    return f"{name}, strongest {share}\u00a0%" if share else name
 
 
 def metric_question(metric: str) -> str:

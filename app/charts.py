@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -40,18 +42,37 @@ def matrix(labels: Sequence[str], values: Array, caption: str) -> str:
         cells = ""
         for j in range(len(labels)):
             v = float(values[i, j])
-            if i == j:
-                cells += '<td class="n muted">–</td>'
-            elif np.isnan(v):
-                cells += '<td class="n muted">none</td>'
-            else:
-                strength = max(0.0, min(1.0, v)) * 0.55
-                cells += f'<td class="n" style="background:rgba(11,102,112,{strength:.2f});color:{"#ffffff" if strength > 0.5 else INK}">{v:.2f}</td>'
+            cells += '<td class="n muted">–</td>' if i == j else _shaded(v)
         body += f'<tr><th scope="row">{i + 1} {escape(label)}</th>{cells}</tr>'
     return scrolled(
         f'<table class="sx-table"><caption>{escape(caption)}</caption><thead><tr><th scope="col">map</th>{head}</tr></thead><tbody>{body}</tbody></table>',
         caption,
     )
+
+
+def table(rows: Sequence[Mapping[str, Any]], caption: str) -> str:
+    """A small table; numbers get three digits, and an interval in brackets stands under its value."""
+    if not rows:
+        return ""
+    head = "".join(
+        f'<th scope="col"{" class=n" if isinstance(v, float | int) else ""}>{escape(k)}</th>'
+        for k, v in rows[0].items()
+    )
+    body = "".join(f"<tr>{''.join(_cell(value) for value in row.values())}</tr>" for row in rows)
+    return scrolled(
+        f'<table class="sx-table"><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>',
+        caption,
+    )
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float | int) and not isinstance(value, bool):
+        return f'<td class="n">{f"{value:.3f}" if isinstance(value, float) else value}</td>'
+    found = re.fullmatch(r"([+−-]?[\d.]+) \((.+ to [^)]+)\)(, .*)?", str(value))
+    if found is None:
+        return f"<td>{escape(value)}</td>"
+    mean, span, more = found.groups()
+    return f'<td class="v">{escape(mean)}<small>{escape(span)}{escape(more or "")}</small></td>'
 
 
 @dataclass(frozen=True)
@@ -65,45 +86,66 @@ class Row:
     muted: bool = False
 
 
-def intervals(rows: Sequence[Row], title: str, marks: Sequence[tuple[float, str]] = ()) -> str:
-    """Dots with their intervals, one under the other, and vertical marks for what chance or a control gives."""
+def intervals(rows: Sequence[Row], title: str, marks: Sequence[tuple[float, str]] = (), digits: int = 3) -> str:
+    """A table that is a chart: dots with their intervals, one under the other, and marks for what chance or a control gives.
+
+    Text stays text, so that it wraps on small screens and can be read aloud.
+    """
     known = [v for r in rows for v in (r.value, r.low, r.high) if np.isfinite(v)] + [v for v, _ in marks]
     if not known:
         return ""
     low, high = min(known), max(known)
     low, high = low - 0.06 * (high - low or 1), high + 0.06 * (high - low or 1)
-    left, width, step = 232, 240, 22
-    height = step * len(rows) + 34
 
-    def x(v: float) -> float:
-        return left + (v - low) / (high - low) * width
+    def x(v: float) -> str:
+        return f"{100 * (v - low) / (high - low):.2f}%"
 
-    parts = []
-    for value, words in marks:
-        parts.append(
-            f'<line x1="{x(value):.1f}" x2="{x(value):.1f}" y1="4" y2="{height - 28}" stroke="{WARM}" stroke-dasharray="3 3"/>'
-        )
-        parts.append(
-            f'<text x="{x(value):.1f}" y="{height - 4}" font-size="11" fill="{WARM}" text-anchor="middle">{escape(words)}</text>'
-        )
-    for i, row in enumerate(rows):
-        y = 16 + i * step
-        color = SOFT if row.muted else VOICE
-        parts.append(
-            f'<text x="{left - 10}" y="{y + 4}" font-size="12.5" fill="{SOFT if row.muted else INK}" text-anchor="end">{escape(row.label if len(row.label) <= 34 else row.label[:33] + "…")}</text>'
-        )
+    lines = "".join(f'<i class="mark" style="left:{x(v)}"></i>' for v, _ in marks)
+    body = ""
+    for row in rows:
+        bar, said = lines, "none"
         if np.isfinite(row.low) and np.isfinite(row.high):
-            parts.append(
-                f'<line x1="{x(row.low):.1f}" x2="{x(row.high):.1f}" y1="{y}" y2="{y}" stroke="{color}" stroke-width="2"/>'
-            )
+            bar += f'<i class="span" style="left:{x(row.low)};right:calc(100% - {x(row.high)})"></i>'
         if np.isfinite(row.value):
-            parts.append(f'<circle cx="{x(row.value):.1f}" cy="{y}" r="4.5" fill="{color}"/>')
-            parts.append(
-                f'<text x="{left + width + 14}" y="{y + 4}" font-size="12" fill="{SOFT}">{row.value:.3f}</text>'
-            )
-    words = "; ".join(f"{r.label} {r.value:.3f}" for r in rows)
-    svg = f'<svg viewBox="0 0 {left + width + 64} {height}" {FONT}>{"".join(parts)}</svg>'
-    return figure(svg, f"{title}: {words}", f"{left + width + 64}px")
+            bar += f'<i class="dot" style="left:{x(row.value)}"></i>'
+            said = f"{row.value:.{digits}f}"
+        if np.isfinite(row.low) and np.isfinite(row.high):
+            said += f" <small>{row.low:.{digits}f} to {row.high:.{digits}f}</small>"
+        kind = ' class="muted"' if row.muted else ""
+        body += (
+            f'<tr{kind}><th scope="row">{escape(row.label)}</th><td class="bar" aria-hidden="true"><div>{bar}</div></td>'
+            f'<td class="n">{said}</td></tr>'
+        )
+    if marks:
+        words = "".join(f'<span style="left:{x(v)}">{escape(text)}</span>' for v, text in marks)
+        spoken = ", ".join(f"{text} {v:.{digits}g}" for v, text in marks)
+        body += (
+            f'<tr class="marks"><th scope="row"><span class="sx-unseen">{escape(spoken)}</span></th>'
+            f'<td class="bar" aria-hidden="true"><div>{words}</div></td><td></td></tr>'
+        )
+    return f'<table class="sx-chart"><caption class="sx-unseen">{escape(title)}</caption><tbody>{body}</tbody></table>'
+
+
+def heat(names: Sequence[str], columns: Sequence[str], values: Array, caption: str, muted: Sequence[bool] = ()) -> str:
+    """A table of values (N, M), darker where higher within [0, 1]; NaN is none."""
+    head = "".join(f'<th scope="col" class="n">{escape(c)}</th>' for c in columns)
+    body = ""
+    for i, name in enumerate(names):
+        kind = ' class="muted"' if i < len(muted) and muted[i] else ""
+        cells = "".join(_shaded(float(v)) for v in values[i])
+        body += f'<tr{kind}><th scope="row">{escape(name)}</th>{cells}</tr>'
+    return scrolled(
+        f'<table class="sx-table"><caption>{escape(caption)}</caption><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table>',
+        caption,
+    )
+
+
+def _shaded(value: float) -> str:
+    if np.isnan(value):
+        return '<td class="n muted">none</td>'
+    strength = max(0.0, min(1.0, value)) * 0.55
+    ink = "#ffffff" if strength > 0.5 else INK
+    return f'<td class="n" style="background:rgba(11,102,112,{strength:.2f});color:{ink}">{value:.2f}</td>'
 
 
 def calibration(stated: Array, observed: Array, low: Array, high: Array, counts: Array) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from app import downloads, naming, player, report, state, view, widgets, words
+from app import charts, downloads, naming, player, report, state, view, widgets, words
 from app.state import Key
 from app.textgrid import TextGridError, read_textgrid, write_audacity, write_textgrid
 from app.work import CONTROLS, Explained, Heard
@@ -105,24 +105,33 @@ def show_case(case: Explanation, title: str, label: int | None, words_place: Any
 
 def case_tools(case: Explanation, title: str) -> None:
     """What to take away from a case, and segments to put under it."""
-    regions = view.evidence_regions(case.heard, case.map)
-    duration = len(case.heard.waveform) / case.heard.sample_rate_hz
-    labeled = [(a, b, f"evidence {i + 1}") for i, (a, b) in enumerate(regions)]
+    sentences = st.session_state.get("last_sentences", [])
+
+    def regions() -> list[tuple[float, float]]:
+        return view.evidence_regions(case.heard, case.map)
+
+    def labeled() -> list[tuple[float, float, str]]:
+        return [(a, b, f"evidence {i + 1}") for i, (a, b) in enumerate(regions())]
+
+    def textgrid() -> bytes:
+        return write_textgrid(labeled(), len(case.heard.waveform) / case.heard.sample_rate_hz).encode()
+
     one, two, three, four = st.columns([1, 1, 1, 1.4], vertical_alignment="bottom")
     with one:
         downloads.button(
             "Case report (HTML)",
             f"{title}_report.html",
             "text/html",
-            report.case_html(case, title, regions, st.session_state.get("last_sentences", [])),
+            lambda: report.case_html(case, title, regions(), sentences),
         )
     with two:
-        downloads.button(
-            "Evidence regions (TextGrid)", f"{title}.TextGrid", "text/plain", write_textgrid(labeled, duration).encode()
-        )
+        downloads.button("Evidence regions (TextGrid)", f"{title}.TextGrid", "text/plain", textgrid)
     with three:
         downloads.button(
-            "Evidence regions (Audacity)", f"{title}_labels.txt", "text/plain", write_audacity(labeled).encode()
+            "Evidence regions (Audacity)",
+            f"{title}_labels.txt",
+            "text/plain",
+            lambda: write_audacity(labeled()).encode(),
         )
     with four, st.popover("Segments from a TextGrid", width="stretch"):
         file = st.file_uploader("Praat TextGrid", type=["TextGrid", "txt"], key=f"textgrid_{case.key[1]}")
@@ -154,28 +163,11 @@ def details(case: Explanation) -> None:
             for m in maps.values()
             if isinstance(m, Explained)
         ]
-        widgets.show_html(table(rows, "The chosen map beside maps that know nothing of the model, at one budget."))
+        widgets.show_html(
+            charts.table(rows, "The chosen map beside maps that know nothing of the model, at one budget.")
+        )
         quality = case.heard.quality
         st.caption(
             f"Recording: {quality['duration_s']:.2f} s, peak {quality['peak']:.2f}, level {quality['rms_dbfs']:.0f} dB, "
             f"pauses {100 * quality['silence_share']:.0f} % of the time, band up to {quality['bandwidth_hz']:.0f} Hz."
         )
-
-
-def table(rows: Sequence[Mapping[str, Any]], caption: str) -> str:
-    """HTML of a small table; numbers get three digits."""
-    import html
-
-    def cell(value: Any) -> str:
-        number = isinstance(value, float | int) and not isinstance(value, bool)
-        text = f"{value:.3f}" if isinstance(value, float) else html.escape(str(value))
-        return f'<td class="n">{text}</td>' if number else f"<td>{text}</td>"
-
-    if not rows:
-        return ""
-    head = "".join(
-        f'<th scope="col"{" class=n" if isinstance(v, float | int) else ""}>{html.escape(k)}</th>'
-        for k, v in rows[0].items()
-    )
-    body = "".join(f"<tr>{''.join(cell(v) for v in row.values())}</tr>" for row in rows)
-    return f'<div class="sx-scroll" tabindex="0" role="region" aria-label="{html.escape(caption)}"><table class="sx-table"><caption>{html.escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'

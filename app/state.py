@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from app import gate, work
+from app import gate, knowing, work
 from app import runs as run_folders
 from app.cache import Memory
 from app.screening import confounds, predictions
@@ -230,3 +230,14 @@ def run(path: str) -> run_folders.Run:
 @st.cache_resource(max_entries=8)
 def _run(path: str, changed: float) -> run_folders.Run:
     return run_folders.load(path)
+
+
+def studies(path: str) -> list[knowing.Study]:
+    """Finished auxiliary studies of a run, read again when one has been added."""
+    found = sorted(Path(path).glob("auxiliary/*/table.csv"))
+    return _studies(path, tuple(file.stat().st_mtime for file in found))
+
+
+@st.cache_resource(max_entries=8)
+def _studies(path: str, changed: tuple[float, ...]) -> list[knowing.Study]:
+    return knowing.load(path)

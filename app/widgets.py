@@ -73,7 +73,8 @@ def choose(
 ) -> str:
     """A select box whose choice survives a change of page and stands in the address."""
     wanted = st.query_params.get(name)
-    if wanted is not None and wanted not in options and not st.session_state.get(f"told_{name}_{wanted}"):
+    ours = st.session_state.get(f"chosen_{name}") == wanted  # written by this page, for what it showed before
+    if wanted is not None and wanted not in options and not ours and not st.session_state.get(f"told_{name}_{wanted}"):
         st.session_state[f"told_{name}_{wanted}"] = True
         st.toast(f"The link names the {label.lower()} '{wanted}', which is not here.", icon=":material/info:")
     key = f"box_{name}"

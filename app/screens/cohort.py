@@ -6,7 +6,6 @@ import pandas as pd
 import streamlit as st
 
 from app import charts, cohort_facts, downloads, state, widgets
-from app.inspecting import table
 from speechxai import SpeechXAIError
 
 widgets.page("Where does the model fail, and on whom?")
@@ -68,7 +67,7 @@ with a:
         st.switch_page("screens/inspect_recording.py")
 with b:
     downloads.button(
-        "Table (CSV)", f"cohort_{state.bundle(model).name}.csv", "text/csv", shown.to_csv(index=False).encode()
+        "Table (CSV)", f"cohort_{state.bundle(model).name}.csv", "text/csv", lambda: shown.to_csv(index=False).encode()
     )
 
 st.header("Could it have learned something else?")
@@ -83,7 +82,7 @@ with st.container():
                 icon=":material/warning:",
             )
         widgets.show_html(
-            table(
+            charts.table(
                 [
                     {
                         "what": c.name,

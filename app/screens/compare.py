@@ -6,7 +6,6 @@ import numpy as np
 import streamlit as st
 
 from app import charts, naming, player, state, view, widgets, work
-from app.inspecting import table
 from app.work import Explained
 from speechxai import SpeechXAIError
 
@@ -101,7 +100,7 @@ with two:
     ]
     name_of = naming.class_words(heard.class_names[heard.predicted])
     widgets.show_html(
-        table(
+        charts.table(
             scores,
             f"Probability of {name_of} at one budget; a map that loses no more than the controls explains nothing.",
         )

@@ -58,7 +58,7 @@ def write_recordings(folder: Path) -> Path:
     from speechxai.data.manifest import write_manifest
     from speechxai.data.synthetic import corpus
 
-    voices = corpus(4, 1_000, tasks=["vowel-a", "phrase"])
+    voices = corpus(6, 1_000, tasks=["vowel-a", "phrase"])
     rows = []
     speech = np.concatenate([v.waveform.numpy() for v in voices])
     sounds = [(v.id.split("/", 1)[1].replace("/", "-"), v.speaker, v.label, v.task, v.waveform.numpy()) for v in voices]
@@ -104,17 +104,64 @@ def write_bundle(folder: Path) -> Path:
 
 
 def write_run(folder: Path) -> Path:
-    """Write a finished run of two recordings for the Benchmark page."""
+    """Write a finished run of six one-second vowels with an auxiliary study of its maps, for the Benchmark page."""
+    from speechxai.auxiliary import AuxiliarySettings
     from speechxai.config import EvaluateConfig
+    from speechxai.io.runs import RunFolder
     from speechxai.io.session import create_run, execute, prepare
+    from speechxai.io.studies import run_study
 
+    rows = pd.read_csv(folder / "manifest.csv")
+    rows = rows[rows["task"] == "vowel-a"]
+    (folder / "vowels").mkdir()
+    for name in rows["path"]:
+        samples, rate = soundfile.read(folder / name)
+        soundfile.write(folder / "vowels" / name, samples[:rate], rate)
+    rows.to_csv(folder / "vowels" / "manifest.csv", index=False)
     config = EvaluateConfig(
-        data=str(folder / "manifest.csv"), root=folder, model=str(folder / "test-cnn"), limit=4, out=folder / "run-one",
+        data=str(folder / "vowels" / "manifest.csv"), root=folder / "vowels", model=str(folder / "test-cnn"), out=folder / "run-one", maps=True,
         recipes=("saliency", "random_map", "energy_map"), metrics=("published", "comprehensiveness@20", "mean_mask"),
     )  # fmt: skip
     session = prepare(config)
     execute(session, create_run(session))
+    study = AuxiliarySettings(("saliency",), n_seeds=1, n_folds=3, epochs=1, n_mels=16)
+    run_study(RunFolder.open(folder / "run-one"), study)
     return folder / "run-one"
+
+
+def write_truth(folder: Path) -> Path:
+    """Write a benchmark of two cues whose scores are made: integrated gradients points best, one seed did not learn."""
+    from speechxai.benchmark import TRUTH, BenchmarkSettings, TaskResult
+    from speechxai.io.benchmark_runs import BenchmarkFolder
+
+    methods = ("saliency", "integrated_gradients")
+    settings = BenchmarkSettings(cues=("tremor", "breathiness"), seeds=(0,), methods=methods, combinations=())
+    benchmark = BenchmarkFolder.begin(folder / "truth", settings, {})
+    for task in settings.tasks():
+        deaf = task.cue == "breathiness"
+        facts = {
+            "task": task.id, "group": task.group, "material": "synthetic", "cue": task.cue, "severity": 1.0, "seed": 0,
+            "n_pairs": 16, "n_speakers": 8, "auc": 0.7 if deaf else 0.98, "auc_low": 0.6, "auc_high": 0.99, "rms_auc": 0.5,
+            "peak_auc": 0.5, "truth_area": 0.1, "truth_contrast": 9.0, "excluded": "held-out AUC 0.700 is under 0.90" if deaf else "",
+        }  # fmt: skip
+        scores, sanity = [], []
+        for index in range(0 if deaf else 8):
+            values = {}
+            for place, recipe in enumerate(("random_map", "energy_map", "edge_map", *methods)):
+                rank = 0.1 + 0.15 * place + 0.01 * ((index * (place + 1)) % 5)
+                values[recipe] = {
+                    "relevance_rank": rank, "relevance_mass": rank / 2, "pointing_game": float(place > 3), "localization_auc": 0.5 + rank / 2,
+                    "comprehensiveness@20": rank**2, "deletion_auc": rank, "mean_mask": 0.1,
+                }  # fmt: skip
+            values[TRUTH] = dict.fromkeys(values["saliency"], 1.0)
+            scores.append({"recording": f"{task.cue}-{index}", "speaker": f"s{index}", "fold": 0, "p": 0.9, "area": 0.1, "values": values})  # fmt: skip
+            sanity += [
+                {"recording": "r", "speaker": "s", "recipe": name, "check": "randomized_all", "value": value}
+                for name, value in (("saliency", 0.2), ("edge_map", 1.0))
+            ]
+        benchmark.keep(TaskResult(task.id, facts, scores, sanity))
+    benchmark.finish()
+    return folder / "truth"
 
 
 @contextmanager

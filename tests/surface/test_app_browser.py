@@ -611,7 +611,7 @@ def test_cohort_leads_to_a_recording(tab: Tab) -> None:
     with page.expect_download() as waiting:
         page.get_by_role("button", name="Table (CSV)").click()
     lines = Path(waiting.value.path()).read_text().splitlines()
-    assert len(lines) == 12
+    assert len(lines) == 16
     assert lines[0].startswith("recording,labeled,model says,P(PD),right")
 
 

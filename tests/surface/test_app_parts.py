@@ -332,3 +332,25 @@ def test_leaving_out_a_fifth_of_a_long_recording_by_hand() -> None:
         assert found[:, 1].argmin() == 0
         np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
     assert work._without_fifths(Classifier(Loudness()), spectrogram(waveform[:, :4_000])) is None
+
+
+def test_modules_of_the_app_import_each_other_in_one_direction() -> None:
+    import ast
+    from graphlib import TopologicalSorter
+
+    folder = ROOT / "app"
+    graph = {}
+    for path in folder.glob("*.py"):
+        tree = ast.parse(path.read_text("utf-8"))
+        body = [
+            node for node in tree.body if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))
+        ]
+        used = set()
+        for node in body:
+            if isinstance(node, ast.ImportFrom) and node.module == "app":
+                used |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("app."):
+                used.add(str(node.module).split(".")[1])
+        graph[path.stem] = used
+    assert set().union(*graph.values()) <= set(graph), "a module that is not there is imported"
+    TopologicalSorter(graph).prepare()  # raises where modules import each other in a circle
