@@ -88,7 +88,8 @@ class BenchmarkSettings:
         materials: "synthetic", or names of sets of real recordings of healthy speakers.
         cues, severities, seeds: the tasks are their product with the materials.
         n_speakers, n_takes: synthetic speakers of a task, and takes of each; every take gives a pair of twins.
-        n_pieces: pieces of a real speaker's recordings at most; each gives a pair of twins.
+        n_pieces: pieces of a real speaker's recordings at most.
+        n_plants: times that the cue is planted into each of them, at another place every time; each gives a pair of twins.
         duration_s: length of takes and pieces, s.
         n_folds, epochs, patience: of the training.
         n_explained: recordings explained for each task at most.
@@ -107,6 +108,7 @@ class BenchmarkSettings:
     n_speakers: int = 24
     n_takes: int = 3
     n_pieces: int = 8
+    n_plants: int = 3
     duration_s: float = 2.0
     n_folds: int = 3
     epochs: int = 30
@@ -124,7 +126,7 @@ class BenchmarkSettings:
         for severity in self.severities:
             if not 0 < severity <= 1:
                 raise SpeechXAIError(f"The severity of a task must be above 0 and at most 1. Got {severity} instead.")
-        for name, least in (("n_speakers", 3), ("n_takes", 1), ("n_pieces", 1), ("n_folds", 3), ("epochs", 1), ("n_explained", 1), ("n_sanity", 0)):  # fmt: skip
+        for name, least in (("n_speakers", 3), ("n_takes", 1), ("n_pieces", 1), ("n_plants", 1), ("n_folds", 3), ("epochs", 1), ("n_explained", 1), ("n_sanity", 0)):  # fmt: skip
             if getattr(self, name) < least:
                 raise SpeechXAIError(
                     f"The '{name}' of a benchmark must be at least {least}. Got {getattr(self, name)}."

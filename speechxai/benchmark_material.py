@@ -148,19 +148,24 @@ def planted(task: Task, settings: BenchmarkSettings, bases: Sequence[Recording])
         for number, piece in enumerate(pieces(base, settings.duration_s)):
             if taken.get(base.speaker, 0) >= settings.n_pieces:
                 break
-            seed = seed_of(task.cue, task.seed, base.id, number)
             try:
-                changed, _ = plant(task.cue, piece, base.sample_rate, seed=seed, severity=task.severity)
+                pairs += [_planted_pair(task, base, piece, number, turn) for turn in range(settings.n_plants)]
             except NotApplicable as error:
                 reason = str(error).split(". ")[0]
                 skipped[reason] = skipped.get(reason, 0) + 1
                 continue
             taken[base.speaker] = taken.get(base.speaker, 0) + 1
-            wanted = StftConfig().sample_rate
-            waveforms = (resampled(changed, base.sample_rate, wanted), resampled(piece, base.sample_rate, wanted))
-            sex = str(base.metadata.get("sex", "unknown"))
-            pairs.append(_pair(f"{base.id}/{number}", base.speaker, base.task, waveforms, seed + 1, sex))
     return Material(tuple(pairs), skipped)
+
+
+def _planted_pair(task: Task, base: Recording, piece: Tensor, number: int, turn: int) -> Pair:
+    """Plant the cue into a piece (N,), at another place every turn. Raises NotApplicable where the piece cannot carry it."""
+    seed = seed_of(task.cue, task.seed, base.id, number, turn)
+    changed, _ = plant(task.cue, piece, base.sample_rate, seed=seed, severity=task.severity)
+    wanted = StftConfig().sample_rate
+    waveforms = (resampled(changed, base.sample_rate, wanted), resampled(piece, base.sample_rate, wanted))
+    sex = str(base.metadata.get("sex", "unknown"))
+    return _pair(f"{base.id}/{number}-{turn}", base.speaker, base.task, waveforms, seed + 1, sex)
 
 
 def speaker_folds(material: Material, n_folds: int, seed: int) -> list[int]:

@@ -11,7 +11,8 @@ from speechxai.benchmark import MIN_AUC, SPECIFICATION
 from speechxai.errors import SpeechXAIError
 from speechxai.io.files import naming_folder, write_atomically
 from speechxai.registry import did_you_mean
-from speechxai.report_benchmark_parts import Part, findings, parts
+from speechxai.report_benchmark_findings import findings
+from speechxai.report_benchmark_parts import Part, parts
 
 if TYPE_CHECKING:
     from speechxai.io.benchmark_runs import BenchmarkFolder
@@ -69,7 +70,9 @@ def _markdown(part: Part) -> str:
         if row.group != group:
             lines.append(f"| **{row.group}** |{' |' * (len(part.header) - 1)}")
             group = row.group
-        lines.append(f"| {' | '.join([row.name, *(f'**{c}**' if c in row.best else c for c in row.cells)])} |")
+        lines.append(
+            f"| {' | '.join([row.name, *(f'**{c}**' if i in row.best else c for i, c in enumerate(row.cells))])} |"
+        )
     return "\n".join([*lines, ""])
 
 
@@ -87,9 +90,24 @@ def _latex(part: Part) -> str:
         if row.group != group:
             lines.append(f"\\multicolumn{{{len(part.header)}}}{{l}}{{\\emph{{{clean(row.group)}}}}} \\\\")
             group = row.group
-        cells = [f"\\textbf{{{clean(c)}}}" if c in row.best else clean(c) for c in row.cells]
+        cells = [f"\\textbf{{{clean(c)}}}" if i in row.best else clean(c) for i, c in enumerate(row.cells)]
         lines.append(" & ".join([clean(row.name), *cells]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table*}", ""])
+
+
+def shade(kind: str, value: float) -> str:
+    """Style of a cell: a bar for a share (0 to 1), blue above and orange below zero for a correlation.
+
+    >>> shade("share", 0.25)
+    'background: linear-gradient(90deg, var(--mark) 25%, transparent 25%)'
+    >>> shade("correlation", -0.5)
+    'background: rgba(201, 106, 18, 0.20)'
+    """
+    if kind == "share":
+        width = f"{100 * min(max(value, 0), 1):.0f}%"
+        return f"background: linear-gradient(90deg, var(--mark) {width}, transparent {width})"
+    color = "45, 116, 196" if value > 0 else "201, 106, 18"
+    return f"background: rgba({color}, {0.4 * min(abs(value), 1):.2f})"
 
 
 def _html(folder: BenchmarkFolder, said: list[str], found: list[Part]) -> str:
@@ -104,6 +122,7 @@ def _html(folder: BenchmarkFolder, said: list[str], found: list[Part]) -> str:
         min_auc=MIN_AUC,
         synthetic=bool(folder.environment.get("synthetic")),
         findings=said,
+        shade=shade,
         parts=found,
         config_text=(folder.path / "config.toml").read_text("utf-8"),
     )

@@ -1,4 +1,4 @@
-"""What the leaderboard shows: tables as rows of text, and the sentences that follow from their numbers."""
+"""What the leaderboard shows: tables as rows of text, with the numbers behind cells that are shaded."""
 
 from __future__ import annotations
 
@@ -23,28 +23,37 @@ FEWEST_SPEAKERS = 6
 """Fewer speakers allow no statement: an interval over them is wider than it looks."""
 FIRST = "relevance_rank"
 """The localization metric that sentences are built on: it does not depend on how a map spreads its mass."""
+COMBINATIONS = ("Unions", "Intersections", "Other combinations")
 SHOWN = ("mean_mask", "comprehensiveness@10", "sufficiency@10", "deletion_auc", "insertion_auc", "average_increase", "average_drop", "average_gain", "faithfulness", "silence_share")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Line:
-    """A row of a table: its name, its cells as text, which of them are the best of their column, and its group."""
+    """A row of a table: its name, its cells as text, which of them (by index) are the best of their column, and its group.
+
+    `values` are the numbers behind the cells, NaN where a cell has none; empty in tables that are not shaded.
+    """
 
     name: str
     cells: list[str]
-    best: tuple[str, ...] = ()
+    best: tuple[int, ...] = ()
     group: str = ""
+    values: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class Part:
-    """A table with a title and what to know of it. `folded` tables are shown on demand where the format allows."""
+    """A table with a title and what to know of it.
+
+    `folded` tables are shown on demand where the format allows; `shading` is "share" (0 to 1), "correlation" (-1 to 1) or none.
+    """
 
     title: str
     text: str
     header: list[str]
     rows: list[Line] = field(default_factory=list)
     folded: bool = False
+    shading: str = ""
 
 
 def parts(folder: BenchmarkFolder) -> list[Part]:
@@ -56,7 +65,8 @@ def parts(folder: BenchmarkFolder) -> list[Part]:
     summary, tasks = folder.table("summary"), folder.table("tasks")
     found = [_tasks(tasks)]
     if not summary.empty:
-        found += [_board(summary, metric) for metric in LOCALIZATION_METRICS]
+        for metric in LOCALIZATION_METRICS:
+            found += [_board(summary, tasks, metric, combined) for combined in (False, True)]
         found.append(_chance(folder.table("chance")))
         believed = folder.table("believable")
         found += [_believable(believed, metric) for metric in LOCALIZATION_METRICS]
@@ -67,23 +77,26 @@ def parts(folder: BenchmarkFolder) -> list[Part]:
     return [*found, *(_group(summary, str(group)) for group in groups)]
 
 
-def _value(value: Any, n: int = 3) -> str:
+def value_of(value: Any, n: int = 3) -> str:
+    """Write a number with `n` digits, a dash for none."""
     return "–" if value is None or (isinstance(value, float) and math.isnan(value)) else number(float(value), n)
 
 
-def _with_interval(row: Mapping[Any, Any], name: str = "mean", n: int = 3) -> str:
+def with_interval(row: Mapping[Any, Any], name: str = "mean", n: int = 3) -> str:
+    """Write the number `name` of a row with its interval."""
     low, high = (row[f"{name}_low" if name != "mean" else "low"], row[f"{name}_high" if name != "mean" else "high"])
-    return f"{_value(row[name], n)} [{_value(low, n)}, {_value(high, n)}]"
+    return f"{value_of(row[name], n)} [{value_of(low, n)}, {value_of(high, n)}]"
 
 
 def _tasks(tasks: pd.DataFrame) -> Part:
     header = ["task", "pairs", "speakers", "held-out AUC", "AUC of RMS", "AUC of peak", "permuted labels", "explained", "truth area", "contrast", "not carried", "verdict"]  # fmt: skip
     rows = []
-    for row in tasks.to_dict("records"):
+    groups = list(dict.fromkeys(tasks["group"]))
+    for row in sorted(tasks.to_dict("records"), key=lambda row: groups.index(row["group"])):
         excluded = row["excluded"] if isinstance(row["excluded"], str) else ""
-        area = "–" if _value(row["auc"]) == "–" else _with_interval(row, "auc")
-        cells = [str(row["n_pairs"]), str(row["n_speakers"]), area, *(_value(row[n]) for n in ("rms_auc", "peak_auc", "permuted_auc")),
-                 str(row["n_explained"]), _value(row["truth_area"]), _value(row["truth_contrast"], 1), str(row["n_skipped"]),
+        area = "–" if value_of(row["auc"]) == "–" else with_interval(row, "auc")
+        cells = [str(row["n_pairs"]), str(row["n_speakers"]), area, *(value_of(row[n]) for n in ("rms_auc", "peak_auc", "permuted_auc")),
+                 str(row["n_explained"]), value_of(row["truth_area"]), value_of(row["truth_contrast"], 1), str(row["n_skipped"]),
                  f"excluded: {excluded}" if excluded else "counts"]  # fmt: skip
         rows.append(Line(str(row["task"]), cells, group=str(row["group"])))
     text = (
@@ -103,32 +116,45 @@ def _ordered(recipes: list[str]) -> list[str]:
     return sorted(recipes, key=lambda recipe: order.index(_group_name(recipe)))
 
 
-def _board(summary: pd.DataFrame, metric: str) -> Part:
-    """Recipes x groups of one localization metric, with the mean of the columns beside them."""
+def seeds_that_count(tasks: pd.DataFrame) -> dict[str, int]:
+    """Seeds whose classifier learned its task, by group."""
+    counting = tasks[~tasks["excluded"].map(lambda reason: isinstance(reason, str) and bool(reason))]
+    return {str(group): len(part) for group, part in counting.groupby("group", sort=False)}
+
+
+def _board(summary: pd.DataFrame, tasks: pd.DataFrame, metric: str, combined: bool) -> Part:
+    """Recipes x groups of one localization metric, the mean of the columns beside them; best first.
+
+    Combinations have a table of their own, for they are many.
+    """
     wide = average_over_cues(summary, metric).set_index("recipe")
     groups = [str(name) for name in wide.columns[:-1]]
     cell = {(row["recipe"], row["model"]): row for row in summary[summary["metric"] == metric].to_dict("records")}
-    names = _ordered([str(recipe) for recipe in wide.index])
-    best = {}
-    for group in wide.columns:
-        own = wide.loc[[name for name in names if not is_control(name) and name != TRUTH], group].dropna()
-        best[group] = None if own.empty else own.idxmax()
+    last = wide.columns[-1]
+    names = [str(name) for name in wide.sort_values(last, ascending=False, kind="stable").index]
+    names = [name for name in _ordered(names) if (_group_name(name) in COMBINATIONS) is combined]
+    compared = [name for name in names if not is_control(name) and name != TRUTH]
     rows = []
     for name in names:
-        cells = [_with_interval(cell[name, group]) if (name, group) in cell else "–" for group in groups]
-        cells.append(_value(wide.loc[name].iloc[-1]))
-        marked = tuple(cells[index] for index, group in enumerate(wide.columns) if best[group] == name)
-        rows.append(Line(name, cells, marked, _group_name(name)))
+        cells = [with_interval(cell[name, group]) if (name, group) in cell else "–" for group in groups]
+        values = tuple(float(value) for value in wide.loc[name])
+        marked = tuple(
+            index for index, group in enumerate(wide.columns) if name in compared and values[index] >= wide.loc[compared, group].max()
+        )  # fmt: skip
+        rows.append(Line(name, [*cells, value_of(values[-1])], marked, _group_name(name), values))
+    seeds = seeds_that_count(tasks)
     text = (
-        f"{METRICS.summary(metric)} Mean over speakers and 95 % interval by bootstrap over speakers; the best explanation of a column is "
-        "marked. The last column is the mean of the columns before it and says nothing without them."
+        f"{METRICS.summary(metric)} Mean over speakers and 95 % interval by bootstrap over speakers; the best of a column is marked. "
+        "The last column is the mean of the columns before it, orders the rows, and says nothing without them. "
+        f"Seeds that count: {'; '.join(f'{group}: {seeds.get(group, 0)}' for group in groups)}."
     )
-    return Part(f"Leaderboard: {metric}", text, ["explanation", *groups, "mean of the columns"], rows)
+    title = f"Combinations: {metric}" if combined else f"Leaderboard: {metric}"
+    return Part(title, text, ["explanation", *groups, "mean of the columns"], rows, folded=combined, shading="share")
 
 
 def _chance(chance: pd.DataFrame) -> Part:
     rows = [
-        Line(str(r["metric"]), [_value(r["expected"]), f"{_value(r['random_map'])} [{_value(r['random_low'])}, {_value(r['random_high'])}]", _value(r["truth_lowest"])], group=str(r["model"]))
+        Line(str(r["metric"]), [value_of(r["expected"]), f"{value_of(r['random_map'])} [{value_of(r['random_low'])}, {value_of(r['random_high'])}]", value_of(r["truth_lowest"])], group=str(r["model"]))
         for r in chance.to_dict("records")
     ]  # fmt: skip
     text = (
@@ -145,13 +171,12 @@ def _believable(believed: pd.DataFrame, truth_metric: str) -> Part:
     metrics = [str(metric) for metric in dict.fromkeys(used["metric"])]
     rows = []
     for metric in metrics:
-        cells = []
-        for group in groups:
-            row = cell[metric, group]
-            cells.append(_with_interval(row, "within", 2))
-            if group != ALL_CUES:
-                cells.append(_with_interval(row, "pooled", 2))
-        rows.append(Line(f"{short_name(metric)} {arrow(metric)}".strip(), cells))
+        shown = [
+            (group, kind) for group in groups for kind in ("within", "pooled") if (group, kind) != (ALL_CUES, "pooled")
+        ]
+        cells = [with_interval(cell[metric, group], kind, 2) for group, kind in shown]
+        values = tuple(float(cell[metric, group][kind]) for group, kind in shown)
+        rows.append(Line(f"{short_name(metric)} {arrow(metric)}".strip(), cells, values=values))
     header = ["faithfulness metric"]
     for group in groups:
         header += [f"{group}: within a recording"] if group == ALL_CUES else [f"{group}: within a recording", "pooled"]
@@ -160,12 +185,13 @@ def _believable(believed: pd.DataFrame, truth_metric: str) -> Part:
         "sign turned, so positive means that better faithfulness goes with pointing at the truth. Within a recording: over the methods, "
         "then mean over recordings and speakers. Pooled: over all pairs of method and recording. 95 % intervals over speakers."
     )
-    return Part(f"Which faithfulness metric to believe: {truth_metric}", text, header, rows)
+    title = f"Which faithfulness metric to believe: {truth_metric}"
+    return Part(title, text, header, rows, shading="correlation")
 
 
 def _sanity(sanity: pd.DataFrame) -> Part:
     rows = [
-        Line(str(row["recipe"]), [*(_value(row[check], 2) for check in CHECKS), row["fails"] if isinstance(row["fails"], str) and row["fails"] else "none"], group="Controls" if is_control(str(row["recipe"])) else "Methods")
+        Line(str(row["recipe"]), [*(value_of(row[check], 2) for check in CHECKS), row["fails"] if isinstance(row["fails"], str) and row["fails"] else "none"], group="Controls" if is_control(str(row["recipe"])) else "Methods")
         for row in sanity.to_dict("records")
     ]  # fmt: skip
     text = "Means over the recordings checked. " + "; ".join(f"{name}: {what}" for name, what in CHECKS.items()) + "."
@@ -178,7 +204,7 @@ def _group(summary: pd.DataFrame, group: str) -> Part:
     cell = {(row["recipe"], row["metric"]): row for row in part.to_dict("records")}
     recipes = _ordered([str(recipe) for recipe in dict.fromkeys(part["recipe"])])
     rows = [
-        Line(recipe, [_with_interval(cell[recipe, m]) if (recipe, m) in cell else "–" for m in metrics], group=_group_name(recipe))
+        Line(recipe, [with_interval(cell[recipe, m]) if (recipe, m) in cell else "–" for m in metrics], group=_group_name(recipe))
         for recipe in recipes
     ]  # fmt: skip
     text = (
@@ -186,63 +212,3 @@ def _group(summary: pd.DataFrame, group: str) -> Part:
     )
     header = ["explanation", *(f"{short_name(m)} {arrow(m)}".strip() for m in metrics)]
     return Part(f"All metrics: {group}", text, header, rows, folded=True)
-
-
-def findings(folder: BenchmarkFolder) -> list[str]:
-    """Write the sentences that follow from the tables: what counts, who points at the truth, which metric to believe, who fails."""
-    tasks, summary = folder.table("tasks"), folder.table("summary")
-    excluded = tasks[tasks["excluded"].map(lambda reason: isinstance(reason, str) and bool(reason))]
-    said = [f"{len(tasks) - len(excluded)} of {len(tasks)} tasks count."]
-    if len(excluded):
-        said[0] += (
-            " Excluded: " + "; ".join(f"{row['task']} ({row['excluded']})" for row in excluded.to_dict("records")) + "."
-        )
-    if summary.empty:
-        return [*said, "No classifier learned its task, so no explanation is scored."]
-    for group in dict.fromkeys(summary["model"]):
-        said.append(_who_points(summary[(summary["model"] == group) & (summary["metric"] == FIRST)], str(group)))
-    said += _which_metric(folder.table("believable"))
-    sanity = folder.table("sanity")
-    failing = [row for row in sanity.to_dict("records") if isinstance(row["fails"], str) and row["fails"]]
-    for words, control in (("Methods that fail sanity checks", False), ("Controls fail them as they must", True)):
-        named = [f"{row['recipe']} ({row['fails']})" for row in failing if is_control(str(row["recipe"])) is control]
-        if named or not (control or sanity.empty):
-            said.append(f"{words}: {'; '.join(named) or 'none'}.")
-    return said
-
-
-def _who_points(part: pd.DataFrame, group: str) -> str:
-    methods = part[~part["recipe"].map(lambda recipe: is_control(recipe) or recipe == TRUTH)].dropna(subset=["mean"])
-    best = methods.sort_values("mean").iloc[-1]
-    if int(best["n_speakers"]) < FEWEST_SPEAKERS:
-        return f"{group}: {int(best['n_speakers'])} speakers explained; at least {FEWEST_SPEAKERS} are needed for a statement."
-    controls = part[part["recipe"].map(is_control)].dropna(subset=["mean"])
-    control = controls.sort_values("mean").iloc[-1]
-    beats = methods[(methods["vs_energy_map_low"] > 0) & (methods["vs_energy_map_p"] < ALPHA) & (methods["vs_random_map_p"] < ALPHA) & (methods["vs_random_map_low"] > 0)]  # fmt: skip
-    return (
-        f"{group}: best by {FIRST} is {best['recipe']}, {_with_interval(dict(best))} over {int(best['n_speakers'])} speakers; the best control, "
-        f"{control['recipe']}, scores {_with_interval(dict(control))}. {len(beats)} of {len(methods)} explanations point better than "
-        "random_map and energy_map (Holm-corrected)."
-    )
-
-
-def _which_metric(believed: pd.DataFrame) -> list[str]:
-    used = believed[believed["truth_metric"] == FIRST]
-    models = list(dict.fromkeys(used["model"]))
-    chosen = used[used["model"] == (ALL_CUES if ALL_CUES in models else models[0])].dropna(subset=["within"])
-    chosen = chosen[chosen["n_speakers"] >= FEWEST_SPEAKERS]
-    if chosen.empty:
-        return []
-    ordered = chosen.sort_values("within", ascending=False)
-    first, last = ordered.iloc[0], ordered.iloc[-1]
-    cues = [model for model in models if model != ALL_CUES]
-    spread = used[(used["metric"] == first["metric"]) & used["model"].isin(cues)]["within"]
-    misleading = chosen[chosen["within_high"] < 0]["metric"].tolist()
-    lines = [
-        f"Of the faithfulness metrics {first['metric']} goes best with {FIRST}: mean rank correlation over methods "
-        f"{_with_interval(dict(first), 'within', 2)}, from {_value(spread.min(), 2)} to {_value(spread.max(), 2)} over the cues; worst is "
-        f"{last['metric']}: {_with_interval(dict(last), 'within', 2)}."
-    ]
-    if misleading:
-        lines.append("Metrics that prefer maps pointing elsewhere (interval below 0): " + ", ".join(misleading) + ".")
-    return lines

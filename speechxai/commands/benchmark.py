@@ -24,8 +24,9 @@ Examples:
   speechxai benchmark --out runs/benchmark                    5 cues, 3 seeds, synthetic voices
   speechxai benchmark --data figshare-voice --root DATA/figshare-voice --data librispeech --root DATA/librispeech --out runs/real
   speechxai benchmark --resume runs/benchmark                 after a stop: only what is missing is computed
+  speechxai benchmark --resume runs/benchmark --tables        tables and report of what is done so far, nothing is computed
 
-Exit status: 0 all tasks done (excluded ones are named), 1 some failed, 2 wrong input.
+Exit status: 0 all tasks done (excluded ones are named), 1 some failed, 2 wrong input, 130 stopped by Ctrl-C.
 """
 
 
@@ -47,6 +48,9 @@ def benchmark(
     explained: Annotated[int | None, typer.Option(min=1, help="Recordings explained for each task.")] = None,
     processes: Annotated[int, typer.Option(min=1, max=64, help="Processes of one thread each.")] = 1,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Continue a benchmark; its settings hold.")] = None,
+    tables: Annotated[
+        bool, typer.Option("--tables", help="With --resume: write tables and report of what is done, compute nothing.")
+    ] = False,
 ) -> None:
     """Plant cues of known place into voices, train, explain, and score which explanation points at the truth."""
     from speechxai.benchmark import QUICK, BenchmarkSettings
@@ -65,6 +69,8 @@ def benchmark(
                 f"{resume}: a benchmark is continued with its own settings. Leave the other options away."
             )
         folder = BenchmarkFolder(resume)
+    elif tables:
+        raise SpeechXAIError("--tables writes the tables of a benchmark that has begun. Name it with --resume.")
     else:
         sources = _sources(data or [], root or [])
         if sources:
@@ -77,10 +83,18 @@ def benchmark(
         f"{len(tasks)} tasks: {', '.join(folder.settings.cues)}; {len(folder.settings.recipes)} explanations; in {folder.path}"
     )
     started = time.monotonic()
-    execute_together(folder.path, processes, reporter(folder))
+    stopped = False
+    if not tables:
+        try:
+            execute_together(folder.path, processes, reporter(folder))
+        except KeyboardInterrupt:
+            stopped = True
     folder.finish()
     report = write_reports(folder)
     summarize(folder)
+    if stopped:
+        warn(f"Stopped. The tables hold what is done; continue with 'speechxai benchmark --resume {folder.path}'.")
+        raise typer.Exit(130)
     say(f"Done in {duration(time.monotonic() - started)}. Report: {report}")
     failed = folder.failed()
     for failure in failed:
@@ -123,7 +137,7 @@ def reporter(folder: BenchmarkFolder) -> Callable[[BenchmarkProgress], None]:
 
 def summarize(folder: BenchmarkFolder) -> None:
     """Print what became of every task, and the sentences of the report."""
-    from speechxai.report_benchmark_parts import findings
+    from speechxai.report_benchmark_findings import findings
 
     rows = []
     for task in folder.table("tasks").to_dict("records"):

@@ -187,12 +187,13 @@ def voices_of(sources: Mapping[str, tuple[str, str]]) -> dict[str, list[Recordin
 def execute(path: Path, progress: Callable[[BenchmarkProgress], None] | None = None) -> None:
     """Compute the tasks of a folder that are not done; other processes may work on it at the same time."""
     folder = BenchmarkFolder(path)
-    started, wall = datetime.now(UTC).isoformat(timespec="milliseconds"), time.perf_counter()
+    started, wall, cpu = datetime.now(UTC).isoformat(timespec="milliseconds"), time.perf_counter(), time.process_time()
     benchmark.run(folder.settings, voices_of(folder.sources), folder, progress)
     folder.add_session(
         {
             "started": started,
             "wall_s": time.perf_counter() - wall,
+            "cpu_s": time.process_time() - cpu,
             "peak_memory_mb": peak_memory_mb(),
             "pid": os.getpid(),
         }

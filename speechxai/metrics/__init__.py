@@ -9,6 +9,7 @@ from torch import Tensor
 from speechxai.errors import SpeechXAIError
 from speechxai.metrics import complexity as complexity
 from speechxai.metrics import faithfulness as faithfulness
+from speechxai.metrics import infidelity as infidelity
 from speechxai.metrics import localization as localization
 from speechxai.metrics import robustness as robustness
 from speechxai.metrics.case import METRICS, Case

@@ -22,13 +22,21 @@ from speechxai.metrics.case import Case
 from speechxai.registry import did_you_mean
 
 REFUSED = {
-    "Infidelity": "its perturbations accumulate from patch to patch (quantus 0.6), so its value is not the published infidelity",
+    "BatchSufficiency": "it compares the recordings of a batch, and every recording is scored by itself here",
+    "Completeness": "a map of maximum 1 cannot add up to the network's answer, so it would fail every map",
+    "Consistency": "it compares the recordings of a batch, and every recording is scored by itself here",
+    "Focus": "it needs mosaics of several recordings",
+    "Infidelity": "its perturbations accumulate from patch to patch (quantus 0.6), so its value is not the published infidelity; use infidelity",
+    "InputInvariance": "it rebuilds the network's first layer; use the benchmark's invariance checks",
+    "ModelParameterRandomisation": "it changes the network's weights; use model_randomization",
     "NonSensitivity": "it fails for more than one feature a step and takes a pass for every bin otherwise",
     "EffectiveMPRT": "it changes the network's weights",
     "MPRT": "it changes the network's weights; use model_randomization",
     "EfficientMPRT": "it changes the network's weights; use model_randomization",
     "SmoothMPRT": "it changes the network's weights; use model_randomization",
     "RelativeRepresentationStability": "it needs the names of inner layers",
+    "SensitivityN": "it correlates over the recordings of a batch, and every recording is scored by itself here",
+    "Sufficiency": "it compares the recordings of a batch, and every recording is scored by itself here",
 }
 NEEDS_TRUTH = (
     "AttributionLocalisation",
@@ -88,7 +96,9 @@ def quantus_names() -> list[str]:
     found = (
         n
         for n in dir(quantus)
-        if inspect.isclass(getattr(quantus, n)) and hasattr(getattr(quantus, n), "evaluate_batch")
+        if inspect.isclass(getattr(quantus, n))
+        and hasattr(getattr(quantus, n), "evaluate_batch")
+        and n != "Metric"  # what all of them inherit from
     )
     return [name for name in found if name not in REFUSED]
 
@@ -138,10 +148,13 @@ def quantus_metric(
     settings = {"normalise": False, **{key: value for key, value in settings.items() if key in takes}}
 
     call = {} if softmax is None else {"softmax": softmax}
+    draws_classes = "num_classes" in takes and "num_classes" not in options
 
     def metric(case: Case) -> Tensor:
         if name in NEEDS_TRUTH and case.truth is None:
             raise SpeechXAIError(f"Quantus' {name} needs a ground-truth map, and this recording has none.")
+        if draws_classes:  # Quantus' own choice is the 1000 of ImageNet
+            settings["num_classes"] = max(2, case.probability.shape[1])
         values = []
         for index in range(len(case.spec)):
             with _mended(quantus, seed):
@@ -173,7 +186,9 @@ def _one(metric: Any, call: dict[str, Any], case: Case, index: int) -> float:
         result = metric(**inputs)
     except (AssertionError, AttributeError, IndexError, KeyError, NotImplementedError, TypeError, ValueError) as error:
         raise SpeechXAIError(f"Quantus' {type(metric).__name__} failed: {type(error).__name__}: {error}") from error
-    return float(np.mean(np.asarray(result, dtype=np.float64)))
+    # Curves by their share of removed bins come as a dictionary.
+    curve = list(result.values()) if isinstance(result, dict) else result
+    return float(np.mean(np.asarray(curve, dtype=np.float64)))
 
 
 def _explainer(case: Case, index: int) -> Callable[..., NDArray[np.floating]]:

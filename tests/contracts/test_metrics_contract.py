@@ -124,6 +124,7 @@ def test_maps_without_evidence(model: nn.Module, spec: Spectrogram, values: Tens
         "seed_stability",
         "model_randomization",
         "max_sensitivity",
+        "infidelity",
     }
     assert undefined == of_evidence | set(LOCALIZATION_METRICS)
 

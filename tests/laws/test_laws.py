@@ -94,7 +94,7 @@ METRIC_LAWS: dict[str, set[str]] = {
     "prefers_the_true_map": SOFT - {"input_fidelity"} | HARD | AREAS,
 }
 OF_TRUTH = {"localization_auc", "pointing_game", "relevance_mass", "relevance_rank"}
-LATER = {"max_sensitivity", "model_randomization"}
+LATER = {"infidelity", "max_sensitivity", "model_randomization"}
 
 
 class Linear(nn.Module):

@@ -160,3 +160,57 @@ def test_wrong_names_and_options() -> None:
     with pytest.raises(NotApplicable, match="accumulate"):
         quantus_metric("Infidelity")
     assert {"Sparseness", "IROF", "MaxSensitivity"} <= set(quantus_names())
+
+
+SHORT = {
+    "AvgSensitivity": {"nr_samples": 2},
+    "FaithfulnessCorrelation": {"subset_size": 10, "nr_runs": 5},
+    "LocalLipschitzEstimate": {"nr_samples": 2},
+    "MaxSensitivity": {"nr_samples": 2},
+    "MonotonicityCorrelation": {"nr_samples": 2, "features_in_step": 9},
+    "TopKIntersection": {"k": 12},
+}
+"""Options that fit a map of 54 bins."""
+
+
+def test_every_metric_of_quantus_is_computed_or_refused_with_the_reason() -> None:
+    import quantus
+
+    from speechxai.metrics.quantus_bridge import REFUSED
+
+    offered = {each.__name__ for family in quantus.AVAILABLE_METRICS.values() for each in family.values()}
+    assert len(offered) >= 30
+    truth = torch.zeros(1, 9, 6)
+    truth[:, :4, :3] = 1
+    case = make_case(n=1, truth=truth)
+    case = Case(case.model, case.spec, explain(case.model, case.spec, "input_x_gradient", case.target), truth=truth)
+    computed = set()
+    for name in offered | set(quantus_names()):
+        if name in REFUSED:
+            with pytest.raises(NotApplicable, match=f"{name} is not taken: .{{20}}"):
+                quantus_metric(name)
+            continue
+        assert torch.isfinite(quantus_metric(name, **SHORT.get(name, {}))(case)).all(), name
+        computed.add(name)
+    assert {"PixelFlipping", "IROF", "ROAD", "RandomLogit", "Monotonicity"} <= computed
+    assert not set(quantus_names()) & set(REFUSED)
+
+
+def test_irof_equals_a_slow_version() -> None:
+    """Superpixels go one after the other, the one with most evidence on average first; the area over the curve counts."""
+    from skimage.segmentation import slic
+
+    case = make_case()
+    got = quantus_metric("IROF", perturb_baseline=0.0)(case)
+    for index in range(3):
+        magnitude = case.spec.magnitude[index].clone()
+        parts = torch.from_numpy(slic(magnitude.double().numpy()[..., None], start_label=0))
+        labels = parts.unique().tolist()
+        assert len(labels) > 3
+        strongest = sorted(labels, key=lambda label: -case.mask[index][parts == label].mean().item())
+        curve = []
+        for label in strongest:
+            magnitude[parts == label] = 0
+            logits = case.model(magnitude[None], case.spec.phase[index : index + 1])
+            curve.append((logits.softmax(dim=1)[0, case.target[index]] / case.p[index]).item())
+        assert got[index].item() == pytest.approx(len(labels) - np.trapezoid(curve), abs=1e-4)

@@ -83,6 +83,40 @@ def test_resuming_computes_only_what_is_missing(folder: BenchmarkFolder, monkeyp
     assert (folder.path / "summary.csv").read_bytes() == before
 
 
+def test_tables_of_an_unfinished_benchmark_say_what_they_rest_on(
+    folder: BenchmarkFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from dataclasses import replace
+
+    begun = BenchmarkFolder.begin(tmp_path / "run", replace(folder.settings, seeds=(0, 1)), {})
+    (result,) = folder.results()
+
+    def compute(task: Task, *_: object) -> TaskResult:
+        if task.seed:
+            raise KeyboardInterrupt
+        return result
+
+    monkeypatch.setattr(speechxai.benchmark_task, "compute", compute)
+    assert run("--resume", str(begun.path)) == 130
+    assert "Stopped. The tables hold what is done" in capsys.readouterr().err
+    report = (begun.path / "report.html").read_bytes()
+    monkeypatch.setattr(speechxai.benchmark_task, "compute", None)
+    assert run("--resume", str(begun.path), "--tables") == 0
+    said = capsys.readouterr().out
+    assert "Not finished: 1 of 2 tasks are done" in said
+    assert "synthetic/breathiness/1 (1 of 2 seeds)" in said
+    assert (begun.path / "report.html").read_bytes() == report
+    text = leaderboard(begun, "markdown")
+    assert "Not finished: 1 of 2 tasks are done" in text
+    assert "Seeds that count: synthetic/breathiness/1: 1." in text
+    assert "1 of 2 tasks done" in text
+    # and it can still be continued
+    assert begun.status().n_done == 1
+    monkeypatch.setattr(speechxai.benchmark_task, "compute", lambda task, *rest: replace(result, task=task.id, facts={**result.facts, "seed": task.seed}))  # fmt: skip
+    assert run("--resume", str(begun.path)) == 0
+    assert "Not finished" not in capsys.readouterr().out
+
+
 def test_a_failed_task_is_named_and_the_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -113,6 +147,7 @@ def test_a_failed_task_is_named_and_the_others_go_on(
         (("--data", "figshare-voice"), "Every --data needs its --root"),
         (("--data", "figshre-voice", "--root", "."), "Did you mean 'figshare-voice'"),
         (("--resume", "nowhere"), "not a run folder"),
+        (("--tables",), "Name it with --resume"),
     ],
 )
 def test_what_is_refused(

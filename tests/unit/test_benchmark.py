@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
 from speechxai import benchmark, benchmark_task
+from speechxai.attribution import METHODS
 from speechxai.benchmark import METRICS_OF_BENCHMARK, TRUTH, BenchmarkSettings, Task, TaskResult
 from speechxai.benchmark_material import (
     level_confounds,
@@ -31,8 +36,9 @@ from speechxai.benchmark_tables import (
 from speechxai.benchmark_task import Explained, make_classifier, score_pair
 from speechxai.data.planted import CUES
 from speechxai.errors import SpeechXAIError
-from speechxai.stft import frame_times_s
-from speechxai.types import Recording, StftConfig
+from speechxai.metrics import LOCALIZATION_METRICS, METRICS, Case
+from speechxai.stft import frame_times_s, spectrogram
+from speechxai.types import Attribution, Recording, StftConfig
 
 SMALL = BenchmarkSettings(
     seeds=(0,), n_speakers=4, n_takes=1, epochs=1, n_explained=2, methods=("saliency",), combinations=(), n_sanity=0
@@ -110,9 +116,13 @@ def voice(seed: int, seconds: float = 2.4, rate: int = 8_000, label: int | None 
 
 def test_cues_are_planted_at_the_recordings_own_rate() -> None:
     bases = [voice(seed) for seed in range(3)]
-    settings = BenchmarkSettings(n_pieces=2, duration_s=1.2)
+    settings = BenchmarkSettings(n_pieces=2, n_plants=1, duration_s=1.2)
     material = planted(Task("set", "breathiness", 1.0, 0), settings, bases)
     assert len(material.pairs) == 6
+    thrice = planted(Task("set", "breathiness", 1.0, 0), BenchmarkSettings(n_pieces=1, duration_s=1.2), bases[:1])
+    assert len(thrice.pairs) == len({recording.id for recording in thrice.recordings}) / 2 == 3
+    places = [pair.truth(StftConfig()).map for pair in thrice.pairs]
+    assert not torch.equal(places[0], places[1]), "every time at another place"
     assert {r.sample_rate for r in material.recordings} == {16_000}
     place = material.pairs[0].truth(StftConfig())
     # a telephone has nothing above 4 kHz, so neither has the cue: bin 256 is 4 kHz
@@ -160,6 +170,60 @@ def test_the_truth_scores_one_and_random_its_share(entry: dict[str, object]) -> 
     assert values["random_map"]["relevance_mass"] == pytest.approx(area, abs=0.01)
     assert values["random_map"]["relevance_rank"] == pytest.approx(area, abs=0.02)
     assert values["random_map"]["localization_auc"] == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize("cue", CUES)
+def test_the_ruler_is_straight_for_every_cue(cue: str) -> None:
+    """The truth as a map scores 1, its opposite 0 (area 0.5 is never reached), `random_map` the truth's share of the bins."""
+    pair = synthetic(Task("synthetic", cue, 1.0, 0), SMALL).pairs[0]
+    stft = StftConfig()
+    place = pair.truth(stft).map[None]
+    spec = spectrogram(pair.with_cue.waveform[None], stft)
+    target = torch.ones(1, dtype=torch.int64)
+
+    def scored(values: torch.Tensor) -> dict[str, float]:
+        case = Case(nn.Identity(), spec, Attribution(values, target, "by_hand"), truth=place)
+        return {name: METRICS[name](case).item() for name in LOCALIZATION_METRICS}
+
+    assert scored(place) == dict.fromkeys(LOCALIZATION_METRICS, 1)
+    area = place.mean().item()
+    opposite = scored(1 - place)
+    assert [opposite[name] for name in ("relevance_mass", "relevance_rank", "pointing_game")] == [0, 0, 0]
+    drawn = [scored(METHODS["random_map"](nn.Identity(), spec, target, seed=seed)) for seed in range(20)]
+    means = {name: float(np.mean([values[name] for values in drawn])) for name in LOCALIZATION_METRICS}
+    n_inside = place.sum().item()
+    # 20 draws of n_inside bins each: four standard errors of a share
+    error = 4 * np.sqrt(area * (1 - area) / (20 * n_inside))
+    assert means["relevance_rank"] == pytest.approx(area, abs=error)
+    assert means["relevance_mass"] == pytest.approx(area, abs=error)
+    assert means["localization_auc"] == pytest.approx(0.5, abs=4 / np.sqrt(12 * 20 * n_inside))
+    # one bin a draw
+    assert means["pointing_game"] <= area + 4 * np.sqrt(area * (1 - area) / 20)
+
+
+def test_the_documented_method_in_ten_lines_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "benchmark.md").read_text("utf-8")
+    snippet = text.split("## Submit a method in ten lines")[1].split("```python")[1].split("```")[0]
+    method = snippet.split("@METHODS")[1]
+    assert len([line for line in method.splitlines() if line.strip()]) <= 10
+    full = BenchmarkSettings(methods=("saliency", "loud_gradient"), combinations=())
+    assert len(full.tasks()) == 15
+    # the same lines with fewer and shorter voices, scored however little was learned
+    small = functools.partial(
+        BenchmarkSettings, cues=("burst_weakening",), seeds=(0,), n_speakers=3, n_takes=1, epochs=1, n_explained=1, n_stages=1, n_sanity=1, duration_s=1.2
+    )  # fmt: skip
+    monkeypatch.setattr(benchmark, "BenchmarkSettings", small)
+    monkeypatch.setattr(benchmark_task, "MIN_AUC", 0.0)
+    monkeypatch.setattr(benchmark_task, "RIGHT", 0.0)
+    monkeypatch.setattr(METHODS, "_functions", dict(METHODS._functions))
+    monkeypatch.setattr(METHODS, "_facts", dict(METHODS._facts))
+    monkeypatch.chdir(tmp_path)
+    exec(compile(snippet, "docs/benchmark.md", "exec"), {})
+    summary = pd.read_csv(tmp_path / "runs" / "mine" / "summary.csv").set_index(["recipe", "metric"])
+    assert 0 <= summary.loc[("loud_gradient", "relevance_rank"), "mean"] <= 1
+    sanity = pd.read_csv(tmp_path / "runs" / "mine" / "sanity.csv").set_index("recipe")
+    assert np.isfinite(sanity.loc["loud_gradient", "randomized_all"])
+    assert "loud_gradient" in (tmp_path / "runs" / "mine" / "report.html").read_text("utf-8")
 
 
 def made_results() -> list[TaskResult]:
