@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
-
-from torch import nn
+from typing import TYPE_CHECKING, Any, Protocol
 
 from speechxai.errors import SpeechXAIError
-from speechxai.types import Recording
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from speechxai.types import Recording
 
 CAUGHT = (SpeechXAIError, OSError, RuntimeError, MemoryError)
 """What may go wrong with one recording without ending the run: bad input, files, a lack of memory."""

@@ -160,8 +160,12 @@ def run(settings: EvaluateConfig, folder: RunFolder | None) -> int:
         say(rounded)
     if session.synthetic:
         say("The voices are synthetic: made by this program, not recorded from people.")
-    with progress_bar("Evaluating", len(session.recordings)) as progress:
-        execute(session, folder, progress)
+    try:
+        with progress_bar("Evaluating", len(session.recordings)) as progress:
+            execute(session, folder, progress)
+    except KeyboardInterrupt:
+        warn(f"Stopped. What is done is kept. Continue with: speechxai evaluate --resume {folder.path}")
+        raise typer.Exit(130) from None
     if session.settings.protocol == "mancini2025" and folder.done_units():
         complete_protocol(session, folder)
     if session.config.pictures and folder.done_units() and session.settings.protocol == "standard":
@@ -179,6 +183,9 @@ def run(settings: EvaluateConfig, folder: RunFolder | None) -> int:
     lost = bool(status.n_failed or folder.environment.get("unmatched"))
     if lost:
         show_failures(folder)
+    if status.n_open or status.n_running:
+        n = status.n_open + status.n_running
+        say(f"{n} recordings are in the hands of other processes; the last of them writes the tables again.")
     return 1 if lost else 0
 
 

@@ -109,6 +109,7 @@ def _settings(order: Order) -> dict[str, Any]:
         "distributed.scheduler.dashboard.enabled": False,
         "distributed.scheduler.http.routes": [],
         "distributed.worker.http.routes": [],
+        "distributed.worker.preload": ["speechxai.io.processes"],
         # A recording may take minutes and holds the interpreter at times: its worker is not lost because it is busy.
         "distributed.scheduler.worker-ttl": "30 minutes",
         "distributed.admin.tick.limit": "1h",

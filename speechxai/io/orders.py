@@ -150,7 +150,7 @@ def order_of(config: EvaluateConfig, run: Path) -> Order:
     """Write down what the workers of a run have to know; cores are shared out among the workers of this machine."""
     content = {**portable(config), "executor": "serial", "scheduler": "local", "out": str(run.resolve())}
     content.pop("workers", None)
-    workers, threads = config.workers or 1, getattr(config, "threads", None)
+    workers, threads = config.workers or 1, config.threads
     if config.executor != "serial" and config.scheduler == "local":
         workers = config.workers or default_workers(config.device)
         threads = threads or max(1, n_cores() // workers)

@@ -26,6 +26,11 @@ def begin_process(parent: int) -> None:
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
+def dask_setup(worker: object) -> None:
+    """Let a worker of dask leave Ctrl-C to its parent; dask calls this where the module is named as a preload."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _end_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.5)

@@ -89,11 +89,11 @@ def open_run(order: Order) -> tuple[Session, RunFolder]:
                 "under the same paths: choose a shared folder with --out."
             )
         folder = RunFolder.open(order.run)
-        content = {**order.config, "device": own_device(str(order.config.get("device", "auto")))}
-        if order.n_threads is not None:
-            import torch
-
-            torch.set_num_threads(order.n_threads)
+        content = {
+            **order.config,
+            "device": own_device(str(order.config.get("device", "auto"))),
+            "threads": order.n_threads,
+        }
         session = prepare(from_dict(content, order.run), folder.manifest)
         create_run(session, folder)
         _opened.clear()

@@ -54,3 +54,12 @@ def grow(order: Order, task: Task) -> UnitRecord:
 
 def always_busy(order: Order, task: Task) -> UnitRecord:
     return UnitRecord(task.recording, "busy", seconds=float(task.attempt))
+
+
+def hold_long(order: Order, task: Task) -> UnitRecord:
+    """Hold a recording for a minute, as a slow one would."""
+    folder = RunFolder.open(order.run)
+    with folder.claim(task.recording):
+        (folder.path / f"pid-{os.getpid()}").touch()
+        time.sleep(60)
+    return UnitRecord(task.recording, "done")

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechxai.config import EvaluateConfig, from_dict
+from speechxai.config import ClusterConfig, EvaluateConfig, from_dict
 from speechxai.errors import SpeechXAIError
 from speechxai.io import cluster, executors, worker
 from speechxai.io.executors import EXECUTORS, check_executor, run_units
@@ -274,3 +274,44 @@ def test_a_scheduler_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: 
         run_units(folder, order, "dask", deadly)
     with pytest.raises(SpeechXAIError, match="needs the keys tls_ca_file, tls_cert and tls_key"):
         run_units(folder, replace(order, scheduler="tls://127.0.0.1:9"), "dask", deadly)
+
+
+def fake_slurm(folder: Path) -> None:
+    """Write sbatch and scancel that run a job script on this machine at once, and end it."""
+    (folder / "sbatch").write_text(
+        '#!/bin/bash\nn=$(ls "$0".jobs 2>/dev/null | wc -l); mkdir -p "$0".jobs; cp "${!#}" "$0".jobs/$((n+1))\n'
+        'setsid bash "$0".jobs/$((n+1)) >/dev/null 2>&1 & echo $! > "$0".$((n+1)).pid\necho "Submitted batch job $((n+1))"\n'
+    )
+    (folder / "scancel").write_text(
+        '#!/bin/bash\nkill -9 -- -$(cat "$(dirname "$0")"/sbatch.$1.pid) 2>/dev/null; true\n'
+    )
+    for name in ("sbatch", "scancel"):
+        (folder / name).chmod(0o755)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_workers_in_jobs_of_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A stand-in for the batch system runs the very scripts that Slurm would get.
+    pytest.importorskip("dask_jobqueue", reason="needs the extra 'cluster'")
+    (tmp_path / "bin").mkdir()
+    fake_slurm(tmp_path / "bin")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    folder = make(tmp_path)
+    asked = ClusterConfig(cores=4, memory="6GB", walltime="02:00:00", gpus=1, queue="long", interface="lo")
+    order = Order(str(folder.path), {}, 2, 4, "slurm", asked.model_dump(mode="json"))
+    cost = run_units(folder, order, "dask", deadly)
+    assert folder.done_units() == ["a", "c"]
+    assert [failure["stage"] for failure in folder.failed()] == ["worker"]
+    assert cost["n_lost_workers"] == 3
+    scripts = sorted((tmp_path / "bin" / "sbatch.jobs").iterdir())
+    assert len(scripts) >= 2
+    script = scripts[0].read_text()
+    for line in ("-p long", "--cpus-per-task=4", "--mem=6G", "-t 02:00:00", "--gres=gpu:1"):
+        assert f"#SBATCH {line}\n" in script
+    assert "export OMP_NUM_THREADS=4\n" in script
+    assert "--nthreads 1 " in script
+    assert "--no-dashboard" in script
+    assert "tls://127.0.0.1:" in script
+    assert not list((folder.path / "cluster").glob(".dask-jobqueue*")), "keys stay behind"
+    assert (folder.path / "cluster").stat().st_mode & 0o077 == 0

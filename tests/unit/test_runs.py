@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import pandas as pd
 import pytest
 
 from speechxai.errors import SpeechXAIError
-from speechxai.io import files
+from speechxai.io import files, run_tables
 from speechxai.io.runs import RunFolder, unit_name
 from speechxai.pipeline import Failure, UnitResult
 
@@ -169,3 +171,55 @@ def test_names_of_units_are_safe_and_differ(tmp_path: Path) -> None:
     names = [unit_name(r) for r in ("a/b", "a_b", "a b", "../../etc", "ä" * 200, "..")]
     assert len(set(names)) == len(names)
     assert all("/" not in name and not name.startswith(".") and len(name) < 100 for name in names)
+
+
+def test_tables_are_rebuilt_in_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # One process has read its units and is slow to write. Another finishes a unit meanwhile and rebuilds the tables as well:
+    # without turns the slow one would put its older tables in their place.
+    run = make(tmp_path)
+    run.write(result("a"))
+    began, order = threading.Event(), []
+    real = run_tables.summary
+
+    def slow(scores: pd.DataFrame) -> pd.DataFrame:
+        if len(scores) == 2:
+            began.set()
+            time.sleep(0.4)
+        order.append(len(scores))
+        return real(scores)
+
+    monkeypatch.setattr(run_tables, "summary", slow)
+    monkeypatch.setattr(run_tables, "cost", lambda units: {})
+    first = threading.Thread(target=run_tables.finish, args=(run,))
+    first.start()
+    assert began.wait(10)
+    other = RunFolder.open(run.path)
+    other.write(result("c"))
+    run_tables.finish(other)
+    first.join()
+    assert order == [2, 4]
+    assert list(pd.read_csv(run.path / "scores.csv")["recording"]) == ["a", "a", "c", "c"]
+    assert not (run.path / ".tables.lock").exists()
+
+
+def test_leftovers_of_killed_processes_are_swept_when_nobody_touches_them(tmp_path: Path) -> None:
+    run = make(tmp_path)
+    run.write_maps("a", {"saliency": np.zeros((2, 2), np.float16)})
+    old = [
+        run.path / "units" / ".a-1.json.0123.tmp",
+        run.path / "maps.zarr" / ".a-1.0123.tmp",
+        run.path / ".scores.csv.0.tmp",
+    ]
+    for path in old:
+        if path.parent.name == "maps.zarr":
+            path.mkdir()
+            (path / "zarr.json").write_text("{}")
+        else:
+            path.write_bytes(b"half")
+        os.utime(path, (1, 1))
+    young = run.path / "units" / ".c-1.json.0123.tmp"
+    young.write_bytes(b"half")
+    run.sweep()
+    assert not any(path.exists() for path in old)
+    assert young.exists()
+    assert run.maps("a", "saliency").shape == (2, 2)
