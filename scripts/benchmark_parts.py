@@ -23,16 +23,16 @@ from torch import nn
 from speechxai.attribution import OriginalPass, count_passes
 from speechxai.classifiers import Classifier, build
 from speechxai.classifiers.precision import at_precision
+from speechxai.combination import evidence
 from speechxai.config import resolve_metrics, resolve_recipes
 from speechxai.data.synthetic import corpus
 from speechxai.explain import explain, explain_all
 from speechxai.io.hardware import configure
-from speechxai.metrics import Case
 from speechxai.pipeline import EvaluateSettings, Job, evaluate
 from speechxai.pipeline_unit import compute
 from speechxai.segments import SegmentConfig
 from speechxai.stft import spectrogram
-from speechxai.types import Attribution, Recording, Spectrogram
+from speechxai.types import Recording, Spectrogram
 
 RATE_HZ = 16_000
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -45,6 +45,13 @@ QUICK: dict[str, dict[str, Any]] = {
     "rise": {"n_masks": 16},
     "occlusion": {"patch_ms": 2000.0, "stride_ms": 2000.0, "patch_hz": 4000.0, "stride_hz": 4000.0},
 }
+FEW = {**QUICK} | {
+    "integrated_gradients": {"n_steps": 3},
+    "smoothgrad": {"n_samples": 3},
+    "gradient_shap": {"n_samples": 3},
+    "rise": {"n_masks": 6},
+}
+"""Memory does not grow with samples, so a few are enough to see it."""
 STUDY = EvaluateSettings(
     tuple(recipe for recipe in resolve_recipes(("published",), False) if not recipe.endswith("_map")),
     tuple(resolve_metrics(("published",))), evidence="absolute", options=OPTIONS,
@@ -146,27 +153,33 @@ def agreement(
     model: Classifier, spec: Spectrogram, precision: str, ours: Any, naive: Any, maps: dict[str, np.ndarray]
 ) -> list[str]:
     """Largest differences to the naive pipeline over the 36 maps: maps, probabilities kept, AD and AG, and AI where it is not a tie."""
-    explained, judge = at_precision(model, precision)
-    shared = OriginalPass(explained, spec)
-    probability = shared.logits().softmax(-1)
-    target = probability.argmax(1)
+    shared = OriginalPass(at_precision(model, precision)[0], spec)
+    target = shared.logits().argmax(1)
     made = explain_all(
         shared, spec, STUDY.recipes, target, options={**OPTIONS, "evidence": "absolute", "completeness": False}
     )
-    worst, least, kept, flips = 0.0, 1.0, float((probability[0, target] - next(iter(naive.values()))["p"]).abs()), 0
+    p = float(shared.logits().softmax(-1)[0, target])
+    worst, least, probabilities, flips = 0.0, 1.0, abs(p - next(iter(naive.values()))["p"]), 0
     for recipe, values in naive.items():
-        case = Case(
-            judge, spec, Attribution(made[recipe].values, target, recipe), kind="absolute", probability=probability
-        )
-        mine = case.mask[0].numpy()
+        mine = evidence(made[recipe].values, "absolute")[0].numpy()
         worst = max(worst, float(np.abs(mine - maps[recipe]).max()))
         least = min(least, float(np.corrcoef(mine.ravel(), maps[recipe].ravel())[0, 1]))
-        kept = max(kept, abs(float(case.p_kept) - values["p_kept"]))
+        # The drop and the gain tell the probability that was kept.
+        kept = p * (1 - ours[recipe]["average_drop"]) + (1 - p) * ours[recipe]["average_gain"]
+        probabilities = max(probabilities, abs(kept - values["p_kept"]))
         tie = abs(values["p_kept"] - values["p"]) < 1e-4
         flips += not tie and ours[recipe]["average_increase"] != values["average_increase"]
     fractions = max(abs(ours[r][m] - naive[r][m]) for r in naive for m in ("average_drop", "average_gain"))
     quantus = max(abs(ours[r][m] - naive[r][m]) for r in naive for m in ("sparseness", "complexity"))
-    return [precision, f"{worst:.1e}", f"{least:.4f}", f"{kept:.1e}", f"{fractions:.1e}", str(flips), f"{quantus:.1e}"]
+    return [
+        precision,
+        f"{worst:.1e}",
+        f"{least:.4f}",
+        f"{probabilities:.1e}",
+        f"{fractions:.1e}",
+        str(flips),
+        f"{quantus:.1e}",
+    ]
 
 
 class Nowhere:
@@ -191,7 +204,7 @@ def work(task: dict[str, Any]) -> dict[str, float]:
     model.max_batch = task.get("max_batch", model.max_batch)
     seconds, n = task["seconds"], task.get("n", 1)
     if "method" in task:
-        options = {**QUICK, **task.get("options", {})}
+        options = {**FEW, **task.get("options", {})}
         spec = batch(seconds, n)
         took = cpu_s(lambda: explain(model, spec, task["method"], 1, options=options))
     else:

@@ -41,6 +41,7 @@ def attributed(model: nn.Module, spec: Spectrogram, target: Tensor) -> dict[str,
     maps = {"saliency": gradient(x, True)}
     maps["smoothgrad"] = sum(gradient(x + noise(i), True) for i in range(10)) / 10  # type: ignore[assignment]
     double = copy.deepcopy(model).double()
+    double.max_batch = 5  # type: ignore[assignment]  # all steps at once, none computed again
     maps["integrated_gradients"] = IntegratedGradients(double).attribute(
         x.double(), torch.zeros_like(x).double(), target, (phase.double(),), n_steps=5
     )

@@ -77,7 +77,9 @@ def n_segments(model: nn.Module, magnitude: Tensor) -> int:
 
 
 def recordings_at_once(model: nn.Module, magnitude: Tensor) -> int:
-    """Recordings that fit into one pass of `model.max_batch` segments, at least 1."""
+    """Recordings that fit into one pass of `model.max_batch` segments, at least 1; 1 where the model takes one at a time."""
+    if getattr(model, "one_at_a_time", False):
+        return 1
     return max(1, int(getattr(model, "max_batch", DEFAULT_MAX_BATCH)) // n_segments(model, magnitude))
 
 

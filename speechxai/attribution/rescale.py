@@ -154,7 +154,8 @@ def _contributions(network: nn.Module, magnitude: Tensor, origin: Tensor, phase:
         n_cut = pieces[0].shape[1]
         flat, flat_origin, flat_phase = (piece.flatten(0, 1) for piece in pieces)
         rows = target.repeat_interleave(n_cut)
-        size = max(1, int(getattr(network, "max_batch", len(flat))))
+        # A segment and its baseline go through the network together.
+        size = max(1, int(getattr(network, "max_batch", 2 * len(flat))) // 2)
         multipliers, gaps = [], []
         for x, x0, angle, row in zip(
             *(values.split(size) for values in (flat, flat_origin, flat_phase, rows)), strict=True

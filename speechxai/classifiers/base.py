@@ -34,6 +34,9 @@ class Classifier(nn.Module):
         class_names: names by index, at least two.
         cam_layer: name of the backbone's module whose output Grad-CAM weights; None where there is none.
         max_batch: segments that pass through the backbone at once; bounds the memory of everything built on it.
+
+    Where the backbone says `one_at_a_time`, gradients are taken of one recording and one sample at a time: a network that fills the
+    processor with one recording wins nothing from more, and its memory grows with each.
     """
 
     temperature: Tensor
@@ -54,6 +57,7 @@ class Classifier(nn.Module):
         self.class_names = class_names
         self.cam_layer = cam_layer
         self.max_batch = max_batch
+        self.one_at_a_time = bool(getattr(backbone, "one_at_a_time", False))
         self.register_buffer("temperature", torch.ones(()))
 
     def cut(self, values: Tensor) -> Tensor:

@@ -216,6 +216,7 @@ class Ssl(WaveformDoor):
     """An ssl network heard through the inverse STFT; `cam_layer` names the last transformer layer for Grad-CAM."""
 
     max_batch = 4
+    one_at_a_time = True
     network: SslNetwork
 
     def __init__(self, network: SslNetwork, stft: StftConfig) -> None:

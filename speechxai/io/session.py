@@ -107,6 +107,7 @@ class Session:
         """Move a classifier to the device of the configuration and bound its batches."""
         if self.config.max_batch is not None:
             model.max_batch = self.config.max_batch  # type: ignore[assignment]
+            model.one_at_a_time = False  # type: ignore[assignment]
         return model.to(device_of(self.config.device)).eval()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -11,8 +12,12 @@ from torch import nn
 from speechxai.attribution import METHODS, OriginalPass, completeness_error, count_passes
 from speechxai.classifiers import Classifier, build, probabilities
 from speechxai.errors import NotApplicable, SpeechXAIError
+from speechxai.metrics import DEFAULT_METRICS
+from speechxai.pipeline import EvaluateSettings, Job
+from speechxai.pipeline_unit import compute
 from speechxai.segments import SegmentConfig
 from speechxai.stft import spectrogram
+from speechxai.testing import noise_recording
 from speechxai.types import Spectrogram
 
 TARGET = torch.tensor([1, 0])
@@ -121,6 +126,48 @@ def test_shared_pass_works_for_chunks_that_are_computed_again(model: Classifier,
         torch.testing.assert_close(
             METHODS[name](shared, spec, TARGET), METHODS[name](model, spec, TARGET), atol=1e-6, rtol=1e-4
         )
+
+
+def rows_of(model: Classifier) -> tuple[list[int], Any]:
+    rows: list[int] = []
+    return rows, model.backbone.register_forward_hook(lambda module, inputs, output: rows.append(len(output)))
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if METHODS.facts(name).get("needs") is None])
+def test_one_setting_bounds_every_internal_batch(name: str, model: Classifier, spec: Spectrogram) -> None:
+    small = copy.deepcopy(model)
+    small.max_batch = 3
+    rows, handle = rows_of(small)
+    quick = {"rise": {"n_masks": 6}, "occlusion": {"patch_hz": 4000.0, "stride_hz": 4000.0}}
+    METHODS[name](small, spec, TARGET, **quick.get(name, {}))
+    handle.remove()
+    assert max(rows, default=0) <= 3
+
+
+def test_one_setting_bounds_the_masked_passes(model: Classifier) -> None:
+    small = copy.deepcopy(model)
+    small.max_batch = 3
+    rows, handle = rows_of(small)
+    settings = EvaluateSettings(("saliency", "energy_map", "edge_map"), DEFAULT_METRICS)
+    compute(Job(noise_recording("a", 0.7, sample_rate=16_000), small), settings, [])
+    handle.remove()
+    assert max(rows) <= 3
+
+
+def test_a_network_that_takes_one_at_a_time_explains_one_sample_of_one_recording(
+    model: Classifier, spec: Spectrogram
+) -> None:
+    single = copy.deepcopy(model)
+    single.one_at_a_time = True
+    per_recording = single.cut(spec.magnitude).shape[1]
+    for name, options in (("integrated_gradients", {"n_steps": 4}), ("rise", {"n_masks": 4}), ("saliency", {})):
+        rows, handle = rows_of(single)
+        found = METHODS[name](single, spec, TARGET, **options)
+        handle.remove()
+        assert set(rows) == {per_recording}, name
+        torch.testing.assert_close(found, METHODS[name](model, spec, TARGET, **options), atol=1e-6, rtol=1e-4)
+    assert Classifier(build("ssl", size="tiny")).one_at_a_time
+    assert not model.one_at_a_time
 
 
 def test_a_shared_pass_of_a_network_in_training_is_in_evaluation(model: Classifier, spec: Spectrogram) -> None:
