@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from speechxai.benchmark import MIN_AUC, TRUTH
-from speechxai.benchmark_sanity import CHECKS
+from speechxai.benchmark_sanity import CHECKS, LIMITS
 from speechxai.benchmark_tables import ALL_CUES, average_over_cues
 from speechxai.metrics import LOCALIZATION_METRICS, METRICS
 from speechxai.report_tables import arrow, group_of, is_control, number, short_name
@@ -69,7 +69,9 @@ def parts(folder: BenchmarkFolder) -> list[Part]:
             found += [_board(summary, tasks, metric, combined) for combined in (False, True)]
         found.append(_chance(folder.table("chance")))
         believed = folder.table("believable")
-        found += [_believable(believed, metric) for metric in LOCALIZATION_METRICS]
+        found += [
+            _believable(believed, metric, kind) for metric in LOCALIZATION_METRICS for kind in ("within", "pooled")
+        ]
     sanity = folder.table("sanity")
     if not sanity.empty:
         found.append(_sanity(sanity))
@@ -84,21 +86,22 @@ def value_of(value: Any, n: int = 3) -> str:
 
 def with_interval(row: Mapping[Any, Any], name: str = "mean", n: int = 3) -> str:
     """Write the number `name` of a row with its interval."""
+    if value_of(row[name]) == "–":
+        return "–"
     low, high = (row[f"{name}_low" if name != "mean" else "low"], row[f"{name}_high" if name != "mean" else "high"])
     return f"{value_of(row[name], n)} [{value_of(low, n)}, {value_of(high, n)}]"
 
 
 def _tasks(tasks: pd.DataFrame) -> Part:
-    header = ["task", "pairs", "speakers", "held-out AUC", "AUC of RMS", "AUC of peak", "permuted labels", "explained", "truth area", "contrast", "not carried", "verdict"]  # fmt: skip
+    header = ["task", "verdict", "held-out AUC", "pairs", "speakers", "explained", "AUC of RMS", "AUC of peak", "permuted labels", "truth area", "contrast", "not carried"]  # fmt: skip
     rows = []
     groups = list(dict.fromkeys(tasks["group"]))
     for row in sorted(tasks.to_dict("records"), key=lambda row: groups.index(row["group"])):
         excluded = row["excluded"] if isinstance(row["excluded"], str) else ""
-        area = "–" if value_of(row["auc"]) == "–" else with_interval(row, "auc")
-        cells = [str(row["n_pairs"]), str(row["n_speakers"]), area, *(value_of(row[n]) for n in ("rms_auc", "peak_auc", "permuted_auc")),
-                 str(row["n_explained"]), value_of(row["truth_area"]), value_of(row["truth_contrast"], 1), str(row["n_skipped"]),
-                 f"excluded: {excluded}" if excluded else "counts"]  # fmt: skip
-        rows.append(Line(str(row["task"]), cells, group=str(row["group"])))
+        cells = [f"excluded: {excluded}" if excluded else "counts", with_interval(row, "auc"), str(row["n_pairs"]), str(row["n_speakers"]),
+                 str(row["n_explained"]), *(value_of(row[n]) for n in ("rms_auc", "peak_auc", "permuted_auc", "truth_area")),
+                 value_of(row["truth_contrast"], 1), str(row["n_skipped"])]  # fmt: skip
+        rows.append(Line(str(row["task"]), cells))
     text = (
         f"A classifier with a held-out AUC under {MIN_AUC:.2f} did not learn its task, and its explanations are not scored. AUC of RMS "
         "and of peak: what level alone would give, 0.5 is none. Permuted labels: AUC of a classifier trained on labels dealt out by "
@@ -164,38 +167,41 @@ def _chance(chance: pd.DataFrame) -> Part:
     return Part("Is the ruler straight?", text, header, rows)
 
 
-def _believable(believed: pd.DataFrame, truth_metric: str) -> Part:
+def _believable(believed: pd.DataFrame, truth_metric: str, kind: str) -> Part:
+    """Faithfulness metrics x groups: rank correlations "within" recordings, all groups together last, or "pooled"."""
     used = believed[believed["truth_metric"] == truth_metric]
-    groups = list(dict.fromkeys(used["model"]))
+    groups = [group for group in dict.fromkeys(used["model"]) if kind == "within" or group != ALL_CUES]
     cell = {(row["metric"], row["model"]): row for row in used.to_dict("records")}
-    metrics = [str(metric) for metric in dict.fromkeys(used["metric"])]
     rows = []
-    for metric in metrics:
-        shown = [
-            (group, kind) for group in groups for kind in ("within", "pooled") if (group, kind) != (ALL_CUES, "pooled")
-        ]
-        cells = [with_interval(cell[metric, group], kind, 2) for group, kind in shown]
-        values = tuple(float(cell[metric, group][kind]) for group, kind in shown)
-        rows.append(Line(f"{short_name(metric)} {arrow(metric)}".strip(), cells, values=values))
-    header = ["faithfulness metric"]
-    for group in groups:
-        header += [f"{group}: within a recording"] if group == ALL_CUES else [f"{group}: within a recording", "pooled"]
+    for metric in dict.fromkeys(used["metric"]):
+        cells = [with_interval(cell[metric, group], kind, 2) for group in groups]
+        values = tuple(float(cell[metric, group][kind]) for group in groups)
+        rows.append(Line(f"{metric} {arrow(str(metric))}".strip(), cells, values=values))
+    how = {
+        "within": "Over the methods of one recording, then mean over recordings and speakers.",
+        "pooled": "Over all pairs of method and recording.",
+    }
     text = (
         f"Spearman correlation with {truth_metric}, over methods and controls (no combinations); metrics where lower is better with their "
-        "sign turned, so positive means that better faithfulness goes with pointing at the truth. Within a recording: over the methods, "
-        "then mean over recordings and speakers. Pooled: over all pairs of method and recording. 95 % intervals over speakers."
+        f"sign turned, so positive means that better faithfulness goes with pointing at the truth. {how[kind]} 95 % intervals over speakers; "
+        "a dash where a metric gives all methods the same value."
     )
-    title = f"Which faithfulness metric to believe: {truth_metric}"
-    return Part(title, text, header, rows, shading="correlation")
+    title = f"Which faithfulness metric to believe: {truth_metric}{', pooled' if kind == 'pooled' else ''}"
+    return Part(title, text, ["faithfulness metric", *groups], rows, folded=kind == "pooled", shading="correlation")
 
 
 def _sanity(sanity: pd.DataFrame) -> Part:
     rows = [
-        Line(str(row["recipe"]), [*(value_of(row[check], 2) for check in CHECKS), row["fails"] if isinstance(row["fails"], str) and row["fails"] else "none"], group="Controls" if is_control(str(row["recipe"])) else "Methods")
+        Line(str(row["recipe"]), [row["fails"] if isinstance(row["fails"], str) and row["fails"] else "none", *(value_of(row[check], 2) for check in CHECKS)], group="Controls" if is_control(str(row["recipe"])) else "Methods")
         for row in sanity.to_dict("records")
     ]  # fmt: skip
-    text = "Means over the recordings checked. " + "; ".join(f"{name}: {what}" for name, what in CHECKS.items()) + "."
-    return Part("Sanity checks", text, ["explanation", *CHECKS, "fails"], rows)
+    limits = "; ".join(f"{name} {side} {limit}" for name, (side, limit) in LIMITS.items())
+    text = (
+        f"Means over the recordings checked. A method fails with {limits}: such a method is broken, and one that does not fail may still be "
+        f"poor. What is measured: {'; '.join(f'{name}: {what}' for name, what in CHECKS.items())}."
+    )
+    header = ["explanation", "fails", *(name.replace("_", " ") for name in CHECKS)]
+    return Part("Sanity checks", text, header, rows)
 
 
 def _group(summary: pd.DataFrame, group: str) -> Part:
