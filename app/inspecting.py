@@ -75,17 +75,22 @@ def sentences_of(case: Explanation) -> list[words.Sentence]:
         for m in state.agreement_methods(case.model, case.heard.recording.duration_s)
         if m != recipe and recipe not in CONTROLS
     ]
-    with widgets.working("Asking the controls and other methods", f"words {case.model}|{case.key}|{recipe}") as tick:
-        found = state.explained(case.model, case.key, [*CONTROLS, *others], tick)
-    maps = {name: m for name, m in found.items() if isinstance(m, Explained)}
-    facts = view.facts(
-        case.heard,
-        case.map,
-        {name: maps[name] for name in CONTROLS if name in maps},
-        {name: maps[name] for name in others if name in maps},
-        state.unlike_training(case.model, case.heard),
-    )
-    return words.summary(facts)
+
+    def make() -> list[words.Sentence]:
+        job = f"words {case.model}|{case.key}|{recipe}"
+        with widgets.working("Asking the controls and other methods", job) as tick:
+            found = state.explained(case.model, case.key, [*CONTROLS, *others], tick)
+        maps = {name: m for name, m in found.items() if isinstance(m, Explained)}
+        facts = view.facts(
+            case.heard,
+            case.map,
+            {name: maps[name] for name in CONTROLS if name in maps},
+            {name: maps[name] for name in others if name in maps},
+            state.unlike_training(case.model, case.heard),
+        )
+        return words.summary(facts)
+
+    return list(state.kept(case.model, case.key, ("words", recipe, *others), make))
 
 
 def show_case(case: Explanation, title: str, label: int | None, words_place: Any, picture_place: Any) -> None:
@@ -95,7 +100,10 @@ def show_case(case: Explanation, title: str, label: int | None, words_place: Any
         said = st.container()
     with picture_place:
         tiers = st.session_state.get(f"tiers_{case.key[1]}", ())
-        block = view.player_view(case.heard, case.map, title, tiers=tiers)
+        name = ("player", case.map.recipe, title, str(tiers))
+        block = state.kept(
+            case.model, case.key, name, lambda: view.player_view(case.heard, case.map, title, tiers=tiers)
+        )
         player.show(block, key="player")
     with said:
         found = sentences_of(case)

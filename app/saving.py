@@ -37,7 +37,7 @@ def save(case: Explanation, name: str, found: Sequence[Check], folder: Path, sen
     duration = len(case.heard.waveform) / case.heard.sample_rate_hz
     (target / f"{stem}.TextGrid").write_text(write_textgrid(labeled, duration), "utf-8")
     (target / f"{stem}_labels.txt").write_text(write_audacity(labeled), "utf-8")
-    for half, sound in zip(("kept", "removed"), work.halves(case.heard, case.map.mask), strict=True):
+    for half, sound in zip(("kept", "removed"), work.halves(case.heard, case.map.strongest), strict=True):
         write(target / f"{stem}_{half}.wav", torch.from_numpy(sound), case.heard.sample_rate_hz)
     (target / "report.html").write_bytes(report.case_html(case, name, regions, sentences))
     facts = {

@@ -105,6 +105,17 @@ def catalogue() -> pd.DataFrame:
 
 
 @st.cache_resource
+def rows_by_name() -> dict[str, dict[str, Any]]:
+    """The catalogue as rows by recording; nobody may write into them."""
+    return by_name(catalogue())
+
+
+def by_name(rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Rows of a table as dictionaries by recording."""
+    return {str(row["recording"]): {str(k): v for k, v in row.items()} for row in rows.to_dict("records")}
+
+
+@st.cache_resource
 def _takes() -> dict[str, Any]:
     from speechxai.data.synthetic import takes
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from app.sources import (
     add_mine,
     bundle,
     bundle_and_lock,
+    by_name,
     catalogue,
     data_card,
     disk,
@@ -30,6 +31,7 @@ from app.sources import (
     models,
     read_mine,
     recording,
+    rows_by_name,
     settings,
 )
 from app.work import Explained, Heard, Tick
@@ -44,6 +46,7 @@ __all__ = [
     "Key",
     "add_mine",
     "bundle",
+    "by_name",
     "catalogue",
     "confounds",
     "data_card",
@@ -51,6 +54,7 @@ __all__ = [
     "models",
     "predictions",
     "recording",
+    "rows_by_name",
     "settings",
 ]
 
@@ -59,6 +63,9 @@ FAST_METHODS = ("saliency", "input_x_gradient", "integrated_gradients", "gradcam
 
 FIRST_METHOD = "input_x_gradient"
 """What a first visitor sees: one pass, and better than the controls on the embedded models, which plain saliency is not."""
+
+MOST_KEPT_BYTES = 4_000_000
+"""Larger blocks for the player, of recordings over 20 s, are made again."""
 
 LONG_S = 30.0
 """In recordings longer than this, integrated gradients would keep a reader waiting."""
@@ -128,10 +135,22 @@ def _from_disk(what: Heard, canonical: str) -> Explained | None:
     return Explained(mask=stored[0].astype(np.float32), **stored[1])
 
 
-def is_ready(model: str, key: Key, recipe: str) -> bool:
-    """Whether a map would come without computing."""
-    what = _store(key).get(("heard", model, *key))
-    return what is not None and _store(key).get(("map", what.digest, str(parse(recipe)))) is not None
+def kept(model: str, key: Key, name: tuple[str, ...], make: Callable[[], Any]) -> Any:
+    """What `make` returns, made once a recording, model and `name`: pages are drawn again with every click."""
+    mine_only = key[0] == "mine"
+    store = st.session_state.setdefault("mine_kept", Memory(8)) if mine_only else _kept()
+    full = (*name, model, heard(model, key).digest)
+    found = store.get(full)
+    if found is None:
+        found = make()
+        if not isinstance(found, bytes) or len(found) <= MOST_KEPT_BYTES:
+            store.put(full, found)
+    return found
+
+
+@st.cache_resource
+def _kept() -> Memory:
+    return Memory(48)
 
 
 def method_menu() -> dict[str, str]:

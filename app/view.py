@@ -17,7 +17,7 @@ from app.work import Explained, Heard
 def sounds(heard: Heard, map_: Explained) -> list[Voice]:
     """Original, kept and removed at one level, each with the probability of the explained class."""
     name = heard.class_names[map_.target]
-    kept, removed = work.halves(heard, map_.mask)
+    kept, removed = work.halves(heard, map_.strongest)
     voices = [
         Voice("original", "Original", heard.waveform, f"{name} {map_.p:.2f}", "The recording as the model hears it.")
     ]
@@ -86,7 +86,7 @@ def facts(
     """What the sentences about a map are computed from."""
     fifths = heard.without_fifths[:, map_.target]
     return Facts(
-        evidence=map_.mask * work.strongest(map_.mask),
+        evidence=map_.mask * map_.strongest,
         loudness=np.log1p(heard.magnitude),
         voicing=heard.voicing,
         bin_hz=heard.sample_rate_hz / 2 / (heard.magnitude.shape[0] - 1),
@@ -95,7 +95,7 @@ def facts(
         p=map_.p,
         p_removed=map_.p_removed,
         controls={name: found.p_removed for name, found in controls.items() if name != map_.recipe},
-        overlaps={name: work.top_overlap(map_.mask, found.mask) for name, found in others.items()},
+        overlaps={name: work.top_overlap(map_.strongest, found.strongest) for name, found in others.items()},
         chance_overlap=work.HEARD_SHARE,
         range_p=(float(fifths.min()), float(fifths.max())),
         unlike=unlike,
@@ -105,7 +105,7 @@ def facts(
 
 def evidence_regions(heard: Heard, map_: Explained, share: float = 0.5) -> list[tuple[float, float]]:
     """Stretches of time, s, that together hold `share` of the shown evidence, the fewest frames that do."""
-    over_time = (map_.mask * work.strongest(map_.mask)).sum(axis=0, dtype=np.float64)
+    over_time = (map_.mask * map_.strongest).sum(axis=0, dtype=np.float64)
     total = over_time.sum()
     if not total > 0:
         return []

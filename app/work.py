@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -64,6 +65,11 @@ class Heard:
     spec: Spectrogram = field(repr=False)
     model: Classifier = field(repr=False)
 
+    @functools.cached_property
+    def sound(self) -> Array:
+        """The explained magnitude with its phase as a sound (N,): what kept and removed sum to."""
+        return _sound(self.spec, self.spec.magnitude)
+
     @property
     def predicted(self) -> int:
         """Index of the most probable class."""
@@ -89,6 +95,11 @@ class Explained:
     p_removed: float
     signed: bool
     mean_mask: float
+
+    @functools.cached_property
+    def strongest(self) -> Array:
+        """Which bins are among the strongest HEARD_SHARE, bool (F, T)."""
+        return strongest(self.mask)
 
 
 @contextmanager
@@ -216,14 +227,17 @@ def strongest(mask: Array, share: float = HEARD_SHARE) -> Array:
     return np.asarray(top_bins(torch.from_numpy(mask)[None], share)[0].numpy())
 
 
-def halves(heard: Heard, mask: Array, share: float = HEARD_SHARE) -> tuple[Array, Array]:
-    """Sounds (N,) of the strongest bins alone and of the rest, unscaled; in the explained magnitude they sum to the original."""
-    keep = torch.from_numpy(strongest(mask, share)).to(heard.spec.magnitude)[None]
-    pair = []
-    for part in (keep, 1 - keep):
-        sound = inverse(heard.spec.magnitude * part, heard.spec.phase, heard.spec.stft, heard.spec.n_samples)
-        pair.append(sound[0].numpy())
-    return pair[0], pair[1]
+def halves(heard: Heard, bins: Array) -> tuple[Array, Array]:
+    """Sounds (N,) of some bins, bool (F, T), alone and of the rest, unscaled; they sum to `heard.sound`.
+
+    Bins are kept or removed whole, so the inverse is linear in them and the rest is a difference.
+    """
+    kept = _sound(heard.spec, heard.spec.magnitude * torch.from_numpy(bins).to(heard.spec.magnitude)[None])
+    return kept, heard.sound - kept
+
+
+def _sound(spec: Spectrogram, magnitude: torch.Tensor) -> Array:
+    return np.asarray(inverse(magnitude, spec.phase, spec.stft, spec.n_samples)[0].numpy())
 
 
 def matched(sound: Array, original: Array) -> tuple[Array, float]:
@@ -248,9 +262,8 @@ def agreement(masks: Sequence[Array]) -> tuple[Array, Array]:
     return overlap, ranks
 
 
-def top_overlap(a: Array, b: Array, share: float = HEARD_SHARE) -> float:
-    """Share of the strongest bins that two masks have in common, in [0, 1]; two unrelated maps have `share`."""
-    first, second = strongest(a, share), strongest(b, share)
+def top_overlap(first: Array, second: Array) -> float:
+    """Share of bins that two choices, bool (F, T), have in common, in [0, 1]; two unrelated ones have the share that they choose."""
     total = first.sum() + second.sum()
     return float(2 * (first & second).sum() / total) if total else float("nan")
 

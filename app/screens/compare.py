@@ -12,8 +12,7 @@ from speechxai import SpeechXAIError
 MOST = 6
 
 widgets.page("Do the methods agree?")
-rows = state.catalogue()
-told = {str(r["recording"]): r for r in rows.to_dict("records")}
+told = state.rows_by_name()
 left, middle, right, more = st.columns([3.4, 2.4, 5.2, 1.6], vertical_alignment="bottom")
 with left:
     name = widgets.choose("Recording", "recording", list(told), lambda n: f"{n} · {told[n]['task']}")
@@ -73,7 +72,8 @@ if pairs:
     if len(pairs) > 1:
         text += f": most {labels[best[0]]} and {labels[best[1]]} ({100 * overlap[best]:.0f} %), least {labels[worst[0]]} and {labels[worst[1]]} ({100 * overlap[worst]:.0f} %)"
     widgets.show_html(f'<p class="sx-sub">{charts.escape(text)}.</p>')
-player.show(view.compare_view(heard, maps, name), key="compare_player")
+block = state.kept(model, key, ("compare", name, *maps), lambda: view.compare_view(heard, maps, name))
+player.show(block, key="compare_player")
 
 one, two = st.columns([1, 1], gap="large")
 with one:

@@ -18,12 +18,12 @@ with middle:
 with right:
     recipe = widgets.choose_recipe()
 with more, st.popover("Filter", width="stretch"):
-    chosen = filters(rows, model)
+    chosen = filters(rows, model)  # the very same table where nothing is filtered
 with left:
     if chosen.empty:
         st.warning("No recording passes the filter.", icon=":material/filter_alt_off:")
         st.stop()
-    told = {str(r["recording"]): r for r in chosen.to_dict("records")}
+    told = state.rows_by_name() if chosen is rows else state.by_name(chosen)
 
     def describe(name: str) -> str:
         """One line about a recording."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import statistics
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ from app_server import (  # noqa: E402
     write_bundle,
     write_recordings,
     write_run,
+    write_truth,
 )
 
 pytestmark = [
@@ -65,7 +67,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("app")
     manifest = write_recordings(folder)
     bundle = write_bundle(folder)
-    run = write_run(folder)
+    run, truth = write_run(folder), write_truth(folder)
     more = [
         "--data",
         str(manifest),
@@ -75,6 +77,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         str(bundle),
         "--run",
         str(run),
+        "--run",
+        str(truth),
         "--save-to",
         str(folder / "cases"),
     ]
@@ -193,6 +197,23 @@ def test_every_page_opens_clean(tab: Tab, path: str) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     page.wait_for_timeout(400)
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth + 1"), "the page scrolls sideways"
+
+
+@pytest.mark.parametrize("part", ["player", "download"])
+def test_components_are_accessible_before_their_script_has_run(browser: Any, part: str) -> None:
+    """A page may be read before a component's script has its data: the bare HTML must already be in order."""
+    pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
+    from app import downloads, player
+
+    html = (player.FOLDER / "player.html").read_text("utf-8") if part == "player" else downloads.HTML
+    css = (player.FOLDER / "player.css").read_text("utf-8") if part == "player" else downloads.CSS
+    page = browser.new_page()
+    page.set_content(
+        f"<!doctype html><html lang='en'><head><title>part</title><style>{css}</style></head>"
+        f"<body><main><h1>part</h1>{html}</main></body></html>"
+    )
+    assert violations(page) == []
+    page.close()
 
 
 def test_first_picture_needs_no_scrolling(shared: Tab) -> None:
@@ -407,50 +428,59 @@ def test_goes_on_playing_while_another_method_is_chosen(tab: Tab) -> None:
 
 
 def test_speed_of_what_readers_wait_for(tab: Tab, server: Server) -> None:
-    """Medians of 5 on a warm server; judged only where the machine is free."""
-    tab.open("?recording=ten-seconds")
+    """Medians of 5 on a warm server, 10 s recording, embedded model; judged only where the machine is free."""
+    link = "?recording=ten-seconds&model=synthetic-cnn"
+    tab.open(f"{link}&recipe=saliency")
     tab.player()
     tab.settled()
-    opened, switched, made = [], [], []
+    tab.choose("Explained by", "input x gradient")
+    tab.settled()
+    opened, turned, switched, made = [], [], [], []
     for _ in range(5):
         tab.open("about")
         tab.page.get_by_role("heading", name=PAGES["about"]).wait_for()
         began = time.monotonic()
-        tab.open("?recording=ten-seconds")
+        tab.open(link)
         tab.player()
         opened.append(time.monotonic() - began)
-    tab.settled()
-    menu = ["saliency", "input x gradient"]
-    for turn in range(5):
+        tab.settled()
+        tab.page.get_by_role("link", name="About").click()
+        tab.page.get_by_role("heading", name=PAGES["about"]).wait_for()
+        began = time.monotonic()
+        tab.page.get_by_role("link", name="Inspect").click()
+        tab.player()
+        turned.append(time.monotonic() - began)
+        tab.settled()
+    shown = ["saliency", "input x gradient"]
+    for turn in range(6):
         before = tab.value("drawn")
         box = tab.page.get_by_role("combobox", name=re.compile("Explained by"))
         box.click()
-        option = tab.page.get_by_role("option", name=menu[turn % 2], exact=True)
+        option = tab.page.get_by_role("option", name=shown[turn % 2], exact=True)
         option.wait_for()
         began = time.monotonic()
         option.click()
         tab.until(lambda before=before: tab.value("drawn") != before, "the map does not change", 60)
-        switched.append(time.monotonic() - began)
+        if turn:  # the first turn warms up
+            switched.append(time.monotonic() - began)
         tab.settled()
     from app import work
     from speechxai import load_bundle
     from speechxai.io.audio import read
 
-    bundle = load_bundle(server.folder / "test-cnn")
-    import threading
-
-    heard = work.hear(bundle, read(server.folder / "ten-seconds.wav"), threading.RLock())
+    heard = work.hear(load_bundle("synthetic-cnn"), read(server.folder / "ten-seconds.wav"), threading.RLock())
     for _ in range(5):
         began = time.monotonic()
         work.explain(heard, ["saliency"], threading.RLock())
         made.append(time.monotonic() - began)
-    medians = {n: statistics.median(v) for n, v in (("opened", opened), ("switched", switched), ("made", made))}
-    print("medians of 5, s: " + ", ".join(f"{n} {v:.2f}" for n, v in medians.items()))
+    times = (("opened", opened), ("turned to inside the app", turned), ("switched", switched), ("made", made))
+    medians = {name: statistics.median(values) for name, values in times}
+    print("medians of 5, s: " + ", ".join(f"{name} {value:.2f}" for name, value in medians.items()))
     if busy():
         pytest.skip(f"the machine is busy, so times are printed and not judged: {medians}")
-    # The aims are 2.0, 0.5 and 2.0 s; these bounds catch a step backward on machines slower than a desk computer.
-    assert medians["opened"] <= 3.5
-    assert medians["switched"] <= 1.0
+    assert medians["opened"] <= 2.0
+    assert medians["turned to inside the app"] <= 2.0
+    assert medians["switched"] <= 0.5
     assert medians["made"] <= 2.0
 
 
@@ -613,6 +643,36 @@ def test_cohort_leads_to_a_recording(tab: Tab) -> None:
     lines = Path(waiting.value.path()).read_text().splitlines()
     assert len(lines) == 16
     assert lines[0].startswith("recording,labeled,model says,P(PD),right")
+
+
+def test_benchmark_shows_the_truth_cue_by_cue_and_what_maps_know(tab: Tab) -> None:
+    page = tab.open("benchmark")
+    page.get_by_role("heading", name="What do the maps alone know?").wait_for()
+    page.get_by_text("6 recordings of 6 speakers (3 PD, 3 HC); 3 folds by speaker").wait_for()
+    study = page.locator("table.sx-table", has_text="⚠ leaky folds: AUROC")
+    assert [row.split("\t")[0].split("\n")[0] for row in study.locator("tbody tr").all_inner_texts()] == [
+        "saliency",
+        "random map",
+        "energy map",
+        "shuffled labels",
+        "the larger class",
+        "the spectrogram itself",
+    ]
+    tab.choose("Run", "truth")
+    page.get_by_role("heading", name="Which score would have told so?").wait_for()
+    page.get_by_text("integrated gradients points at the truth best, 0.70").wait_for()
+    page.get_by_text("1 of 2 tests count. Not judged, because the network did not learn to hear the cue").wait_for()
+    heat = page.locator("table.sx-table", has_text="mean of the columns").first
+    assert "the truth itself" in heat.inner_text()
+    assert page.get_by_text("excluded: held-out AUC 0.700 is under 0.90").is_visible()
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Leaderboard (Markdown)").click()
+    assert "Leaderboard: relevance_rank" in Path(waiting.value.path()).read_text(encoding="utf-8")
+    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
+    assert violations(page) == []
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.wait_for_timeout(400)
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth + 1"), "the page scrolls sideways"
 
 
 def test_server_listens_on_this_computer_only(server: Server) -> None:

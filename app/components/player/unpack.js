@@ -8,15 +8,16 @@ export function unpack(bytes) {
   const length = data.getUint32(4, true);
   const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + length)));
   const base = 8 + length;
-  const blob = ([offset, size]) => bytes.slice(base + offset, base + offset + size);
+  const blob = ([offset, size]) => bytes.subarray(base + offset, base + offset + size);
+  const aligned = (span) => blob(span).slice().buffer; // numbers of several bytes must begin where their size allows
   const level = pyramid(blob(header.level), header.n_frames, header.n_bins);
   const maps = header.maps.map((map) => {
     const codes = blob(map.blob);
     return { ...map, levels: pyramid(codes, header.n_frames, header.n_bins), histogram: histogram(codes) };
   });
-  const sounds = header.sounds.map((sound) => ({ ...sound, samples: new Int16Array(blob(sound.blob).buffer) }));
+  const sounds = header.sounds.map((sound) => ({ ...sound, samples: new Int16Array(aligned(sound.blob)) }));
   const voicing = blob(header.voicing);
-  const f0 = new Float32Array(blob(header.f0).buffer);
+  const f0 = new Float32Array(aligned(header.f0));
   return { header, level, maps, sounds, voicing, f0 };
 }
 
