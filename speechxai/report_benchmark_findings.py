@@ -36,6 +36,7 @@ def findings(folder: BenchmarkFolder) -> list[str]:
     for group in dict.fromkeys(summary["model"]):
         part = summary[(summary["model"] == group) & (summary["metric"] == FIRST)]
         said.append(_who_points(part, f"{group} ({seeds[str(group)]} of {n_planned} seeds)"))
+    said += _combinations(summary[summary["metric"] == FIRST])
     said += _which_metric(folder.table("believable"))
     sanity = folder.table("sanity")
     failing = [row for row in sanity.to_dict("records") if isinstance(row["fails"], str) and row["fails"]]
@@ -61,6 +62,27 @@ def _who_points(part: pd.DataFrame, group: str) -> str:
     )
 
 
+def _combinations(part: pd.DataFrame) -> list[str]:
+    """Compare every union and intersection with the better of its parts, cue by cue."""
+    from speechxai.explain import parse
+
+    value = {(row["recipe"], row["model"]): float(row["mean"]) for row in part.to_dict("records")}
+    found: dict[str, list[float]] = {}
+    for recipe, group in value:
+        if recipe == TRUTH or is_control(recipe):
+            continue
+        parsed = parse(recipe)
+        alone = [value.get((each.name, group), float("nan")) for each in parsed.parts]
+        if alone:
+            found.setdefault(parsed.name, []).append(value[recipe, group] - max(alone))
+    return [
+        f"Of {len(gains)} cases of {name} and cue {sum(gain > 0 for gain in gains)} score above the better of their parts by {FIRST}; "
+        f"the mean difference is {value_of(sum(gains) / len(gains))}."
+        for name, gains in ((name, [gain for gain in gains if gain == gain]) for name, gains in found.items())
+        if gains
+    ]
+
+
 def _which_metric(believed: pd.DataFrame) -> list[str]:
     used = believed[believed["truth_metric"] == FIRST]
     models = list(dict.fromkeys(used["model"]))
@@ -68,6 +90,9 @@ def _which_metric(believed: pd.DataFrame) -> list[str]:
     chosen = chosen[chosen["n_speakers"] >= FEWEST_SPEAKERS]
     if chosen.empty:
         return []
+    # A metric that gives all methods of a recording one value ranks nothing there; few recordings are no base for a comparison.
+    rare = chosen["n_speakers"] < chosen["n_speakers"].max() / 2
+    silent, chosen = chosen[rare], chosen[~rare]
     ordered = chosen.sort_values("within", ascending=False)
     first, last = ordered.iloc[0], ordered.iloc[-1]
     cues = [model for model in models if model != ALL_CUES]
@@ -78,6 +103,12 @@ def _which_metric(believed: pd.DataFrame) -> list[str]:
         f"{with_interval(dict(first), 'within', 2)}, from {value_of(spread.min(), 2)} to {value_of(spread.max(), 2)} over the cues; worst is "
         f"{last['metric']}: {with_interval(dict(last), 'within', 2)}."
     ]
+    if len(silent):
+        named = ", ".join(f"{row['metric']} ({row['n_speakers']})" for row in silent.to_dict("records"))
+        lines.append(
+            f"Metrics that give all methods the same value for most speakers and are not compared (speakers they are defined for, of "
+            f"{chosen['n_speakers'].max()}): {named}."
+        )
     if misleading:
         lines.append("Metrics that prefer maps pointing elsewhere (interval below 0): " + ", ".join(misleading) + ".")
     return lines
