@@ -76,7 +76,13 @@ def test_a_time_norm_is_the_norm() -> None:
         norm.weight.copy_(torch.arange(5.0))
         norm.bias.copy_(-torch.arange(5.0))
     values = torch.randn(3, 5, 40, generator=torch.Generator().manual_seed(1)) * 3 + 2
-    torch.testing.assert_close(TimeNorm(norm, torch.float32)(values), norm(values), atol=1e-5, rtol=1e-5)
+    mine, theirs = values.clone().requires_grad_(), values.clone().requires_grad_()
+    found, expected = TimeNorm(norm, torch.float32)(mine), norm(theirs)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    weights = torch.randn(expected.shape, generator=torch.Generator().manual_seed(2))
+    (found * weights).sum().backward()
+    (expected * weights).sum().backward()
+    torch.testing.assert_close(mine.grad, theirs.grad, atol=1e-5, rtol=1e-4)
 
 
 def test_a_twin_is_near_and_leaves_the_network_as_it_was(ssl: Classifier) -> None:
