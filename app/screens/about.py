@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import streamlit as st
 
 from app import settings as app_settings
 from app import state, widgets
 from speechxai import SpeechXAIError, __version__
+
+
+def short(path: Path) -> str:
+    """A path with the reader's own folder as ~."""
+    return f"~/{path.relative_to(Path.home())}" if path.is_relative_to(Path.home()) else str(path)
+
 
 widgets.page("What is this, and what is it not?")
 left, right = st.columns([1, 1], gap="large")
@@ -33,7 +40,7 @@ sounds like the original and the answer stays, the map explains nothing, however
         f"""
 Nowhere. The app runs on this computer and asks nothing of the internet. A recording that you bring stays in the memory of
 your session and is gone when you close the page, unless you press *Save*. Maps of the data set's own recordings are kept in
-`{app_settings.cache_folder()}` so that they come back at once; start with `--no-cache` to keep nothing.
+`{short(app_settings.cache_folder())}` so that they come back at once; start with `--no-cache` to keep nothing.
 """
     )
 with right:
