@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: help demo test lint app wheel-check benchmark clean
+.PHONY: help demo test lint app speed wheel-check benchmark clean
 .DEFAULT_GOAL := help
 
 help: ## list what can be made
@@ -43,6 +43,9 @@ lint: $(VENV)/.dev ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+speed: $(VENV)/.core ## what explaining costs, beside a naive pipeline; a few minutes
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmark.py --quick
 
 wheel-check: $(VENV)/.dev ## build a wheel and run the demo from it, outside the checkout
 	$(BIN)/python scripts/check_wheel.py
