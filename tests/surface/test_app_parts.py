@@ -354,3 +354,46 @@ def test_modules_of_the_app_import_each_other_in_one_direction() -> None:
         graph[path.stem] = used
     assert set().union(*graph.values()) <= set(graph), "a module that is not there is imported"
     TopologicalSorter(graph).prepare()  # raises where modules import each other in a circle
+
+
+def test_kept_and_removed_sounds_are_what_their_bins_sound_like() -> None:
+    from types import SimpleNamespace
+
+    import torch
+
+    from app import work
+    from speechxai import spectrogram
+    from speechxai.stft import inverse
+
+    waveform = 0.1 * torch.randn(1, 16_000, generator=torch.Generator().manual_seed(0))
+    spec = spectrogram(waveform)
+    bins = np.asarray(np.random.default_rng(0).random(spec.magnitude.shape[1:]) < 0.2)
+    whole = work._sound(spec, spec.magnitude)
+    kept, removed = work.halves(SimpleNamespace(spec=spec, sound=whole), bins)  # type: ignore[arg-type]
+    rest = torch.from_numpy(~bins).to(spec.magnitude)[None]
+    direct = inverse(spec.magnitude * rest, spec.phase, spec.stft, spec.n_samples)[0].numpy()
+    np.testing.assert_allclose(removed, direct, atol=1e-5)
+    np.testing.assert_allclose(kept + removed, waveform[0].numpy(), atol=1e-4)
+    assert np.abs(kept).max() > 1e-3
+
+
+def test_overlap_of_choices_by_hand() -> None:
+    from app import work
+
+    first = np.array([[True, True, False, False]])
+    second = np.array([[False, True, True, False]])
+    assert work.top_overlap(first, second) == pytest.approx(0.5)  # one bin in common of two and two
+    assert np.isnan(work.top_overlap(~np.ones((1, 4), bool), ~np.ones((1, 4), bool)))
+
+
+def test_a_file_is_made_for_the_click_that_asked_only() -> None:
+    import struct
+
+    from app import downloads
+
+    for turn, content in (("", b""), ("17", b"text")):
+        found = downloads.block("Table (CSV)", "a b.csv", "text/csv", turn, content)
+        (length,) = struct.unpack_from("<I", found)
+        header = json.loads(found[4 : 4 + length])
+        assert header == {"label": "Table (CSV)", "name": "a_b.csv", "type": "text/csv", "turn": turn}
+        assert found[4 + length :] == content
