@@ -55,10 +55,16 @@ def _who_points(part: pd.DataFrame, group: str) -> str:
     controls = part[part["recipe"].map(is_control)].dropna(subset=["mean"])
     control = controls.sort_values("mean").iloc[-1]
     beats = methods[(methods["vs_energy_map_low"] > 0) & (methods["vs_energy_map_p"] < ALPHA) & (methods["vs_random_map_p"] < ALPHA) & (methods["vs_random_map_low"] > 0)]  # fmt: skip
+    # A test by signs of n differences has no p under 2^(1 - n), and Holm's correction multiplies the smallest by the number of tests.
+    too_few = 2.0 ** (1 - int(best["n_speakers"])) * len(methods) >= ALPHA
+    compared = (
+        f"{int(best['n_speakers'])} speakers are too few to test {len(methods)} explanations against the controls."
+        if too_few
+        else f"{len(beats)} of {len(methods)} explanations point better than random_map and energy_map (Holm-corrected)."
+    )
     return (
         f"{group}: best by {FIRST} is {best['recipe']}, {with_interval(dict(best))} over {int(best['n_speakers'])} speakers; the best control, "
-        f"{control['recipe']}, scores {with_interval(dict(control))}. {len(beats)} of {len(methods)} explanations point better than "
-        "random_map and energy_map (Holm-corrected)."
+        f"{control['recipe']}, scores {with_interval(dict(control))}. {compared}"
     )
 
 

@@ -140,7 +140,7 @@ def _board(summary: pd.DataFrame, tasks: pd.DataFrame, metric: str, combined: bo
     rows = []
     for name in names:
         cells = [with_interval(cell[name, group]) if (name, group) in cell else "–" for group in groups]
-        values = tuple(float(value) for value in wide.loc[name])
+        values = tuple(wide.loc[name].to_numpy(dtype=float).tolist())
         marked = tuple(
             index for index, group in enumerate(wide.columns) if name in compared and values[index] >= wide.loc[compared, group].max()
         )  # fmt: skip

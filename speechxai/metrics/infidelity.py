@@ -35,7 +35,8 @@ def infidelity(case: Case) -> Tensor:
     removed): the infidelity of yeh2019infidelity with square removal at its best scale, for a map has none of its own.
     Patches are drawn once from the case's seed. NaN for a map without evidence and where no patch changes anything.
     """
-    masks = patches(*case.mask.shape[1:], case.seed).to(case.mask)
+    _, n_bins, n_frames = case.mask.shape
+    masks = patches(n_bins, n_frames, case.seed).to(case.mask)
     size = max(1, int(getattr(case.model, "max_batch", 8)) // len(case.spec))
     removed = torch.cat([case.masked_probability(1 - part[:, None]) for part in torch.split(masks, size)])
     drop = torch.stack([case.p - case.of_target(probability) for probability in removed]).double()
