@@ -7,6 +7,7 @@ connections are encrypted with certificates made for this run, nobody without th
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -82,7 +83,7 @@ def connect(order: Order) -> Iterator[Any]:
             if order.scheduler == "local":
                 target: Any = stack.enter_context(_on_this_machine(order))
             elif order.scheduler == "slurm":
-                target = stack.enter_context(_in_slurm_jobs(order))
+                target = stack.enter_context(_in_slurm_jobs(order, stack))
             else:
                 target = order.scheduler
             client = Client(target, timeout=CONNECT_S, set_as_default=False, security=_security(order, target))
@@ -138,9 +139,8 @@ def _on_this_machine(order: Order) -> Any:
     )
 
 
-def _in_slurm_jobs(order: Order) -> Any:
+def _in_slurm_jobs(order: Order, stack: ExitStack) -> Any:
     from dask_jobqueue import SLURMCluster
-    from distributed.security import Security
 
     asked: Mapping[str, Any] = order.cluster
     folder = Path(order.run) / "cluster"
@@ -158,8 +158,7 @@ def _in_slurm_jobs(order: Order) -> Any:
         walltime=asked["walltime"],
         interface=asked.get("interface"),
         protocol="tls://" if asked["tls"] else "tcp://",
-        security=Security.temporary() if asked["tls"] else None,
-        shared_temp_directory=str(folder),
+        security=_certificates(folder, stack) if asked["tls"] else None,
         log_directory=str(folder),
         job_name="speechxai",
         job_extra_directives=directives,
@@ -171,6 +170,21 @@ def _in_slurm_jobs(order: Order) -> Any:
     # A job that ends, by its time limit or with its node, is asked for again.
     cluster.adapt(minimum_jobs=order.n_workers, maximum_jobs=order.n_workers)
     return cluster
+
+
+def _certificates(folder: Path, stack: ExitStack) -> Any:
+    """Make certificates for this run alone, in files that only its owner reads and that go when the context ends."""
+    from distributed.security import Security
+
+    made, files = Security.temporary(), {}
+    for name, content in (("cert", made.tls_client_cert), ("key", made.tls_client_key)):
+        path = folder / f".{name}.{uuid4().hex}.pem"
+        stack.callback(path.unlink, missing_ok=True)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(str(content))
+        files[name] = str(path)
+    roles = {f"tls_{role}_{name}": path for role in ("client", "scheduler", "worker") for name, path in files.items()}
+    return Security(tls_ca_file=files["cert"], require_encryption=True, **roles)
 
 
 def _exports(order: Order) -> list[str]:

@@ -91,7 +91,7 @@ def joblib(order: Order, ledger: Ledger, work: Work) -> Iterator[UnitRecord]:
             pool.shutdown(wait=False, kill_workers=True)
 
 
-@EXECUTORS.register(needs=("dask", "distributed", "dask_jobqueue"), extra="cluster")
+@EXECUTORS.register(needs=("dask", "distributed", "dask_jobqueue", "cryptography"), extra="cluster")
 def dask(order: Order, ledger: Ledger, work: Work) -> Iterator[UnitRecord]:
     """Workers of dask.distributed: on this machine, of a running scheduler, or in jobs of Slurm."""
     from speechxai.io.cluster import compute_on

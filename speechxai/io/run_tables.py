@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -29,7 +30,7 @@ def finish(folder: RunFolder) -> None:
     """
     with naming_folder(folder.path, "write"), wait_for(folder.path / ".tables.lock"):
         scores = folder.scores()
-        units = list(folder.units())
+        units = [replace(unit, values={}) for unit in folder.units()]
         write_parquet(folder.path / "scores.parquet", scores)
         _write_csv(folder, "scores", scores)
         _write_csv(folder, "summary", summary(scores))

@@ -250,8 +250,15 @@ class RunFolder:
         """Tidy table with SCORE_COLUMNS and `fold`, from the finished units in the manifest's order."""
         import pandas as pd
 
-        rows = [row for unit in self.units() for row in unit.rows()]
-        frame = pd.DataFrame(rows, columns=[*SCORE_COLUMNS, "fold"])
+        # Columns rather than rows, and every text once: half the memory where recordings are many.
+        columns: dict[str, list[Any]] = {name: [] for name in (*SCORE_COLUMNS, "fold")}
+        known: dict[Any, Any] = {}
+        for unit in self.units():
+            for row in unit.rows():
+                for name, values in columns.items():
+                    value = row[name]
+                    values.append(known.setdefault(value, value) if isinstance(value, str) else value)
+        frame = pd.DataFrame(columns)
         return frame.astype({"label": "Int64", "value": "float64", "fold": "string"})
 
     def failures(self) -> pd.DataFrame:

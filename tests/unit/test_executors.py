@@ -279,8 +279,8 @@ def test_a_scheduler_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: 
 def fake_slurm(folder: Path) -> None:
     """Write sbatch and scancel that run a job script on this machine at once, and end it."""
     (folder / "sbatch").write_text(
-        '#!/bin/bash\nn=$(ls "$0".jobs 2>/dev/null | wc -l); mkdir -p "$0".jobs; cp "${!#}" "$0".jobs/$((n+1))\n'
-        'setsid bash "$0".jobs/$((n+1)) >/dev/null 2>&1 & echo $! > "$0".$((n+1)).pid\necho "Submitted batch job $((n+1))"\n'
+        '#!/bin/bash\nset -m; n=$(ls "$0".jobs 2>/dev/null | wc -l); mkdir -p "$0".jobs; cp "${!#}" "$0".jobs/$((n+1))\n'
+        'bash "$0".jobs/$((n+1)) >/dev/null 2>&1 & echo $! > "$0".$((n+1)).pid\necho "Submitted batch job $((n+1))"\n'
     )
     (folder / "scancel").write_text(
         '#!/bin/bash\nkill -9 -- -$(cat "$(dirname "$0")"/sbatch.$1.pid) 2>/dev/null; true\n'
@@ -313,5 +313,6 @@ def test_workers_in_jobs_of_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "--nthreads 1 " in script
     assert "--no-dashboard" in script
     assert "tls://127.0.0.1:" in script
-    assert not list((folder.path / "cluster").glob(".dask-jobqueue*")), "keys stay behind"
+    assert "--tls-key " in script
+    assert not list((folder.path / "cluster").glob(".*.pem")), "keys stay behind"
     assert (folder.path / "cluster").stat().st_mode & 0o077 == 0
