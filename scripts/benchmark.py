@@ -17,7 +17,7 @@ import os
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as the command line does; PyTorch reads it when it is imported
 
 import torch
-from benchmark_parts import work
+from benchmark_children import work
 from benchmark_tables import growth, memory, methods, study
 
 from speechxai.io.hardware import configure

@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Sequence
 
 import benchmark_parts as parts
+from benchmark_children import child, exponent, method_row
+from benchmark_study import studies
 
 from speechxai.attribution import METHODS
 from speechxai.errors import NotApplicable
@@ -24,7 +26,7 @@ def methods(name: str, given: argparse.Namespace) -> None:
     unit, rows = parts.forward_s(model, spec), []
     for method in PUBLISHED_METHODS if given.quick else METHODS:
         try:
-            rows.append(parts.method_row(method, model, spec, unit, given.repeats))
+            rows.append(method_row(method, model, spec, unit, given.repeats))
         except NotApplicable as error:
             rows.append([method, "", "", "", str(error)])
     show(
@@ -36,7 +38,7 @@ def methods(name: str, given: argparse.Namespace) -> None:
 
 def study(name: str, given: argparse.Namespace) -> None:
     """The published study beside the naive pipeline."""
-    rows, agree = parts.studies(name, given.seconds, given.repeats)
+    rows, agree = studies(name, given.seconds, given.repeats)
     show(
         f"study, {name}, {given.seconds:g} s, {given.repeats} runs",
         ("pipeline", "forward", "backward", "cost in forward passes", "times as fast"),
@@ -56,14 +58,14 @@ def study(name: str, given: argparse.Namespace) -> None:
 
 def growth(title: str, sizes: Sequence[float], tasks: list[dict[str, object]], given: argparse.Namespace) -> None:
     """Processor time and memory over a size, and the exponent of their fit."""
-    found = [[parts.child(**task) for _ in range(given.repeats)] for task in tasks]
+    found = [[child(**task) for _ in range(given.repeats)] for task in tasks]
     costs = [sorted(run["cpu_s"] for run in runs)[len(runs) // 2] for runs in found]
     rows = [
         [f"{s:g}", f"{c:.2f}", f"{max(r['peak_gib'] for r in runs):.2f}"]
         for s, c, runs in zip(sizes, costs, found, strict=True)
     ]
     show(
-        f"{title}: time grows with exponent {parts.exponent(list(sizes), costs):.2f}",
+        f"{title}: time grows with exponent {exponent(list(sizes), costs):.2f}",
         ("size", "processor time, s", "peak, GiB"),
         rows,
     )
@@ -77,7 +79,7 @@ def memory(given: argparse.Namespace) -> None:
             {} if method == "study" else {"method": method}
         )
         try:
-            rows.append([method, f"{parts.child(**task)['peak_gib']:.2f}"])
+            rows.append([method, f"{child(**task)['peak_gib']:.2f}"])
         except SystemExit as error:
             rows.append([method, "not applicable" if "NotApplicable" in str(error) else str(error)])
     for n_steps in (8, 64):
@@ -88,5 +90,5 @@ def memory(given: argparse.Namespace) -> None:
             "method": "integrated_gradients",
             "options": {"integrated_gradients": {"n_steps": n_steps}},
         }
-        rows.append([f"integrated_gradients, 2.5 s, {n_steps} steps", f"{parts.child(**task)['peak_gib']:.2f}"])
+        rows.append([f"integrated_gradients, 2.5 s, {n_steps} steps", f"{child(**task)['peak_gib']:.2f}"])
     show(f"memory, HuBERT-base, {given.seconds:g} s, two recordings", ("method", "peak, GiB"), rows)
