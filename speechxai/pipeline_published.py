@@ -170,7 +170,7 @@ def published_maps(
     Raises:
         SpeechXAIError: no method gives a map; the first reason.
     """
-    explained = ProbabilityOfPd(model) if isinstance(model, Classifier) else PosteriorLogits(model)
+    explained = OriginalPass(ProbabilityOfPd(model) if isinstance(model, Classifier) else PosteriorLogits(model), spec)
     target = torch.full((len(spec),), PD, dtype=torch.int64, device=spec.magnitude.device)
     maps: dict[str, Tensor] = {}
     mended: dict[str, Tensor] = {}
@@ -189,6 +189,7 @@ def published_maps(
         except SpeechXAIError as error:
             mended.pop(name, None)
             reasons[name] = f"{name}: {str(error).removeprefix(f'{name}: ')}"
+    explained.release()
     if not maps:
         raise SpeechXAIError(next(iter(reasons.values()), "No method is asked for."))
     return maps, mended, reasons
