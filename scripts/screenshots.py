@@ -87,6 +87,8 @@ def ready(page: Any, name: str) -> None:
     page.wait_for_selector(IDLE)
     if name in ("inspect", "compare"):
         page.locator(".player[data-drawn]").wait_for()
+    if name == "cohort":
+        page.locator("[data-testid=stDataFrame] canvas").first.wait_for()
     page.wait_for_timeout(1_500)
 
 
