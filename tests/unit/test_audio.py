@@ -218,10 +218,16 @@ BAD = [
     (truncated_flac, "the file is damaged or truncated"),
     (only_a_header, "the file has a header but holds no samples"),
     (zeros, "the recording is silent (all samples are 0). Check the microphone and record again."),
-    (cancelling, "the recording is silent (all samples are 0) after averaging its channels; choose one: --channel 0 (channel)"),
+    (
+        cancelling,
+        "the recording is silent (all samples are 0) after averaging its channels; choose one: --channel 0 (channel)",
+    ),
     (with_nan, "3 of 8000 samples are NaN or infinite, the first at 0.100 s."),
     (too_short, "lasts only 0.020 s, shorter than min_duration_s = 0.1 s"),
-    (too_long, "lasts 3600.0 s, longer than the limit of 600 s. Cut it, or raise the limit: --max-duration-s 3600 (max_duration_s)."),
+    (
+        too_long,
+        "lasts 3600.0 s, longer than the limit of 600 s. Cut it, or raise the limit: --max-duration-s 3600 (max_duration_s).",
+    ),
     (sixteen_channels, "16 channels; more than 8 are not averaged. Choose one: --channel 0 to 15 (channel)."),
     (low_rate, "the sample rate is 4000 Hz; 8000 to 96000 Hz are read"),
     (a_folder, "this is a folder, not a recording"),
