@@ -70,7 +70,7 @@ def splits(tmp_path: Path) -> Path:
         trained = [speaker for other, names in SPEAKERS.items() if other != fold for speaker in names]
         for part, names in (("train", trained), ("test", tested)):
             rows = [
-                f"{n}_a,/root/{'hc' if 'AC0' in n else 'pd'}/{n}_a.wav,{'hc' if 'AC0' in n else 'pd'},{n},vowels"
+                f"{n}_a,/data/{'hc' if 'AC0' in n else 'pd'}/{n}_a.wav,{'hc' if 'AC0' in n else 'pd'},{n},vowels"
                 for n in names
             ]
             text = "\n".join(["original_id,audio_path,status,speaker_id,group", *rows])
