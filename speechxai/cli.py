@@ -18,6 +18,7 @@ import typer
 from speechxai import __version__
 from speechxai.commands import check, demo, evaluate, explain, listing, predict, report
 from speechxai.errors import SpeechXAIError
+from speechxai.io.processes import keep_freed_memory
 
 _EPILOG = """
 Examples:
@@ -107,6 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends with SystemExit."""
     # Large tensors on large pages: a tenth less time. PyTorch reads it when it is imported, and so do worker processes.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    keep_freed_memory()
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]

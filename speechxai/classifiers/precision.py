@@ -13,8 +13,9 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-from speechxai.classifiers.products import TimeConvolution, TimeNorm
+from speechxai.classifiers.products import FourierConvolution, NormedConvolution, TimeConvolution
 from speechxai.errors import SpeechXAIError
 
 PRECISIONS = ("float32", "masked-bfloat16", "bfloat16")
@@ -28,11 +29,14 @@ PRECISION_NOTES = {
 """What every place that shows numbers of such a run says."""
 
 _Weights = tuple[tuple[int, int], ...]
-_twins: WeakKeyDictionary[nn.Module, tuple[_Weights, nn.Module]] = WeakKeyDictionary()
+_twins: WeakKeyDictionary[nn.Module, dict[torch.dtype, tuple[_Weights, nn.Module | None]]] = WeakKeyDictionary()
 
 
 def at_precision(model: nn.Module, precision: str) -> tuple[nn.Module, nn.Module]:
     """Give the network that is explained and the one that judges masked recordings; the same one unless they differ.
+
+    In float32 it is a twin that shares the weights and computes its convolutions over time in faster forms, equal up to rounding;
+    other networks are given back as they are.
 
     Raises:
         SpeechXAIError: an unknown precision.
@@ -41,47 +45,71 @@ def at_precision(model: nn.Module, precision: str) -> tuple[nn.Module, nn.Module
         raise SpeechXAIError(
             f"The 'precision' parameter must be one of {', '.join(PRECISIONS)}. Got {precision!r} instead."
         )
-    if precision == "float32":
-        return model, model
-    low = in_bfloat16(model)
-    return (low, low) if precision == "bfloat16" else (model, low)
+    explained = twin_of(model, torch.bfloat16 if precision == "bfloat16" else torch.float32)
+    judge = twin_of(model, torch.float32 if precision == "float32" else torch.bfloat16)
+    return explained, judge
 
 
-def in_bfloat16(model: nn.Module) -> nn.Module:
-    """Return a twin of `model` with the same doors, whose large products are made in bfloat16; made once for given weights."""
+def twin_of(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Return a twin of `model` with the same doors, whose large products are made in `dtype`; made once for given weights."""
     weights = tuple((values.data_ptr(), values._version) for values in model.state_dict(keep_vars=True).values())
-    known = _twins.get(model)
-    if known is None or known[0] != weights:
-        known = _twins[model] = weights, _twin(model)
-    return known[1]
+    known = _twins.setdefault(model, {})
+    if dtype not in known or known[dtype][0] != weights:
+        with torch.inference_mode(False), torch.no_grad():
+            known[dtype] = weights, _twin(model, dtype)
+    return known[dtype][1] or model
 
 
-def _twin(model: nn.Module) -> nn.Module:
-    twin = copy.deepcopy(model).eval().requires_grad_(False)
+def _twin(model: nn.Module, dtype: torch.dtype) -> nn.Module | None:
+    """Make a twin; None where a network in float32 would win nothing."""
+    if dtype == torch.float32 and not _wins_in_float32(model):
+        return None
+    # Weights are shared with the model; what is rounded or turned takes their place below.
+    shared = {id(values): nn.Parameter(values.detach(), requires_grad=False) for values in model.parameters()}
+    twin = copy.deepcopy(model, dict(shared)).eval()
     network = getattr(twin, "backbone", twin)
+    _in_faster_forms(network, dtype)
+    if dtype == torch.float32:
+        return twin
     linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
-    for parent in list(network.modules()):
-        in_products = any(TimeConvolution.takes(module) for module in parent.children())
-        for name, module in list(parent.named_children()):
-            if TimeConvolution.takes(module):
-                # A waveform has more than 8 bits, and its convolution is a small product.
-                dtype = torch.float32 if module.in_channels == 1 else torch.bfloat16
-                setattr(parent, name, TimeConvolution(module, dtype))
-            elif TimeNorm.takes(module) and in_products:
-                setattr(parent, name, TimeNorm(module, torch.bfloat16))
-            elif isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d) and module not in linear[-1:]:
-                _round_weights(module)
+    for module in network.modules():
+        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d) and module not in linear[-1:]:
+            _round_weights(module)
     for module in linear[-1:]:
         module.forward = _exact(module.forward)  # type: ignore[method-assign,assignment]
     network.forward = _rounded(network.forward)
     return twin
 
 
+def _wins_in_float32(model: nn.Module) -> bool:
+    """Whether a network has convolutions that are slow by themselves, as speech foundation models do."""
+    slow = any(FourierConvolution.takes(module) for module in model.modules())
+    return slow and all(values.dtype == torch.float32 and values.device.type == "cpu" for values in model.parameters())
+
+
+def _in_faster_forms(network: nn.Module, dtype: torch.dtype) -> None:
+    """Replace convolutions over time by those of `products`."""
+    for parent in list(network.modules()):
+        norm: Any = getattr(parent, "layer_norm", None)
+        for name, module in list(parent.named_children()):
+            if TimeConvolution.takes(module) and NormedConvolution.takes(module, norm):
+                setattr(parent, name, NormedConvolution(module, norm, dtype))
+                parent.layer_norm = nn.Identity()
+            elif TimeConvolution.takes(module):
+                # A waveform has more than 8 bits, and its convolution is a small product.
+                setattr(parent, name, TimeConvolution(module, torch.float32 if module.in_channels == 1 else dtype))
+            elif FourierConvolution.takes(module):
+                setattr(parent, name, FourierConvolution(module))
+
+
 def _round_weights(module: nn.Module) -> None:
     """Keep weight and bias in bfloat16, unless a parametrization makes the weight from other parameters."""
     if "weight" in module._parameters:
         for name, values in list(module.named_parameters(recurse=False)):
-            module._parameters[name] = nn.Parameter(values.detach().bfloat16(), requires_grad=False)
+            rounded = values.detach().bfloat16()
+            if isinstance(module, nn.Linear) and name == "weight":
+                rounded = rounded.T.contiguous().T  # in this order a product takes two thirds of the time
+            module._parameters[name] = nn.Parameter(rounded, requires_grad=False)
 
 
 def _exact(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
@@ -94,7 +122,19 @@ def _exact(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
 
 def _rounded(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def rounded(values: Tensor, *others: Any) -> Tensor:
-        with torch.autocast(values.device.type, torch.bfloat16):
+        with torch.autocast(values.device.type, torch.bfloat16), _AttentionMode():
             return forward(values, *others).float()
 
     return rounded
+
+
+class _AttentionMode(TorchFunctionMode):
+    """Computes attention in float32 where a way back will be needed: in bfloat16 that takes twice as long."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is not nn.functional.scaled_dot_product_attention or not torch.is_grad_enabled():
+            return func(*args, **(kwargs or {}))
+        exact: Any = [each.float() if isinstance(each, Tensor) else each for each in args]
+        with torch.autocast(args[0].device.type, enabled=False):
+            found: Tensor = func(*exact, **(kwargs or {}))
+        return found.to(args[0].dtype)

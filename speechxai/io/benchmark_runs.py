@@ -21,6 +21,7 @@ from speechxai.errors import SpeechXAIError
 from speechxai.io.corpus import load
 from speechxai.io.files import naming_folder, read_json, to_json, write_atomically, write_parquet
 from speechxai.io.machine import machine, peak_memory_mb
+from speechxai.io.processes import keep_freed_memory
 from speechxai.io.runs import RunFolder
 from speechxai.registry import did_you_mean
 from speechxai.types import Recording, StftConfig
@@ -203,6 +204,7 @@ def execute(path: Path, progress: Callable[[BenchmarkProgress], None] | None = N
 def _execute_quietly(path: str) -> None:
     import torch
 
+    keep_freed_memory()
     torch.set_num_threads(1)
     execute(Path(path))
 

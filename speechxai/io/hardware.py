@@ -1,4 +1,4 @@
-"""What a process asks of its hardware: threads, reproducible kernels, and fast float32 products where they are exact."""
+"""What a process asks of its hardware: threads, memory that it keeps, reproducible kernels, and fast float32 products where they are exact."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from functools import cache
 from typing import Any
 
 import torch
+
+from speechxai.io.processes import keep_freed_memory
 
 MAX_GROWTH = 2.0
 """Fast products may be so many times less exact than the usual ones: the order of a sum alone changes as much."""
@@ -23,6 +25,7 @@ def configure(
         deterministic: only kernels that give the same bytes every time on the same machine with the same number of threads; an
             operation that has none ends with an error. Fast products are left off.
     """
+    keep_freed_memory()
     if threads is not None:
         torch.set_num_threads(threads)
     if deterministic:

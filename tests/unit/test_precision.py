@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,8 +16,8 @@ from torch import nn
 
 from speechxai.attribution import METHODS, OriginalPass
 from speechxai.classifiers import Classifier, build
-from speechxai.classifiers.precision import PRECISIONS, at_precision, in_bfloat16
-from speechxai.classifiers.products import TimeConvolution, TimeNorm
+from speechxai.classifiers.precision import PRECISIONS, at_precision, twin_of
+from speechxai.classifiers.products import FourierConvolution, NormedConvolution, TimeConvolution
 from speechxai.errors import SpeechXAIError
 from speechxai.io import hardware
 from speechxai.pipeline import EvaluateSettings, Job
@@ -66,31 +67,87 @@ def test_a_time_convolution_is_the_convolution(kernel: int, stride: int, bias: b
 
 def test_other_convolutions_are_left_alone() -> None:
     for changed in ({"padding": 1}, {"dilation": 2}, {"groups": 2}):
-        assert not TimeConvolution.takes(nn.Conv1d(4, 6, 3, **changed))  # type: ignore[arg-type]
-    assert not TimeNorm.takes(nn.GroupNorm(2, 4))
+        convolution = nn.Conv1d(4, 6, 3, **changed)  # type: ignore[arg-type]
+        assert not TimeConvolution.takes(convolution)
+        assert not FourierConvolution.takes(convolution)  # a short kernel wins nothing
+    waveform = nn.Conv1d(1, 4, 10, 5)
+    assert NormedConvolution.takes(waveform, nn.GroupNorm(4, 4))
+    assert not NormedConvolution.takes(waveform, nn.GroupNorm(2, 4))
+    assert not NormedConvolution.takes(waveform, None)
+    assert not NormedConvolution.takes(nn.Conv1d(4, 4, 10, 5), nn.GroupNorm(4, 4))
+    assert not TimeConvolution.takes(nn.Linear(4, 4))
 
 
-def test_a_time_norm_is_the_norm() -> None:
-    norm = nn.GroupNorm(5, 5)
-    with torch.no_grad():
-        norm.weight.copy_(torch.arange(5.0))
-        norm.bias.copy_(-torch.arange(5.0))
-    values = torch.randn(3, 5, 40, generator=torch.Generator().manual_seed(1)) * 3 + 2
-    mine, theirs = values.clone().requires_grad_(), values.clone().requires_grad_()
-    found, expected = TimeNorm(norm, torch.float32)(mine), norm(theirs)
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+def same_values_and_gradients(ours: nn.Module, theirs: nn.Module, values: torch.Tensor, atol: float = 1e-5) -> None:
+    mine, usual = values.clone().requires_grad_(), values.clone().requires_grad_()
+    found, expected = ours(mine), theirs(usual)
+    torch.testing.assert_close(found, expected, atol=atol, rtol=1e-4)
     weights = torch.randn(expected.shape, generator=torch.Generator().manual_seed(2))
     (found * weights).sum().backward()
     (expected * weights).sum().backward()
-    torch.testing.assert_close(mine.grad, theirs.grad, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(mine.grad, usual.grad, atol=atol, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("bias", "offset"), [(False, 0.0), (True, 3.0)])
+def test_a_normed_convolution_is_the_convolution_and_its_norm(bias: bool, offset: float) -> None:
+    generator = torch.Generator().manual_seed(1)
+    convolution, norm = nn.Conv1d(1, 5, 10, 5, bias=bias), nn.GroupNorm(5, 5)
+    with torch.no_grad():
+        for values in (*convolution.parameters(), *norm.parameters()):
+            values.copy_(torch.randn(values.shape, generator=generator))
+    ours = NormedConvolution(convolution, norm, torch.float32)
+    waveform = torch.randn(3, 1, 403, generator=generator) + offset
+    same_values_and_gradients(ours, nn.Sequential(convolution, norm), waveform)
+    with torch.no_grad():
+        silence = torch.zeros(1, 1, 100)  # variance 0: what rounding leaves is multiplied by 300
+        torch.testing.assert_close(ours(silence), norm(convolution(silence)), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("kernel", "padding", "groups"), [(32, 16, 2), (33, 16, 1), (40, 0, 4)])
+def test_a_fourier_convolution_is_the_convolution(
+    kernel: int, padding: int, groups: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    convolution = nn.Conv1d(8, 8, kernel, padding=padding, groups=groups)
+    weighted = nn.utils.parametrizations.weight_norm(convolution, name="weight", dim=2)
+    assert FourierConvolution.takes(weighted)
+    ours = FourierConvolution(weighted)
+    with torch.inference_mode():
+        ours(torch.randn(1, 8, 70))  # what is kept must serve gradients too
+    for n_frames in (70, 41, 70):
+        values = torch.randn(2, 8, n_frames, generator=torch.Generator().manual_seed(n_frames))
+        same_values_and_gradients(ours, weighted, values)
+    monkeypatch.setattr(FourierConvolution, "LONGEST", 60)
+    values = torch.randn(2, 8, 70)
+    assert torch.equal(ours(values), weighted(values))  # too long: the convolution itself
+
+
+@pytest.mark.parametrize("family", ["hubert", "wavlm"])
+def test_a_twin_in_float32_is_the_network_up_to_rounding(family: str) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        backbone = build("ssl", family=family, size="tiny", overrides={"encoder_pos_conv_kernel": 32})
+    model = Classifier(backbone, cam_layer=backbone.cam_layer).eval()
+    twin, judge = at_precision(model, "float32")
+    assert twin is judge is at_precision(model, "float32")[0] is not model
+    kinds = {type(module) for module in twin.modules()}
+    assert {NormedConvolution, TimeConvolution, FourierConvolution} <= kinds
+    shared = {values.data_ptr() for values in model.parameters()}
+    linear = [module.weight for module in twin.modules() if isinstance(module, nn.Linear)]
+    assert all(weight.data_ptr() in shared for weight in linear)  # no copy of the weights
+    spec, target = spectrogram(noise_recording("a", 1.0, sample_rate=16_000).waveform[None]), torch.tensor([1])
+    plain, fast = OriginalPass(model, spec), OriginalPass(twin, spec)
+    torch.testing.assert_close(fast.logits(), plain.logits(), atol=1e-5, rtol=0)
+    for name in ("saliency", "guided_backprop", "guided_gradcam", "integrated_gradients"):
+        maps = [METHODS[name](each, spec, target) for each in (plain, fast)]
+        torch.testing.assert_close(maps[1] / maps[0].abs().max(), maps[0] / maps[0].abs().max(), atol=5e-5, rtol=0)
 
 
 def test_a_twin_is_near_and_leaves_the_network_as_it_was(ssl: Classifier) -> None:
     recording = noise_recording("a", 1.0, sample_rate=16_000)
     spec, target = spectrogram(recording.waveform[None]), torch.tensor([1])
     before = {name: values.clone() for name, values in ssl.state_dict().items()}
-    low = in_bfloat16(ssl)
-    assert in_bfloat16(ssl) is low
+    low = twin_of(ssl, torch.bfloat16)
+    assert twin_of(ssl, torch.bfloat16) is low
     assert any(isinstance(module, TimeConvolution) for module in low.modules())
     assert {values.dtype for values in low.state_dict().values()} == {torch.float32, torch.bfloat16}
     exact, rounded = (OriginalPass(model, spec) for model in (ssl, low))
@@ -103,7 +160,7 @@ def test_a_twin_is_near_and_leaves_the_network_as_it_was(ssl: Classifier) -> Non
     assert all(torch.equal(values, before[name]) for name, values in ssl.state_dict().items())
     with torch.no_grad():
         ssl.backbone.network.head.output.bias += 1.0
-    assert in_bfloat16(ssl) is not low  # other weights, another twin
+    assert twin_of(ssl, torch.bfloat16) is not low  # other weights, another twin
     with torch.no_grad():
         ssl.backbone.network.head.output.bias -= 1.0
 
@@ -125,7 +182,7 @@ def test_masked_passes_alone_are_rounded(ssl: Classifier) -> None:
 def test_a_network_of_magnitudes_in_bfloat16() -> None:
     model = tiny_classifier(3, SegmentConfig(0.5, 0.25))
     spec = spectrogram(noise_recording("a").waveform[None], model.stft)
-    exact, rounded = model(spec.magnitude, spec.phase), in_bfloat16(model)(spec.magnitude, spec.phase)
+    exact, rounded = model(spec.magnitude, spec.phase), twin_of(model, torch.bfloat16)(spec.magnitude, spec.phase)
     torch.testing.assert_close(rounded, exact, atol=0.05, rtol=0.05)
     assert at_precision(model, "float32") == (model, model)
     assert at_precision(model, "masked-bfloat16")[0] is model
@@ -179,3 +236,26 @@ def test_a_run_says_its_precision_everywhere_and_repeats_its_bytes(tmp_path: Pat
     assert environment["float32_products"] == "highest"
     assert 'precision = "bfloat16"' in (tmp_path / "a" / "config.toml").read_text()
     assert "a preview" in (tmp_path / "a" / "report.html").read_text()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is asked to keep freed memory")
+def test_freed_memory_is_used_again() -> None:
+    source = """
+import resource
+import numpy
+from speechxai.io.processes import keep_freed_memory
+assert {keep}
+def fill():
+    numpy.ones(2**23)  # 64 MB
+fill()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    fill()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    # Without large pages, which make few faults of many; glibc itself keeps no more than 32 MB.
+    faults = [
+        int(subprocess.run([sys.executable, "-c", source.replace("{keep}", keep)], capture_output=True, text=True, check=True).stdout)
+        for keep in ("True", "keep_freed_memory()")
+    ]  # fmt: skip
+    assert faults[1] < 100 < faults[0]
