@@ -17,7 +17,6 @@ from speechxai.io.benchmark_runs import BenchmarkFolder
 from speechxai.report_benchmark import leaderboard
 from speechxai.types import Recording
 
-
 pytestmark = pytest.mark.timeout(900)  # trains two classifiers
 
 
