@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from speechxai.classifiers.products import FourierConvolution, NormedConvolution, TimeConvolution
+from speechxai.classifiers.ssl import Ssl
 from speechxai.errors import SpeechXAIError
 
 PRECISIONS = ("float32", "masked-bfloat16", "bfloat16")
@@ -68,29 +69,42 @@ def _twin(model: nn.Module, dtype: torch.dtype) -> nn.Module | None:
     shared = {id(values): nn.Parameter(values.detach(), requires_grad=False) for values in model.parameters()}
     twin = copy.deepcopy(model, dict(shared)).eval()
     network = getattr(twin, "backbone", twin)
-    _in_faster_forms(network, dtype)
+    _in_faster_forms(network, dtype, known=_is_known(network))
     if dtype == torch.float32:
         return twin
     linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
+    wrong = [
+        module for module in network.modules() if isinstance(module, nn.Conv1d | nn.Conv2d) and _comes_out_wrong(module)
+    ]
+    exact = [*linear[-1:], *wrong]
     for module in network.modules():
-        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d) and module not in linear[-1:]:
+        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d) and module not in exact:
             _round_weights(module)
-    for module in linear[-1:]:
+    for module in exact:
         module.forward = _exact(module.forward)  # type: ignore[method-assign,assignment]
     network.forward = _rounded(network.forward)
+    maps: Any = getattr(network, "attention_maps", None)
+    if maps is not None:
+        network.attention_maps = _rounded_maps(maps)
     return twin
 
 
 def _wins_in_float32(model: nn.Module) -> bool:
-    """Whether a network has convolutions that are slow by themselves, as speech foundation models do."""
-    slow = any(FourierConvolution.takes(module) for module in model.modules())
-    return slow and all(values.dtype == torch.float32 and values.device.type == "cpu" for values in model.parameters())
+    """Whether faster forms of a network's convolutions exist that are exact: processors, and networks whose inside is known."""
+    return _is_known(getattr(model, "backbone", model)) and all(
+        values.dtype == torch.float32 and values.device.type == "cpu" for values in model.parameters()
+    )
 
 
-def _in_faster_forms(network: nn.Module, dtype: torch.dtype) -> None:
-    """Replace convolutions over time by those of `products`."""
+def _is_known(network: nn.Module) -> bool:
+    """Whether a network is a foundation model of torchaudio, where it is known which module follows which."""
+    return isinstance(network, Ssl)
+
+
+def _in_faster_forms(network: nn.Module, dtype: torch.dtype, known: bool) -> None:
+    """Replace convolutions over time by those of `products`; what depends on the modules around only where these are known."""
     for parent in list(network.modules()):
-        norm: Any = getattr(parent, "layer_norm", None)
+        norm: Any = getattr(parent, "layer_norm", None) if known else None
         for name, module in list(parent.named_children()):
             if TimeConvolution.takes(module) and NormedConvolution.takes(module, norm):
                 setattr(parent, name, NormedConvolution(module, norm, dtype))
@@ -98,7 +112,7 @@ def _in_faster_forms(network: nn.Module, dtype: torch.dtype) -> None:
             elif TimeConvolution.takes(module):
                 # A waveform has more than 8 bits, and its convolution is a small product.
                 setattr(parent, name, TimeConvolution(module, torch.float32 if module.in_channels == 1 else dtype))
-            elif FourierConvolution.takes(module):
+            elif known and FourierConvolution.takes(module) and module.weight.device.type == "cpu":
                 setattr(parent, name, FourierConvolution(module))
 
 
@@ -110,6 +124,28 @@ def _round_weights(module: nn.Module) -> None:
             if isinstance(module, nn.Linear) and name == "weight":
                 rounded = rounded.T.contiguous().T  # in this order a product takes two thirds of the time
             module._parameters[name] = nn.Parameter(rounded, requires_grad=False)
+
+
+def _comes_out_wrong(convolution: nn.Conv1d | nn.Conv2d) -> bool:
+    """Whether a convolution in bfloat16 is far from float32. oneDNN 3.12 gives nonsense on processors with matrix tiles where few channels
+    (up to 16) meet kernels of some lengths; so convolutions of few channels are tried once."""
+    if convolution.in_channels // convolution.groups > 64:
+        return False
+    sides = [
+        32 * stride + dilation * (size - 1)
+        for size, stride, dilation in zip(
+            convolution.kernel_size, convolution.stride, convolution.dilation, strict=True
+        )
+    ]
+    weight = convolution.weight.detach().float()
+    values = torch.randn(1, convolution.in_channels, *sides, generator=torch.Generator().manual_seed(0)).to(
+        weight.device
+    )
+    function: Any = nn.functional.conv1d if len(sides) == 1 else nn.functional.conv2d
+    shape = {"stride": convolution.stride, "dilation": convolution.dilation, "groups": convolution.groups}
+    expected = function(values, weight, **shape)
+    found = function(values.bfloat16(), weight.bfloat16(), **shape).float()
+    return float((found - expected).norm()) > 0.1 * float(expected.norm())
 
 
 def _exact(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
@@ -128,13 +164,29 @@ def _rounded(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return rounded
 
 
+def _rounded_maps(attention_maps: Callable[..., Any]) -> Callable[..., Any]:
+    def rounded(values: Tensor, *others: Any) -> Any:
+        with torch.autocast(values.device.type, torch.bfloat16):
+            found = attention_maps(values, *others)
+        return type(found)(*(part.float() for part in found))
+
+    return rounded
+
+
 class _AttentionMode(TorchFunctionMode):
     """Computes attention in float32 where a way back will be needed: in bfloat16 that takes twice as long."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
         if func is not nn.functional.scaled_dot_product_attention or not torch.is_grad_enabled():
-            return func(*args, **(kwargs or {}))
-        exact: Any = [each.float() if isinstance(each, Tensor) else each for each in args]
-        with torch.autocast(args[0].device.type, enabled=False):
-            found: Tensor = func(*exact, **(kwargs or {}))
-        return found.to(args[0].dtype)
+            return func(*args, **kwargs)
+        query = args[0] if args else kwargs["query"]
+        with torch.autocast(query.device.type, enabled=False):
+            found: Tensor = func(
+                *(_in_float32(each) for each in args), **{name: _in_float32(each) for name, each in kwargs.items()}
+            )
+        return found.to(query.dtype)
+
+
+def _in_float32(value: Any) -> Any:
+    return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value

@@ -71,6 +71,8 @@ class TimeConvolution(nn.Module):
             type(module) is nn.Conv1d
             and module.padding_mode == "zeros"
             and (module.padding, module.dilation, module.groups) == ((0,), (1,), 1)
+            and not module._forward_hooks
+            and not module._forward_pre_hooks
         )
 
     def forward(self, values: Tensor) -> Tensor:
@@ -150,27 +152,27 @@ class FourierConvolution(nn.Module):
             and module.kernel_size[0] >= 32
             and isinstance(module.padding, tuple)
             and module.padding[0] < module.kernel_size[0]
+            and type(module).forward is nn.Conv1d.forward
+            and not module._forward_hooks
+            and not module._forward_pre_hooks
         )
 
     def _spectrum(self, length: int) -> Tensor:
         """Transformed weights (groups, frequencies, in, out) for inputs of `length` frames, padding included."""
-        if (
-            self._transformed is None
-            or self._transformed[0] != length
-            or self._transformed[1].device != self.weight.device
-        ):
+        kept = self._transformed  # another thread may put its own there
+        if kept is None or kept[0] != length or kept[1].device != self.weight.device:
+            n_groups = self.convolution.groups
             with torch.inference_mode(False), torch.no_grad():
-                weight = self.weight.reshape(self.convolution.groups, -1, *self.weight.shape[1:]).flip(
-                    -1
-                )  # (G, O, I, k)
-                self._transformed = length, torch.fft.rfft(weight, n=length).permute(0, 3, 2, 1).contiguous()
-        return self._transformed[1]
+                weight = self.weight.reshape(n_groups, -1, *self.weight.shape[1:]).flip(-1)  # (G, O, I, k)
+                kept = length, torch.fft.rfft(weight, n=length).permute(0, 3, 2, 1).contiguous()
+            self._transformed = kept
+        return kept[1]
 
     def forward(self, values: Tensor) -> Tensor:
         """(B, C, T) to (B, O, T + 2 padding - k + 1)."""
         n_frames = values.shape[2]
         size, padding = self.weight.shape[2], int(self.convolution.padding[0])
-        if n_frames > self.LONGEST:
+        if n_frames > self.LONGEST or n_frames + 2 * padding < size:
             found: Tensor = self.convolution(values)
             return found
         with torch.autocast(values.device.type, enabled=False):

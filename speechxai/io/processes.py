@@ -10,7 +10,7 @@ import threading
 import time
 from functools import cache
 
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
 
 
 def thread_environment(n_threads: int | None) -> dict[str, str]:
@@ -36,7 +36,8 @@ def begin_process(parent: int) -> None:
 def keep_freed_memory() -> bool:
     """Let this process use freed memory again instead of asking the system for new pages at every layer; glibc alone knows how.
 
-    A network's layers take and free the same few sizes over and over, and fresh pages must be zeroed and mapped each time.
+    A network's layers take and free the same few sizes over and over, and fresh pages must be zeroed and mapped each time. It holds
+    for the rest of the process, which does not shrink any more after its largest recording.
 
     Returns:
         Whether the C library took the settings.
@@ -47,7 +48,8 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return False
-    settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 64 * 2**20))
+    # The largest blocks go back all the same: kept, they leave holes, and the peak grows by half.
+    settings = ((_M_MMAP_THRESHOLD, 32 * 2**20), (_M_TRIM_THRESHOLD, -1), (_M_TOP_PAD, 64 * 2**20))
     return all(mallopt(name, value) == 1 for name, value in settings)
 
 

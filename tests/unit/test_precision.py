@@ -9,10 +9,12 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from speechxai.attribution import METHODS, OriginalPass
 from speechxai.classifiers import Classifier, build
@@ -76,6 +78,99 @@ def test_other_convolutions_are_left_alone() -> None:
     assert not NormedConvolution.takes(waveform, None)
     assert not NormedConvolution.takes(nn.Conv1d(4, 4, 10, 5), nn.GroupNorm(4, 4))
     assert not TimeConvolution.takes(nn.Linear(4, 4))
+    watched, causal = nn.Conv1d(4, 4, 40), Causal(4, 4, 40)
+    assert FourierConvolution.takes(watched)
+    assert TimeConvolution.takes(watched)
+    watched.register_forward_hook(lambda module, inputs, output: 3 * output)
+    for other in (watched, causal):
+        assert not FourierConvolution.takes(other)
+        assert not TimeConvolution.takes(other)
+
+
+class Causal(nn.Conv1d):
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return super().forward(nn.functional.pad(values, (self.kernel_size[0] - 1, 0)))
+
+
+class Unusual(nn.Module):
+    """A network of somebody else: a norm that stands in the place of ours and comes after a ReLU, a causal convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.layer_norm, self.long = nn.Conv1d(1, 4, 10, 5), nn.GroupNorm(4, 4), Causal(4, 4, 40)
+
+    def forward(self, magnitude: torch.Tensor, phase: torch.Tensor) -> torch.Tensor:
+        heard = self.layer_norm(self.conv(magnitude.flatten(1)[:, None, :4000]).relu())
+        return self.long(heard).square().mean(dim=2)
+
+
+def test_networks_of_others_are_not_taken_for_ours() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Classifier(Unusual(), class_names=("a", "b", "c", "d")).eval()
+    assert at_precision(model, "float32") == (model, model)
+    spec = spectrogram(noise_recording("a", 1.0, sample_rate=16_000).waveform[None])
+    with torch.no_grad():
+        exact, rounded = (each(spec.magnitude, spec.phase) for each in (model, twin_of(model, torch.bfloat16)))
+    torch.testing.assert_close(rounded, exact, atol=0.02 * float(exact.abs().max()), rtol=0)
+
+
+@pytest.mark.parametrize(("channels", "kernel"), [(4, 40), (8, 16), (2, 32), (64, 3)])
+def test_a_convolution_that_comes_out_wrong_in_bfloat16_stays_in_float32(channels: int, kernel: int) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layers = nn.Sequential(nn.Conv2d(channels, 8, (1, kernel)), nn.ReLU(), nn.Flatten(), nn.LazyLinear(2))
+        values = torch.randn(1, channels, 4, 120)
+        with torch.no_grad():
+            expected = layers(values)
+    rounded = twin_of(layers.eval(), torch.bfloat16)
+    with torch.no_grad():
+        found = rounded(values)
+    torch.testing.assert_close(found, expected, atol=0.02, rtol=0.02)
+
+
+class Attends(nn.Module):
+    """Attention with every argument by name, and a mask that is rounded with the rest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.project, self.last = nn.Linear(513, 16), nn.Linear(16, 2)
+
+    def forward(self, magnitude: torch.Tensor, phase: torch.Tensor) -> torch.Tensor:
+        state = self.project(magnitude.transpose(1, 2))[:, None]
+        mask = torch.zeros(state.shape[2], state.shape[2], dtype=state.dtype)
+        found = nn.functional.scaled_dot_product_attention(query=state, key=state, value=state, attn_mask=mask)
+        return self.last(found[:, 0].mean(dim=1))
+
+
+def test_attention_of_a_preview_is_in_float32_where_a_way_back_is_needed() -> None:
+    heard: list[torch.dtype] = []
+
+    class Listener(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func is nn.functional.scaled_dot_product_attention:
+                heard.append(kwargs["query"].dtype)
+            return func(*args, **(kwargs or {}))
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Classifier(Attends()).eval()
+    rounded = twin_of(model, torch.bfloat16)
+    spec = spectrogram(noise_recording("a", 1.0, sample_rate=16_000).waveform[None])
+    with Listener():
+        with torch.no_grad():
+            rounded(spec.magnitude, spec.phase)
+        found = rounded(spec.magnitude.clone().requires_grad_(), spec.phase)
+    assert heard == [torch.bfloat16, torch.float32]
+    assert found.requires_grad
+    torch.testing.assert_close(found, model(spec.magnitude, spec.phase), atol=0.02, rtol=0.02)
+
+
+def test_attention_rollout_of_a_preview(ssl: Classifier) -> None:
+    spec, target = spectrogram(noise_recording("a", 1.0, sample_rate=16_000).waveform[None]), torch.tensor([1])
+    maps = [METHODS["attention_rollout"](model, spec, target) for model in (ssl, twin_of(ssl, torch.bfloat16))]
+    assert maps[1].dtype == torch.float32
+    assert torch.corrcoef(torch.stack([each.flatten() for each in maps]))[0, 1] > 0.6  # random weights and noise
 
 
 def same_values_and_gradients(ours: nn.Module, theirs: nn.Module, values: torch.Tensor, atol: float = 1e-5) -> None:
@@ -245,15 +340,18 @@ import resource
 import numpy
 from speechxai.io.processes import keep_freed_memory
 assert {keep}
+kept = []
 def fill():
-    numpy.ones(2**23)  # 64 MB
+    for _ in range(2):
+        kept.append(numpy.ones(2**21))  # 16 MB
+    kept.clear()
 fill()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10):
     fill()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
-    # Without large pages, which make few faults of many; glibc itself keeps no more than 32 MB.
+    # On small pages a fill makes 8,192 faults where the memory went back to the system in between.
     faults = [
         int(subprocess.run([sys.executable, "-c", source.replace("{keep}", keep)], capture_output=True, text=True, check=True).stdout)
         for keep in ("True", "keep_freed_memory()")
