@@ -19,7 +19,7 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as the command line does; 
 
 import torch
 from benchmark_children import work
-from benchmark_study import naive_work
+from benchmark_naive import naive_work
 from benchmark_tables import growth, memory, methods, study
 
 from speechxai.io.hardware import configure

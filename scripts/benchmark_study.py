@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import os
-import resource
-import subprocess
-import sys
-import tempfile
 import time
 from dataclasses import replace
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
-import torch
+from benchmark_naive import naive_apart
 from benchmark_parts import OPTIONS, STUDY, forward_s, network, voice
-from naive_study import study as naive_study
 
-from speechxai.attribution import OriginalPass, count_passes
+from speechxai.attribution import OriginalPass
 from speechxai.classifiers import Classifier
 from speechxai.classifiers.precision import at_precision
 from speechxai.combination import evidence
-from speechxai.explain import explain, explain_all
+from speechxai.explain import explain_all
 from speechxai.pipeline import Job
 from speechxai.pipeline_unit import compute
 from speechxai.stft import spectrogram
@@ -69,43 +61,6 @@ def studies(name: str, seconds: float, repeats: int) -> tuple[list[list[str]], l
         for precision in precisions
     ]
     return rows, agree
-
-
-def naive_apart(name: str, seconds: float) -> dict[str, Any]:
-    """The naive pipeline in a process of its own, which takes no settings of ours: processor time, passes, scores and maps."""
-    with tempfile.TemporaryDirectory() as folder:
-        script, out = Path(__file__).with_name("benchmark.py"), Path(folder, "maps.npz")
-        task = json.dumps({"naive": name, "seconds": seconds, "out": str(out)})
-        environment = {**os.environ, "THP_MEM_ALLOC_ENABLE": "0"}
-        done = subprocess.run(
-            [sys.executable, str(script), "--child", task], capture_output=True, text=True, env=environment, check=True
-        )
-        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        with np.load(out) as maps:
-            found["maps"] = {recipe: maps[recipe] for recipe in maps.files}
-    return found
-
-
-def naive_work(task: dict[str, Any]) -> dict[str, Any]:
-    """What `naive_apart` asks of its process."""
-    torch.set_num_threads(1)
-    small, short = network("cnn"), voice(0.5)
-    naive_study(small, spectrogram(short.waveform[None]), torch.tensor([1]))  # unmeasured: imports
-    model, spec = network(task["naive"]), spectrogram(voice(task["seconds"]).waveform[None])
-    target = explain(model, spec, "energy_map").target
-    start = time.process_time()
-    with count_passes(model, spec) as passes:
-        scores, maps = naive_study(model, spec, target)
-    took = time.process_time() - start
-    np.savez(task["out"], **maps)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return {
-        "cpu_s": took,
-        "forward": passes.forward,
-        "backward": passes.backward,
-        "scores": scores,
-        "peak_gib": peak,
-    }
 
 
 def agreement(

@@ -17,7 +17,8 @@ from speechxai.io.benchmark_runs import BenchmarkFolder
 from speechxai.report_benchmark import leaderboard
 from speechxai.types import Recording
 
-pytestmark = pytest.mark.timeout(900)  # trains two classifiers
+# Two classifiers are trained once, by one process.
+pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("benchmark")]
 
 
 def run(*words: str) -> int:
