@@ -1,6 +1,6 @@
-"""Networks in bfloat16: for masked passes alone, or throughout as a preview.
+"""Twins of networks: in float32 with faster exact forms of their convolutions, and in bfloat16 for masked passes alone or as a preview.
 
-The spectrogram, its inverse, log-mel front ends, norms and the last linear layer stay in float32; products of the other linear and
+In bfloat16 the spectrogram, its inverse, log-mel front ends, norms and the last linear layer stay in float32; products of the other linear and
 convolutional layers are made in bfloat16, which holds 8 bits of a number.
 """
 

@@ -26,7 +26,6 @@ def begin_process(parent: int) -> None:
     from joblib.externals.loky import process_executor
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    keep_freed_memory()
     # loky replaces a worker that has grown by 300 MB since its first task: here that is the next fold's network.
     process_executor._USE_PSUTIL = False
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

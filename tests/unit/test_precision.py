@@ -342,7 +342,7 @@ from speechxai.io.processes import keep_freed_memory
 assert {keep}
 kept = []
 def fill():
-    for _ in range(2):
+    for _ in range(10):
         kept.append(numpy.ones(2**21))  # 16 MB
     kept.clear()
 fill()
@@ -351,7 +351,7 @@ for _ in range(10):
     fill()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
-    # On small pages a fill makes 8,192 faults where the memory went back to the system in between.
+    # On small pages a fill makes 40,960 faults where the memory went back to the system in between.
     faults = [
         int(subprocess.run([sys.executable, "-c", source.replace("{keep}", keep)], capture_output=True, text=True, check=True).stdout)
         for keep in ("True", "keep_freed_memory()")
