@@ -247,31 +247,43 @@ def _check_header(info: AudioInfo, max_duration_s: float, min_duration_s: float,
 
 
 def _samples(info: AudioInfo, channel: int | None) -> Samples:
-    """Mono samples of the file, read in blocks so that many channels do not fill the memory."""
+    """Mono samples (N,) of the file, read in blocks so that many channels do not fill the memory.
+
+    Only what the decoder counts as decoded is handed out. `SoundFile.blocks()` yields its buffer whatever was decoded, so
+    the rest of a cut file would be memory of the process: samples of another recording.
+    """
     blocks: list[Samples] = []
     n_bad, first_bad, n_read = 0, -1, 0
     try:
         with soundfile.SoundFile(info.path) as file:
-            for block in file.blocks(_BLOCK_SAMPLES, dtype="float32", always_2d=True):
-                mono = block[:, channel] if channel is not None else block.mean(axis=1)
+            # Zeros, so that not even a decoder that counts wrongly can show memory of the process.
+            buffer = np.zeros((min(_BLOCK_SAMPLES, info.n_samples), file.channels), dtype=np.float32)
+            while n_read < info.n_samples:
+                wanted = min(len(buffer), info.n_samples - n_read)
+                block = file.read(out=buffer[:wanted])
+                if len(block) == 0:
+                    break
+                mono = block[:, channel].copy() if channel is not None else block.mean(axis=1)
                 bad = np.flatnonzero(~np.isfinite(mono))
                 if len(bad) and first_bad < 0:
                     first_bad = n_read + int(bad[0])
                 n_bad += len(bad)
                 n_read += len(mono)
                 blocks.append(mono)
+                buffer[:] = 0.0
     except (soundfile.SoundFileError, RuntimeError) as error:
         raise SpeechXAIError(
             f"{info.path}: decoding stops after {n_read} of {info.n_samples} samples: the file is damaged or truncated. Copy it again."
         ) from error
+    if n_read < info.n_samples:
+        raise SpeechXAIError(
+            f"{info.path}: truncated or damaged: decoded {n_read / info.sample_rate:.2f} s of {info.duration_s:.2f} s "
+            f"({n_read} of {info.n_samples} samples). Copy the file again."
+        )
     if n_bad:
         raise SpeechXAIError(
             f"{info.path}: {n_bad} of {n_read} samples are NaN or infinite, the first at {first_bad / info.sample_rate:.3f} s. "
             "Export the recording again from its source."
-        )
-    if n_read < info.n_samples:
-        raise SpeechXAIError(
-            f"{info.path}: truncated: the header promises {info.n_samples} samples, {n_read} could be decoded. Copy the file again."
         )
     return np.concatenate(blocks)
 

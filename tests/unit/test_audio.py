@@ -247,6 +247,66 @@ def test_bad_input_is_named_and_answered(tmp_path: Path, make: object, words: st
     assert words in str(error.value)
 
 
+def fill_the_heap_with_a_voice(folder: Path) -> None:
+    """Read a whole loud recording and free it: what a buffer that is not written would show."""
+    loud = folder / "loud.wav"
+    if not loud.exists():
+        wav(loud, np.full(131_072, 0.987_654), subtype="FLOAT")
+    samples, _ = soundfile.read(loud, dtype="float32", always_2d=True)
+    del samples
+
+
+@pytest.mark.parametrize("kept", [0.999, 0.95, 0.6, 0.3, 0.1])
+@pytest.mark.parametrize("name", ["x.mp3", "x.flac", "x.ogg"])
+def test_a_cut_file_is_never_filled_with_what_was_not_decoded(
+    tmp_path: Path, name: str, kept: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = np.random.default_rng(0).uniform(-0.3, 0.3, 8 * 16_000)
+    soundfile.write(tmp_path / name, noise, 16_000)
+    data = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(data[: int(kept * len(data))])
+    n_decoded, handed_out = 0, 0
+    real_read = soundfile.SoundFile._array_io
+
+    def counted(self: object, action: str, array: np.ndarray, frames: int) -> int:
+        nonlocal n_decoded, handed_out
+        n = real_read(self, action, array, frames)
+        n_decoded, handed_out = n_decoded + n, handed_out + int(np.count_nonzero(np.abs(array[n:]) > 0))
+        return int(n)
+
+    monkeypatch.setattr(soundfile.SoundFile, "_array_io", counted)
+    for _ in range(5):
+        fill_the_heap_with_a_voice(tmp_path)
+        n_decoded = 0
+        with pytest.raises(SpeechXAIError) as error:
+            audio.read(tmp_path / name)
+        assert str(error.value).startswith(f"{tmp_path / name}: ")
+        assert "truncated" in str(error.value)
+        assert handed_out == 0  # what lies behind the decoded samples in the buffer is silence
+        if name == "x.mp3":
+            assert f"decoded {n_decoded / 16_000:.2f} s of 8.00 s" in str(error.value)
+
+
+@pytest.mark.parametrize("n_decoded", [0, 1, 5_000, 70_000])
+def test_a_decoder_that_stops_early_gives_its_count_and_an_error(
+    tmp_path: Path, n_decoded: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any container: the reader believes the decoder's count, not the header's."""
+    wav(tmp_path / "x.wav", np.full(80_000, 0.5))
+    real_read, left = soundfile.SoundFile._array_io, n_decoded
+
+    def stops(self: object, action: str, array: np.ndarray, frames: int) -> int:
+        nonlocal left
+        n = real_read(self, action, array, min(frames, left))
+        left -= n
+        return int(n)
+
+    monkeypatch.setattr(soundfile.SoundFile, "_array_io", stops)
+    with pytest.raises(SpeechXAIError) as error:
+        audio.read(tmp_path / "x.wav")
+    assert f"decoded {n_decoded / 16_000:.2f} s of 5.00 s ({n_decoded} of 80000 samples)" in str(error.value)
+
+
 def test_an_hour_is_refused_before_its_samples_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object) -> None:
         raise AssertionError("samples were read")
