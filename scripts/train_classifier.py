@@ -10,6 +10,7 @@ examples:
   fine-tuning a speech foundation model by a recipe file, whose settings the command line may replace:
     python scripts/train_classifier.py pc-gita --root DIR --out models/hubert --recipe scripts/configs/ssl4pr.toml
 after an interruption: the same command with --resume
+exit status 1: a wrong setting, or recordings that could not be read and were left out
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def _arguments() -> argparse.Namespace:
     return given
 
 
-def _train(given: argparse.Namespace, bars: Progress) -> str:
+def _train(given: argparse.Namespace, bars: Progress) -> tuple[str, tuple[str, ...]]:
     tasks: dict[str, TaskID] = {}
 
     def show(done: int, total: int, what: str) -> None:
@@ -79,10 +80,8 @@ def _train(given: argparse.Namespace, bars: Progress) -> str:
         synthetic_corpus(given.speakers, given.seed) if synthetic else read_corpus(given.card, given.root, plan, show)
     )
     bundle = train_bundle(data, plan, given.out, show, given.resume)
-    return (
-        bundle.card[bundle.card.index("## How good") : bundle.card.index("## Calibration")]
-        + f"Written: {bundle.folder}"
-    )
+    card = bundle.card[bundle.card.index("## How good") : bundle.card.index("## Calibration")]
+    return f"{card}Written: {bundle.folder}", data.unreadable
 
 
 if __name__ == "__main__":
@@ -92,7 +91,9 @@ if __name__ == "__main__":
         with Progress(
             TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn()
         ) as shown:
-            result = _train(wanted, shown)
+            result, unreadable = _train(wanted, shown)
     except (SpeechXAIError, tomllib.TOMLDecodeError) as error:
         sys.exit(f"Error: {error}")
     print(result)
+    if unreadable:
+        sys.exit("\n".join(f"left out: {reason}" for reason in unreadable))

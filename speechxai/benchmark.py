@@ -17,7 +17,7 @@ from speechxai.data.planted import CUES
 from speechxai.errors import SpeechXAIError
 from speechxai.explain import CONTROLS, PUBLISHED_METHODS, published_recipes
 from speechxai.metrics import EQUAL_BUDGET_METRICS, LOCALIZATION_METRICS, PUBLISHED_METRICS
-from speechxai.pipeline import CAUGHT, Failure
+from speechxai.pipeline import Failure, failure_of
 from speechxai.registry import did_you_mean
 from speechxai.types import Recording
 
@@ -266,10 +266,10 @@ def run(
                 result = compute(
                     task, settings, bases.get(task.material, ()), lambda share, what: tell("running", share, what)
                 )
-            except CAUGHT as error:
-                message = str(error).strip() or type(error).__name__
-                sink.fail(Failure(task.id, "benchmark", message))
-                tell("failed", 1.0, message)
+            except Exception as error:
+                failure = failure_of(error, task.id, "benchmark")
+                sink.fail(failure)
+                tell("failed", 1.0, failure.message)
                 continue
             result.facts["seconds"] = round(time.perf_counter() - started, 2)
             sink.keep(result)

@@ -17,7 +17,7 @@ import typer
 
 from speechxai import __version__
 from speechxai.commands import check, demo, evaluate, explain, listing, predict, report
-from speechxai.errors import SpeechXAIError
+from speechxai.errors import SpeechXAIError, encodable
 from speechxai.io.processes import keep_freed_memory
 
 _EPILOG = """
@@ -101,7 +101,7 @@ _add_rooms()
 
 def _one_line(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     if issubclass(category, UserWarning):
-        typer.echo(f"Warning: {message}", err=True)
+        typer.echo(encodable(f"Warning: {message}"), err=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -115,11 +115,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not debug:
         warnings.showwarning = _one_line
     try:
-        app(args=words, prog_name="speechxai")
+        app(args=words, prog_name="speechxai", obj={"debug": debug})
     except SpeechXAIError as error:
         if debug:
             raise
-        typer.echo(f"Error: {error}", err=True)
+        typer.echo(encodable(f"Error: {error}"), err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("Stopped. A run continues with 'speechxai evaluate --resume RUN'.", err=True)

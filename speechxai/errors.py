@@ -1,4 +1,8 @@
-"""The two errors of this library, a wrong input and a method that a network does not allow, and one warning."""
+"""The errors of this library, one warning, and what is said of an error that nobody foresaw in the work on one recording."""
+
+from __future__ import annotations
+
+import traceback
 
 
 class SpeechXAIError(ValueError):
@@ -9,5 +13,59 @@ class NotApplicable(SpeechXAIError):
     """A method or metric that is not defined for this network or recording. The message says why."""
 
 
+class UnforeseenError(SpeechXAIError):
+    """Any other error in the work on one recording. The message names the recording and the error's type; `trace` says where."""
+
+    trace: str = ""
+
+
 class VersionWarning(UserWarning):
     """A model is loaded under other library versions than it was trained with. The message names the differences."""
+
+
+def encodable(text: object) -> str:
+    r"""Write a text so that every file and terminal can take it: what is not UTF-8 in a file's name becomes `\udcff`.
+
+    >>> encodable("voice-\udcff.wav")
+    'voice-\\udcff.wav'
+    """
+    return str(text).encode("utf-8", "backslashreplace").decode()
+
+
+def told(error: BaseException) -> str:
+    """Say an error in words: the message of a SpeechXAIError; of any other its type, then its message on one line.
+
+    >>> told(ValueError("frames must be specified"))
+    'ValueError: frames must be specified'
+    """
+    try:
+        text = str(error)
+    except Exception:  # an error that cannot even say what it is
+        text = ""
+    if isinstance(error, SpeechXAIError):
+        return encodable(text)
+    name, text = type(error).__name__, " ".join(text.split())
+    return encodable(f"{name}: {text}" if text else name)
+
+
+def traced(error: BaseException) -> str:
+    """Traceback of an error that nobody foresaw; "" for a SpeechXAIError, whose message says everything."""
+    if isinstance(error, UnforeseenError):
+        return error.trace
+    if isinstance(error, SpeechXAIError):
+        return ""
+    return encodable("".join(traceback.format_exception(error)))
+
+
+def named(error: Exception, name: object) -> SpeechXAIError:
+    """Give any error of the work on one recording as one of this library: a SpeechXAIError as it is, any other by name.
+
+    Args:
+        error: what was raised.
+        name: the file, or the recording where the file's name may not be said.
+    """
+    if isinstance(error, SpeechXAIError):
+        return error
+    found = UnforeseenError(f"{encodable(name)}: {told(error)}")
+    found.trace = traced(error)
+    return found

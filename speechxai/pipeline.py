@@ -11,15 +11,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from speechxai.errors import SpeechXAIError
+from speechxai.errors import SpeechXAIError, told, traced
 
 if TYPE_CHECKING:
     from torch import nn
 
     from speechxai.types import Recording
-
-CAUGHT = (SpeechXAIError, OSError, RuntimeError, MemoryError)
-"""What may go wrong with one recording without ending the run: bad input, files, a lack of memory."""
 
 
 @dataclass(frozen=True)
@@ -105,15 +102,24 @@ class UnitResult:
 
 @dataclass(frozen=True)
 class Failure:
-    """A recording that could not be scored: where it stopped and why."""
+    """A recording that could not be scored: where it stopped and why.
+
+    Args:
+        recording: its id.
+        stage: what was being done: "load", "predict", "explain", "score", "write" and the like.
+        message: for people; of an error that is not of this library it begins with the error's type.
+        traceback: where such an error came from, for whoever mends it; "" otherwise.
+    """
 
     recording: str
     stage: str
     message: str
+    traceback: str = ""
 
     def to_dict(self) -> dict[str, str]:
-        """Return the fields as plain values."""
-        return {"recording": self.recording, "stage": self.stage, "message": self.message}
+        """Return the fields as plain values; `traceback` only where there is one."""
+        plain = {"recording": self.recording, "stage": self.stage, "message": self.message}
+        return {**plain, "traceback": self.traceback} if self.traceback else plain
 
 
 class Sink(Protocol):
@@ -150,7 +156,8 @@ def evaluate(
 ) -> None:
     """Score every recording that the sink has not yet, one after the other.
 
-    What goes wrong with one recording is given to the sink, and the others go on. A sink that cannot write ends the run.
+    Whatever goes wrong with one recording is given to the sink, and the others go on. A sink that cannot write (it raises
+    SpeechXAIError: the disk is full) ends the run; a result that cannot be written is its own recording's failure.
 
     Args:
         recordings: ids, the work units.
@@ -168,12 +175,12 @@ def evaluate(
         with sink.claim(recording) as ours:
             if ours:
                 outcome = attempt(recording, load, settings, compute)
-                if isinstance(outcome, Failure):
-                    state, message = "failed", outcome.message
-                    sink.fail(outcome)
-                else:
+                failure = outcome if isinstance(outcome, Failure) else kept(outcome, sink)
+                if failure is None:
                     state = "done"
-                    sink.write(outcome)
+                else:
+                    state, message = "failed", failure.message
+                    sink.fail(failure)
         if progress is not None:
             progress(Progress(recording, state, index + 1, len(recordings), message))
 
@@ -195,7 +202,10 @@ def attempt(
     settings: EvaluateSettings,
     compute: Compute,
 ) -> UnitResult | Failure:
-    """Load and score one recording; one of the errors in CAUGHT becomes a Failure with the stage where it happened."""
+    """Load and score one recording; any error becomes a Failure with the stage where it happened.
+
+    Readers, networks, methods and metrics may come from anywhere, and so may their errors: none of them is left out here.
+    """
     stages = ["load"]
     started = time.perf_counter()
     try:
@@ -204,8 +214,30 @@ def attempt(
         result = compute(job, settings, stages)
         result.facts["load_s"] = job_loaded
         return result
-    except CAUGHT as error:
-        message = str(error).strip() or type(error).__name__
-        if isinstance(error, MemoryError) or "not enough memory" in message or "out of memory" in message:
-            message = f"{recording}: not enough memory. Lower 'max_batch' or 'memory_mb', or shorten the recording. ({message})"
-        return Failure(recording, stages[-1], message)
+    except Exception as error:
+        return failure_of(error, recording, stages[-1])
+
+
+def kept(result: UnitResult, sink: Sink) -> Failure | None:
+    """Give a result to the sink. Returns the failure where this one result cannot be written.
+
+    Raises:
+        SpeechXAIError: the sink cannot write at all.
+    """
+    try:
+        sink.write(result)
+    except SpeechXAIError:
+        raise
+    except Exception as error:
+        return failure_of(error, result.recording, "write")
+    return None
+
+
+def failure_of(error: Exception, recording: str, stage: str) -> Failure:
+    """Describe an error of the work on one recording."""
+    message = told(error).strip() or type(error).__name__
+    if isinstance(error, MemoryError) or "not enough memory" in message or "out of memory" in message:
+        message = (
+            f"{recording}: not enough memory. Lower 'max_batch' or 'memory_mb', or shorten the recording. ({message})"
+        )
+    return Failure(recording, stage, message, traced(error))

@@ -26,7 +26,7 @@ Examples:
   speechxai benchmark --resume runs/benchmark                 after a stop: only what is missing is computed
   speechxai benchmark --resume runs/benchmark --tables        tables and report of what is done so far, nothing is computed
 
-Exit status: 0 all tasks done (excluded ones are named), 1 some failed, 2 wrong input, 130 stopped by Ctrl-C.
+Exit status: 0 all tasks done (excluded ones are named), 1 some failed or recordings could not be read, 2 wrong input, 130 stopped by Ctrl-C.
 """
 
 
@@ -75,7 +75,10 @@ def benchmark(
         sources = _sources(data or [], root or [])
         if sources:
             chosen["materials"] = tuple(sources)
-            voices_of(sources)  # what cannot be read is said before anything is computed
+            unreadable: list[tuple[str, str]] = []
+            voices_of(sources, unreadable)  # what cannot be read is said before anything is computed
+            for _, reason in unreadable:
+                warn(f"left out: {reason}")
         settings = BenchmarkSettings(**{**(QUICK if quick else {}), **chosen})
         folder = BenchmarkFolder.begin(out, settings, sources)
     tasks = folder.settings.tasks()

@@ -10,18 +10,22 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from speechxai.errors import SpeechXAIError, encodable, named
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from speechxai.pipeline import Progress
 
 
 def say(text: str = "") -> None:
     """Write a line to standard output."""
-    typer.echo(text)
+    typer.echo(encodable(text))
 
 
 def warn(text: str) -> None:
     """Write a line to standard error, where it does not disturb a table that is piped on."""
-    typer.echo(text, err=True)
+    typer.echo(encodable(text), err=True)
 
 
 def duration(seconds: float) -> str:
@@ -34,6 +38,21 @@ def duration(seconds: float) -> str:
         return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+@contextmanager
+def work_on(file: Path) -> Iterator[None]:
+    """Turn any error of the work on one file into one that names the file.
+
+    Raises:
+        SpeechXAIError: whatever went wrong.
+    """
+    try:
+        yield
+    except SpeechXAIError:
+        raise
+    except Exception as error:
+        raise named(error, file) from error
 
 
 @contextmanager

@@ -71,9 +71,11 @@ def check_folder(
 ) -> None:
     """Say what is in a folder and what could mislead a classifier.
 
-    Exit status 1 when nothing matched, files could not be read, or files are not those of the publisher.
+    Exit status 1 when nothing matched, files could not be read (or their names not be written), or files are not those of
+    the publisher.
     """
     from speechxai.data.cards import build_manifest
+    from speechxai.data.files import NOT_UTF8
     from speechxai.data.manifest import read_manifest, write_manifest
     from speechxai.io.corpus import check
 
@@ -85,7 +87,7 @@ def check_folder(
         with _bar("Matching files") as progress:
             manifest, match = build_manifest(card, root, progress)
         _print_match(match, limit)
-        bad = bool(match.changed)
+        bad = bool(match.changed) or any(reason == NOT_UTF8 for _, reason in match.unmatched)
     if manifest.empty:
         warn(
             f"{root}: nothing matched. The reasons stand above; 'speechxai data list {card}' shows the layouts that are read."

@@ -29,7 +29,10 @@ Examples:
   speechxai evaluate --config study.toml --out runs/study --executor dask --scheduler slurm --workers 20   # docs/scaling.md
   speechxai evaluate --resume runs/study --executor dask --scheduler tcp://10.0.0.5:8786        # a scheduler that runs
 
-Exit status: 0 all recordings scored, 1 some failed (listed in failures.csv), 2 wrong input.
+Whatever goes wrong with a recording is its own failure, and the others go on; --resume tries it again. The traceback of an
+error that nobody foresaw stands in the run's folder, units/*.failed.
+
+Exit status: 0 all recordings scored, 1 some failed (listed in failures.csv), 2 wrong input, 130 stopped by Ctrl-C.
 """
 
 
@@ -146,6 +149,7 @@ def reopen(run_path: Path, config: Path | None, flags: dict[str, Any]) -> tuple[
 def run(settings: EvaluateConfig, folder: RunFolder | None) -> int:
     """Compute what is missing, write tables and report, print the headline. Returns the exit status."""
     from speechxai.io.examples import draw_examples
+    from speechxai.io.published import parts
     from speechxai.io.session import create_run, execute, prepare
     from speechxai.report import write_html
     from speechxai.report_tables import console_table
@@ -183,6 +187,10 @@ def run(settings: EvaluateConfig, folder: RunFolder | None) -> int:
     lost = bool(status.n_failed or folder.environment.get("unmatched"))
     if lost:
         show_failures(folder)
+    for part in parts(folder):
+        if part.status().n_failed:
+            lost = True
+            show_failures(part)
     if status.n_open or status.n_running:
         n = status.n_open + status.n_running
         say(f"{n} recordings are in the hands of other processes; the last of them writes the tables again.")
@@ -226,13 +234,15 @@ def show_failures(folder: RunFolder, n_shown: int = 10) -> None:
     """Name the recordings without scores, and the files that belong to none."""
     failures = folder.failures()
     failures = failures[failures["kind"] != "not_applicable"]
-    warn(f"{len(failures)} recordings have no scores (failures.csv):")
+    warn(f"{len(failures)} recordings have no scores ({folder.path / 'failures.csv'}):")
     for failure in failures.head(n_shown).itertuples():
         message = str(failure.message)
         name = "" if message.startswith(str(failure.recording)) else f"{failure.recording}: "
         warn(f"  {name}{message}")
     if len(failures) > n_shown:
         warn(f"  and {len(failures) - n_shown} more")
+    if any(failure.get("traceback") for failure in folder.failed()):
+        warn(f"  Tracebacks of errors that nobody foresaw: {folder.path / 'units'}/*.failed")
 
 
 def show_status(path: Path) -> None:

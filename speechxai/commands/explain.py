@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from speechxai.commands.console import say, table, warn
+from speechxai.commands.console import say, table, warn, work_on
 
 EPILOG = """
 Examples:
@@ -18,6 +18,8 @@ Examples:
 
 Writes for each recipe a picture (.png), the sound of the evidence alone (.kept.wav) and of the rest (.removed.wav), and
 for all of them maps.npz and explanation.json.
+
+Exit status: 0 explained, 1 no recipe applies to this network, 2 the file cannot be explained or wrong input.
 """
 
 
@@ -52,9 +54,11 @@ def explain(
     if evidence not in ("auto", "positive", "absolute"):
         raise SpeechXAIError(did_you_mean(evidence, ["auto", "positive", "absolute"], "evidence"))
     recipes = resolve_recipes(tuple(recipe or ["integrated_gradients"]), controls=False)
-    heard = hear(load_bundle(model), file, device, channel=channel, max_duration_s=max_duration_s)
-    cases, not_applicable = explain_file(heard, ExplainSettings(recipes, target, cast(Any, evidence), seed))
-    content = write_explanation(out, heard, cases, not_applicable)
+    bundle = load_bundle(model)
+    with work_on(file):
+        heard = hear(bundle, file, device, channel=channel, max_duration_s=max_duration_s)
+        cases, not_applicable = explain_file(heard, ExplainSettings(recipes, target, cast(Any, evidence), seed))
+        content = write_explanation(out, heard, cases, not_applicable)
 
     probabilities = ", ".join(f"{name} {p:.3f}" for name, p in content["probability"].items())
     who = "" if heard.fold is None else f" (by fold {heard.fold}, which never heard this speaker)"

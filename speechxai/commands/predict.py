@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from speechxai.commands.console import say, table, warn
+from speechxai.commands.console import say, table, warn, work_on
 
 EPILOG = """
 Examples:
@@ -16,11 +16,16 @@ Examples:
   speechxai predict voice.wav --model figshare-cnn
   speechxai predict recordings/*.wav --format csv > predictions.csv
 
+A file that cannot be predicted, whatever the reason, is named on standard error, and the others go on.
+
+Exit status: 0 all files predicted, 1 some failed, 2 none predicted or wrong input.
+
 A research tool, not a medical device: the answer is a number from a model, not a finding.
 """
 
 
 def predict(
+    context: typer.Context,
     files: Annotated[list[Path], typer.Argument(help="Audio files: wav, flac, ogg, mp3.")],
     model: Annotated[str, typer.Option(help="Name or folder of a model.")] = "figshare-cnn",
     format: Annotated[str, typer.Option("--format", "-f", help="text, csv or json.")] = "text",
@@ -31,7 +36,7 @@ def predict(
     max_duration_s: Annotated[float, typer.Option(min=0.1, help="Longer files are refused, s.")] = 600.0,
 ) -> None:
     """Predict recordings: calibrated class probabilities, and which of the model's folds answered."""
-    from speechxai.errors import SpeechXAIError
+    from speechxai.errors import SpeechXAIError, encodable, traced
     from speechxai.registry import did_you_mean
 
     if format not in ("text", "csv", "json"):
@@ -44,15 +49,18 @@ def predict(
     failures = 0
     for path in files:
         try:
-            heard = hear(bundle, path, device, channel=channel, max_duration_s=max_duration_s)
+            with work_on(path):
+                heard = hear(bundle, path, device, channel=channel, max_duration_s=max_duration_s)
         except SpeechXAIError as error:
             failures += 1
+            if (context.obj or {}).get("debug"):
+                warn(traced(error))
             warn(f"Error: {error}")
             continue
         names = heard.model.class_names
         rows.append(
             {
-                "file": str(path),
+                "file": encodable(path),
                 "predicted": names[int(heard.probability.argmax())],
                 **{f"p_{name}": round(float(p), 4) for name, p in zip(names, heard.probability[0], strict=True)},
                 "duration_s": round(heard.recording.duration_s, 2),

@@ -14,6 +14,10 @@ FFMPEG_SUFFIXES = (".m4a", ".aac", ".mp4", ".wma", ".amr", ".3gp", ".webm", ".mo
 """File name endings of formats that must be converted first."""
 
 
+NOT_UTF8 = "its name, or that of a folder above it, is not UTF-8, and no table can hold it: rename it"
+"""Why a file is refused whose name `errors.encodable` would change."""
+
+
 def checked_root(root: str | Path) -> Path:
     """Return `root` as a path. Raises SpeechXAIError where it is no folder."""
     folder = Path(root)

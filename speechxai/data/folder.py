@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 
 from speechxai.data import manifest as manifests
-from speechxai.data.files import checked_root, files_under
+from speechxai.data.files import NOT_UTF8, checked_root, files_under
 from speechxai.data.matching import header_sample_rate, sha256_of_file
 from speechxai.data.sheets import read_table
-from speechxai.errors import SpeechXAIError
+from speechxai.errors import SpeechXAIError, encodable
 
 OPTIONAL = ("task", "language", "sex", "age", "updrs", "updrs_speech", "hoehn_yahr", "medication")
 
@@ -44,6 +44,9 @@ def import_folder(root: str | Path, labels: str | Path, dataset: str) -> pd.Data
             f"{labels}: lacks the column {' and '.join(repr(name) for name in absent)}. It has: {', '.join(table.columns)}."
         )
     paths = files_under(base)
+    for path in paths:
+        if encodable(path) != path:
+            raise SpeechXAIError(f"{encodable(path)}: {NOT_UTF8}.")
     if not paths:
         raise SpeechXAIError(f"{root}: no recordings (wav, flac, ogg, mp3) in this folder.")
     rows: dict[str, dict[str, Any]] = {}

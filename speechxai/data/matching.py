@@ -12,11 +12,11 @@ from typing import Any
 import pandas as pd
 
 from speechxai.data import manifest as manifests
-from speechxai.data.files import AUDIO_SUFFIXES, FFMPEG_SUFFIXES, checked_root, files_under
+from speechxai.data.files import AUDIO_SUFFIXES, FFMPEG_SUFFIXES, NOT_UTF8, checked_root, files_under
 from speechxai.data.pseudonyms import path_token, pseudonym, salt
 from speechxai.data.schema import DataCard, LabelRule
 from speechxai.data.sheets import Joined, find_sheets, lookup, values_of
-from speechxai.errors import SpeechXAIError
+from speechxai.errors import SpeechXAIError, encodable
 
 Row = dict[str, Any]
 _FROM_NAME = ("sex", "age", "updrs", "updrs_speech", "hoehn_yahr", "medication")
@@ -82,7 +82,9 @@ def build_manifest(
     used: set[tuple[str, str]] = set()
     for done, path in enumerate(paths, start=1):
         reasons = [rule.reason for rule in card.exclude if re.search(rule.match, path, re.IGNORECASE)]
-        if reasons:
+        if encodable(path) != path:
+            unmatched.append((encodable(path), NOT_UTF8))
+        elif reasons:
             left_out.append((path, reasons[0]))
         else:
             try:
@@ -237,7 +239,7 @@ def header_sample_rate(file: Path) -> int | None:
 
     try:
         return int(soundfile.info(str(file)).samplerate)
-    except (soundfile.SoundFileError, RuntimeError, OSError):
+    except Exception:
         # The reader names what is wrong with the file when it is loaded.
         return None
 

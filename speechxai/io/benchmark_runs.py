@@ -17,7 +17,7 @@ from speechxai.benchmark import SPECIFICATION, SYNTHETIC, BenchmarkProgress, Ben
 from speechxai.data.cards import build_manifest, card_names
 from speechxai.data.manifest import read_manifest
 from speechxai.data.pseudonyms import Locator
-from speechxai.errors import SpeechXAIError
+from speechxai.errors import SpeechXAIError, named
 from speechxai.io.corpus import load
 from speechxai.io.files import naming_folder, read_json, to_json, write_atomically, write_parquet
 from speechxai.io.machine import machine, peak_memory_mb
@@ -100,6 +100,14 @@ class BenchmarkFolder(RunFolder):
             write_atomically(self._shard(result.task), to_json(result.to_dict()))
             self._shard(result.task, ".failed").unlink(missing_ok=True)
 
+    def failed(self) -> list[dict[str, str]]:
+        """Tasks that failed, and recordings that could not be read when their material was: nothing was planted into these."""
+        sessions = [read_json(path) or {} for path in sorted((self.path / "sessions").glob("*.json"))]
+        unreadable = dict(pair for session in sessions for pair in session.get("unreadable", []))
+        return super().failed() + [
+            {"recording": name, "stage": "load", "message": words} for name, words in sorted(unreadable.items())
+        ]
+
     def results(self) -> Iterator[TaskResult]:
         """Finished tasks, in order."""
         for task in self.recordings:
@@ -108,7 +116,7 @@ class BenchmarkFolder(RunFolder):
                 yield TaskResult.from_dict(content)
 
     def failures(self) -> pd.DataFrame:
-        """Tasks that failed, and recipes that the network does not allow: recording (the task), kind, stage, recipe, message."""
+        """What `failed` names, and recipes that the network does not allow: recording (or task), kind, stage, recipe, message."""
         rows = [{"kind": "failure", "recipe": "", **failure} for failure in self.failed()]
         for result in self.results():
             rows += [
@@ -151,15 +159,16 @@ class BenchmarkFolder(RunFolder):
             write_atomically(self.path / "environment.json", to_json(environment))
 
 
-def healthy_voices(data: str, root: Path) -> list[Recording]:
+def healthy_voices(data: str, root: Path, unreadable: list[tuple[str, str]] | None = None) -> list[Recording]:
     """Read the recordings of a set that nobody labeled PD, at their own sample rate up to 16 kHz, peak 1.
 
     Args:
         data: name of a data card, or a manifest (CSV).
         root: folder of the recordings.
+        unreadable: takes (recording, reason) of each that cannot be read, and the others go on; without it the first one raises.
 
     Raises:
-        SpeechXAIError: an unknown card, no recordings, or one that cannot be read.
+        SpeechXAIError: an unknown card, no recordings, or none that can be read.
     """
     if Path(data).suffix.lower() == ".csv":
         manifest = read_manifest(data)
@@ -173,23 +182,34 @@ def healthy_voices(data: str, root: Path) -> list[Recording]:
     locator, highest = Locator(root), StftConfig().sample_rate
     found = []
     for row in manifest.to_dict("records"):
-        named = {str(key): value for key, value in row.items()}
-        own = named["sample_rate"]
+        cells = {str(key): value for key, value in row.items()}
+        own = cells["sample_rate"]
         rate = highest if own is None or pd.isna(own) else min(highest, int(own))
-        found.append(load(named, locator, sample_rate=rate))
+        try:
+            found.append(load(cells, locator, sample_rate=rate))
+        except Exception as error:
+            reason = named(error, cells["recording"])
+            if unreadable is None:
+                raise reason from error
+            unreadable.append((str(cells["recording"]), str(reason)))
+    if not found and unreadable:
+        raise SpeechXAIError(f"{root}: no recording of the set '{data}' can be read. The last: {unreadable[-1][1]}")
     return found
 
 
-def voices_of(sources: Mapping[str, tuple[str, str]]) -> dict[str, list[Recording]]:
-    """Read the healthy voices of every material."""
-    return {name: healthy_voices(data, Path(root)) for name, (data, root) in sources.items()}
+def voices_of(
+    sources: Mapping[str, tuple[str, str]], unreadable: list[tuple[str, str]] | None = None
+) -> dict[str, list[Recording]]:
+    """Read the healthy voices of every material, as `healthy_voices` does."""
+    return {name: healthy_voices(data, Path(root), unreadable) for name, (data, root) in sources.items()}
 
 
 def execute(path: Path, progress: Callable[[BenchmarkProgress], None] | None = None) -> None:
     """Compute the tasks of a folder that are not done; other processes may work on it at the same time."""
     folder = BenchmarkFolder(path)
     started, wall, cpu = datetime.now(UTC).isoformat(timespec="milliseconds"), time.perf_counter(), time.process_time()
-    benchmark.run(folder.settings, voices_of(folder.sources), folder, progress)
+    unreadable: list[tuple[str, str]] = []
+    benchmark.run(folder.settings, voices_of(folder.sources, unreadable), folder, progress)
     folder.add_session(
         {
             "started": started,
@@ -197,6 +217,7 @@ def execute(path: Path, progress: Callable[[BenchmarkProgress], None] | None = N
             "cpu_s": time.process_time() - cpu,
             "peak_memory_mb": peak_memory_mb(),
             "pid": os.getpid(),
+            "unreadable": unreadable,
         }
     )
 

@@ -14,7 +14,7 @@ import pandas as pd
 from speechxai import quality as qualities
 from speechxai.data.manifest import to_recording_kwargs
 from speechxai.data.pseudonyms import PREFIX, Locator
-from speechxai.errors import SpeechXAIError
+from speechxai.errors import SpeechXAIError, named
 from speechxai.io import audio
 from speechxai.stats import auc
 from speechxai.types import CLASS_NAMES, Recording
@@ -112,8 +112,8 @@ def load(
         channel: index of the channel to read, from 0; None averages all.
 
     Raises:
-        SpeechXAIError: a file that cannot be read, or whose bytes are not those that the manifest was made from. Errors name
-            the path; where paths are pseudonymous, the recording.
+        SpeechXAIError: a file that cannot be read, whatever the reader raises, or whose bytes are not those that the manifest
+            was made from. Errors name the path; where paths are pseudonymous, the recording.
     """
     identity = to_recording_kwargs(row)
     stated = str(row["path"])
@@ -129,11 +129,19 @@ def load(
             channel=channel,
             **identity,
         )
-    except SpeechXAIError as error:
-        if not stated.startswith(PREFIX):
+    except MemoryError:
+        raise
+    except Exception as error:
+        found = named(error, path)
+        if found is error and not stated.startswith(PREFIX):
             raise
-        # The path holds a person's name: it must not reach a list of failures.
-        raise SpeechXAIError(str(error).replace(str(path), identity["id"]).replace(path.name, "FILE")) from None
+        if not stated.startswith(PREFIX):
+            raise found from error
+        # The path holds a person's name: it must not reach a list of failures, nor a traceback.
+        words = str(found).replace(str(path), identity["id"]).replace(path.name, "FILE")
+        if found is not error:  # a message of who knows where, which may say the name without its ending
+            words = words.replace(path.stem, "FILE")
+        raise SpeechXAIError(words) from None
     expected = row.get("sha256", "unknown")
     if expected not in (None, "", "unknown") and expected != recording.metadata["sha256"]:
         name = identity["id"] if stated.startswith(PREFIX) else path
@@ -166,9 +174,10 @@ def iterate(
                 max_duration_s=max_duration_s,
                 min_duration_s=min_duration_s,
             )
-            yield Loaded(str(row["recording"]), recording, None)
-        except SpeechXAIError as error:
-            yield Loaded(str(row["recording"]), None, error)
+            loaded = Loaded(str(row["recording"]), recording, None)
+        except Exception as error:
+            loaded = Loaded(str(row["recording"]), None, named(error, row["recording"]))
+        yield loaded
 
 
 def check(manifest: pd.DataFrame, root: str | Path, progress: Callable[[int, int], None] | None = None) -> CheckReport:
@@ -186,10 +195,14 @@ def check(manifest: pd.DataFrame, root: str | Path, progress: Callable[[int, int
         if item.recording is None:
             unreadable.append((item.id, str(item.error)))
         else:
-            found = qualities.quality(item.recording.waveform, item.recording.sample_rate)
-            said += [(item.id, words) for words in qualities.warnings(found)]
-            values = {field.name: getattr(found, field.name) for field in fields(found)}
-            measured.append({"recording": item.id, "sample_rate": item.recording.sample_rate} | values)
+            try:
+                found = qualities.quality(item.recording.waveform, item.recording.sample_rate)
+            except Exception as error:
+                unreadable.append((item.id, str(named(error, item.id))))
+            else:
+                said += [(item.id, words) for words in qualities.warnings(found)]
+                values = {field.name: getattr(found, field.name) for field in fields(found)}
+                measured.append({"recording": item.id, "sample_rate": item.recording.sample_rate} | values)
         if progress:
             progress(done, len(manifest))
     columns = ["recording", "sample_rate", *(field.name for field in fields(qualities.Quality))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from speechxai import plots
@@ -10,7 +11,6 @@ from speechxai.explain import CONTROLS, explain_all, parse
 from speechxai.io.files import naming_folder, to_json, write_atomically
 from speechxai.io.runs import RunFolder, unit_name
 from speechxai.io.session import Session
-from speechxai.pipeline import CAUGHT
 from speechxai.stft import spectrogram
 
 if TYPE_CHECKING:
@@ -31,9 +31,10 @@ def draw_examples(session: Session, folder: RunFolder) -> None:
         (folder.path / "pictures").mkdir(exist_ok=True)
     index = []
     for recording, why in chosen:
-        try:
+        picture = None
+        with suppress(Exception):  # whatever it is, it costs this picture only
             entry, picture = draw(session, recording)
-        except CAUGHT:
+        if picture is None:
             continue
         name = f"{unit_name(recording)}.png"
         with naming_folder(folder.path, "write"):

@@ -44,8 +44,8 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def to_json(value: Any) -> bytes:
-    """Write a value as readable JSON; what JSON has no type for becomes text."""
-    return json.dumps(value, ensure_ascii=False, indent=1, default=str).encode()
+    """Write a value as readable JSON; what JSON has no type for becomes text, what is not UTF-8 is escaped as JSON does."""
+    return json.dumps(value, ensure_ascii=False, indent=1, default=str).encode("utf-8", "backslashreplace")
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ them, divided by the maxima of batch and fold; `RUN/corrected` the standard prot
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -194,6 +195,12 @@ def finish_study(
         run_study(folder, settings)
 
 
+def parts(folder: RunFolder) -> list[RunFolder]:
+    """The runs inside a run of this protocol: second pass and corrected protocol, as far as they have begun."""
+    paths = [folder.path / name for name in (BATCH, CORRECTED)]
+    return [RunFolder.open(path) for path in paths if (path / "config.toml").is_file()]
+
+
 def opened(folder: RunFolder, session: Session) -> RunFolder:
     """Open or make the second pass's run inside the first one's, with the same recordings."""
     path = folder.path / BATCH
@@ -227,11 +234,11 @@ def batch_maxima(session: Session, folder: RunFolder, units: dict[str, UnitResul
         tops = {}
         for recording in members:
             shares = found[recording]["shares"]
-            scaled = {name: share * stored(folder, recording, name) for name, share in shares.items()}
-            for recipe in recipes:
-                if set(recipe.methods) <= set(scaled):
-                    top = float(batch_combination(recipe, scaled).max())
-                    tops[str(recipe)] = max(tops.get(str(recipe), 0.0), top)
+            # Maps that cannot be read count for nobody: the second pass reads them again, and there it is a failure.
+            with suppress(Exception):
+                scaled = {name: share * stored(folder, recording, name) for name, share in shares.items()}
+                own_tops = {str(recipe): float(batch_combination(recipe, scaled).max()) for recipe in recipes if set(recipe.methods) <= set(scaled)}  # fmt: skip
+                tops |= {name: max(tops.get(name, 0.0), top) for name, top in own_tops.items()}
         for recording in members:
             found[recording]["tops"] = {r: t for r, t in tops.items() if set(parse(r).methods) <= set(found[recording]["shares"])}  # fmt: skip
     return found

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from speechxai.errors import SpeechXAIError
+from speechxai.errors import SpeechXAIError, encodable
 from speechxai.io.files import naming_folder, read_json, read_parquet, to_json, write_atomically, write_parquet
 from speechxai.io.locks import hold, is_held
 from speechxai.io.toml import to_toml
@@ -61,7 +61,7 @@ def unit_name(recording: str) -> str:
     'neurovoz_0034_A1-900009d1'
     """
     safe = re.sub(r"[^A-Za-z0-9._-]+", "_", recording)[:80].strip("._") or "recording"
-    return f"{safe}-{hashlib.sha256(recording.encode()).hexdigest()[:8]}"
+    return f"{safe}-{hashlib.sha256(encodable(recording).encode()).hexdigest()[:8]}"
 
 
 class RunFolder:
@@ -226,7 +226,7 @@ class RunFolder:
                 yield UnitResult.from_dict(content)
 
     def failed(self) -> list[dict[str, str]]:
-        """What went wrong with recordings that have no scores: recording, stage and message of each."""
+        """What went wrong with recordings that have no scores: the fields of `pipeline.Failure`."""
         failures = []
         for recording in self.recordings:
             content = None if self._shard(recording).exists() else read_json(self._shard(recording, ".failed"))

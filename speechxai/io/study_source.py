@@ -15,7 +15,7 @@ from speechxai.acoustics import segments_by_voicing
 from speechxai.auxiliary import Material
 from speechxai.combination import COMBINATIONS, evidence
 from speechxai.config import EvaluateConfig, from_dict
-from speechxai.errors import SpeechXAIError
+from speechxai.errors import SpeechXAIError, named
 from speechxai.explain import CONTROLS, Recipe, parse
 from speechxai.io.runs import RunFolder, unit_name
 from speechxai.io.session import Session, prepare
@@ -117,8 +117,8 @@ def read_source(folder: RunFolder, recipes: tuple[str, ...], progress: Progress 
             try:
                 loaded.append(_loaded(session, row, config))  # type: ignore[arg-type]
                 rows.append(row)
-            except SpeechXAIError as error:
-                reason = str(error)
+            except Exception as error:
+                reason = str(named(error, recording))
         if reason is not None:
             left_out[recording] = reason
         if progress is not None:

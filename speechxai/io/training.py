@@ -17,7 +17,7 @@ from speechxai.classifiers.performance import Subjects, auroc, by_subject, match
 from speechxai.data.cards import build_manifest, card_text, load_card
 from speechxai.data.manifest import to_recording_kwargs
 from speechxai.data.splits import speaker_folds
-from speechxai.errors import SpeechXAIError
+from speechxai.errors import SpeechXAIError, named
 from speechxai.io.audio import read
 from speechxai.io.bundle_config import BundleConfig
 from speechxai.io.bundle_parts import save_parts
@@ -40,11 +40,12 @@ with its own severity; nothing else differs between the classes.
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """Labeled recordings of one data set, and what its card says about it (Markdown)."""
+    """Labeled recordings of one data set, what its card says about it (Markdown), and reasons of files that could not be read."""
 
     name: str
     recordings: tuple[Recording, ...]
     about: str
+    unreadable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,11 @@ def synthetic_corpus(n_speakers: int, seed: int) -> Corpus:
 
 
 def read_corpus(card_name: str, root: str | Path, plan: Plan, progress: Progress | None = None) -> Corpus:
-    """Read all labeled recordings of a data card; raises SpeechXAIError for one that cannot be read or a set without any."""
+    """Read all labeled recordings of a data card; one that cannot be read is left out and named in `unreadable`.
+
+    Raises:
+        SpeechXAIError: a set without labeled recordings, or without any that can be read.
+    """
     card = load_card(card_name)
     manifest, _ = build_manifest(card, root)
     labeled = manifest[manifest["label"].notna()]
@@ -117,14 +122,21 @@ def read_corpus(card_name: str, root: str | Path, plan: Plan, progress: Progress
         raise SpeechXAIError(
             f"{root}: no labeled recording of the card '{card.name}' here: see 'speechxai data check'."
         )
-    recordings = []
+    recordings, unreadable = [], []
     for position, row in enumerate(labeled.to_dict("records")):
         path = Path(root) / str(row["path"])
         values: dict[str, Any] = to_recording_kwargs({str(key): value for key, value in row.items()})
-        recordings.append(read(path, sample_rate=plan.stft.sample_rate, normalize=plan.normalize, **values))
+        try:
+            recordings.append(read(path, sample_rate=plan.stft.sample_rate, normalize=plan.normalize, **values))
+        except Exception as error:
+            unreadable.append(str(named(error, path)))
         if progress is not None:
             progress(position + 1, len(labeled), "reading")
-    return Corpus(card.name, tuple(recordings), card_text(card_name))
+    if not recordings:
+        raise SpeechXAIError(
+            f"{root}: none of {len(labeled)} labeled recordings can be read. The first: {unreadable[0]}"
+        )
+    return Corpus(card.name, tuple(recordings), card_text(card_name), tuple(unreadable))
 
 
 def draw_folds(recordings: Sequence[Recording], n_folds: int, seed: int) -> list[int]:
@@ -228,6 +240,7 @@ def _config(data: Corpus, plan: Plan, validated: CrossValidation, n_epochs: int)
     made = initialized(plan.make, 0)
     parameters = sum(p.numel() for p in made.parameters())
     labels = {r.speaker: r.label for r in data.recordings}
+    left_out = f"Left out: {len(data.unreadable)} recordings that could not be read." if data.unreadable else ""
     return BundleConfig.model_validate(
         {
             "name": plan.name,
@@ -247,7 +260,7 @@ def _config(data: Corpus, plan: Plan, validated: CrossValidation, n_epochs: int)
                 "n_parameters": parameters,
                 "best_epochs": [history.best_epoch + 1 for history in validated.histories],
                 "final_epochs": n_epochs,
-                "note": plan.note,
+                "note": " ".join(filter(None, (plan.note, left_out))),
                 "fit": asdict(plan.fit),
             },
             "calibration": {

@@ -157,12 +157,12 @@ def test_running_out_of_memory_is_a_failure_that_says_what_to_do() -> None:
     assert sink.failures[0].message.startswith("a: not enough memory. Lower 'max_batch' or 'memory_mb'")
 
 
-def test_a_programming_error_is_not_swallowed() -> None:
-    def load(name: str) -> Job:
+def test_a_programming_error_outside_of_a_recordings_work_is_not_swallowed() -> None:
+    def progress(step: Progress) -> None:
         raise TypeError("a bug")
 
     with pytest.raises(TypeError, match="a bug"):
-        evaluate(["a"], load, SETTINGS, Memory())
+        evaluate(["a"], lambda name: Job(noise_recording(name), tiny_classifier()), SETTINGS, Memory(), progress)
 
 
 def test_a_sink_that_cannot_write_ends_the_run() -> None:
