@@ -22,7 +22,7 @@ LAYERS = [
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 ONLY_IN = {
-    "torchaudio": ("speechxai/io/audio.py", "speechxai/classifiers/", "speechxai/stft.py", "tests/", "scripts/"),
+    "torchaudio": ("speechxai/classifiers/torchaudio_pair.py", "tests/", "scripts/"),
     "quantus": ("speechxai/metrics/quantus_bridge.py", "tests/", "scripts/"),
     "matplotlib": ("speechxai/plots.py", "tests/"),
     "streamlit": ("app/", "tests/"),

@@ -68,7 +68,7 @@ its speaker. Evidence is the positive part of signed maps, scaled to its own max
 (arXiv 2411.08013), whose published protocol the command line reproduces as *mancini2025*.
 """
 )
-names = ("torch", "torchaudio", "captum", "streamlit", "numpy")
+names = ("torch", "captum", "streamlit", "numpy")
 versions = ", ".join(f"{n} {metadata.version(n)}" for n in names)
 st.caption(
     f"speechxai {__version__}, Python {sys.version.split()[0]}, {versions}. Weights {config.weights.sha256[:12]}."

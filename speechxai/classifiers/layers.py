@@ -4,13 +4,38 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torchaudio.functional import melscale_fbanks
 
 from speechxai.errors import SpeechXAIError
 from speechxai.stft import inverse, linear_magnitude
 from speechxai.types import StftConfig
+
+
+def mel_filters(stft: StftConfig, n_mels: int, f_min_hz: float, f_max_hz: float) -> Tensor:
+    """Triangles (F, M) of height 1 whose corners lie at equal steps of HTK's mel scale; a band narrower than a bin is all 0."""
+    # Imported here: numba and scipy.signal come along and take more than a second.
+    from librosa import mel_frequencies
+    from librosa.filters import mel
+
+    # Bands of equal area, and back to equal height: without a norm librosa loads functions that numba compiles at their
+    # first use, 20 s on a fresh installation for a factor of 1.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Empty filters detected in mel frequency basis")
+        bands = mel(
+            sr=stft.sample_rate,
+            n_fft=stft.n_fft,
+            n_mels=n_mels,
+            fmin=f_min_hz,
+            fmax=f_max_hz,
+            htk=True,
+            norm="slaney",
+            dtype=np.float64,
+        )
+    corners_hz = mel_frequencies(n_mels + 2, fmin=f_min_hz, fmax=f_max_hz, htk=True)
+    heights = (corners_hz[2:] - corners_hz[:-2]) / 2
+    return torch.from_numpy((bands * heights[:, None]).T.astype(np.float32, order="C"))
 
 
 class LogMel(nn.Module):
@@ -44,9 +69,7 @@ class LogMel(nn.Module):
             raise SpeechXAIError(
                 f"The 'f_max_hz' parameter must be above f_min_hz = {f_min_hz:g} Hz and heard at {stft.sample_rate} Hz. Got {f_max_hz:g} instead."
             )
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="At least one mel filterbank has all zero values")
-            filters = melscale_fbanks(stft.n_bins, f_min_hz, top, n_mels, stft.sample_rate)
+        filters = mel_filters(stft, n_mels, f_min_hz, top)
         n_empty = int((filters.sum(dim=0) == 0).sum())
         if n_empty:
             raise SpeechXAIError(

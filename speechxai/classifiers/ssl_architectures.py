@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from speechxai.classifiers.torchaudio_pair import load_torchaudio
 from speechxai.errors import SpeechXAIError
 from speechxai.registry import did_you_mean
 
@@ -136,9 +137,7 @@ class BundleFacts(NamedTuple):
 
 def from_bundle(name: str) -> BundleFacts:
     """Return what torchaudio says of its pretrained weights `name`, one of BUNDLES."""
-    import torchaudio
-
-    bundle = getattr(torchaudio.pipelines, name)
+    bundle = getattr(load_torchaudio().pipelines, name)
     values = {key: value for key, value in bundle._params.items() if key != "aux_num_out"}
     rows = values["extractor_conv_layer_config"]
     values["extractor_conv_layer_config"] = convolutions(512) if rows is None else [list(row) for row in rows]
@@ -151,10 +150,9 @@ def download(name: str) -> dict[str, Tensor]:
     Raises:
         SpeechXAIError: no network; the message says which file to put where.
     """
-    import torchaudio
-
+    pipelines = load_torchaudio().pipelines
     try:
-        network = getattr(torchaudio.pipelines, name).get_model(dl_kwargs={"weights_only": True})
+        network = getattr(pipelines, name).get_model(dl_kwargs={"weights_only": True})
     except OSError as error:  # URLError and HTTPError are of this kind.
         file = from_bundle(name).file_name
         raise SpeechXAIError(
@@ -169,12 +167,12 @@ def make(family: str, values: Mapping[str, Any]) -> Any:
     """Build torchaudio's network of an architecture, with random weights.
 
     Raises:
-        SpeechXAIError: values that do not fit together, for example a width that the heads do not divide.
+        SpeechXAIError: values that do not fit together, for example a width that the heads do not divide; or no torchaudio
+            that fits the installed PyTorch.
     """
-    from torchaudio.models import wav2vec2_model, wavlm_model
-
+    models = load_torchaudio().models
     rows = [tuple(int(number) for number in row) for row in values["extractor_conv_layer_config"]]
-    factory = wavlm_model if family == "wavlm" else wav2vec2_model
+    factory = models.wavlm_model if family == "wavlm" else models.wav2vec2_model
     if values["encoder_embed_dim"] % values["encoder_num_heads"]:
         raise SpeechXAIError(
             f"A speech model's 'encoder_num_heads' must divide 'encoder_embed_dim' = {values['encoder_embed_dim']}. "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import tomllib
 from pathlib import Path
@@ -122,12 +123,13 @@ class BundleConfig(_Strict):
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of the libraries whose change may change a prediction."""
-    return {
-        "torch": importlib.metadata.version("torch"),
-        "torchaudio": importlib.metadata.version("torchaudio"),
-        "speechxai": speechxai.__version__,
-    }
+    """Versions of the libraries whose change may change a prediction; one that is not installed is left out."""
+    found: dict[str, str] = {}
+    for name in ("torch", "torchaudio", "librosa"):
+        # Only some networks need torchaudio.
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return {**found, "speechxai": speechxai.__version__}
 
 
 def version_differences(trained: dict[str, str]) -> list[str]:
