@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: help demo test lint app speed wheel-check benchmark clean
+.PHONY: help demo test lint app speed wheel-check dependency-check benchmark clean
 .DEFAULT_GOAL := help
 
 help: ## list what can be made
@@ -49,6 +49,9 @@ speed: $(VENV)/.core ## what explaining costs, beside a naive pipeline; a few mi
 
 wheel-check: $(VENV)/.dev ## build a wheel and run the demo from it, outside the checkout
 	$(BIN)/python scripts/check_wheel.py
+
+dependency-check: $(VENV)/.dev ## whether a fresh installation today gets versions that fit
+	$(BIN)/python scripts/check_dependencies.py
 
 clean: ## remove the environment and everything generated
 	rm -rf $(VENV) build dist *.egg-info runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

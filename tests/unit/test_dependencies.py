@@ -1,0 +1,86 @@
+"""A fresh installation: which torch and torchaudio make a pair, and what pip's answers mean."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import tomllib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from speechxai.classifiers.torchaudio_pair import PAIR
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("check_dependencies", ROOT / "scripts" / "check_dependencies.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_error_names_the_versions_that_are_declared() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert set(PAIR) <= set(declared)
+
+
+@pytest.mark.parametrize(
+    ("torch", "torchaudio", "fits"),
+    [
+        ("2.14.1", "2.11.0", True),
+        ("2.11.0", "2.11.0", True),
+        ("2.14.1+cpu", "2.11.0+cpu", True),
+        ("2.15.0", "2.11.0", False),
+        ("2.10.0", "2.11.0", False),
+        ("3.0.0", "2.11.1", False),
+        # not in the table: major.minor must be equal
+        ("2.15.2", "2.15.0", True),
+        ("2.16.0", "2.15.0", False),
+        ("2.14.1", "2.15.0", False),
+    ],
+)
+def test_which_versions_are_a_pair(script: ModuleType, torch: str, torchaudio: str, fits: bool) -> None:
+    problem = script.misfit(torch, torchaudio)
+    if fits:
+        assert problem is None
+    else:
+        assert f"torch {torch} and torchaudio {torchaudio} do not fit" in problem
+
+
+def answer(monkeypatch: pytest.MonkeyPatch, script: ModuleType, status: int, out: str, err: str) -> None:
+    done = subprocess.CompletedProcess([], status, out, err)
+    monkeypatch.setattr(script, "resolve", lambda requirements: done)
+
+
+def report(**versions: str) -> str:
+    return json.dumps({"install": [{"metadata": {"name": n, "version": v}} for n, v in versions.items()]})
+
+
+def test_a_wrong_pair_fails(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer(monkeypatch, script, 0, report(torch="2.15.0", torchaudio="2.11.0"), "")
+    with pytest.raises(SystemExit, match=r"torch 2\.15\.0 and torchaudio 2\.11\.0 do not fit"):
+        script.main()
+    answer(monkeypatch, script, 0, report(torch="2.14.1", torchaudio="2.11.0"), "")
+    script.main()
+    assert capsys.readouterr().out == "A fresh installation gets 2 packages; torch 2.14.1 and torchaudio 2.11.0 fit.\n"
+
+
+def test_no_network_is_said_and_a_contradiction_fails(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nothing = "ERROR: Could not find a version that satisfies the requirement torch (from versions: none)\nERROR: No matching distribution found for torch"
+    answer(monkeypatch, script, 1, "", nothing)
+    script.main()
+    assert capsys.readouterr().out.startswith("not checked: ")
+    answer(monkeypatch, script, 1, "", nothing.replace("none", "2.13.0, 2.14.1"))
+    with pytest.raises(SystemExit, match="contradict"):
+        script.main()
