@@ -1,4 +1,4 @@
-"""The app's frame: which pages there are. Started by `speechxai app`."""
+"""The app's frame: which pages there are. `speechxai app` starts `serve.py`, which serves this."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ import streamlit as st  # noqa: E402
 
 st.set_page_config(page_title="speechxai", page_icon=str(HERE / "components" / "icon.svg"), layout="wide")
 from app import widgets  # noqa: E402
+from app.hosts import ON_GUARD  # noqa: E402
+
+if not ON_GUARD.is_set():
+    st.error("The app is not guarded from strangers, so it shows nothing. Start it with: speechxai app")
+    st.stop()
 
 widgets.style()
 st.logo(str(HERE / "components" / "logo.svg"), size="large")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -18,6 +19,7 @@ from speechxai.errors import SpeechXAIError
 from speechxai.resources import resource_folder
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
+_EVERY = ("0.0.0.0", "::")  # noqa: S104
 
 
 def flags(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
@@ -52,7 +54,25 @@ def command(arguments: list[str], port: int, host: str, browser: bool) -> list[s
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise SpeechXAIError(f"{path}: cannot be read ({error}). Install speechxai again.") from error
     content["server"] |= {"address": host, "port": port, "headless": not browser}
-    return [sys.executable, "-m", "streamlit", "run", str(folder / "main.py"), *flags(content), "--", *arguments]
+    return [sys.executable, str(folder / "serve.py"), *flags(content), "--", *arguments]
+
+
+def names(host: str, allowed: list[str]) -> list[str]:
+    """Names that the app answers to beside the local ones: the address it listens on, and those allowed.
+
+    >>> names("voices.example", ["proxy.example:8443"]), names("0.0.0.0", [])
+    (['voices.example', 'proxy.example:8443'], [])
+
+    Raises:
+        SpeechXAIError: a name that no address can hold.
+    """
+    for name in allowed:
+        if not re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)(:[0-9]{1,5})?", name):
+            raise SpeechXAIError(f"--allow-host '{name}': write NAME or NAME:PORT, as in the browser's address bar.")
+    if host in (*_LOCAL, *_EVERY):
+        return allowed
+    host = host.partition("%")[0]  # a network interface, which no Host header says
+    return [f"[{host}]" if ":" in host else host, *allowed]
 
 
 def app(
@@ -69,6 +89,17 @@ def app(
     host: Annotated[
         str, typer.Option(help="Address to listen on; anything but this computer opens it to others.")
     ] = "127.0.0.1",
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[:PORT]",
+            help=(
+                "Answer to this name too, for example a reverse proxy's, which must hand on the Host header; may be"
+                " given again. "
+                "Without it: localhost, 127.0.0.1, [::1] and --host."
+            ),
+        ),
+    ] = None,
     browser: Annotated[bool, typer.Option(help="Open a page in the browser.")] = True,
     cache: Annotated[bool, typer.Option(help="Keep computed maps of the data set's recordings on disk.")] = True,
 ) -> None:
@@ -84,6 +115,8 @@ def app(
             arguments += [name, str(_absolute(str(value)))]
     arguments += ["--save-to", str(save_to.resolve())] if save_to else []
     arguments += [] if cache else ["--no-cache"]
+    for name in names(host, allow_host or []):
+        arguments += ["--answer-to", name]
     # In a checkout that is not installed, the server must find the package as this process does.
     package = str(Path(__file__).resolve().parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))}
