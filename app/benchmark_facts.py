@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from app.charts import Row
-from app.naming import TRUTH, recipe_words
 from speechxai import METRICS
-from speechxai.explain import CONTROLS
+from speechxai.explain.recipe import CONTROLS
+from speechxai.inspection.words import TRUTH, recipe_words
 
 FIRST = (
     "comprehensiveness@20",
@@ -125,18 +125,25 @@ def verdict(board: pd.DataFrame, metric: str) -> str:
     if not methods:
         return "This run holds no method beside the controls."
     if not controls:
-        return f"Best by {metric_words(metric)}: {recipe_words(str(methods[0]['recipe']))}. Without controls in the run, nobody can say whether that is more than chance."
+        return (
+            f"Best by {metric_words(metric)}: {recipe_words(str(methods[0]['recipe']))}. Without controls in the run,"
+            " nobody can say whether that is more than chance."
+        )
     good = [r for r in methods if all(beats(r, c, best_is_low(metric)) for c in controls)]
     n = int(methods[0]["n_speakers"]) if "n_speakers" in board.columns else 0
     over = f" over {n} speakers" if n else ""
     names = ", ".join(c.replace("_", " ") for c in controls)
     few = f" But {n} speakers can hardly prove any difference: take more." if 0 < n < FEW_SPEAKERS else ""
     if not good:
-        return f"By {metric_words(metric)}{over}, no method is better than all maps that know nothing of the model ({names}). Read none of these maps as the model's reason.{few}"
+        return (
+            f"By {metric_words(metric)}{over}, no method is better than all maps that know nothing of the model"
+            f" ({names}). Read none of these maps as the model's reason.{few}"
+        )
     best = ", ".join(recipe_words(str(r["recipe"])) for r in good[:4])
     rest = len(methods) - len(good)
     return (
-        f"By {metric_words(metric)}{over}, {len(good)} of {len(methods)} methods are better than every map that knows nothing of the model ({names}): {best}{' and others' if len(good) > 4 else ''}."
+        f"By {metric_words(metric)}{over}, {len(good)} of {len(methods)} methods are better than every map that knows"
+        f" nothing of the model ({names}): {best}{' and others' if len(good) > 4 else ''}."
         + (f" The other {rest} {'is' if rest == 1 else 'are'} not." if rest else "")
     )
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import streamlit as st
 
-from app import benchmark_facts, charts, naming, truth_facts, widgets
+from app import benchmark_facts, charts, truth_facts, widgets
 from app.knowing import Study
-from app.runs import Run
+from app.sources import Run
+from speechxai.inspection import words
 
 
 def say(*sentences: str) -> None:
@@ -48,7 +49,8 @@ def evaluation(run: Run, middle: Any, right: Any) -> None:
     if not metrics:
         under(run.facts)
         say(
-            "This run holds maps and no scores to compare them by. Score them with: speechxai evaluate --metrics default."
+            "This run holds maps and no scores to compare them by. Score them with: speechxai evaluate --metrics"
+            " default."
         )
         return
     with middle:
@@ -63,7 +65,10 @@ def evaluation(run: Run, middle: Any, right: Any) -> None:
         st.header("Better than knowing nothing?")
         found = benchmark_facts.against_controls(board)
         if found:
-            caption = "Difference to each control over the same recordings, with its 95 % interval and a p-value corrected for the number of comparisons."
+            caption = (
+                "Difference to each control over the same recordings, with its 95 % interval and a p-value corrected"
+                " for the number of comparisons."
+            )
             widgets.show_html(charts.table(found, caption))
         else:
             st.caption("This run holds no control (energy_map, random_map), so nothing can be compared with chance.")
@@ -94,7 +99,7 @@ def with_truth(run: Run, middle: Any, right: Any) -> None:
         return
     with right:
         group = widgets.choose(
-            "Cue", "group", groups, naming.cue_words, "What was planted, into which voices: each is a test of its own."
+            "Cue", "group", groups, words.cue_words, "What was planted, into which voices: each is a test of its own."
         )
     present = [m for m in benchmark_facts.LOCALIZATION if m in set(summary["metric"])]
     with middle:
@@ -113,30 +118,39 @@ def with_truth(run: Run, middle: Any, right: Any) -> None:
     with two:
         st.header("Which score would have told so?")
         st.caption(
-            "Scores that need no truth: does the method they prefer also point at it? Rank correlation over methods within a recording; gray: too few speakers."
+            "Scores that need no truth: does the method they prefer also point at it? Rank correlation over methods"
+            " within a recording; gray: too few speakers."
         )
-        widgets.show_html(charts.intervals(believed, "Rank correlation with pointing at the truth", [(0.0, "not at all")], 2))  # fmt: skip
+        widgets.show_html(
+            charts.intervals(believed, "Rank correlation with pointing at the truth", [(0.0, "not at all")], 2)
+        )
     st.header("Every cue apart")
     names, columns, values, muted = truth_facts.every_cue(summary, metric)
-    caption = f"{benchmark_facts.metric_words(metric)}: mean over speakers. The mean of the columns says nothing without them."
+    caption = (
+        f"{benchmark_facts.metric_words(metric)}: mean over speakers. The mean of the columns says nothing without"
+        " them."
+    )
     widgets.show_html(charts.heat(names, columns, values, f"{caption[0].upper()}{caption[1:]}", muted))
     _learned(run)
     if not tables["sanity"].empty:
         st.header("Sanity checks")
         widgets.show_html(charts.table(truth_facts.sanity_rows(tables["sanity"]), truth_facts.CHECKS_CAPTION))
     with st.expander("Is the ruler straight?"):
-        caption = f"{naming.cue_words(group)}: what is known in advance, and what was measured."
+        caption = f"{words.cue_words(group)}: what is known in advance, and what was measured."
         widgets.show_html(charts.table(truth_facts.ruler(tables["chance"], group), caption))
     with st.expander("The scores that need no truth, at equal budgets"):
         part = benchmark_facts.of_group(summary, group)
         shown = [m for m in benchmark_facts.FIRST if m in set(part["metric"])]
-        caption = f"{naming.cue_words(group)}: mean over speakers and 95 % interval."
+        caption = f"{words.cue_words(group)}: mean over speakers and 95 % interval."
         widgets.show_html(charts.table(benchmark_facts.side_by_side(part, shown), caption))
 
 
 def _learned(run: Run) -> None:
     st.header("Was there anything to explain?")
-    caption = "Explanations are judged only where the network learned to hear the cue, tested on voices that it never heard. Loudness alone must not tell (0.50)."
+    caption = (
+        "Explanations are judged only where the network learned to hear the cue, tested on voices that it never heard."
+        " Loudness alone must not tell (0.50)."
+    )
     widgets.show_html(charts.table(truth_facts.task_rows(run.tables["tasks"]), caption))
 
 
@@ -145,7 +159,8 @@ def knowing(studies: Sequence[Study]) -> None:
     st.header("What do the maps alone know?")
     if not studies:
         st.caption(
-            "No study of this run yet. A run made with --maps can be asked: speechxai auxiliary RUN trains a small network on the maps alone."
+            "No study of this run yet. A run made with --maps can be asked: speechxai auxiliary RUN trains a small"
+            " network on the maps alone."
         )
         return
     study = studies[0]
@@ -163,10 +178,16 @@ def knowing(studies: Sequence[Study]) -> None:
         st.caption("AUROC on speakers the network never heard; 95 % intervals over speakers and seeds.")
         widgets.show_html(charts.intervals(study.lines, "AUROC", [(0.5, "chance")], 2))
     with right:
-        caption = "The same in numbers. ⚠ Leaky folds let the network hear the speakers it is tested on: what the published split would have said, no result."
+        caption = (
+            "The same in numbers. ⚠ Leaky folds let the network hear the speakers it is tested on: what the published"
+            " split would have said, no result."
+        )
         widgets.show_html(charts.table(study.scores, caption))
     with st.expander("Differences to every floor and to the ceiling"):
-        caption = "AUROC of each explanation minus that of each floor and of the ceiling, paired over speakers and seeds; p after Holm correction."
+        caption = (
+            "AUROC of each explanation minus that of each floor and of the ceiling, paired over speakers and seeds; p"
+            " after Holm correction."
+        )
         widgets.show_html(charts.table(study.differences, caption))
     with st.expander("A model that can be read"):
         widgets.show_html(
@@ -175,5 +196,8 @@ def knowing(studies: Sequence[Study]) -> None:
             )
         )
         name = st.selectbox("Its coefficients for", list(study.coefficients), key=f"twin_{study.title}")
-        caption = "Log odds of PD for one standard deviation more evidence there: above 0 speaks for PD, below 0 against. – where it never varies."
+        caption = (
+            "Log odds of PD for one standard deviation more evidence there: above 0 speaks for PD, below 0 against. –"
+            " where it never varies."
+        )
         widgets.show_html(charts.table(study.coefficients[name], caption))

@@ -1,4 +1,5 @@
-"""Small figures as SVG and tables as HTML: sharp on every screen, readable by screen readers, no request to anywhere."""
+"""Small figures as SVG and tables as HTML: sharp on every screen, readable by screen readers, no request to
+anywhere."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from app.player import Array
+from speechxai.types import Array
 
 INK, SOFT, LINE, VOICE, WARM = "#1f2a30", "#4d5c64", "#d5dcdd", "#0b6670", "#b8460b"
 FONT = "font-family=\"'Source Sans','Source Sans Pro',system-ui,sans-serif\""
@@ -26,7 +27,10 @@ def figure(svg: str, words: str, width: str = "100%") -> str:
     """An SVG as a picture: the page's cleaner removes drawn SVG, and a picture keeps its text alternative."""
     text = svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
     data = base64.b64encode(text.encode()).decode()
-    return f'<img class="sx-figure" style="max-width:{width}" alt="{escape(words)}" src="data:image/svg+xml;base64,{data}">'
+    return (
+        f'<img class="sx-figure" style="max-width:{width}" alt="{escape(words)}"'
+        f' src="data:image/svg+xml;base64,{data}">'
+    )
 
 
 def scrolled(content: str, caption: str) -> str:
@@ -45,7 +49,8 @@ def matrix(labels: Sequence[str], values: Array, caption: str) -> str:
             cells += '<td class="n muted">–</td>' if i == j else _shaded(v)
         body += f'<tr><th scope="row">{i + 1} {escape(label)}</th>{cells}</tr>'
     return scrolled(
-        f'<table class="sx-table"><caption>{escape(caption)}</caption><thead><tr><th scope="col">map</th>{head}</tr></thead><tbody>{body}</tbody></table>',
+        f'<table class="sx-table"><caption>{escape(caption)}</caption><thead><tr><th'
+        f' scope="col">map</th>{head}</tr></thead><tbody>{body}</tbody></table>',
         caption,
     )
 
@@ -60,7 +65,8 @@ def table(rows: Sequence[Mapping[str, Any]], caption: str) -> str:
     )
     body = "".join(f"<tr>{''.join(_cell(value) for value in row.values())}</tr>" for row in rows)
     return scrolled(
-        f'<table class="sx-table"><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>',
+        "<table"
+        f' class="sx-table"><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>',
         caption,
     )
 
@@ -87,7 +93,8 @@ class Row:
 
 
 def intervals(rows: Sequence[Row], title: str, marks: Sequence[tuple[float, str]] = (), digits: int = 3) -> str:
-    """A table that is a chart: dots with their intervals, one under the other, and marks for what chance or a control gives.
+    """A table that is a chart: dots with their intervals, one under the other, and marks for what chance or a control
+    gives.
 
     Text stays text, so that it wraps on small screens and can be read aloud.
     """
@@ -113,8 +120,8 @@ def intervals(rows: Sequence[Row], title: str, marks: Sequence[tuple[float, str]
             said += f" <small>{row.low:.{digits}f} to {row.high:.{digits}f}</small>"
         kind = ' class="muted"' if row.muted else ""
         body += (
-            f'<tr{kind}><th scope="row">{escape(row.label)}</th><td class="bar" aria-hidden="true"><div>{bar}</div></td>'
-            f'<td class="n">{said}</td></tr>'
+            f'<tr{kind}><th scope="row">{escape(row.label)}</th><td class="bar"'
+            f' aria-hidden="true"><div>{bar}</div></td><td class="n">{said}</td></tr>'
         )
     if marks:
         words = "".join(f'<span style="left:{x(v)}">{escape(text)}</span>' for v, text in marks)
@@ -135,7 +142,8 @@ def heat(names: Sequence[str], columns: Sequence[str], values: Array, caption: s
         cells = "".join(_shaded(float(v)) for v in values[i])
         body += f'<tr{kind}><th scope="row">{escape(name)}</th>{cells}</tr>'
     return scrolled(
-        f'<table class="sx-table"><caption>{escape(caption)}</caption><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table>',
+        "<table"
+        f' class="sx-table"><caption>{escape(caption)}</caption><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table>',
         caption,
     )
 
@@ -175,10 +183,12 @@ def calibration(stated: Array, observed: Array, low: Array, high: Array, counts:
             f'<circle cx="{x(s):.1f}" cy="{y(o):.1f}" r="5" fill="{VOICE}"><title>{n} recordings</title></circle>'
         )
     parts.append(
-        f'<text x="{x(0.5)}" y="{y(0) + 34}" font-size="12" fill="{INK}" text-anchor="middle">probability the model stated</text>'
+        f'<text x="{x(0.5)}" y="{y(0) + 34}" font-size="12" fill="{INK}" text-anchor="middle">probability the model'
+        " stated</text>"
     )
     parts.append(
-        f'<text x="12" y="{y(0.5)}" font-size="12" fill="{INK}" text-anchor="middle" transform="rotate(-90 12 {y(0.5)})">share labeled PD</text>'
+        f'<text x="12" y="{y(0.5)}" font-size="12" fill="{INK}" text-anchor="middle" transform="rotate(-90 12'
+        f' {y(0.5)})">share labeled PD</text>'
     )
     words = "; ".join(
         f"stated {s:.2f}, observed {o:.2f} of {n}" for s, o, n in zip(stated, observed, counts, strict=True)

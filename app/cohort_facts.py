@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from app.charts import Row, escape, scrolled
-from app.player import Array
 from speechxai.stats import auc, speaker_bootstrap
+from speechxai.types import Array
 
 MOST_GROUPS = 14
 
@@ -31,7 +31,11 @@ def headline(labeled: pd.DataFrame, classes: Sequence[str]) -> str:
         return "No recording has both a label and an answer."
     found = right(labeled)
     mean, low, high = share(found, labeled["speaker"])
-    text = f"The model is right about {100 * mean:.0f} % of the speakers' recordings (95 % interval {100 * low:.0f} to {100 * high:.0f} %); always answering the larger class would be right in {100 * max(labeled['label'].mean(), 1 - labeled['label'].mean()):.0f} %."
+    text = (
+        f"The model is right about {100 * mean:.0f} % of the speakers' recordings (95 % interval {100 * low:.0f} to"
+        f" {100 * high:.0f} %); always answering the larger class would be right in"
+        f" {100 * max(labeled['label'].mean(), 1 - labeled['label'].mean()):.0f} %."
+    )
     labels = labeled["label"].astype(int).to_numpy()
     if len(set(labels)) == 2:
         area = float(auc(labeled["probability"].to_numpy(float), labels))
@@ -56,13 +60,15 @@ def confusion(labeled: pd.DataFrame, classes: Sequence[str]) -> str:
     head = "".join(f'<th scope="col" class="n">says {escape(n)}</th>' for n in names)
     caption = "Recordings, and percent of those with the label."
     return scrolled(
-        f'<table class="sx-table"><caption>{caption}</caption><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table>',
+        "<table"
+        f' class="sx-table"><caption>{caption}</caption><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table>',
         caption,
     )
 
 
 def calibration_bins(labeled: pd.DataFrame, n_bins: int = 5) -> tuple[Array, Array, Array, Array, Array] | None:
-    """Mean stated probability, observed share of PD, its Wilson interval, and count, in bins of equal count; None if too few."""
+    """Mean stated probability, observed share of PD, its Wilson interval, and count, in bins of equal count; None if
+    too few."""
     if len(labeled) < 10:
         return None
     p, y = labeled["probability"].to_numpy(float), labeled["label"].to_numpy(float)

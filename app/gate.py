@@ -78,7 +78,8 @@ def checks(quality: Mapping[str, float], sample_rate_hz: int, model_rate_hz: int
             Check(
                 "Sample rate",
                 "fair",
-                f"{sample_rate_hz / 1000:g} kHz, under the model's {model_rate_hz / 1000:g} kHz: high frequencies are missing.",
+                f"{sample_rate_hz / 1000:g} kHz, under the model's {model_rate_hz / 1000:g} kHz: high frequencies are"
+                " missing.",
             )
         )
     else:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.charts import Row
-from app.naming import recipe_words
+from speechxai.inspection.words import recipe_words
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from speechxai.io.studies import StudyFolder
+    from speechxai.auxiliary.folder import StudyFolder
 
 NAMES = {
     "permuted_labels": "shuffled labels",
@@ -54,7 +54,7 @@ class Study:
 
 def load(run: str) -> list[Study]:
     """Finished auxiliary studies of a run, read from its folder; none where there are none."""
-    from speechxai.io.studies import finished_studies
+    from speechxai.auxiliary.folder import finished_studies
 
     return [study(one) for one in finished_studies(Path(run))]
 
@@ -67,8 +67,8 @@ def study(one: StudyFolder) -> Study:
     added = {str(r["name"]): r for r in ours[ours["metric"] == "auroc"].to_dict("records")}
     found, settings = one.facts, one.settings
     facts = (
-        f"{found['n_recordings']} recordings of {found['n_speakers']} speakers ({found['n_pd']} PD, {found['n_hc']} HC); "
-        f"{settings.n_folds} folds by speaker x {settings.n_seeds} seeds, {settings.n_mels} mel bands."
+        f"{found['n_recordings']} recordings of {found['n_speakers']} speakers ({found['n_pd']} PD, {found['n_hc']}"
+        f" HC); {settings.n_folds} folds by speaker x {settings.n_seeds} seeds, {settings.n_mels} mel bands."
     )
     return Study(
         title=f"{INPUTS[settings.input]}, {settings.architecture} network",
@@ -110,14 +110,18 @@ def lines(network: pd.DataFrame) -> list[Row]:
     return [
         Row(
             f"{input_words(name)} ({KINDS[r['kind']]})" if r["kind"] != "explanation" else input_words(name),
-            float(r["value"]), float(r["low"]), float(r["high"]), r["kind"] == "floor",
+            float(r["value"]),
+            float(r["low"]),
+            float(r["high"]),
+            r["kind"] == "floor",
         )
         for name, r in _by_name(network, "auroc").items()
-    ]  # fmt: skip
+    ]
 
 
 def scores(frame: pd.DataFrame, added: Mapping[str, Mapping[Any, Any]]) -> list[dict[str, Any]]:
-    """One row an input: scores by speaker, and, marked, AUROC of folds that let the network hear the tested speakers."""
+    """One row an input: scores by speaker, and, marked, AUROC of folds that let the network hear the tested
+    speakers."""
     found = {metric: _by_name(frame, metric) for metric in ("auroc", "accuracy", "macro_f1")}
     leaky = _by_name(frame, "auroc", "recording")
     rows = []
@@ -148,7 +152,9 @@ def differences(network: pd.DataFrame) -> list[dict[str, Any]]:
         for other in ("random_map", "energy_map", "permuted_labels", "majority", "original"):
             if other not in others:
                 continue
-            said = span({"value": row[f"vs_{other}"], "low": row[f"vs_{other}_low"], "high": row[f"vs_{other}_high"]}, True)  # fmt: skip
+            said = span(
+                {"value": row[f"vs_{other}"], "low": row[f"vs_{other}_low"], "high": row[f"vs_{other}_high"]}, True
+            )
             p = row.get(f"vs_{other}_p", float("nan"))
             line[f"minus {NAMES[other]}"] = said + (f", p {'< 0.001' if p < 0.001 else f'{p:.3f}'}" if p == p else "")
         rows.append(line)
@@ -156,7 +162,8 @@ def differences(network: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def cells(coefficients: pd.DataFrame, name: str) -> list[dict[str, Any]]:
-    """What the readable model takes for PD: log odds a standard deviation of evidence, rows are bands, columns segments.
+    """What the readable model takes for PD: log odds a standard deviation of evidence, rows are bands, columns
+    segments.
 
     A cell that is the same in all recordings, as above a telephone's band, says nothing.
     """

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+
+from speechxai.inspection.words import BANDS_HZ
+from speechxai.types import Array
 
 FOLDER = Path(__file__).resolve().parent / "components" / "player"
 # Imports first: a file may use only what stands before it.
@@ -25,11 +27,6 @@ MIN_DB = -75.0
 
 MAX_FRAMES = 8_000
 """Pictures with more frames are pooled by maxima, so that they stay under 16,000 pixels and a few megabytes."""
-
-BANDS_HZ = (0, 250, 500, 1_000, 2_000, 4_000, 8_000)
-"""Edges of the octave bands beside the picture, Hz."""
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +82,8 @@ class View:
 
 
 def script() -> str:
-    """Return the player's modules as one: the component takes a single piece of JavaScript, and there is no build step."""
+    """Return the player's modules as one: the component takes a single piece of JavaScript, and there is no build
+    step."""
     parts = []
     for name in MODULES:
         text = (FOLDER / f"{name}.js").read_text(encoding="utf-8")

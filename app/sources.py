@@ -1,26 +1,169 @@
-"""Where recordings and models come from: the data set the app was started with, the reader's own, the embedded models."""
+"""Where recordings and models come from: the data set the app was started with, the reader's own, the embedded
+models."""
 
 from __future__ import annotations
 
+import argparse
 import hashlib
+import json
+import os
+import sys
 import tempfile
 import threading
+import uuid
 import warnings
-from dataclasses import replace
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app import settings as app_settings
-from app.cache import Disk, Memory
-from speechxai import Recording, SpeechXAIError
-from speechxai.config import EvaluateConfig
-from speechxai.io import corpus
-from speechxai.io.audio import read
-from speechxai.io.checkpoints import Bundle, bundle_names, load_bundle
+from speechxai import Recording, RunFolder, SpeechXAIError
+from speechxai.classifiers.bundle import Bundle, bundle_names, load_bundle
+from speechxai.data import corpus
+from speechxai.evaluation.config import EvaluateConfig
+from speechxai.metrics import PUBLISHED_METRICS
+from speechxai.signal.audio import read
 
+# What the app was started with, and where it may write.
+SYNTHETIC = "synthetic"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the app was started.
+
+    Args:
+        data: "synthetic", a data card, a manifest or a folder.
+        root: folder of the card's recordings, "" for none.
+        runs: run folders, or folders that hold some.
+        models: bundles beside the embedded ones; the first is shown first.
+        save_to: folder for saved cases.
+        keep_cache: whether explanations of the catalogue's recordings are kept on disk.
+    """
+
+    data: str = SYNTHETIC
+    root: str = ""
+    runs: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    save_to: str = ""
+    keep_cache: bool = True
+
+
+def parse(arguments: Sequence[str] | None = None) -> Settings:
+    """Read the arguments that `speechxai app` hands on."""
+    parser = argparse.ArgumentParser(prog="speechxai app", add_help=False)
+    parser.add_argument("--data", default=SYNTHETIC)
+    parser.add_argument("--root", default="")
+    parser.add_argument("--run", action="append", default=[])
+    parser.add_argument("--model", action="append", default=[])
+    parser.add_argument("--save-to", default="")
+    parser.add_argument("--no-cache", action="store_true")
+    found, _ = parser.parse_known_args(list(sys.argv[1:] if arguments is None else arguments))
+    save_to = found.save_to or str(Path.home() / "speechxai-cases")
+    return Settings(found.data, found.root, tuple(found.run), tuple(found.model), save_to, not found.no_cache)
+
+
+def cache_folder() -> Path:
+    """Return the user's folder for results that can be computed again: SPEECHXAI_CACHE, or the system's own place."""
+    stated = os.environ.get("SPEECHXAI_CACHE")
+    if stated:
+        return Path(stated)
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "speechxai" / "cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "speechxai"
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "speechxai"
+
+
+# Results that cost time: kept in memory for everybody, on disk by content hash, or with one reader's session only.
+MAX_DISK_BYTES = 2_000_000_000
+
+
+class Memory:
+    """The newest `size` results by key; safe for several threads."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._items: OrderedDict[tuple[str, ...], Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: tuple[str, ...]) -> Any | None:
+        """Return a result, or None."""
+        with self._lock:
+            if key in self._items:
+                self._items.move_to_end(key)
+            return self._items.get(key)
+
+    def put(self, key: tuple[str, ...], value: Any) -> None:
+        """Keep a result, and forget the oldest over the size."""
+        with self._lock:
+            self._items[key] = value
+            self._items.move_to_end(key)
+            while len(self._items) > self.size:
+                self._items.popitem(last=False)
+
+
+class Disk:
+    """Arrays with their facts as `<folder>/<hash>.npz`, written whole or not at all; the oldest go when it grows too
+    large."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+
+    def get(self, name: str) -> tuple[np.ndarray[Any, Any], dict[str, Any]] | None:
+        """Return an array and its facts, or None; a damaged file counts as missing."""
+        if self.folder is None:
+            return None
+        path = self.folder / f"{name}.npz"
+        try:
+            with np.load(path, allow_pickle=False) as content:
+                found = content["values"], json.loads(str(content["facts"]))
+            os.utime(path)
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+            return None
+        return found
+
+    def put(self, name: str, values: np.ndarray[Any, Any], facts: dict[str, Any]) -> None:
+        """Keep an array. A disk that cannot be written to costs time, not the answer."""
+        if self.folder is None:
+            return
+        part = self.folder / f".{name}.{uuid.uuid4().hex[:8]}.part"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as file:
+                np.savez_compressed(file, values=values, facts=json.dumps(facts))
+            part.replace(self.folder / f"{name}.npz")
+            self._prune()
+        except OSError:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+
+    def _prune(self) -> None:
+        folder = self.folder
+        if folder is None:
+            return
+        files = []
+        for path in folder.glob("*.npz"):
+            try:
+                files.append((path.stat().st_mtime, path.stat().st_size, path))
+            except FileNotFoundError:
+                continue
+        total = sum(size for _, size, _ in files)
+        for _, size, path in sorted(files):
+            if total <= MAX_DISK_BYTES:
+                return
+            path.unlink(missing_ok=True)
+            total -= size
+
+
+# Where recordings and models come from: the data set the app was started with, the reader's own, the embedded models.
 N_SYNTHETIC_SPEAKERS = 24
 SYNTHETIC_SEED = 1_000  # the seed of the demonstration: no embedded model was trained on these voices
 MAX_UPLOAD_S = 300.0
@@ -31,9 +174,9 @@ Key = tuple[str, str]
 
 
 @st.cache_resource
-def settings() -> app_settings.Settings:
+def settings() -> Settings:
     """How the app was started."""
-    return app_settings.parse()
+    return parse()
 
 
 @st.cache_resource
@@ -45,7 +188,7 @@ def memory() -> Memory:
 @st.cache_resource
 def disk() -> Disk:
     """Results that survive a restart."""
-    return Disk(app_settings.cache_folder() / "maps" if settings().keep_cache else None)
+    return Disk(cache_folder() / "maps" if settings().keep_cache else None)
 
 
 # ---- models
@@ -67,7 +210,7 @@ def bundle(name: str) -> Bundle:
 def models() -> list[str]:
     """Models to choose from: those given at the start, then the embedded ones."""
     embedded = bundle_names()
-    if settings().data != app_settings.SYNTHETIC:
+    if settings().data != SYNTHETIC:
         embedded = sorted(embedded, key=lambda name: (name.split("-")[0] not in settings().data, name))
     else:
         embedded = sorted(embedded, key=lambda name: (not name.startswith("synthetic"), name))
@@ -81,7 +224,7 @@ def models() -> list[str]:
 def catalogue() -> pd.DataFrame:
     """All recordings of the data set, one row each: recording, speaker, label, task, sex, age and so on."""
     given = settings()
-    if given.data == app_settings.SYNTHETIC:
+    if given.data == SYNTHETIC:
         rows = [
             {
                 "recording": take.id,
@@ -97,7 +240,7 @@ def catalogue() -> pd.DataFrame:
             for take in _takes().values()
         ]
         return pd.DataFrame(rows)
-    from speechxai.io.session import find_recordings
+    from speechxai.evaluation.session import find_recordings
 
     # What is looked for does not depend on the model, but a configuration names one.
     config = EvaluateConfig(data=given.data, model=models()[0], root=Path(given.root) if given.root else None)
@@ -125,7 +268,7 @@ def _takes() -> dict[str, Any]:
 def catalogue_recording(model: str, name: str) -> Recording:
     """A recording of the data set as a model hears audio."""
     given, config = settings(), bundle(model).config
-    if given.data == app_settings.SYNTHETIC:
+    if given.data == SYNTHETIC:
         take = _takes().get(name)
         if take is None:
             raise SpeechXAIError(f"{name}: there is no such recording. Choose one from the list.")
@@ -182,9 +325,114 @@ def data_card() -> str:
     from speechxai.data.cards import card_names, card_text
 
     given = settings().data
-    if given == app_settings.SYNTHETIC:
+    if given == SYNTHETIC:
         return (
-            "**Synthetic voices.** Made by a source-filter synthesizer. The half labeled PD carries planted cues (breathiness, tremor, "
-            "weak bursts, centralized formants, flat pitch); they stand for clinical signs and come from no patient."
+            "**Synthetic voices.** Made by a source-filter synthesizer. The half labeled PD carries planted cues"
+            " (breathiness, tremor, weak bursts, centralized formants, flat pitch); they stand for clinical signs and"
+            " come from no patient."
         )
     return card_text(given) if given in card_names() else ""
+
+
+# Run folders for the Benchmark page: evaluations of real recordings, and benchmarks with a known truth.
+Make = Callable[[], bytes]
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What the page shows of a run.
+
+    Args:
+        summary: means with intervals and differences to controls by model or cue, recipe and metric.
+        facts: a line of facts.
+        files: for the reader's disk: label, name, type, and what makes the content.
+        tables: of a benchmark with a known truth: tasks, chance, believable, sanity; empty for other runs.
+    """
+
+    summary: pd.DataFrame
+    facts: str
+    files: tuple[tuple[str, str, str, Make], ...]
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether the run is a benchmark with a known truth."""
+        return bool(self.tables)
+
+
+def find(given: tuple[str, ...]) -> dict[str, str]:
+    """Run folders by path, with their names: those given, those inside the given ones, and `runs/` where the app was
+    started."""
+    places = [Path(p) for p in given] or [Path("runs")]
+    found: dict[str, str] = {}
+    for place in places:
+        for path in [place, *sorted(place.glob("*"))]:
+            if (path / "config.toml").is_file() and (path / "units").is_dir():
+                found[str(path)] = path.name
+    return found
+
+
+def load(path: str) -> Run:
+    """Read a run. Raises SpeechXAIError where nothing is scored yet, or a file is missing."""
+    folder = RunFolder.open(path)
+    return _with_truth(Path(path)) if folder.config.get("protocol") == "benchmark" else _evaluation(folder)
+
+
+def _evaluation(folder: RunFolder) -> Run:
+    summary = folder.table("summary")
+    if summary.empty:
+        raise SpeechXAIError(
+            f"{folder.path}: no recording is scored yet. Continue with 'speechxai evaluate --resume {folder.path}'."
+        )
+    status, config = folder.status(), folder.config
+    done = f"{status.n_done} of {status.n_units} recordings" + (
+        f", {status.n_failed} failed" if status.n_failed else ""
+    )
+    facts = (
+        f"{done}; data {config.get('data', 'unknown')}, model {Path(str(config.get('model', 'unknown'))).name},"
+        f" protocol {config.get('protocol', 'standard')}"
+    )
+    files = _tables_as_files(folder.path)
+    if set(summary["metric"]) & set(PUBLISHED_METRICS):
+        files += (("Table (LaTeX)", "table.tex", "text/plain", lambda: _paper_table(folder)),)
+    return Run(summary, facts, files)
+
+
+def _paper_table(folder: RunFolder) -> bytes:
+    from speechxai.evaluation.report import tables
+
+    return tables(folder, "latex").encode()
+
+
+def _with_truth(path: Path) -> Run:
+    from speechxai.planted.folder import BenchmarkFolder
+    from speechxai.planted.report import leaderboard
+
+    folder = BenchmarkFolder(path)
+    status = folder.status()
+    if not (path / "tasks.csv").is_file():
+        raise SpeechXAIError(
+            f"{path}: {status.n_done} of {status.n_units} tests are done. Continue with 'speechxai benchmark --resume"
+            f" {path}'."
+        )
+    tables = {name: folder.table(name) for name in ("tasks", "chance", "believable", "sanity")}
+    facts = (
+        f"Benchmark {folder.config.get('specification', '')}: cues of known place planted into"
+        f" {folder.config.get('data', '')} voices; {status.n_done} of {status.n_units} tests done"
+        + (f", {status.n_failed} failed" if status.n_failed else "")
+    )
+    files = (
+        *_tables_as_files(path),
+        ("Leaderboard (Markdown)", "leaderboard.md", "text/markdown", lambda: leaderboard(folder, "markdown").encode()),
+        ("Leaderboard (LaTeX)", "leaderboard.tex", "text/plain", lambda: leaderboard(folder, "latex").encode()),
+    )
+    return Run(folder.table("summary"), facts, files, tables)
+
+
+def _tables_as_files(path: Path) -> tuple[tuple[str, str, str, Make], ...]:
+    """The scores and the summary as they stand in the folder, read when asked for."""
+    return tuple(
+        (label, f"{name}.csv", "text/csv", (path / f"{name}.csv").read_bytes)
+        for label, name in (("Scores (CSV)", "scores"), ("Summary (CSV)", "summary"))
+        if (path / f"{name}.csv").is_file()
+    )

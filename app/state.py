@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -10,59 +11,41 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 
-from app import gate, knowing, work
-from app import runs as run_folders
-from app.cache import Memory
-from app.screening import confounds, predictions
+from app import gate, knowing
+from app import sources as app_settings
+from app import sources as run_folders
 from app.sources import (
-    MAX_UPLOAD_MB,
     Key,
-    add_mine,
+    Memory,
     bundle,
     bundle_and_lock,
-    by_name,
     catalogue,
-    data_card,
+    catalogue_recording,
     disk,
     memory,
-    mine,
-    models,
     read_mine,
     recording,
-    rows_by_name,
     settings,
 )
-from app.work import Explained, Heard, Tick
-from speechxai import METHODS, Recording, SpeechXAIError, __version__
-from speechxai.combination import COMBINATIONS
-from speechxai.explain import CONTROLS, parse
-from speechxai.quality import quality
+from speechxai import METHODS, Recording, SpeechXAIError, __version__, predict, spectrogram
+from speechxai.classifiers.bundle import Bundle
+from speechxai.data import corpus
+from speechxai.explain.combination import COMBINATIONS
+from speechxai.explain.recipe import CONTROLS, parse
+from speechxai.inspection import inspect
+from speechxai.inspection.inspect import Explained, Heard, Tick
+from speechxai.signal.quality import quality
 
-__all__ = [
-    "CONTROLS",
-    "MAX_UPLOAD_MB",
-    "Key",
-    "add_mine",
-    "bundle",
-    "by_name",
-    "catalogue",
-    "confounds",
-    "data_card",
-    "mine",
-    "models",
-    "predictions",
-    "recording",
-    "rows_by_name",
-    "settings",
-]
-
+# The app's door to the library: what pages ask for, by strings and numbers, computed once and kept.
 FAST_METHODS = ("saliency", "input_x_gradient", "integrated_gradients", "gradcam")
 """What agreement is computed with: one pass or few each."""
 
 FIRST_METHOD = "input_x_gradient"
-"""What a first visitor sees: one pass, and better than the controls on the embedded models, which plain saliency is not."""
+"""What a first visitor sees: one pass, and better than the controls on the embedded models, which plain saliency is
+not."""
 
 MOST_KEPT_BYTES = 4_000_000
 """Larger blocks for the player, of recordings over 20 s, are made again."""
@@ -86,7 +69,7 @@ def heard(model: str, key: Key, tick: Tick | None = None) -> Heard:
     name = ("heard", model, *key)
     found = _store(key).get(name)
     if found is None:
-        found = work.hear(bundle(model), recording(model, key), bundle_and_lock(model)[1], tick)
+        found = inspect.hear(bundle(model), recording(model, key), bundle_and_lock(model)[1], tick)
         _store(key).put(name, found)
     return found  # type: ignore[no-any-return]
 
@@ -109,7 +92,7 @@ def explained(model: str, key: Key, recipes: Sequence[str], tick: Tick | None = 
             missing.append(canonical)
         found[recipe] = result
     if missing:
-        made, reasons = work.explain(what, missing, bundle_and_lock(model)[1], tick)
+        made, reasons = inspect.explain(what, missing, bundle_and_lock(model)[1], tick)
         for canonical in missing:
             result = made.get(canonical) or reasons[canonical]
             store.put(("map", what.digest, canonical), result)
@@ -123,7 +106,7 @@ def explained(model: str, key: Key, recipes: Sequence[str], tick: Tick | None = 
 
 
 def _map_name(what: Heard, canonical: str) -> str:
-    return hashlib.sha256(f"{what.digest}|{canonical}|seed 0|{__version__}|{work.HEARD_SHARE}".encode()).hexdigest()[
+    return hashlib.sha256(f"{what.digest}|{canonical}|seed 0|{__version__}|{inspect.HEARD_SHARE}".encode()).hexdigest()[
         :40
     ]
 
@@ -171,7 +154,8 @@ def canonical(recipe: str) -> str | None:
 
 
 def agreement_methods(model: str, duration_s: float) -> tuple[str, ...]:
-    """Methods that agreement is computed with: fewer where every pass takes seconds, for large networks or long recordings."""
+    """Methods that agreement is computed with: fewer where every pass takes seconds, for large networks or long
+    recordings."""
     from speechxai.classifiers import BACKBONES
 
     name = bundle(model).config.architecture
@@ -186,7 +170,8 @@ def unlike_training(model: str, what: Heard) -> list[str]:
     wanted = bundle(model).config.stft.sample_rate
     if rate is not None and rate < wanted:
         found.append(
-            f"The recording was made at {rate / 1000:g} kHz; nothing above {rate / 2000:g} kHz is real for a model at {wanted / 1000:g} kHz."
+            f"The recording was made at {rate / 1000:g} kHz; nothing above {rate / 2000:g} kHz is real for a model at"
+            f" {wanted / 1000:g} kHz."
         )
     if bundle(model).name.startswith("synthetic") and not what.recording.metadata.get("synthetic"):
         found.append("The model learned from synthetic voices only; what it says of a real voice means nothing.")
@@ -200,7 +185,7 @@ def agreement(model: str, key: Key, recipes: tuple[str, ...]) -> tuple[Any, Any]
     found = store.get(name)
     if found is None:
         maps = explained(model, key, recipes)
-        found = work.agreement([m.mask for m in maps.values() if isinstance(m, Explained)])
+        found = inspect.agreement([m.mask for m in maps.values() if isinstance(m, Explained)])
         store.put(name, found)
     return found  # type: ignore[no-any-return]
 
@@ -219,11 +204,12 @@ def speech_share(voice: Recording) -> float:
     except ImportError:
         return float("nan")
     with lock:  # the detector carries its state from call to call
-        return work.speech_share(voice, detector)
+        return inspect.speech_share(voice, detector)
 
 
 def checked(model: str, key: Key) -> list[gate.Check]:
-    """Quality checks of a recording this reader brought, at its own rate and level. Raises SpeechXAIError if unreadable."""
+    """Quality checks of a recording this reader brought, at its own rate and level. Raises SpeechXAIError if
+    unreadable."""
     store = _store(key)
     found = store.get(("checked", model, *key))
     if found is None:
@@ -260,3 +246,96 @@ def studies(path: str) -> list[knowing.Study]:
 @st.cache_resource(max_entries=8)
 def _studies(path: str, changed: tuple[float, ...]) -> list[knowing.Study]:
     return knowing.load(path)
+
+
+# All recordings of the data set at once: what the model says of each, and what else tells the classes apart.
+def predictions(model: str, tick: Any = None) -> pd.DataFrame:
+    """The catalogue with `probability` of class 1 and `predicted`; `problem` says what is wrong with a recording.
+
+    Args:
+        tick: called with recordings done and in all, before each; kept ones come at once, and what is done stays kept.
+    """
+    rows = catalogue()
+    chosen = bundle(model)
+    path = app_settings.cache_folder() / "predictions" / f"{_table_name(chosen)}.json"
+    kept = memory().get(("predictions", model))
+    if kept is None:
+        kept = _read_json(path) if settings().keep_cache else {}
+        memory().put(("predictions", model), kept)
+    new = 0
+    try:
+        for done, row in enumerate(rows.to_dict("records")):
+            name = str(row["recording"])
+            mark = f"{name}|{row.get('sha256', '')}"
+            if mark in kept:
+                continue
+            if tick:
+                tick(done, len(rows))
+            kept[mark] = _predicted(model, name)
+            new += 1
+    finally:
+        if new and settings().keep_cache:
+            _write_json(path, kept)
+    found = [kept[f"{r['recording']}|{r.get('sha256', '')}"] for r in rows.to_dict("records")]
+    table = rows.assign(probability=[f.get("p") for f in found], problem=[f.get("problem", "") for f in found])
+    table["predicted"] = (table["probability"] >= 0.5).astype("Int64").where(table["probability"].notna())
+    return table
+
+
+def _predicted(model: str, name: str) -> dict[str, Any]:
+    try:
+        voice = catalogue_recording(model, name)
+    except SpeechXAIError as error:
+        return {"problem": str(error)}
+    chosen, lock = bundle_and_lock(model)
+    network = chosen.for_recording(voice)
+    with lock:
+        probability = predict(network, spectrogram(voice.waveform[None], network.stft))[0]
+    return {"p": float(probability[1])}
+
+
+def _table_name(chosen: Bundle) -> str:
+    text = f"{chosen.config.weights.sha256}|{settings().data}|{settings().root}|{__version__}"
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError):
+        return {}
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(f".{threading.get_ident()}.part")
+        part.write_text(json.dumps(content), "utf-8")
+        part.replace(path)
+    except OSError:
+        return
+
+
+def confounds(model: str, tick: Any = None) -> tuple[Any, ...]:
+    """How well age, sex, duration, level and so on alone separate the classes."""
+    name = ("confounds", model if settings().data == app_settings.SYNTHETIC else "")
+    found = memory().get(name)
+    if found is not None:
+        return found  # type: ignore[no-any-return]
+    given, rows = settings(), catalogue()
+    if given.data == app_settings.SYNTHETIC:
+        measured = []
+        for done, row in enumerate(rows.to_dict("records")):
+            if tick:
+                tick(done, len(rows))
+            voice = catalogue_recording(model, str(row["recording"]))
+            measured.append(
+                {"recording": voice.id, "sample_rate": voice.sample_rate}
+                | vars(quality(voice.waveform, voice.sample_rate))
+            )
+        found = corpus.confounds(rows.assign(sample_rate=16_000), pd.DataFrame(measured))
+    else:
+        path = Path(given.root or given.data)
+        found = corpus.check(rows, path if path.is_dir() else path.parent, tick).confounds
+    memory().put(name, found)
+    return found

@@ -86,11 +86,21 @@ def write_textgrid(intervals: Sequence[Interval], duration_s: float, tier: str =
         return '"' + label.replace('"', '""') + '"'
 
     lines = [
-        'File type = "ooTextFile"', 'Object class = "TextGrid"', "", "xmin = 0", f"xmax = {duration_s}",
-        "tiers? <exists>", "size = 1", "item []:", "    item [1]:", '        class = "IntervalTier"',
-        f"        name = {quoted(tier)}", "        xmin = 0", f"        xmax = {duration_s}",
+        'File type = "ooTextFile"',
+        'Object class = "TextGrid"',
+        "",
+        "xmin = 0",
+        f"xmax = {duration_s}",
+        "tiers? <exists>",
+        "size = 1",
+        "item []:",
+        "    item [1]:",
+        '        class = "IntervalTier"',
+        f"        name = {quoted(tier)}",
+        "        xmin = 0",
+        f"        xmax = {duration_s}",
         f"        intervals: size = {len(filled)}",
-    ]  # fmt: skip
+    ]
     for index, (start, end, label) in enumerate(filled, start=1):
         lines += [
             f"        intervals [{index}]:",

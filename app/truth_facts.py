@@ -1,4 +1,5 @@
-"""What the Benchmark page shows of a benchmark with a known truth: who points at it, cue by cue, and which score would have told so."""
+"""What the Benchmark page shows of a benchmark with a known truth: who points at it, cue by cue, and which score would
+have told so."""
 
 from __future__ import annotations
 
@@ -10,10 +11,10 @@ import pandas as pd
 
 from app.benchmark_facts import FEW_SPEAKERS, best_is_low, metric_words
 from app.charts import Row
-from app.naming import TRUTH, cue_words, recipe_words
-from app.player import Array
-from speechxai.benchmark import MIN_AUC
-from speechxai.explain import CONTROLS
+from speechxai.explain.recipe import CONTROLS
+from speechxai.inspection.words import TRUTH, cue_words, recipe_words
+from speechxai.planted.settings import MIN_AUC
+from speechxai.types import Array
 
 FIRST = "relevance_rank"
 """The score that the page opens with: it does not depend on how a map spreads its weight."""
@@ -34,9 +35,9 @@ CHECKS = {
 """The checks that can be failed, as people read them, and when a method fails."""
 
 CHECKS_CAPTION = (
-    "How alike a method's map is (rank correlation) to that of a network with random weights or of one that learned shuffled labels, where it should "
-    "differ, and to that of the voice turned upside down, of the voice 10 ms later, or with another seed, where it should not. "
-    "Within the limits a method may still be poor; the controls must fail."
+    "How alike a method's map is (rank correlation) to that of a network with random weights or of one that learned"
+    " shuffled labels, where it should differ, and to that of the voice turned upside down, of the voice 10 ms later,"
+    " or with another seed, where it should not. Within the limits a method may still be poor; the controls must fail."
 )
 
 
@@ -51,7 +52,10 @@ def learned(tasks: pd.DataFrame) -> str:
     n = len(tasks)
     said = f"{n - len(out)} of {n} tests count."
     if len(out):
-        named = "; ".join(f"{cue_words(str(r['group']))}, seed {r['seed']} (AUC {float(r['auc']):.2f})" for r in out.head(4).to_dict("records"))  # fmt: skip
+        named = "; ".join(
+            f"{cue_words(str(r['group']))}, seed {r['seed']} (AUC {float(r['auc']):.2f})"
+            for r in out.head(4).to_dict("records")
+        )
         more = f" and {len(out) - 4} more" if len(out) > 4 else ""
         said += (
             f" Not judged, because the network did not learn to hear the cue (AUC under {MIN_AUC:.2f}): {named}{more}."
@@ -70,9 +74,9 @@ def task_rows(tasks: pd.DataFrame) -> list[dict[str, Any]]:
                 "held-out AUC": _span(row, "auc", "auc_low", "auc_high"),
                 "AUC of loudness alone": _number(row["rms_auc"]),
                 "recordings explained": str(row["n_explained"]),
-                "truth, share of the picture": "–"
-                if pd.isna(row["truth_area"])
-                else f"{100 * row['truth_area']:.1f} %",
+                "truth, share of the picture": (
+                    "–" if pd.isna(row["truth_area"]) else f"{100 * row['truth_area']:.1f} %"
+                ),
                 "verdict": f"excluded: {row['excluded']}" if out else "counts",
             }
         )
@@ -122,25 +126,35 @@ def answer(rows: pd.DataFrame, group: str, metric: str) -> str:
     n = int(best["n_speakers"])
     if n < FEWEST_SPEAKERS:
         return f"{name}: only {n} speakers were explained; at least {FEWEST_SPEAKERS} are needed to say anything."
-    said = f"{name}: by {metric_words(metric)}, {recipe_words(str(best['recipe']))} points at the truth best, {_span(best.to_dict(), 'mean', 'low', 'high')} over {n} speakers"
+    said = (
+        f"{name}: by {metric_words(metric)}, {recipe_words(str(best['recipe']))} points at the truth best,"
+        f" {_span(best.to_dict(), 'mean', 'low', 'high')} over {n} speakers"
+    )
     if not controls.empty:
         other = controls.iloc[0]
-        said += f"; the best map that knows nothing of the model, the {recipe_words(str(other['recipe']))}, reaches {other['mean']:.2f}"  # fmt: skip
+        said += (
+            f"; the best map that knows nothing of the model, the {recipe_words(str(other['recipe']))}, reaches"
+            f" {other['mean']:.2f}"
+        )
     said += "."
     compared = [c for c in ("random_map", "energy_map") if f"vs_{c}_low" in rows]
     if len(compared) == 2:
         sure = pd.Series(True, methods.index)
         for c in compared:
             sure &= (methods[f"vs_{c}_low"] > 0) & (methods[f"vs_{c}_p"] < 0.05)
-        said += f" {int(sure.sum())} of {len(methods)} explanations point better than both random map and energy map beyond chance."
+        said += (
+            f" {int(sure.sum())} of {len(methods)} explanations point better than both random map and energy map beyond"
+            " chance."
+        )
         if n < FEW_SPEAKERS and not sure.any():
             said += f" But {n} speakers can hardly prove any difference."
     return said
 
 
 def every_cue(summary: pd.DataFrame, metric: str) -> tuple[list[str], list[str], Array, list[bool]]:
-    """Explanations by cues of one score: names, columns, values (N, M + 1) and which are controls; the mean stands last, beside its parts."""
-    from speechxai.benchmark_tables import average_over_cues
+    """Explanations by cues of one score: names, columns, values (N, M + 1) and which are controls; the mean stands
+    last, beside its parts."""
+    from speechxai.planted.tables import average_over_cues
 
     wide = average_over_cues(summary, metric).set_index("recipe")
     last = wide.columns[-1]
@@ -161,18 +175,28 @@ def believable(table: pd.DataFrame, group: str, truth_metric: str) -> list[Row]:
     used = table[(table["truth_metric"] == truth_metric) & (table["model"] == group)].dropna(subset=["within"])
     used = used.sort_values("within", ascending=False, kind="stable")
     return [
-        Row(metric_words(str(r.metric)), float(r.within), float(r.within_low), float(r.within_high), int(r.n_speakers) < FEWEST_SPEAKERS)
+        Row(
+            metric_words(str(r.metric)),
+            float(r.within),
+            float(r.within_low),
+            float(r.within_high),
+            int(r.n_speakers) < FEWEST_SPEAKERS,
+        )
         for r in used.itertuples()
-    ]  # fmt: skip
+    ]
 
 
 def which_score(rows: list[Row]) -> str:
-    """What a reader learns from the correlations: the score to look at where no truth is known, and the one to leave."""
+    """What a reader learns from the correlations: the score to look at where no truth is known, and the one to
+    leave."""
     sure = [r for r in rows if not r.muted]
     if not sure:
         return "Too few speakers to say which score to believe."
     best, worst = sure[0], sure[-1]
-    said = f"Where no truth is known, {best.label} says most about where a map points (rank correlation {best.value:.2f}, {best.low:.2f} to {best.high:.2f}), {worst.label} least ({worst.value:.2f})."
+    said = (
+        f"Where no truth is known, {best.label} says most about where a map points (rank correlation {best.value:.2f},"
+        f" {best.low:.2f} to {best.high:.2f}), {worst.label} least ({worst.value:.2f})."
+    )
     wrong = [r.label for r in sure if r.high < 0]
     return said + (f" These prefer maps that point elsewhere: {', '.join(wrong)}." if wrong else "")
 
@@ -198,7 +222,9 @@ def ruler(chance: pd.DataFrame, group: str) -> list[dict[str, Any]]:
         {
             "score": metric_words(str(r["metric"])),
             "a map of dice must score": _number(r["expected"], 3),
-            "it scores": f"{_number(r['random_map'], 3)} ({_number(r['random_low'], 3)} to {_number(r['random_high'], 3)})",
+            "it scores": (
+                f"{_number(r['random_map'], 3)} ({_number(r['random_low'], 3)} to {_number(r['random_high'], 3)})"
+            ),
             "the truth itself scores at least": _number(r["truth_lowest"], 3),
         }
         for r in chance[chance["model"] == group].to_dict("records")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import html
+import json
 import re
+import struct
 import time
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,12 +16,12 @@ from typing import Any
 
 import streamlit as st
 
-from app import charts, state
-from app.naming import class_words, recipe_words
-from app.state import Key
-from app.words import Sentence
-from app.work import Heard
+from app import charts, sources, state
+from app.sources import Key
+from speechxai.inspection.inspect import Heard
+from speechxai.inspection.words import Sentence, class_words, recipe_words
 
+# Pieces that several pages share: what is chosen, how long work shows itself, and how answers look.
 FOLDER = Path(__file__).resolve().parent / "components"
 SHOWN_AFTER_S = 0.4
 NOTICE = "A research tool, not a medical device: it explains what a model computes, not what a person has."
@@ -89,11 +93,11 @@ def choose(
 
 def choose_model() -> str:
     """The model, by name."""
-    names = state.models()
+    names = sources.models()
     if not names:
         st.error("There is no model. Start the app with one: speechxai app --model FOLDER.", icon=":material/error:")
         st.stop()
-    return choose("Model", "model", names, lambda name: state.bundle(name).config.title or Path(name).name)
+    return choose("Model", "model", names, lambda name: sources.bundle(name).config.title or Path(name).name)
 
 
 def choose_recipe(label: str = "Explained by") -> str:
@@ -174,11 +178,12 @@ def verdict(what: Heard, label: int | None) -> str:
         how += f" or with the {len(what.folds) - 1} other networks"
     x = [4 + 292 * v for v in (low, p, high)]
     svg = (
-        '<svg viewBox="0 0 300 30"><line x1="4" x2="296" y1="10" y2="10" stroke="#dfe6e6" stroke-width="6" stroke-linecap="round"/>'
-        f'<line x1="{x[0]:.1f}" x2="{x[2]:.1f}" y1="10" y2="10" stroke="#8fbfc3" stroke-width="6" stroke-linecap="round"/>'
-        '<line x1="150" x2="150" y1="2" y2="18" stroke="#56646b" stroke-width="1"/>'
-        f'<circle cx="{x[1]:.1f}" cy="10" r="6" fill="#0b6670"/><g font-size="10" fill="#4d5c64" font-family="system-ui,sans-serif">'
-        '<text x="0" y="29">0</text><text x="150" y="29" text-anchor="middle">0.5</text><text x="300" y="29" text-anchor="end">1</text></g></svg>'
+        '<svg viewBox="0 0 300 30"><line x1="4" x2="296" y1="10" y2="10" stroke="#dfe6e6" stroke-width="6"'
+        f' stroke-linecap="round"/><line x1="{x[0]:.1f}" x2="{x[2]:.1f}" y1="10" y2="10" stroke="#8fbfc3"'
+        ' stroke-width="6" stroke-linecap="round"/><line x1="150" x2="150" y1="2" y2="18" stroke="#56646b"'
+        f' stroke-width="1"/><circle cx="{x[1]:.1f}" cy="10" r="6" fill="#0b6670"/><g font-size="10" fill="#4d5c64"'
+        ' font-family="system-ui,sans-serif"><text x="0" y="29">0</text><text x="150" y="29"'
+        ' text-anchor="middle">0.5</text><text x="300" y="29" text-anchor="end">1</text></g></svg>'
     )
     scale = charts.figure(svg, f"Probability {p:.2f}, between {low:.2f} and {high:.2f}")
     return (
@@ -217,3 +222,70 @@ def label_of(row: Any) -> int | None:
 def short_name(key: Key, title: str) -> str:
     """Name of a recording for titles and files."""
     return title if key[0] == "mine" else key[1]
+
+
+# Files for the reader's disk, made when asked for and handed over inside the page: nothing lies at an address that
+# others could open.
+HTML = '<button type="button" class="get" disabled>Download</button>'
+"""The button has a name before its script has run, or screen readers meet a nameless one."""
+CSS = """
+.get { width: 100%; min-height: 40px; padding: 0 14px; font: 15px "Source Sans", "Source Sans Pro", system-ui, sans-serif; color: #1f2a30; background: #fff; border: 1px solid #cfd8d9; border-radius: 8px; cursor: pointer; }
+.get:disabled, .get[aria-busy] { cursor: progress; }
+.get:hover { background: #f3f6f6; border-color: #0b6670; }
+.get:focus-visible { outline: 2px solid #0b6670; outline-offset: 2px; }
+"""
+JS = """
+const waiting = new WeakMap();
+export default function ({ data, parentElement, setTriggerValue }) {
+  if (!data) return;
+  const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+  const length = view.getUint32(0, true);
+  const header = JSON.parse(new TextDecoder().decode(data.subarray(4, 4 + length)));
+  const button = parentElement.querySelector("button");
+  button.textContent = header.label;
+  button.disabled = false;
+  button.onclick = () => {
+    waiting.set(button, String(Date.now()));
+    button.setAttribute("aria-busy", "true");
+    setTriggerValue("wanted", waiting.get(button));
+  };
+  if (!header.turn || header.turn !== waiting.get(button)) return;
+  waiting.delete(button);
+  button.removeAttribute("aria-busy");
+  const url = URL.createObjectURL(new Blob([data.slice(4 + length)], { type: header.type }));
+  const link = Object.assign(document.createElement("a"), { href: url, download: header.name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(url), 10000);
+}
+"""
+
+Make = Callable[[], bytes]
+
+
+def file_name(text: str) -> str:
+    """A name without anything that a file system refuses; its ending stays."""
+    stem, dot, ending = text.rpartition(".")
+    plain = unicodedata.normalize("NFKD", stem if dot else text).encode("ascii", "ignore").decode()
+    safe = re.sub(r"[^A-Za-z0-9_.-]+", "_", plain).strip("._")[:80] or "recording"
+    return f"{safe}{dot}{ending}"
+
+
+def block(label: str, name: str, mime: str, turn: str, content: bytes) -> bytes:
+    """Header length, JSON header, content; `turn` names the click that the content answers, "" where none asked."""
+    header = json.dumps({"label": label, "name": file_name(name), "type": mime, "turn": turn}).encode()
+    return struct.pack("<I", len(header)) + header + content
+
+
+@functools.lru_cache(maxsize=1)
+def _component() -> Any:
+    return st.components.v2.component("speechxai_download", html=HTML, css=CSS, js=JS)
+
+
+@st.fragment
+def button(label: str, name: str, mime: str, make: Make) -> None:
+    """A button that saves what `make` returns as a file; one a label and page. Nothing is made or sent before it is
+    pressed."""
+    key = f"download_{label}"
+    asked = st.session_state.get(key)
+    turn = str((asked.get("wanted") if asked else "") or "")
+    _component()(data=block(label, name, mime, turn, make() if turn else b""), key=key, on_wanted_change=lambda: None)

@@ -1,10 +1,13 @@
-"""What explaining and scoring costs: ratios of processor time in one run, medians, and memory of processes of their own.
+"""What explaining and scoring costs: ratios of processor time in one run, medians, and memory of processes of their
+own.
 
     OMP_NUM_THREADS=1 python scripts/benchmark.py --quick                     a few minutes
     OMP_NUM_THREADS=1 python scripts/benchmark.py --part study --network hubert --seconds 10
 
-Parts: methods (each in forward-pass units), study (six methods, 30 combinations, seven metrics, beside a naive pipeline), recordings
-(1, 10, 100), length (2.5 to 20 s), memory (peak of every method on HuBERT-base, 10 s, two recordings). Random weights and synthetic
+Parts: methods (each in forward-pass units), study (six methods, 30 combinations, seven metrics, beside a naive
+    pipeline), recordings
+(1, 10, 100), length (2.5 to 20 s), memory (peak of every method on HuBERT-base, 10 s, two recordings). Random weights
+and synthetic
 voices: speed does not depend on what is heard.
 """
 
@@ -22,7 +25,7 @@ from benchmark_children import work
 from benchmark_naive import naive_work
 from benchmark_tables import growth, memory, methods, study
 
-from speechxai.io.hardware import configure
+from speechxai.evaluation.machine import configure
 
 PARTS = ("methods", "study", "recordings", "length", "memory")
 

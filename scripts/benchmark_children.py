@@ -1,4 +1,5 @@
-"""Measurements of methods, in this process and in processes of their own: passes, processor time, memory, and how they grow."""
+"""Measurements of methods, in this process and in processes of their own: passes, processor time, memory, and how they
+grow."""
 
 from __future__ import annotations
 
@@ -15,11 +16,11 @@ from typing import Any
 
 from benchmark_parts import FEW, QUICK, STUDY, batch, cpu_s, network, voice
 
-from speechxai.attribution import count_passes
 from speechxai.classifiers import Classifier
-from speechxai.explain import explain
-from speechxai.io.hardware import configure
-from speechxai.pipeline import Job, evaluate
+from speechxai.evaluation.machine import configure
+from speechxai.evaluation.values import Job, evaluate
+from speechxai.explain import count_passes
+from speechxai.explain.explain import explain
 from speechxai.types import Spectrogram
 
 

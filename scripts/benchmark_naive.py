@@ -17,13 +17,14 @@ import torch
 from benchmark_parts import network, voice
 from naive_study import study
 
-from speechxai.attribution import count_passes
-from speechxai.explain import explain
-from speechxai.stft import spectrogram
+from speechxai.explain import count_passes
+from speechxai.explain.explain import explain
+from speechxai.signal.stft import spectrogram
 
 
 def naive_apart(name: str, seconds: float) -> dict[str, Any]:
-    """The naive pipeline in a process of its own, which takes no settings of ours: processor time, passes, scores and maps."""
+    """The naive pipeline in a process of its own, which takes no settings of ours: processor time, passes, scores and
+    maps."""
     with tempfile.TemporaryDirectory() as folder:
         script, out = Path(__file__).with_name("benchmark.py"), Path(folder, "maps.npz")
         task = json.dumps({"naive": name, "seconds": seconds, "out": str(out)})

@@ -1,4 +1,5 @@
-"""What the benchmark runs on: networks of random weights, synthetic voices, the published study's settings, processor time."""
+"""What the benchmark runs on: networks of random weights, synthetic voices, the published study's settings, processor
+time."""
 
 from __future__ import annotations
 
@@ -12,11 +13,10 @@ import torch
 from torch import nn
 
 from speechxai.classifiers import Classifier, build
-from speechxai.config import resolve_metrics, resolve_recipes
 from speechxai.data.synthetic import corpus
-from speechxai.pipeline import EvaluateSettings
-from speechxai.segments import SegmentConfig
-from speechxai.stft import spectrogram
+from speechxai.evaluation.config import resolve_metrics, resolve_recipes
+from speechxai.evaluation.values import EvaluateSettings
+from speechxai.signal.stft import SegmentConfig, spectrogram
 from speechxai.types import Recording, Spectrogram
 
 RATE_HZ = 16_000
@@ -39,8 +39,10 @@ FEW = {**QUICK} | {
 """Memory does not grow with samples, so a few are enough to see it."""
 STUDY = EvaluateSettings(
     tuple(recipe for recipe in resolve_recipes(("published",), False) if not recipe.endswith("_map")),
-    tuple(resolve_metrics(("published",))), evidence="absolute", options=OPTIONS,
-)  # fmt: skip
+    tuple(resolve_metrics(("published",))),
+    evidence="absolute",
+    options=OPTIONS,
+)
 
 
 def network(name: str, segment_s: float | None = None) -> Classifier:

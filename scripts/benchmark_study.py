@@ -11,14 +11,14 @@ import numpy as np
 from benchmark_naive import naive_apart
 from benchmark_parts import OPTIONS, STUDY, forward_s, network, voice
 
-from speechxai.attribution import OriginalPass
 from speechxai.classifiers import Classifier
 from speechxai.classifiers.precision import at_precision
-from speechxai.combination import evidence
-from speechxai.explain import explain_all
-from speechxai.pipeline import Job
-from speechxai.pipeline_unit import compute
-from speechxai.stft import spectrogram
+from speechxai.evaluation.unit import standard
+from speechxai.evaluation.values import Job
+from speechxai.explain import OriginalPass
+from speechxai.explain.combination import evidence
+from speechxai.explain.explain import explain_all
+from speechxai.signal.stft import spectrogram
 from speechxai.types import Spectrogram
 
 
@@ -30,7 +30,7 @@ def studies(name: str, seconds: float, repeats: int) -> tuple[list[list[str]], l
     times: dict[str, list[float]] = {key: [] for key in ("pass", "naive", *precisions)}
     found: dict[str, Any] = {}
     # Once unmeasured: what is imported, built and kept stays out of the comparison.
-    compute(Job(voice(0.5), network("cnn")), STUDY, [])
+    standard(Job(voice(0.5), network("cnn")), STUDY, [])
     for precision in precisions:
         forward_s(at_precision(model, precision)[1], spec, 1)
     for _ in range(repeats):
@@ -39,7 +39,7 @@ def studies(name: str, seconds: float, repeats: int) -> tuple[list[list[str]], l
         times["naive"].append(plain["cpu_s"])
         for precision in precisions:
             start = time.process_time()
-            found[precision] = compute(Job(recording, model), replace(STUDY, precision=precision), [])
+            found[precision] = standard(Job(recording, model), replace(STUDY, precision=precision), [])
             times[precision].append(time.process_time() - start)
     unit = median(times["pass"])
     rows = [
@@ -66,7 +66,8 @@ def studies(name: str, seconds: float, repeats: int) -> tuple[list[list[str]], l
 def agreement(
     model: Classifier, spec: Spectrogram, precision: str, ours: Any, naive: Any, maps: dict[str, np.ndarray]
 ) -> list[str]:
-    """Largest differences to the naive pipeline over the 36 maps: maps, probabilities kept, AD and AG, and AI where it is not a tie."""
+    """Largest differences to the naive pipeline over the 36 maps: maps, probabilities kept, AD and AG, and AI where it
+    is not a tie."""
     shared = OriginalPass(at_precision(model, precision)[0], spec)
     target = shared.logits().argmax(1)
     made = explain_all(

@@ -9,9 +9,9 @@ import benchmark_parts as parts
 from benchmark_children import child, exponent, method_row
 from benchmark_study import studies
 
-from speechxai.attribution import METHODS
 from speechxai.errors import NotApplicable
-from speechxai.explain import PUBLISHED_METHODS
+from speechxai.explain import METHODS
+from speechxai.explain.recipe import PUBLISHED_METHODS
 
 
 def show(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

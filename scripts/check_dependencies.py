@@ -1,7 +1,10 @@
-"""Whether a fresh installation works: what the declared dependencies resolve to today must be a torch and a torchaudio that fit.
+"""Whether a fresh installation works: what the declared dependencies resolve to today must be a torch and a torchaudio
+that fit.
 
-Resolves the dependencies of pyproject.toml as on a machine without any pip configuration, from metadata, without installing.
-A pair that does not fit fails, and so do dependencies that contradict each other. Without a network nothing is checked, and it
+Resolves the dependencies of pyproject.toml as on a machine without any pip configuration, from metadata, without
+installing.
+A pair that does not fit fails, and so do dependencies that contradict each other. Without a network nothing is checked,
+and it
 says so.
 """
 
@@ -27,14 +30,15 @@ def major_minor(version: str) -> tuple[int, int]:
 
 
 def misfit(torch: str, torchaudio: str) -> str | None:
-    """Why these versions are no pair, or None where they fit. A torchaudio not listed in FITS wants its own major.minor."""
+    """Why these versions are no pair, or None where they fit. A torchaudio not listed in FITS wants its own
+    major.minor."""
     ours, theirs = major_minor(torch), major_minor(torchaudio)
     first, refused = FITS.get(theirs, (theirs, (theirs[0], theirs[1] + 1)))
     if first <= ours < refused:
         return None
     return (
-        f"torch {torch} and torchaudio {torchaudio} do not fit: this torchaudio takes torch from {first[0]}.{first[1]} to below "
-        f"{refused[0]}.{refused[1]}. Set bounds in pyproject.toml that give a pair."
+        f"torch {torch} and torchaudio {torchaudio} do not fit: this torchaudio takes torch from {first[0]}.{first[1]}"
+        f" to below {refused[0]}.{refused[1]}. Set bounds in pyproject.toml that give a pair."
     )
 
 
@@ -54,7 +58,8 @@ def resolve(requirements: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def contradiction(messages: str) -> bool:
-    """Whether pip's messages tell of requirements that no versions meet, rather than of an index that did not answer."""
+    """Whether pip's messages tell of requirements that no versions meet, rather than of an index that did not
+    answer."""
     unmet = "ResolutionImpossible" in messages or "No matching distribution" in messages
     return unmet and "Retrying" not in messages and "from versions: none" not in messages
 

@@ -1,6 +1,7 @@
 """Build the wheel, install it into another environment, and run the demo from an empty folder outside the checkout.
 
-The new environment borrows the heavy dependencies of the one that runs this script, so that nothing is downloaded twice.
+The new environment borrows the heavy dependencies of the one that runs this script, so that nothing is downloaded
+twice.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
     python scripts/import_checkpoint.py CHECKPOINTS --out models/ssl4pr --splits PC-GITA_SPLITS
 
-With --check, prints what a checkpoint, a Hugging Face folder or a file of torchaudio's weights holds, and writes nothing.
+With --check, prints what a checkpoint, a Hugging Face folder or a file of torchaudio's weights holds, and writes
+nothing.
 """
 
 from __future__ import annotations
@@ -11,9 +12,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from speechxai.classifiers.imports import import_folds, pretrained, ssl4pr
 from speechxai.errors import SpeechXAIError
-from speechxai.io.import_bundle import import_folds
-from speechxai.io.import_checkpoints import pretrained, ssl4pr
 
 
 def check(source: str, config: str | None) -> None:
@@ -49,9 +49,12 @@ def main() -> int:
         if arguments.out is None:
             parser.error("--out is needed: the folder of the bundle")
         bundle = import_folds(
-            arguments.source, arguments.out, arguments.splits, arguments.config,
+            arguments.source,
+            arguments.out,
+            arguments.splits,
+            arguments.config,
             lambda done, n, what: print(f"{what}: {done} of {n}", flush=True),
-        )  # fmt: skip
+        )
     except SpeechXAIError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -1,4 +1,5 @@
-"""Kill an evaluation with SIGKILL at random moments, resume it, and compare: same tables and maps, nothing computed twice.
+"""Kill an evaluation with SIGKILL at random moments, resume it, and compare: same tables and maps, nothing computed
+twice.
 
 Example: python scripts/kill_test.py --root DATA/figshare-voice --runs 20
 """
@@ -80,7 +81,8 @@ def main() -> None:
     words = ["--data", "figshare-voice", "--root", chosen.root, "--model", "figshare-cnn", "--maps", "--pictures", "0"]
     words += ["--no-controls", "--metrics", "published", *others]
     words += [word for recipe in RECIPES for word in ("--recipes", recipe)]
-    folder, rng, begun = Path(tempfile.mkdtemp(prefix="kill-")), random.Random(chosen.seed), time.perf_counter()  # noqa: S311
+    folder, begun = Path(tempfile.mkdtemp(prefix="kill-")), time.perf_counter()
+    rng = random.Random(chosen.seed)  # noqa: S311
     status = started([*words, "--out", str(folder / "whole")]).wait()
     whole_s, whole, n = time.perf_counter() - begun, fingerprint(folder / "whole"), len(units(folder / "whole"))
     print(f"Without a kill: {n} units, {whole_s:.1f} s, exit status {status}", flush=True)

@@ -3,7 +3,8 @@
     python scripts/measure_methods.py RECORDING.wav --seconds 5 --seconds 10
 
 Prints each method's time as a multiple of one forward and backward pass in the same run, by wall clock and by processor
-time (steadier on a shared machine), and the peak memory of a process that ran this method alone. With --quick the methods
+time (steadier on a shared machine), and the peak memory of a process that ran this method alone. With --quick the
+methods
 that average over samples or try patches take few of them; their time grows in proportion.
 """
 
@@ -20,13 +21,12 @@ from typing import Any
 
 import torch
 
-from speechxai.attribution import METHODS
 from speechxai.classifiers import Classifier, build
 from speechxai.errors import NotApplicable
-from speechxai.explain import explain
-from speechxai.io import audio
-from speechxai.segments import SegmentConfig
-from speechxai.stft import spectrogram
+from speechxai.explain import METHODS
+from speechxai.explain.explain import explain
+from speechxai.signal import audio
+from speechxai.signal.stft import SegmentConfig, spectrogram
 
 QUICK: dict[str, dict[str, object]] = {
     "smoothgrad": {"n_samples": 4},

@@ -1,8 +1,11 @@
 """The published study written plainly, as a measure: captum and Quantus map by map, one mask at a time, nothing shared.
 
-Six methods, 30 combinations of two, seven metrics, a recording. Integrated gradients are computed in float64, and so is every
-pass of a map that holds them, as in the published code (docs/protocol-mancini2025.md). 132 forward passes, 38 of them in
-float64. Random draws are those of speechxai, so that maps can be compared bin by bin; guided backpropagation and Grad-CAM are its
+Six methods, 30 combinations of two, seven metrics, a recording. Integrated gradients are computed in float64, and so is
+every
+pass of a map that holds them, as in the published code (docs/protocol-mancini2025.md). 132 forward passes, 38 of them
+in
+float64. Random draws are those of speechxai, so that maps can be compared bin by bin; guided backpropagation and
+Grad-CAM are its
 own, called apart, since captum's do not know GELU and transformers.
 """
 
@@ -16,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from speechxai.attribution import METHODS
-from speechxai.attribution.base import generator
+from speechxai.explain import METHODS
+from speechxai.explain.passes import generator
 from speechxai.metrics import Case
 from speechxai.metrics.quantus_bridge import quantus_metric
 from speechxai.types import Attribution, Spectrogram

@@ -1,4 +1,5 @@
-"""Measure how an evaluation grows with recordings and workers: processor time, wall time, memory, and the exponent of growth.
+"""Measure how an evaluation grows with recordings and workers: processor time, wall time, memory, and the exponent of
+growth.
 
 Example: python scripts/scaling.py --root DATA/figshare-voice --numbers 10 20 40 81 --workers 1 2
 """
@@ -60,9 +61,12 @@ def main() -> None:
         rows = [measure([*words, "--limit", str(n)], Path(folder, f"serial-{n}")) for n in chosen.numbers]
         table = pd.DataFrame(rows)
         print(table.to_string(index=False), flush=True)
-        print(f"processor time grows with recordings to the power of {exponent(table, 'recordings', 'cpu_s'):.3f}, "
-              f"with seconds of audio {exponent(table, 'audio_s', 'cpu_s'):.3f}; "
-              f"memory with recordings {exponent(table, 'recordings', 'peak_mb'):.3f}", flush=True)  # fmt: skip
+        print(
+            f"processor time grows with recordings to the power of {exponent(table, 'recordings', 'cpu_s'):.3f}, "
+            f"with seconds of audio {exponent(table, 'audio_s', 'cpu_s'):.3f}; "
+            f"memory with recordings {exponent(table, 'recordings', 'peak_mb'):.3f}",
+            flush=True,
+        )
         rows = []
         for n in chosen.workers:
             found = measure(

@@ -4,7 +4,8 @@ examples:
   synthetic voices:
     python scripts/train_classifier.py synthetic --out models/synthetic-cnn
   real recordings in the telephone band, with two further cross-validations for the card:
-    python scripts/train_classifier.py figshare-voice --root DIR --out models/mine --option f_max_hz=4000.0 --repeats 1 2
+    python scripts/train_classifier.py figshare-voice --root DIR --out models/mine --option f_max_hz=4000.0 --repeats 1
+    2
   the transparent baseline, a logistic regression on acoustic measures:
     python scripts/train_classifier.py figshare-voice --root DIR --out models/baseline --backbone acoustic
   fine-tuning a speech foundation model by a recipe file, whose settings the command line may replace:
@@ -24,9 +25,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from speechxai.classifiers import BACKBONES
 from speechxai.classifiers.fit import FitConfig
+from speechxai.classifiers.training import SYNTHETIC, plan_of, read_corpus, read_recipe, synthetic_corpus, train_bundle
 from speechxai.errors import SpeechXAIError
-from speechxai.io.training import SYNTHETIC, read_corpus, synthetic_corpus, train_bundle
-from speechxai.io.training_plan import plan_of, read_recipe
 
 TEXTS = {
     "card": "data card ('speechxai data list' names them), a card's TOML file, or 'synthetic'",
@@ -40,10 +40,15 @@ TEXTS = {
 }
 NUMBERS = {"folds": (5, "by speaker, at least 3"), "speakers": (60, "synthetic ones"), "threads": (1, "of torch")}
 FIT = {
-    "epochs": "at most", "patience": "epochs without a better validation loss", "learning_rate": "of AdamW",
-    "weight_decay": "of AdamW", "batch": "crops a step", "crop_s": "length of random crops, seconds",
-    "n_crops": "crops a recording and epoch", "seed": "of folds, initial weights, crops, augmentation",
-}  # fmt: skip
+    "epochs": "at most",
+    "patience": "epochs without a better validation loss",
+    "learning_rate": "of AdamW",
+    "weight_decay": "of AdamW",
+    "batch": "crops a step",
+    "crop_s": "length of random crops, seconds",
+    "n_crops": "crops a recording and epoch",
+    "seed": "of folds, initial weights, crops, augmentation",
+}
 
 
 def _arguments() -> argparse.Namespace:

@@ -18,7 +18,7 @@ import typer
 from speechxai import __version__
 from speechxai.commands import check, demo, evaluate, explain, listing, predict, report
 from speechxai.errors import SpeechXAIError, encodable
-from speechxai.io.processes import keep_freed_memory
+from speechxai.evaluation.machine import keep_freed_memory
 
 _EPILOG = """
 Examples:

@@ -1,4 +1,5 @@
-"""The errors of this library, one warning, and what is said of an error that nobody foresaw in the work on one recording."""
+"""The errors of this library, one warning, and what is said of an error that nobody foresaw in the work on one
+recording."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ class NotApplicable(SpeechXAIError):
 
 
 class UnforeseenError(SpeechXAIError):
-    """Any other error in the work on one recording. The message names the recording and the error's type; `trace` says where."""
+    """Any other error in the work on one recording. The message names the recording and the error's type; `trace` says
+    where."""
 
     trace: str = ""
 

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping
+import importlib
+import importlib.metadata
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from speechxai.errors import SpeechXAIError
+
+BUILT_IN = ("speechxai.evaluation.unit", "speechxai.mancini2025.protocol")
+"""Modules of our own that register what the rooms below them do not know by name."""
+
+ENTRY_POINTS = "speechxai.plugins"
+"""Group of entry points by which an installed package brings methods, metrics, cards and classifiers of its own."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -42,7 +51,8 @@ class Registry(Generic[F]):
         self._facts: dict[str, Mapping[str, Any]] = {}
 
     def register(self, **facts: Any) -> Callable[[F], F]:
-        """Register a function under its own name. Raises SpeechXAIError for a missing fact, docstring or a duplicate."""
+        """Register a function under its own name. Raises SpeechXAIError for a missing fact, docstring or a
+        duplicate."""
 
         def add(function: F) -> F:
             name = function.__name__
@@ -71,8 +81,8 @@ class Registry(Generic[F]):
         return self._facts[name]
 
     def summary(self, name: str) -> str:
-        """Return the first line of the entry's docstring."""
-        return (self[name].__doc__ or "").strip().splitlines()[0]
+        """Return the first paragraph of the entry's docstring as one line."""
+        return " ".join((self[name].__doc__ or "").strip().split("\n\n")[0].split())
 
     def __contains__(self, name: object) -> bool:
         return name in self._functions
@@ -82,3 +92,28 @@ class Registry(Generic[F]):
 
     def __len__(self) -> int:
         return len(self._functions)
+
+
+def load_plugins(modules: Iterable[str] = ()) -> None:
+    """Import what registers capabilities: our own rooms, installed packages with entry points, and `modules` by name;
+    each once.
+
+    Args:
+        modules: names of Python modules, for example "my_methods"; the current folder is searched as well.
+
+    Raises:
+        SpeechXAIError: a module that is not there or fails when it is imported; the message names it.
+    """
+    installed = [point.value.partition(":")[0] for point in importlib.metadata.entry_points(group=ENTRY_POINTS)]
+    for name in (*BUILT_IN, *installed, *modules):
+        if name in sys.modules:
+            continue
+        try:
+            importlib.import_module(name)
+        except SpeechXAIError:
+            raise
+        except Exception as error:
+            raise SpeechXAIError(
+                f"{name}: this plugin cannot be imported: {type(error).__name__}: {error}. Install it, or set"
+                " PYTHONPATH to its folder."
+            ) from error

@@ -1,4 +1,5 @@
-"""Small stand-ins for tests and dry runs: networks with random weights, a bundle of them, noise that sounds like nobody."""
+"""Small stand-ins for tests and dry runs: networks with random weights, a bundle of them, noise that sounds like
+nobody."""
 
 from __future__ import annotations
 
@@ -7,9 +8,8 @@ from pathlib import Path
 import torch
 
 from speechxai.classifiers import Classifier, build
-from speechxai.io.bundle_config import BundleConfig, SegmentSettings, StftSettings
-from speechxai.io.checkpoints import Bundle, save_bundle
-from speechxai.segments import SegmentConfig
+from speechxai.classifiers.bundle import Bundle, BundleConfig, SegmentSettings, StftSettings, save_bundle
+from speechxai.signal.stft import SegmentConfig
 from speechxai.types import Recording, StftConfig
 
 TINY_OPTIONS = {"n_mels": 16, "channels": [4, 6], "dropout": 0.0}
@@ -43,9 +43,14 @@ def tiny_bundle(folder: Path, n_folds: int = 2, speakers: dict[str, int] | None 
     segment = SegmentSettings(length_s=0.5, hop_s=0.25)
     stft = StftSettings(**{name: getattr(TINY_STFT, name) for name in StftSettings.model_fields})
     config = BundleConfig(
-        name=folder.name, title="Random weights, for tests", architecture="cnn", options=TINY_OPTIONS, stft=stft,
-        segment=segment, cam_layer="features",
-    )  # fmt: skip
+        name=folder.name,
+        title="Random weights, for tests",
+        architecture="cnn",
+        options=TINY_OPTIONS,
+        stft=stft,
+        segment=segment,
+        cam_layer="features",
+    )
     segments = SegmentConfig(0.5, 0.25)
     classifiers = {"final": tiny_classifier(0, segments)}
     classifiers |= {f"fold{k}": tiny_classifier(k + 1, segments) for k in range(n_folds)}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -47,11 +48,13 @@ class StftConfig:
                 )
         if self.win_length > self.n_fft:
             raise SpeechXAIError(
-                f"The 'win_length' parameter of StftConfig must be at most n_fft = {self.n_fft}. Got {self.win_length} instead."
+                f"The 'win_length' parameter of StftConfig must be at most n_fft = {self.n_fft}. Got {self.win_length}"
+                " instead."
             )
         if self.hop_length > self.win_length // 2:
             raise SpeechXAIError(
-                f"The 'hop_length' parameter of StftConfig must be at most win_length / 2 = {self.win_length // 2}. Got {self.hop_length} instead."
+                f"The 'hop_length' parameter of StftConfig must be at most win_length / 2 = {self.win_length // 2}. Got"
+                f" {self.hop_length} instead."
             )
         if self.window not in ("hamming", "hann"):
             raise SpeechXAIError(
@@ -110,7 +113,8 @@ class Recording:
     def __post_init__(self) -> None:
         if self.waveform.ndim != 1:
             raise SpeechXAIError(
-                f"{self.id}: a recording must have one channel, shape (N,). Got shape {tuple(self.waveform.shape)} instead."
+                f"{self.id}: a recording must have one channel, shape (N,). Got shape {tuple(self.waveform.shape)}"
+                " instead."
             )
         if self.waveform.numel() == 0:
             raise SpeechXAIError(f"{self.id}: the recording is empty (0 samples).")
@@ -149,7 +153,8 @@ class Spectrogram:
         shape = tuple(self.magnitude.shape)
         if len(shape) != 3 or shape != tuple(self.phase.shape):
             raise SpeechXAIError(
-                f"A spectrogram needs magnitude and phase of one shape (B, F, T). Got {shape} and {tuple(self.phase.shape)}."
+                f"A spectrogram needs magnitude and phase of one shape (B, F, T). Got {shape} and"
+                f" {tuple(self.phase.shape)}."
             )
         expected = (self.stft.n_bins, self.stft.n_frames(self.n_samples))
         if shape[1:] != expected:
@@ -189,10 +194,14 @@ class Attribution:
     def __post_init__(self) -> None:
         if self.values.ndim != 3 or self.target.shape != self.values.shape[:1]:
             raise SpeechXAIError(
-                f"{self.recipe}: an attribution needs values (B, F, T) and target (B,). Got {tuple(self.values.shape)} and {tuple(self.target.shape)}."
+                f"{self.recipe}: an attribution needs values (B, F, T) and target (B,). Got {tuple(self.values.shape)}"
+                f" and {tuple(self.target.shape)}."
             )
         if not torch.isfinite(self.values).all():
             raise SpeechXAIError(f"{self.recipe}: the map has NaN or infinite values.")
 
     def __len__(self) -> int:
         return self.values.shape[0]
+
+
+Array = npt.NDArray[Any]

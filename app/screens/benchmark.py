@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import benchmark_parts, downloads, state, widgets
+from app import benchmark_parts, state, widgets
 from speechxai import SpeechXAIError
 
 widgets.page("Which explanation can I trust?")
 runs = state.runs()
 if not runs:
     widgets.show_html(
-        '<div class="sx-card sx-words"><h2>No run to show yet</h2><p>A run scores explanations of many recordings, so that methods can be compared '
-        "with each other and with maps that know nothing of the model. A benchmark plants the reason into voices, so that it is known where an "
-        "explanation must point. Both take minutes to hours and are made on the command line:</p>"
-        "<p><code>speechxai demo --out runs/demo</code><br><code>speechxai benchmark --quick --out runs/benchmark</code><br>"
-        "<code>speechxai app --run runs/demo --run runs/benchmark</code></p></div>"
+        '<div class="sx-card sx-words"><h2>No run to show yet</h2><p>A run scores explanations of many recordings, so'
+        " that methods can be compared with each other and with maps that know nothing of the model. A benchmark plants"
+        " the reason into voices, so that it is known where an explanation must point. Both take minutes to hours and"
+        " are made on the command line:</p><p><code>speechxai demo --out runs/demo</code><br><code>speechxai benchmark"
+        " --quick --out runs/benchmark</code><br><code>speechxai app --run runs/demo --run"
+        " runs/benchmark</code></p></div>"
     )
     widgets.foot()
     st.stop()
@@ -37,5 +38,5 @@ else:
 st.header("Take it away")
 for place, (label, name, mime, make) in zip(st.columns(4), run.files, strict=False):
     with place:
-        downloads.button(label, f"{runs[chosen]}_{name}", mime, make)
+        widgets.button(label, f"{runs[chosen]}_{name}", mime, make)
 widgets.foot()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from app import charts, cohort_facts, downloads, state, widgets
+from app import charts, cohort_facts, sources, state, widgets
 from speechxai import SpeechXAIError
 
 widgets.page("Where does the model fail, and on whom?")
@@ -18,7 +18,7 @@ try:
 except SpeechXAIError as error:
     widgets.problem(error)
     st.stop()
-classes = state.bundle(model).config.classes
+classes = sources.bundle(model).config.classes
 labeled = rows[rows["label"].notna() & rows["probability"].notna()]
 broken = rows[rows["problem"] != ""]
 with right:
@@ -66,8 +66,11 @@ with a:
         st.session_state.pop("box_recording", None)
         st.switch_page("screens/inspect_recording.py")
 with b:
-    downloads.button(
-        "Table (CSV)", f"cohort_{state.bundle(model).name}.csv", "text/csv", lambda: shown.to_csv(index=False).encode()
+    widgets.button(
+        "Table (CSV)",
+        f"cohort_{sources.bundle(model).name}.csv",
+        "text/csv",
+        lambda: shown.to_csv(index=False).encode(),
     )
 
 st.header("Could it have learned something else?")
@@ -78,7 +81,8 @@ with st.container():
         alarms = [c for c in found if c.alarm]
         for confound in alarms:
             st.warning(
-                f"{confound.note} (AUC {confound.auc:.2f}, chance up to {confound.chance:.2f}, higher in {confound.higher_in}).",
+                f"{confound.note} (AUC {confound.auc:.2f}, chance up to {confound.chance:.2f}, higher in"
+                f" {confound.higher_in}).",
                 icon=":material/warning:",
             )
         widgets.show_html(

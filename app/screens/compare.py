@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from app import charts, naming, player, state, view, widgets, work
-from app.work import Explained
+from app import charts, inspecting, player, sources, state, widgets
 from speechxai import SpeechXAIError
+from speechxai.explain.recipe import CONTROLS
+from speechxai.inspection import inspect, words
+from speechxai.inspection.inspect import Explained
 
 MOST = 6
 
 widgets.page("Do the methods agree?")
-told = state.rows_by_name()
+told = sources.rows_by_name()
 left, middle, right, more = st.columns([3.4, 2.4, 5.2, 1.6], vertical_alignment="bottom")
 with left:
     name = widgets.choose("Recording", "recording", list(told), lambda n: f"{n} · {told[n]['task']}")
@@ -30,13 +32,13 @@ if "compare_recipes" not in st.session_state:
     st.session_state["compare_recipes"] = list(dict.fromkeys(r for r in wanted if r in menu))[:4]
 with right:
     chosen = st.multiselect(
-        "Maps, up to six", menu, key="compare_recipes", format_func=naming.recipe_words, max_selections=MOST
+        "Maps, up to six", menu, key="compare_recipes", format_func=words.recipe_words, max_selections=MOST
     )
 with more, st.popover("Combine", width="stretch"):
     st.caption("Add what all chosen maps say together.")
     joined = [n for n in ("union", "intersection") if st.toggle(n.capitalize(), key=f"compare_{n}")]
 recipes = [*chosen]
-plain = [r for r in chosen if r not in state.CONTROLS]
+plain = [r for r in chosen if r not in CONTROLS]
 recipes += [f"{n}({', '.join(plain)})" for n in joined if len(plain) > 1]
 recipes = recipes[:MOST]
 if len(recipes) < 2:
@@ -47,7 +49,7 @@ if len(recipes) < 2:
 key = ("catalogue", name)
 try:
     with widgets.working(f"Making {len(recipes)} maps", f"compare {model}|{name}|{recipes}") as tick:
-        found = state.explained(model, key, [*recipes, *work.CONTROLS], tick)
+        found = state.explained(model, key, [*recipes, *inspect.CONTROLS], tick)
 except SpeechXAIError as error:
     widgets.problem(error)
     st.stop()
@@ -55,24 +57,27 @@ maps = {r: m for r, m in found.items() if r in recipes and isinstance(m, Explain
 for recipe in recipes:
     reason = found[recipe]
     if isinstance(reason, str):
-        st.warning(f"{naming.recipe_words(recipe)} does not apply: {reason}", icon=":material/block:")
+        st.warning(f"{words.recipe_words(recipe)} does not apply: {reason}", icon=":material/block:")
 heard = state.heard(model, key)
 if len(maps) < 2:
     widgets.foot()
     st.stop()
 
 overlap, ranks = state.agreement(model, key, tuple(maps))
-labels = [naming.recipe_words(r) for r in maps]
-compared = [i for i, r in enumerate(maps) if r not in state.CONTROLS]
+labels = [words.recipe_words(r) for r in maps]
+compared = [i for i, r in enumerate(maps) if r not in CONTROLS]
 pairs = [(i, j) for i in compared for j in compared if i < j]
 if pairs:
     mean = float(np.nanmean([overlap[i, j] for i, j in pairs]))
     best, worst = (f(pairs, key=lambda p: overlap[p]) for f in (max, min))
     text = f"{len(compared)} methods share {100 * mean:.0f} % of what they mark, averaged over pairs"
     if len(pairs) > 1:
-        text += f": most {labels[best[0]]} and {labels[best[1]]} ({100 * overlap[best]:.0f} %), least {labels[worst[0]]} and {labels[worst[1]]} ({100 * overlap[worst]:.0f} %)"
+        text += (
+            f": most {labels[best[0]]} and {labels[best[1]]} ({100 * overlap[best]:.0f} %), least {labels[worst[0]]}"
+            f" and {labels[worst[1]]} ({100 * overlap[worst]:.0f} %)"
+        )
     widgets.show_html(f'<p class="sx-sub">{charts.escape(text)}.</p>')
-block = state.kept(model, key, ("compare", name, *maps), lambda: view.compare_view(heard, maps, name))
+block = state.kept(model, key, ("compare", name, *maps), lambda: inspecting.compare_view(heard, maps, name))
 player.show(block, key="compare_player")
 
 one, two = st.columns([1, 1], gap="large")
@@ -89,16 +94,16 @@ with two:
     st.header("What each map is worth")
     scores = [
         {
-            "map": naming.recipe_words(r),
+            "map": words.recipe_words(r),
             "whole": m.p,
             "strongest 20 % alone": m.p_kept,
             "without them": m.p_removed,
             "evidence lost": m.p - m.p_removed,
         }
-        for r, m in [*maps.items(), *((c, found[c]) for c in work.CONTROLS if c not in maps)]
+        for r, m in [*maps.items(), *((c, found[c]) for c in inspect.CONTROLS if c not in maps)]
         if isinstance(m, Explained)
     ]
-    name_of = naming.class_words(heard.class_names[heard.predicted])
+    name_of = words.class_words(heard.class_names[heard.predicted])
     widgets.show_html(
         charts.table(
             scores,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from app import state, widgets
+from app import sources, widgets
 from app.inspecting import case_tools, explain_case, filters, show_case
 from speechxai import SpeechXAIError
 
 widgets.page("Why did the model say this about this recording?")
 
-rows = state.catalogue()
+rows = sources.catalogue()
 left, middle, right, more = st.columns([4.2, 2.6, 3.4, 1.1], vertical_alignment="bottom")
 with middle:
     model = widgets.choose_model()
@@ -23,13 +23,13 @@ with left:
     if chosen.empty:
         st.warning("No recording passes the filter.", icon=":material/filter_alt_off:")
         st.stop()
-    told = state.rows_by_name() if chosen is rows else state.by_name(chosen)
+    told = sources.rows_by_name() if chosen is rows else sources.by_name(chosen)
 
     def describe(name: str) -> str:
         """One line about a recording."""
         row = told[name]
         label = widgets.label_of(row)
-        known = f", labeled {state.bundle(model).config.classes[label]}" if label is not None else ""
+        known = f", labeled {sources.bundle(model).config.classes[label]}" if label is not None else ""
         p = row.get("probability")
         said = f", P(PD) {p:.2f}" if p is not None and pd.notna(p) else ""
         return f"{name} · {row['task']}{known}{said}"

@@ -6,7 +6,7 @@ import html
 
 import streamlit as st
 
-from app import gate, saving, state, widgets
+from app import gate, inspecting, sources, state, widgets
 from app.inspecting import case_tools, explain_case, show_case
 from speechxai import SpeechXAIError
 
@@ -18,13 +18,14 @@ def add(kind: str) -> None:
     """Take the file or the microphone's recording into the session; the newest is shown."""
     file = st.session_state.get(f"bring_{kind}")
     if file is not None:
-        name = file.name if kind == "file" else f"microphone {len(state.mine()) + 1}.wav"
-        st.session_state["mine_now"] = state.add_mine(name, file.getvalue())
+        name = file.name if kind == "file" else f"microphone {len(sources.mine()) + 1}.wav"
+        st.session_state["mine_now"] = sources.add_mine(name, file.getvalue())
 
 
 widgets.page(
     "What about my recording?",
-    "A held vowel, /pa-ta-ka/ or a sentence by one speaker, up to 5 minutes. It stays in this computer's memory and is gone when you close the page, unless you save it.",
+    "A held vowel, /pa-ta-ka/ or a sentence by one speaker, up to 5 minutes. It stays in this computer's memory and is"
+    " gone when you close the page, unless you save it.",
 )
 left, right = st.columns([1, 1], gap="medium")
 with left:
@@ -34,7 +35,7 @@ with left:
         key="bring_file",
         on_change=add,
         args=("file",),
-        max_upload_size=state.MAX_UPLOAD_MB,
+        max_upload_size=sources.MAX_UPLOAD_MB,
     )
 with right:
     st.audio_input(
@@ -42,17 +43,17 @@ with right:
     )
 
 key = st.session_state.get("mine_now")
-if key is None or key[1] not in state.mine():
+if key is None or key[1] not in sources.mine():
     widgets.show_html(
-        '<div class="sx-card sx-words"><h2>For a recording that can be read</h2>'
-        "<p>One person, a quiet room, the microphone a hand's width from the mouth. Hold an /a/ for at least three seconds, "
-        "repeat /pa-ta-ka/ as fast and evenly as possible, or read a sentence.</p>"
-        "<p>Every recording is checked for length, level, clipping, noise, sample rate and for a voice before the model answers. "
-        "The model only knows recordings like those it learned from: its card, on the About page, says which.</p></div>"
+        '<div class="sx-card sx-words"><h2>For a recording that can be read</h2><p>One person, a quiet room, the'
+        " microphone a hand's width from the mouth. Hold an /a/ for at least three seconds, repeat /pa-ta-ka/ as fast"
+        " and evenly as possible, or read a sentence.</p><p>Every recording is checked for length, level, clipping,"
+        " noise, sample rate and for a voice before the model answers. The model only knows recordings like those it"
+        " learned from: its card, on the About page, says which.</p></div>"
     )
     widgets.foot()
     st.stop()
-name = state.mine()[key[1]][0]
+name = sources.mine()[key[1]][0]
 one, two = st.columns([1, 1])
 with one:
     model = widgets.choose_model()
@@ -68,10 +69,14 @@ usable = gate.usable(found)
 worst = "good" if all(c.state == "good" for c in found) else "fair" if usable else "bad"
 with st.expander(f"Recording check: {WORDS[worst]}", expanded=not usable, icon=":material/fact_check:"):
     lines = "".join(
-        f'<li><b class="{c.state}" title="{WORDS[c.state]}">{MARK[c.state]}</b><b>{c.name}</b><span>{html.escape(c.text)}</span></li>'
+        f'<li><b class="{c.state}"'
+        f' title="{WORDS[c.state]}">{MARK[c.state]}</b><b>{c.name}</b><span>{html.escape(c.text)}</span></li>'
         for c in found
     )
-    lines += '<li><b class="fair" title="take care">!</b><b>Speakers</b><span>More than one speaker is not supported, and is not detected: only one person may speak.</span></li>'
+    lines += (
+        '<li><b class="fair" title="take care">!</b><b>Speakers</b><span>More than one speaker is not supported, and is'
+        " not detected: only one person may speak.</span></li>"
+    )
     widgets.show_html(f'<ul class="sx-checks">{lines}</ul>')
 if not usable:
     st.error("This recording cannot be used. The check above says why, and what to do.", icon=":material/error:")
@@ -86,5 +91,5 @@ except SpeechXAIError as error:
 words_place, picture_place = st.columns([3.1, 9.9], gap="medium")
 show_case(case, name, None, words_place, picture_place)
 case_tools(case, name)
-saving.panel(case, name, found)
+inspecting.panel(case, name, found)
 widgets.foot()

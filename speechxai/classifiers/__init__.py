@@ -1,9 +1,8 @@
-"""Classifiers with one signature, `forward(magnitude, phase) -> logits`; importing a file here registers its backbones."""
+"""Classifiers with one signature, `forward(magnitude, phase) -> logits`; importing a file here registers its
+backbones."""
 
-from speechxai.classifiers import acoustic as acoustic
-from speechxai.classifiers import cnn as cnn
-from speechxai.classifiers import external as external
-from speechxai.classifiers import ssl as ssl
-from speechxai.classifiers.base import BACKBONES, Classifier, build, chunks, predict, probabilities
+from speechxai.classifiers import acoustic, cnn, external, ssl  # noqa: F401
+from speechxai.classifiers.base import BACKBONES, Classifier, chunks, predict, probabilities
+from speechxai.classifiers.external import build
 
 __all__ = ["BACKBONES", "Classifier", "build", "chunks", "predict", "probabilities"]

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from speechxai.acoustics import MEASURE_NAMES, measures
 from speechxai.classifiers.base import BACKBONES
 from speechxai.errors import NotApplicable, SpeechXAIError
 from speechxai.registry import did_you_mean
-from speechxai.stft import inverse, spectrogram
+from speechxai.signal.acoustics import MEASURE_NAMES, measures
+from speechxai.signal.stft import inverse, spectrogram
 from speechxai.types import Recording, Spectrogram, StftConfig
 
 Z_LIMIT = 4.0
@@ -39,8 +39,8 @@ class _WithoutGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         raise NotApplicable(
-            "the acoustic classifier reads measures of the waveform (pitch cycles, pauses), which have no gradient in the "
-            "magnitude. Use its contributions, or methods that only ask for predictions: occlusion, rise."
+            "the acoustic classifier reads measures of the waveform (pitch cycles, pauses), which have no gradient in"
+            " the magnitude. Use its contributions, or methods that only ask for predictions: occlusion, rise."
         )
 
 
@@ -97,7 +97,8 @@ class Acoustic(nn.Module):
         return logits
 
     def contributions(self, spec: Spectrogram) -> dict[str, Tensor]:
-        """What each measure adds to the log odds of PD, weight_m * z_m, as measure -> (B,); with `bias` they sum to the logit."""
+        """What each measure adds to the log odds of PD, weight_m * z_m, as measure -> (B,); with `bias` they sum to the
+        logit."""
         z = self.standardized(self.measured(spec.magnitude, spec.phase))
         return {name: (z[:, i] * self.weight[i]).detach() for i, name in enumerate(self.names)}
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from speechxai import segments
 from speechxai.errors import NotApplicable, SpeechXAIError
 from speechxai.registry import Registry
-from speechxai.segments import SegmentConfig
+from speechxai.signal import stft as segments
+from speechxai.signal.stft import SegmentConfig
 from speechxai.types import CLASS_NAMES, Spectrogram, StftConfig
 
 BACKBONES: Registry[Any] = Registry("backbone", required=("hears", "cites"))
@@ -35,7 +34,8 @@ class Classifier(nn.Module):
         cam_layer: name of the backbone's module whose output Grad-CAM weights; None where there is none.
         max_batch: segments that pass through the backbone at once; bounds the memory of everything built on it.
 
-    Where the backbone says `one_at_a_time`, gradients are taken of one recording and one sample at a time: a network that fills the
+    Where the backbone says `one_at_a_time`, gradients are taken of one recording and one sample at a time: a network
+        that fills the
     processor with one recording wins nothing from more, and its memory grows with each.
     """
 
@@ -77,7 +77,8 @@ class Classifier(nn.Module):
         """Logits of segments (S, F, L) -> (S, C), calibrated, without chunking."""
         logits: Tensor = self.backbone(magnitude, phase)
         if logits.shape[-1] == 1:
-            # The same probabilities as (0, z), whose first logit has no gradient: no answer for class 0 could be explained.
+            # The same probabilities as (0, z), whose first logit has no gradient: no answer for class 0 could be
+            # explained.
             logits = torch.cat([-0.5 * logits, 0.5 * logits], dim=-1)
         return logits / self.temperature
 
@@ -95,9 +96,11 @@ class Classifier(nn.Module):
         else:
             logits = torch.cat(
                 [
-                    checkpoint(self.segment_logits, part, part_phase, use_reentrant=False)
-                    if torch.is_grad_enabled() and part.requires_grad
-                    else self.segment_logits(part, part_phase)
+                    (
+                        checkpoint(self.segment_logits, part, part_phase, use_reentrant=False)
+                        if torch.is_grad_enabled() and part.requires_grad
+                        else self.segment_logits(part, part_phase)
+                    )
                     for part, part_phase in zip(
                         torch.split(flat_magnitude, self.max_batch),
                         torch.split(flat_phase, self.max_batch),
@@ -135,19 +138,18 @@ def predict(model: nn.Module, spec: Spectrogram) -> Tensor:
     return probabilities(model, spec.magnitude, spec.phase)
 
 
-def build(name: str, stft: StftConfig | None = None, **options: Any) -> nn.Module:
-    """Build the backbone `name` of BACKBONES, or the network that "module:function" returns; that runs code of the module.
-
-    Raises:
-        SpeechXAIError: an unknown name or option, or a module or function that is not there.
-    """
-    if ":" in name:
-        from speechxai.classifiers.external import external
-
-        factory: Any = partial(external, factory=name)
-    else:
-        factory = BACKBONES[name]
-    try:
-        return factory(stft or StftConfig(), **options)  # type: ignore[no-any-return]
-    except TypeError as error:
-        raise SpeechXAIError(f"The backbone '{name}' does not take these options: {error}") from error
+def device_of(name: str) -> torch.device:
+    """Resolve "auto" and check that the device is there. Raises SpeechXAIError where it is not."""
+    if name == "auto":
+        return torch.device(
+            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        )
+    if name.startswith("cuda"):
+        index = int(name.partition(":")[2] or 0)
+        if index >= torch.cuda.device_count():
+            raise SpeechXAIError(
+                f"The device '{name}' is not there: {torch.cuda.device_count()} CUDA devices found. Use --device cpu."
+            )
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise SpeechXAIError("The device 'mps' is not there. Use --device cpu.")
+    return torch.device(name)

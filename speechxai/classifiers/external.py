@@ -5,17 +5,17 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from speechxai.classifiers.base import BACKBONES, Classifier
-from speechxai.classifiers.layers import WaveformDoor
+from speechxai.classifiers.cnn import WaveformDoor
 from speechxai.classifiers.ssl import Attention
 from speechxai.errors import NotApplicable, SpeechXAIError
-from speechxai.segments import SegmentConfig
-from speechxai.stft import inverse
+from speechxai.signal.stft import SegmentConfig, inverse
 from speechxai.types import CLASS_NAMES, StftConfig
 
 MAX_BATCH = 4
@@ -39,8 +39,8 @@ class HuggingFaceNetwork(nn.Module):
         kind = model.config.model_type
         if kind in _HEAR_FEATURES or getattr(model, "main_input_name", "input_values") != "input_values":
             raise SpeechXAIError(
-                f"A '{kind}' model hears features of its own and not the waveform. Write a factory of a callable 'waveform -> logits' "
-                "that computes them with torch, and name it as 'module:function'."
+                f"A '{kind}' model hears features of its own and not the waveform. Write a factory of a callable"
+                " 'waveform -> logits' that computes them with torch, and name it as 'module:function'."
             )
         self.model = model
         self.normalize = normalize
@@ -147,7 +147,7 @@ def from_huggingface(
     try:
         model = transformers.AutoModelForAudioClassification.from_pretrained(
             source, attn_implementation="eager", weights_only=True
-        )  # fmt: skip
+        )
     except (OSError, ValueError) as error:
         raise SpeechXAIError(f"{source}: cannot be loaded as a Hugging Face audio classifier: {error}") from error
     normalize = False
@@ -187,13 +187,15 @@ class ExternalNetwork(nn.Module):
         if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(waveform):
             got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise SpeechXAIError(
-                f"'{self.name}' must return logits of shape ({len(waveform)}, C) for waveforms (B, N). Got {got} instead."
+                f"'{self.name}' must return logits of shape ({len(waveform)}, C) for waveforms (B, N). Got {got}"
+                " instead."
             )
         return logits
 
 
 def external(stft: StftConfig, factory: str) -> nn.Module:
-    """Network of the user's own: `factory` = "module:function" is called without arguments and returns `waveform -> logits`.
+    """Network of the user's own: `factory` = "module:function" is called without arguments and returns `waveform ->
+    logits`.
 
     The function must come from an installed module or one on PYTHONPATH; it runs as part of this program.
 
@@ -203,7 +205,8 @@ def external(stft: StftConfig, factory: str) -> nn.Module:
     module_name, _, function_name = factory.partition(":")
     if not module_name or not function_name:
         raise SpeechXAIError(
-            f"The 'factory' parameter must be 'module:function', for example 'my_network:load'. Got {factory!r} instead."
+            f"The 'factory' parameter must be 'module:function', for example 'my_network:load'. Got {factory!r}"
+            " instead."
         )
     try:
         module = importlib.import_module(module_name)
@@ -233,3 +236,22 @@ def from_factory(
     stft = stft or StftConfig()
     layer = None if cam_layer is None else f"network.inner.{cam_layer}"
     return Classifier(external(stft, factory), stft, segment, cam_layer=layer, max_batch=MAX_BATCH).eval()
+
+
+def build(name: str, stft: StftConfig | None = None, **options: Any) -> nn.Module:
+    """Build the backbone `name` of BACKBONES, or the network that "module:function" returns; that runs code of the
+    module.
+
+    Raises:
+        SpeechXAIError: an unknown name or option, or a module or function that is not there.
+    """
+    if ":" in name:
+        from speechxai.classifiers.external import external
+
+        factory: Any = partial(external, factory=name)
+    else:
+        factory = BACKBONES[name]
+    try:
+        return factory(stft or StftConfig(), **options)  # type: ignore[no-any-return]
+    except TypeError as error:
+        raise SpeechXAIError(f"The backbone '{name}' does not take these options: {error}") from error

@@ -6,21 +6,229 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from speechxai.classifiers.augment import augment_waveforms, crop, spec_augment
 from speechxai.classifiers.base import Classifier
-from speechxai.classifiers.fit_types import EpochRecord, EpochStore, FitConfig, FitsItself, History, Progress
-from speechxai.classifiers.layers import LogMel
+from speechxai.classifiers.cnn import LogMel
 from speechxai.classifiers.ssl import parameter_groups
 from speechxai.errors import SpeechXAIError
-from speechxai.stft import spectrogram
-from speechxai.types import Recording
+from speechxai.signal.stft import spectrogram
+from speechxai.types import Recording, StftConfig
 
 
+# Random changes of training crops: level and noise on the waveform, silence holes on the magnitude (SpecAugment).
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How training crops are changed at random. Everything 0 switches augmentation off.
+
+    Args:
+        level_db: the level moves by at most this much up or down, dB.
+        noise_share: share of crops that get noise, 0 to 1.
+        snr_low_db, snr_high_db: signal-to-noise ratio of that noise is drawn between them, dB.
+        n_bands, band_hz: number of frequency bands set to silence, each at most this wide, Hz.
+        n_spans, span_s: number of time spans set to silence, each at most this long, seconds.
+
+    Raises:
+        SpeechXAIError: a value out of range.
+    """
+
+    level_db: float = 6.0
+    noise_share: float = 0.5
+    snr_low_db: float = 15.0
+    snr_high_db: float = 40.0
+    n_bands: int = 2
+    band_hz: float = 400.0
+    n_spans: int = 2
+    span_s: float = 0.15
+
+    def __post_init__(self) -> None:
+        for name in ("level_db", "n_bands", "band_hz", "n_spans", "span_s"):
+            if getattr(self, name) < 0:
+                raise SpeechXAIError(
+                    f"The '{name}' parameter of AugmentConfig must be at least 0. Got {getattr(self, name)} instead."
+                )
+        if not 0 <= self.noise_share <= 1:
+            raise SpeechXAIError(
+                f"The 'noise_share' parameter of AugmentConfig must be in [0, 1]. Got {self.noise_share} instead."
+            )
+        if self.snr_low_db > self.snr_high_db:
+            raise SpeechXAIError(
+                f"The 'snr_low_db' parameter of AugmentConfig must be at most snr_high_db = {self.snr_high_db}. Got"
+                f" {self.snr_low_db} instead."
+            )
+
+
+def _uniform(low: float, high: float, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    return low + (high - low) * torch.rand(shape, generator=generator)
+
+
+def crop(waveform: Tensor, n_samples: int, generator: torch.Generator) -> Tensor:
+    """Cut `n_samples` from a random place of a waveform (N,); a shorter waveform is repeated from its start.
+
+    Repeating instead of padding keeps the length of a recording from becoming a cue (as Mancini et al. 2025 tile
+    clips).
+    """
+    n_available = waveform.shape[0]
+    if n_available < n_samples:
+        return waveform.repeat(-(-n_samples // n_available))[:n_samples]
+    start = int(torch.randint(n_available - n_samples + 1, (1,), generator=generator))
+    return waveform[start : start + n_samples]
+
+
+def augment_waveforms(waveforms: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """Return waveforms (B, N) at a random level, a share of them with noise of a random spectral slope (0 to -6
+    dB/octave).
+
+    The noise is scaled to the drawn signal-to-noise ratio: rms(noise) = rms(signal) * 10 ** (-snr / 20).
+    """
+    n_batch, n_samples = waveforms.shape
+    gain = 10 ** (_uniform(-config.level_db, config.level_db, (n_batch, 1), generator) / 20)
+    noisy = torch.rand((n_batch, 1), generator=generator) < config.noise_share
+    snr_db = _uniform(config.snr_low_db, config.snr_high_db, (n_batch, 1), generator)
+    slope = torch.rand((n_batch, 1), generator=generator)
+    white = torch.randn((n_batch, n_samples), generator=generator)
+    shape: Tensor = torch.arange(n_samples // 2 + 1).clamp(min=1).pow(-slope)
+    noise = torch.fft.irfft(torch.fft.rfft(white) * shape, n=n_samples)
+    noise = noise / noise.pow(2).mean(dim=1, keepdim=True).sqrt()
+    level = waveforms.pow(2).mean(dim=1, keepdim=True).sqrt() * 10 ** (-snr_db.to(waveforms) / 20)
+    share = torch.where(noisy, 1.0, 0.0).to(waveforms)
+    augmented: Tensor = gain.to(waveforms) * (waveforms + share * level * noise.to(waveforms))
+    return augmented
+
+
+def spec_augment(magnitude: Tensor, stft: StftConfig, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """Return magnitudes (B, F, T) with random bands and spans set to 0, that is to silence (Park et al. 2019).
+
+    The holes mean the same as a mask's removed bins, so that masked recordings are not foreign to the trained network.
+    """
+    n_batch, n_bins, n_frames = magnitude.shape
+    keep = torch.ones((n_batch, n_bins, n_frames), dtype=torch.bool)
+    bins, frames = torch.arange(n_bins), torch.arange(n_frames)
+    for _ in range(config.n_bands):
+        width = _uniform(0, min(config.band_hz / stft.bin_hz, n_bins), (n_batch, 1), generator)
+        first = torch.rand((n_batch, 1), generator=generator) * (n_bins - width)
+        keep &= ~((bins >= first) & (bins < first + width))[:, :, None]
+    for _ in range(config.n_spans):
+        width = _uniform(0, min(config.span_s * stft.frame_rate_hz, n_frames), (n_batch, 1), generator)
+        first = torch.rand((n_batch, 1), generator=generator) * (n_frames - width)
+        keep &= ~((frames >= first) & (frames < first + width))[:, None, :]
+    return magnitude * keep.to(magnitude)
+
+
+# Settings, records and stores of training.
+Progress = Callable[[int, int, str], None]
+"""Called with (epochs done, epochs at most, what was just done)."""
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How a classifier is trained.
+
+    Args:
+        epochs: passes over the training recordings at most; exactly, where there is no validation set.
+        patience: epochs without a better validation loss before training stops.
+        learning_rate, weight_decay: of AdamW.
+        batch: crops that pass at once.
+        accumulate: batches whose gradients are averaged before a step.
+        schedule: "constant", or "linear": the rate rises over the first tenth of all steps and falls to 0 at the last.
+        layer_decay: how the rate falls per transformer layer below the head of a speech foundation model; 1 leaves it.
+        precision: "float32", or "bfloat16" for the products of training on devices that are fast at it.
+        crop_s: length of the random crops, seconds.
+        n_crops: crops of every recording an epoch.
+        class_weights: "balanced" (N / (C * n_c)) or "none".
+        augment: random changes of the crops.
+        seed: of initialization, order, crops, augmentation and dropout.
+        deterministic: refuse operations whose result differs from run to run.
+
+    Raises:
+        SpeechXAIError: a value out of range.
+    """
+
+    epochs: int = 60
+    patience: int = 12
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-2
+    batch: int = 16
+    accumulate: int = 1
+    schedule: Literal["constant", "linear"] = "constant"
+    layer_decay: float = 1.0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    crop_s: float = 1.5
+    n_crops: int = 2
+    class_weights: Literal["balanced", "none"] = "balanced"
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    seed: int = 0
+    deterministic: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "patience", "batch", "accumulate", "n_crops"):
+            if getattr(self, name) < 1:
+                raise SpeechXAIError(
+                    f"The '{name}' parameter of FitConfig must be at least 1. Got {getattr(self, name)} instead."
+                )
+        for name in ("learning_rate", "crop_s"):
+            if not getattr(self, name) > 0:
+                raise SpeechXAIError(
+                    f"The '{name}' parameter of FitConfig must be above 0. Got {getattr(self, name)} instead."
+                )
+        if not 0 < self.layer_decay <= 1:
+            raise SpeechXAIError(
+                f"The 'layer_decay' parameter of FitConfig must be above 0 and at most 1. Got {self.layer_decay}"
+                " instead."
+            )
+        for name, known in (
+            ("class_weights", ("balanced", "none")),
+            ("schedule", ("constant", "linear")),
+            ("precision", ("float32", "bfloat16")),
+        ):
+            if getattr(self, name) not in known:
+                raise SpeechXAIError(
+                    f"The '{name}' parameter of FitConfig must be {known[0]!r} or {known[1]!r}. Got"
+                    f" {getattr(self, name)!r} instead."
+                )
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """Losses of one epoch: weighted cross-entropy, nats; `validation_loss` is None without a validation set."""
+
+    epoch: int
+    training_loss: float
+    validation_loss: float | None
+
+
+@dataclass(frozen=True)
+class History:
+    """What training did: the epochs, and which of them (0-based) the returned weights come from."""
+
+    epochs: tuple[EpochRecord, ...]
+    best_epoch: int
+    stopped_early: bool
+
+
+class EpochStore(Protocol):
+    """Where training keeps its state between epochs, for example `speechxai.io.checkpoints.EpochFile`."""
+
+    def load(self) -> dict[str, Any] | None:
+        """Return the stored state, or None."""
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Store the state so that a kill at any moment leaves the old or the new one."""
+
+
+@runtime_checkable
+class FitsItself(Protocol):
+    """A backbone that is fitted in one go and not by gradient steps."""
+
+    def fit_recordings(self, recordings: Sequence[Recording], seed: int) -> None:
+        """Set the weights from labeled recordings."""
+
+
+# Training of one classifier: random crops, early stopping on other speakers, resumable after any epoch.
 def class_weights(labels: Sequence[int], n_classes: int, mode: str = "balanced") -> Tensor:
     """Weight of every class in the loss (C,): N / (C * n_c), so that each class counts the same.
 
@@ -33,7 +241,8 @@ def class_weights(labels: Sequence[int], n_classes: int, mode: str = "balanced")
     counts = torch.bincount(torch.as_tensor(labels), minlength=n_classes)
     if (counts == 0).any():
         raise SpeechXAIError(
-            f"The training recordings hold no example of class {int((counts == 0).nonzero()[0])}: both classes are needed."
+            f"The training recordings hold no example of class {int((counts == 0).nonzero()[0])}: both classes are"
+            " needed."
         )
     return len(labels) / (n_classes * counts) if mode == "balanced" else torch.ones(n_classes)
 
@@ -49,7 +258,8 @@ def check_recordings(recordings: Sequence[Recording], sample_rate: int) -> None:
             )
         if recording.sample_rate != sample_rate:
             raise SpeechXAIError(
-                f"{recording.id}: the sample rate must be {sample_rate} Hz. Got {recording.sample_rate} Hz: resample on reading."
+                f"{recording.id}: the sample rate must be {sample_rate} Hz. Got {recording.sample_rate} Hz: resample on"
+                " reading."
             )
 
 
@@ -90,7 +300,8 @@ def initialized(make: Callable[[], Classifier], seed: int) -> Classifier:
 
 
 def set_front_end(classifier: Classifier, recordings: Sequence[Recording]) -> None:
-    """Set the log-mel front end's mean and deviation per band from these (training) recordings; no front end, no change."""
+    """Set the log-mel front end's mean and deviation per band from these (training) recordings; no front end, no
+    change."""
     front_end = getattr(classifier.backbone, "front_end", None)
     if not isinstance(front_end, LogMel):
         return
@@ -215,7 +426,8 @@ def fit(
     if stored is not None:
         if stored.get("fingerprint") != state["fingerprint"]:
             raise SpeechXAIError(
-                "The stored training state belongs to other recordings or settings: remove it or train with the same ones."
+                "The stored training state belongs to other recordings or settings: remove it or train with the same"
+                " ones."
             )
         state = stored
         classifier.load_state_dict(state["model"])
@@ -253,9 +465,3 @@ def _validation_loss(classifier: Classifier, validation: Sequence[Recording], co
     present = torch.bincount(labels, minlength=n_classes).clamp(min=1)
     weights = len(labels) / (n_classes * present) if config.class_weights == "balanced" else torch.ones(n_classes)
     return float(nn.functional.cross_entropy(recording_logits(classifier, validation), labels, weight=weights))
-
-
-__all__ = [
-    "EpochRecord", "EpochStore", "FitConfig", "FitsItself", "History", "Progress",
-    "check_recordings", "class_weights", "fit", "initialized", "labels_of", "recording_logits", "set_front_end",
-]  # fmt: skip

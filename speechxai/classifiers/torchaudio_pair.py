@@ -18,14 +18,16 @@ def load_torchaudio() -> Any:
     """Import torchaudio.
 
     Raises:
-        SpeechXAIError: it is missing or does not fit the installed PyTorch; the message has both versions and the command
+        SpeechXAIError: it is missing or does not fit the installed PyTorch; the message has both versions and the
+            command
             that mends it.
     """
     try:
         import torchaudio
         import torchaudio.models
         import torchaudio.pipelines
-    # Another CUDA is a RuntimeError, a library that does not link an OSError, a function that is gone an AttributeError.
+    # Another CUDA is a RuntimeError, a library that does not link an OSError, a function that is gone an
+    # AttributeError.
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
         versions = f"torch {_version('torch')} and torchaudio {_version('torchaudio')}"
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__

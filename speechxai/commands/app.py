@@ -16,7 +16,7 @@ import typer
 
 from speechxai.commands.console import warn
 from speechxai.errors import SpeechXAIError
-from speechxai.resources import resource_folder
+from speechxai.files import resource_folder
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 _EVERY = ("0.0.0.0", "::")  # noqa: S104

@@ -15,9 +15,9 @@ from speechxai.commands.console import duration, say, table, warn
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from speechxai.auxiliary import AuxiliarySettings
-    from speechxai.io.runs import RunFolder
-    from speechxai.io.studies import StudyFolder
+    from speechxai.auxiliary.folder import StudyFolder
+    from speechxai.auxiliary.values import AuxiliarySettings
+    from speechxai.evaluation.runs import RunFolder
 
 EPILOG = """
 Examples:
@@ -57,9 +57,18 @@ def auxiliary(
 ) -> None:
     """Train a classifier on a run's maps alone, beside its floors and its ceiling, and say what the maps know."""
     options: dict[str, Any] = {
-        "recipe": tuple(recipe or ()), "input": input, "architecture": architecture, "split": split, "seeds": seeds, "folds": folds,
-        "epochs": epochs, "n_mels": n_mels, "weights": weights, "checkpoints": checkpoints, "device": device,
-    }  # fmt: skip
+        "recipe": tuple(recipe or ()),
+        "input": input,
+        "architecture": architecture,
+        "split": split,
+        "seeds": seeds,
+        "folds": folds,
+        "epochs": epochs,
+        "n_mels": n_mels,
+        "weights": weights,
+        "checkpoints": checkpoints,
+        "device": device,
+    }
     perform(run, options, name, again)
 
 
@@ -67,9 +76,10 @@ def perform(run: Path, options: Mapping[str, Any], name: str | None = None, agai
     """Check the options, run the study with a progress line, refresh the run's report and print what was found."""
     import torch
 
-    from speechxai.io.runs import RunFolder
-    from speechxai.io.studies import run_study, wall_time_s
-    from speechxai.report import write_html
+    from speechxai.auxiliary.folder import run_study, wall_time_s
+    from speechxai.auxiliary.report import sections, write_study_html
+    from speechxai.evaluation.report import write_html
+    from speechxai.evaluation.runs import RunFolder
 
     folder = RunFolder.open(run)
     settings = settings_of(folder, options)
@@ -80,6 +90,7 @@ def perform(run: Path, options: Mapping[str, Any], name: str | None = None, agai
     if not (study.path / "table.csv").exists():
         warn(f"Another process still works on {study.path}; it will write the tables.")
         return study
+    write_study_html(study)
     say(console_table(study))
     say()
     for sentence in study.sentences:
@@ -87,7 +98,7 @@ def perform(run: Path, options: Mapping[str, Any], name: str | None = None, agai
     say()
     say(f"{duration(wall_time_s(study))}. Tables, curves, checkpoints: {study.path}")
     if (folder.path / "summary.csv").exists():
-        say(f"Report: {write_html(folder)}")
+        say(f"Report: {write_html(folder, sections=sections(folder.path))}")
     return study
 
 
@@ -98,7 +109,13 @@ def progress_bars() -> Iterator[Callable[[int, int, str], None]]:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("left"), TimeRemainingColumn())  # fmt: skip
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
         with Progress(*columns, console=Console(stderr=True)) as bars:
             tasks: dict[int, Any] = {}
 
@@ -125,8 +142,9 @@ def progress_bars() -> Iterator[Callable[[int, int, str], None]]:
 
 
 def console_table(study: StudyFolder) -> str:
-    """The study for a terminal: AUROC, accuracy and macro F1 with intervals, both splits side by side, the leaky one marked."""
-    from speechxai.auxiliary_types import LINEAR
+    """The study for a terminal: AUROC, accuracy and macro F1 with intervals, both splits side by side, the leaky one
+    marked."""
+    from speechxai.auxiliary.values import LINEAR
 
     frame = study.table("table")
     found = {(r["split"], r["metric"], r["name"]): r for r in frame[frame["architecture"] != LINEAR].to_dict("records")}
@@ -149,10 +167,10 @@ def console_table(study: StudyFolder) -> str:
 
 def settings_of(folder: RunFolder, options: Mapping[str, Any]) -> AuxiliarySettings:
     """Turn the options of a command into settings. Raises SpeechXAIError naming the wrong one."""
-    from speechxai.auxiliary import AuxiliarySettings
+    from speechxai.auxiliary.folder import chosen_recipes
+    from speechxai.auxiliary.values import AuxiliarySettings
+    from speechxai.classifiers.base import device_of
     from speechxai.errors import SpeechXAIError
-    from speechxai.io.session import device_of
-    from speechxai.io.study_source import chosen_recipes
     from speechxai.registry import did_you_mean
 
     if options["split"] not in ("both", "speaker"):
@@ -167,23 +185,31 @@ def settings_of(folder: RunFolder, options: Mapping[str, Any]) -> AuxiliarySetti
     keep = options["architecture"] == "small" if options["checkpoints"] is None else options["checkpoints"]
     large: dict[str, Any] = {"learning_rate": 1e-4, "batch": 16} if options["architecture"] == "cnn14" else {}
     return AuxiliarySettings(
-        recipes, options["input"], options["architecture"], ("speaker", "recording") if options["split"] == "both" else ("speaker",),
-        options["seeds"], options["folds"], weights=None if options["weights"] is None else str(options["weights"]), checkpoints=keep,
-        device=options["device"], **large, **given,
-    )  # fmt: skip
+        recipes,
+        options["input"],
+        options["architecture"],
+        ("speaker", "recording") if options["split"] == "both" else ("speaker",),
+        options["seeds"],
+        options["folds"],
+        weights=None if options["weights"] is None else str(options["weights"]),
+        checkpoints=keep,
+        device=options["device"],
+        **large,
+        **given,
+    )
 
 
 def announce(study: StudyFolder) -> None:
     """Say, before anything is trained, what a reader must not overlook."""
-    from speechxai.auxiliary import LEAK_WARNING
+    from speechxai.auxiliary.study import LEAK_WARNING
 
     facts = study.facts
     for recording, reason in list(facts["left_out"].items())[:10]:
         warn(f"Left out: {recording}: {reason}")
     if facts["not_held_out"] or facts["unknown_held_out"]:
         warn(
-            f"WARNING: {facts['not_held_out']} maps come from a network that heard the speaker in training; of {facts['unknown_held_out']} "
-            "nobody can say. Marked in the report."
+            f"WARNING: {facts['not_held_out']} maps come from a network that heard the speaker in training; of"
+            f" {facts['unknown_held_out']} nobody can say. Marked in the report."
         )
     if "recording" in study.settings.splits:
         warn(f"WARNING: {LEAK_WARNING}")

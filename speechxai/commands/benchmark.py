@@ -13,8 +13,8 @@ from speechxai.commands.console import duration, say, table, warn
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from speechxai.benchmark import BenchmarkProgress
-    from speechxai.io.benchmark_runs import BenchmarkFolder
+    from speechxai.planted.folder import BenchmarkFolder
+    from speechxai.planted.settings import BenchmarkProgress
 
 EPILOG = """
 Examples:
@@ -53,15 +53,19 @@ def benchmark(
     ] = False,
 ) -> None:
     """Plant cues of known place into voices, train, explain, and score which explanation points at the truth."""
-    from speechxai.benchmark import QUICK, BenchmarkSettings
     from speechxai.errors import SpeechXAIError
-    from speechxai.io.benchmark_runs import BenchmarkFolder, execute_together, voices_of
-    from speechxai.report_benchmark import write_reports
+    from speechxai.planted.folder import BenchmarkFolder, execute_together, voices_of
+    from speechxai.planted.report import write_reports
+    from speechxai.planted.settings import QUICK, BenchmarkSettings
 
     chosen: dict[str, Any] = {
-        "cues": tuple(cue) if cue else None, "severities": tuple(severity) if severity else None,
-        "seeds": tuple(range(seeds)) if seeds else None, "n_speakers": speakers, "epochs": epochs, "n_explained": explained,
-    }  # fmt: skip
+        "cues": tuple(cue) if cue else None,
+        "severities": tuple(severity) if severity else None,
+        "seeds": tuple(range(seeds)) if seeds else None,
+        "n_speakers": speakers,
+        "epochs": epochs,
+        "n_explained": explained,
+    }
     chosen = {name: value for name, value in chosen.items() if value is not None}
     if resume is not None:
         if chosen or quick or data:
@@ -83,7 +87,8 @@ def benchmark(
         folder = BenchmarkFolder.begin(out, settings, sources)
     tasks = folder.settings.tasks()
     say(
-        f"{len(tasks)} tasks: {', '.join(folder.settings.cues)}; {len(folder.settings.recipes)} explanations; in {folder.path}"
+        f"{len(tasks)} tasks: {', '.join(folder.settings.cues)}; {len(folder.settings.recipes)} explanations; in"
+        f" {folder.path}"
     )
     started = time.monotonic()
     stopped = False
@@ -140,7 +145,7 @@ def reporter(folder: BenchmarkFolder) -> Callable[[BenchmarkProgress], None]:
 
 def summarize(folder: BenchmarkFolder) -> None:
     """Print what became of every task, and the sentences of the report."""
-    from speechxai.report_benchmark_findings import findings
+    from speechxai.planted.report import findings
 
     rows = []
     for task in folder.table("tasks").to_dict("records"):

@@ -20,9 +20,8 @@ Examples:
 
 def check(config: Annotated[Path, typer.Argument(help="TOML file of an evaluation.")]) -> None:
     """Check a configuration and show its plan: recordings, recipes, metrics and passes through the network."""
-    from speechxai.config import load
-    from speechxai.io.plan import plan
-    from speechxai.io.session import prepare
+    from speechxai.evaluation.config import load
+    from speechxai.evaluation.session import plan, prepare
 
     settings = load(config)
     session = prepare(settings)
@@ -31,14 +30,35 @@ def check(config: Annotated[Path, typer.Argument(help="TOML file of an evaluatio
         ("model", f"{session.bundle.name}, {session.bundle.n_folds} fold models"),
         ("recordings", f"{found.n_recordings} of {found.n_speakers} speakers ({found.classes})"),
         ("not placed", f"{len(session.unmatched)} files"),
-        ("recipes", f"{len(session.settings.recipes)}: {', '.join(session.settings.recipes[:4])}{', ...' if len(session.settings.recipes) > 4 else ''}"),
+        (
+            "recipes",
+            (
+                f"{len(session.settings.recipes)}:"
+                f" {', '.join(session.settings.recipes[:4])}{', ...' if len(session.settings.recipes) > 4 else ''}"
+            ),
+        ),
         ("metrics", f"{len(session.settings.metrics)}: {', '.join(session.settings.metrics)}"),
-        ("protocol", f"{settings.protocol}, evidence {settings.evidence}, removed bins filled with {settings.fill}, seed {settings.seed}"),
-        ("passes a recording", f"{found.n_forward:.0f} forward and {found.n_backward:.0f} backward, for one of {found.duration_s:.1f} s"),
-        ("passes in all", f"{found.n_recordings * found.n_forward:,.0f} forward and {found.n_recordings * found.n_backward:,.0f} backward"),
+        (
+            "protocol",
+            (
+                f"{settings.protocol}, evidence {settings.evidence}, removed bins filled with {settings.fill}, seed"
+                f" {settings.seed}"
+            ),
+        ),
+        (
+            "passes a recording",
+            f"{found.n_forward:.0f} forward and {found.n_backward:.0f} backward, for one of {found.duration_s:.1f} s",
+        ),
+        (
+            "passes in all",
+            (
+                f"{found.n_recordings * found.n_forward:,.0f} forward and {found.n_recordings * found.n_backward:,.0f}"
+                " backward"
+            ),
+        ),
         ("maps kept", f"{found.maps_mb:,.0f} MB" if settings.maps else "no"),
         ("run folder", str(settings.out) if settings.out else "give --out"),
-    ]  # fmt: skip
+    ]
     if settings.out and (settings.out / "config.toml").exists():
         rows.append(("note", f"{settings.out} holds a run already; it continues with --resume"))
     say(table(("what", "value"), rows))

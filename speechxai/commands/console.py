@@ -15,7 +15,7 @@ from speechxai.errors import SpeechXAIError, encodable, named
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from speechxai.pipeline import Progress
+    from speechxai.evaluation.values import Progress
 
 
 def say(text: str = "") -> None:
@@ -72,9 +72,13 @@ def progress_bar(title: str, total: int) -> Iterator[Callable[[Progress], None]]
         )
 
         columns = (
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-            TextColumn("left"), TimeRemainingColumn(),
-        )  # fmt: skip
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
         with Bar(*columns, console=Console(stderr=True)) as bar:
             task = bar.add_task(title, total=total)
 

@@ -16,8 +16,8 @@ from speechxai.commands.console import say, warn
 if TYPE_CHECKING:
     import pandas as pd
 
-    from speechxai.data.matching import MatchReport
-    from speechxai.io.corpus import CheckReport
+    from speechxai.data.cards import MatchReport
+    from speechxai.data.corpus import CheckReport
 
 MAX_LINES = 10
 """How many single files a section names before it counts the rest; --all names every one."""
@@ -71,13 +71,14 @@ def check_folder(
 ) -> None:
     """Say what is in a folder and what could mislead a classifier.
 
-    Exit status 1 when nothing matched, files could not be read (or their names not be written), or files are not those of
+    Exit status 1 when nothing matched, files could not be read (or their names not be written), or files are not those
+    of
     the publisher.
     """
     from speechxai.data.cards import build_manifest
-    from speechxai.data.files import NOT_UTF8
+    from speechxai.data.corpus import check
     from speechxai.data.manifest import read_manifest, write_manifest
-    from speechxai.io.corpus import check
+    from speechxai.signal.opening import NOT_UTF8
 
     limit = sys.maxsize if every else MAX_LINES
     bad = False
@@ -90,7 +91,8 @@ def check_folder(
         bad = bool(match.changed) or any(reason == NOT_UTF8 for _, reason in match.unmatched)
     if manifest.empty:
         warn(
-            f"{root}: nothing matched. The reasons stand above; 'speechxai data list {card}' shows the layouts that are read."
+            f"{root}: nothing matched. The reasons stand above; 'speechxai data list {card}' shows the layouts that are"
+            " read."
         )
         raise typer.Exit(1)
     if out is not None:
@@ -117,7 +119,7 @@ def import_labels(
     The table has a row a recording: `file,label,speaker` with HC, PD or unknown as label; it may add task, sex, age,
     updrs, updrs_speech, hoehn_yahr, medication, language. A recording without a label is an error: nothing is guessed.
     """
-    from speechxai.data.folder import import_folder
+    from speechxai.data.cards import import_folder
     from speechxai.data.manifest import write_manifest
 
     manifest = import_folder(folder, labels, name or folder.resolve().name)
@@ -163,7 +165,8 @@ def fetch_card(
 def _print_match(match: MatchReport, limit: int) -> None:
     left = f", {len(match.left_out)} left out on purpose" if match.left_out else ""
     say(
-        f"\n{match.card}: {match.n_audio} audio files, {match.n_matched} matched, {len(match.unmatched)} not matched{left}"
+        f"\n{match.card}: {match.n_audio} audio files, {match.n_matched} matched, {len(match.unmatched)} not"
+        f" matched{left}"
     )
     _lines("Not matched", [f"{path}: {reason}" for path, reason in match.unmatched], limit)
     reasons = Counter(reason for _, reason in match.left_out)
@@ -202,16 +205,21 @@ def _print_report(report: CheckReport, manifest: pd.DataFrame, limit: int) -> No
     alarms = [f"{c.name} (AUC {c.auc:.3f})" for c in report.confounds if c.alarm]
     if alarms:
         say(
-            f"Beware: {', '.join(alarms)} tells the classes apart without any speech. A good score on this set may not be about the voice."
+            f"Beware: {', '.join(alarms)} tells the classes apart without any speech. A good score on this set may not"
+            " be about the voice."
         )
 
 
 def _quality_rows(report: CheckReport) -> list[tuple[str, ...]]:
     names = {
-        "duration_s": "duration, s", "rms_dbfs": "level, dB of full scale", "peak": "peak (full scale 1)",
-        "clipping_share": "clipped share", "silence_share": "silent share", "snr_db": "speech above background, dB",
+        "duration_s": "duration, s",
+        "rms_dbfs": "level, dB of full scale",
+        "peak": "peak (full scale 1)",
+        "clipping_share": "clipped share",
+        "silence_share": "silent share",
+        "snr_db": "speech above background, dB",
         "bandwidth_hz": "bandwidth, Hz",
-    }  # fmt: skip
+    }
     rows = []
     for column, title in names.items():
         values = report.quality[column].dropna()

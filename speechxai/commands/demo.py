@@ -35,9 +35,9 @@ def demo(
     import shutil
 
     from speechxai.commands.evaluate import run
-    from speechxai.config import from_dict
     from speechxai.errors import SpeechXAIError
-    from speechxai.io.runs import RunFolder
+    from speechxai.evaluation.config import from_dict
+    from speechxai.evaluation.runs import RunFolder
 
     if (out / "config.toml").is_file():
         former = RunFolder.open(out)
@@ -45,8 +45,14 @@ def demo(
             raise SpeechXAIError(f"{out}: holds a run that is not a demo. Choose another folder with --out.")
         shutil.rmtree(out)
     content = {
-        "data": "synthetic", "synthetic_speakers": speakers, "limit": recordings, "model": "synthetic-cnn", "recipes": list(RECIPES),
-        "metrics": ["default"], "seed": seed, "out": str(out),
-    }  # fmt: skip
+        "data": "synthetic",
+        "synthetic_speakers": speakers,
+        "limit": recordings,
+        "model": "synthetic-cnn",
+        "recipes": list(RECIPES),
+        "metrics": ["default"],
+        "seed": seed,
+        "out": str(out),
+    }
     say("A demonstration on synthetic voices: it shows the workbench, and says nothing about patients.")
     raise typer.Exit(run(from_dict(content, "The demo"), None))

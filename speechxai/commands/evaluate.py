@@ -11,9 +11,9 @@ import typer
 from speechxai.commands.console import duration, progress_bar, say, table, warn
 
 if TYPE_CHECKING:
-    from speechxai.config import EvaluateConfig
-    from speechxai.io.runs import RunFolder
-    from speechxai.io.session import Session
+    from speechxai.evaluation.config import EvaluateConfig
+    from speechxai.evaluation.runs import RunFolder
+    from speechxai.evaluation.session import Session
 
 EPILOG = """
 Examples:
@@ -49,7 +49,10 @@ def evaluate(
         typer.Option(
             "--recipes",
             "-r",
-            help="methods, published, combinations, all, or a recipe such as 'union(saliency, smoothgrad)'; repeat for several.",
+            help=(
+                "methods, published, combinations, all, or a recipe such as 'union(saliency, smoothgrad)'; repeat for"
+                " several."
+            ),
         ),
     ] = None,
     metrics: Annotated[
@@ -106,18 +109,37 @@ def evaluate(
         return
     config = config or study
     flags: dict[str, Any] = {
-        "data": data, "root": root, "model": model, "recipes": recipes, "metrics": metrics, "controls": controls,
-        "protocol": protocol, "evidence": evidence, "fill": fill, "seed": seed, "limit": limit,
-        "channel": channel, "max_duration_s": max_duration_s, "device": device,
-        "precision": precision, "deterministic": deterministic, "threads": threads,
-        "maps": maps, "pictures": pictures, "max_batch": max_batch, "memory_mb": memory_mb,
-        "executor": executor, "workers": workers, "scheduler": scheduler, "out": out,
-    }  # fmt: skip
+        "data": data,
+        "root": root,
+        "model": model,
+        "recipes": recipes,
+        "metrics": metrics,
+        "controls": controls,
+        "protocol": protocol,
+        "evidence": evidence,
+        "fill": fill,
+        "seed": seed,
+        "limit": limit,
+        "channel": channel,
+        "max_duration_s": max_duration_s,
+        "device": device,
+        "precision": precision,
+        "deterministic": deterministic,
+        "threads": threads,
+        "maps": maps,
+        "pictures": pictures,
+        "max_batch": max_batch,
+        "memory_mb": memory_mb,
+        "executor": executor,
+        "workers": workers,
+        "scheduler": scheduler,
+        "out": out,
+    }
     flags = {key: value for key, value in flags.items() if value is not None}
     if resume is not None:
         folder, settings = reopen(resume, config, flags)
     else:
-        from speechxai.config import load
+        from speechxai.evaluation.config import load
 
         settings = load(config, flags)
         if settings.out is None:
@@ -127,10 +149,11 @@ def evaluate(
 
 
 def reopen(run_path: Path, config: Path | None, flags: dict[str, Any]) -> tuple[RunFolder, EvaluateConfig]:
-    """Open a run to continue it. Raises SpeechXAIError naming the first setting that was asked for and is not the run's."""
-    from speechxai.config import difference, from_dict, load
+    """Open a run to continue it. Raises SpeechXAIError naming the first setting that was asked for and is not the
+    run's."""
     from speechxai.errors import SpeechXAIError
-    from speechxai.io.runs import RunFolder
+    from speechxai.evaluation.config import difference, from_dict, load
+    from speechxai.evaluation.runs import RunFolder
 
     folder = RunFolder.open(run_path)
     stored = from_dict(folder.config, str(folder.path / "config.toml"))
@@ -148,17 +171,20 @@ def reopen(run_path: Path, config: Path | None, flags: dict[str, Any]) -> tuple[
 
 def run(settings: EvaluateConfig, folder: RunFolder | None) -> int:
     """Compute what is missing, write tables and report, print the headline. Returns the exit status."""
-    from speechxai.io.examples import draw_examples
-    from speechxai.io.published import parts
-    from speechxai.io.session import create_run, execute, prepare
-    from speechxai.report import write_html
-    from speechxai.report_tables import console_table
+    from speechxai.auxiliary.report import sections
+    from speechxai.evaluation.executors import check_executor, execute
+    from speechxai.evaluation.report import console_table, draw_examples, write_html
+    from speechxai.evaluation.session import create_run, prepare
+    from speechxai.mancini2025.study import parts
 
+    check_executor(settings)
     session = prepare(settings, None if folder is None else folder.manifest)
     folder = create_run(session, folder)
     n_open = len(session.recordings) - len(folder.done_units())
-    say(f"{session.bundle.name}: {len(session.settings.recipes)} recipes x {len(session.settings.metrics)} metrics "
-        f"on {n_open} of {len(session.recordings)} recordings")  # fmt: skip
+    say(
+        f"{session.bundle.name}: {len(session.settings.recipes)} recipes x {len(session.settings.metrics)} metrics "
+        f"on {n_open} of {len(session.recordings)} recordings"
+    )
     rounded = precision_line(session.settings.precision)
     if rounded:
         say(rounded)
@@ -170,11 +196,11 @@ def run(settings: EvaluateConfig, folder: RunFolder | None) -> int:
     except KeyboardInterrupt:
         warn(f"Stopped. What is done is kept. Continue with: speechxai evaluate --resume {folder.path}")
         raise typer.Exit(130) from None
-    if session.settings.protocol == "mancini2025" and folder.done_units():
+    if folder.done_units():
         complete_protocol(session, folder)
     if session.config.pictures and folder.done_units() and session.settings.protocol == "standard":
         draw_examples(session, folder)
-    report = write_html(folder) if folder.done_units() else None
+    report = write_html(folder, sections=sections(folder.path)) if folder.done_units() else None
     say()
     status = folder.status()
     if report is not None:
@@ -198,14 +224,17 @@ def run(settings: EvaluateConfig, folder: RunFolder | None) -> int:
 
 
 def complete_protocol(session: Session, folder: RunFolder) -> None:
-    """Run the other parts of the published protocol and write its report."""
-    from speechxai.io.published import finish_study
-    from speechxai.report_protocol_text import write_protocol
+    """Do what else belongs to a run of this protocol, such as the other parts of the published one and its report."""
+    from speechxai.evaluation.values import PROTOCOLS
 
+    finish = PROTOCOLS.facts(session.settings.protocol)["finish"]
+    if finish is None:
+        return
     with ExitStack() as bars:
         n = len(folder.done_units())
-        finish_study(session, folder, lambda title: bars.enter_context(progress_bar(title, n)))
-    say(f"Published, authors' and corrected numbers side by side: {write_protocol(folder)}")
+        lines = finish(session, folder, lambda title: bars.enter_context(progress_bar(title, n)))
+    for line in lines:
+        say(line)
 
 
 def precision_line(precision: str) -> str:
@@ -224,8 +253,8 @@ def cost_line(folder: RunFolder) -> str:
     cost = environment["cost"]
     if cost:
         line += (
-            f" A recording: {cost['seconds_per_recording']:.2f} s = {cost['forward_passes_of_time']:.0f} times one forward pass "
-            f"({cost['n_forward']:.0f} forward and {cost['n_backward']:.0f} backward passes)."
+            f" A recording: {cost['seconds_per_recording']:.2f} s = {cost['forward_passes_of_time']:.0f} times one"
+            f" forward pass ({cost['n_forward']:.0f} forward and {cost['n_backward']:.0f} backward passes)."
         )
     return line
 
@@ -247,7 +276,7 @@ def show_failures(folder: RunFolder, n_shown: int = 10) -> None:
 
 def show_status(path: Path) -> None:
     """Print how far a run is."""
-    from speechxai.io.runs import RunFolder
+    from speechxai.evaluation.runs import RunFolder
 
     folder = RunFolder.open(path)
     status = folder.status()

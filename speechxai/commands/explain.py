@@ -45,10 +45,10 @@ def explain(
     """Explain one recording: the evidence over its spectrogram, the sound with and without it, and the numbers."""
     from typing import Any, cast
 
-    from speechxai.config import resolve_recipes
+    from speechxai.classifiers.bundle import load_bundle
     from speechxai.errors import SpeechXAIError
-    from speechxai.io.checkpoints import load_bundle
-    from speechxai.io.single import TOLERANCE, ExplainSettings, explain_file, hear, write_explanation
+    from speechxai.evaluation.config import resolve_recipes
+    from speechxai.inspection.single import TOLERANCE, ExplainSettings, explain_file, hear, write_explanation
     from speechxai.registry import did_you_mean
 
     if evidence not in ("auto", "positive", "absolute"):
@@ -66,18 +66,24 @@ def explain(
     header = ("recipe", "class", "p", "p of kept", "p of removed", "mean mask", "map", "kept + removed = original")
     rows = [
         (
-            name, e["explained"], f"{e['probability_original']:.3f}", f"{e['probability_kept']:.3f}", f"{e['probability_removed']:.3f}",
-            f"{e['mean_mask']:.4f}", f"{e['map_shape'][0]} x {e['map_shape'][1]} ({e['map_duration_s']:.2f} s)",
+            name,
+            e["explained"],
+            f"{e['probability_original']:.3f}",
+            f"{e['probability_kept']:.3f}",
+            f"{e['probability_removed']:.3f}",
+            f"{e['mean_mask']:.4f}",
+            f"{e['map_shape'][0]} x {e['map_shape'][1]} ({e['map_duration_s']:.2f} s)",
             f"yes, within {e['kept_plus_removed_error']:.1e}",
         )
         for name, e in content["explanations"].items()
-    ]  # fmt: skip
+    ]
     if rows:
         say(table(header, rows, right=(2, 3, 4, 5)))
         say(f"The check is in the magnitude domain; at most {TOLERANCE:g} is allowed.")
     for pair in content["agreement"]:
         say(
-            f"agreement of {pair['first']} and {pair['second']}: IoU {pair['iou']:.3f}, rank correlation {pair['rank_correlation']:.3f}"
+            f"agreement of {pair['first']} and {pair['second']}: IoU {pair['iou']:.3f}, rank correlation"
+            f" {pair['rank_correlation']:.3f}"
         )
     for name, reason in not_applicable.items():
         warn(f"Not applicable: {name}: {reason}")

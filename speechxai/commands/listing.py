@@ -50,7 +50,7 @@ def _facts(registry: Registry[Any], name: str) -> dict[str, Any]:
 
 
 def _methods() -> Rows:
-    from speechxai.attribution import METHODS
+    from speechxai.explain import METHODS
 
     rows: list[tuple[str, ...]] = []
     for name in METHODS:
@@ -61,7 +61,7 @@ def _methods() -> Rows:
 
 
 def _combinations() -> Rows:
-    from speechxai.combination import COMBINATIONS
+    from speechxai.explain.combination import COMBINATIONS
 
     return ("combination", "source", "what it is"), [
         (name, COMBINATIONS.facts(name)["cites"], COMBINATIONS.summary(name)) for name in COMBINATIONS
@@ -81,7 +81,7 @@ def _metrics() -> Rows:
 
 
 def _models() -> Rows:
-    from speechxai.io.checkpoints import bundle_names, load_bundle
+    from speechxai.classifiers.bundle import bundle_names, load_bundle
 
     rows: list[tuple[str, ...]] = []
     for name in bundle_names():
@@ -106,7 +106,7 @@ def _backbones() -> Rows:
 
 
 def _presets() -> Rows:
-    from speechxai.config import METRIC_PRESETS, RECIPE_PRESETS, resolve_metrics, resolve_recipes
+    from speechxai.evaluation.config import METRIC_PRESETS, RECIPE_PRESETS, resolve_metrics, resolve_recipes
 
     rows: list[tuple[str, ...]] = [
         ("--recipes", name, str(len(resolve_recipes((name,), controls=False)))) for name in RECIPE_PRESETS

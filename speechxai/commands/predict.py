@@ -41,8 +41,8 @@ def predict(
 
     if format not in ("text", "csv", "json"):
         raise SpeechXAIError(did_you_mean(format, ["text", "csv", "json"], "format"))
-    from speechxai.io.checkpoints import load_bundle
-    from speechxai.io.single import hear
+    from speechxai.classifiers.bundle import load_bundle
+    from speechxai.inspection.single import hear
 
     bundle = load_bundle(model)
     rows: list[dict[str, Any]] = []

@@ -29,13 +29,12 @@ def report(
     ] = None,
 ) -> None:
     """Write a run's report as HTML, or its table with the paper's columns as LaTeX, Markdown or CSV."""
+    from speechxai.auxiliary.report import sections
     from speechxai.errors import SpeechXAIError
-    from speechxai.io.files import naming_folder, write_atomically
-    from speechxai.io.run_tables import finish
-    from speechxai.io.runs import RunFolder
+    from speechxai.evaluation.report import tables, write_html
+    from speechxai.evaluation.runs import RunFolder, finish
+    from speechxai.files import naming_folder, write_atomically
     from speechxai.registry import did_you_mean
-    from speechxai.report import write_html
-    from speechxai.report_tables import tables
 
     if format not in FORMATS:
         raise SpeechXAIError(did_you_mean(format, list(FORMATS), "format"))
@@ -45,7 +44,7 @@ def report(
     if not (folder.path / "summary.csv").exists():
         finish(folder)
     if format == "html":
-        say(str(write_html(folder, out)))
+        say(str(write_html(folder, out, sections(folder.path))))
         return
     text = tables(folder, format)
     if out is None:

@@ -2,23 +2,397 @@
 
 from __future__ import annotations
 
+import collections
+import difflib
+import re
 import tomllib
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
 
 import pandas as pd
-from pydantic import ValidationError
+from pydantic import Field, ValidationError, model_validator
 
-from speechxai.data import matching
-from speechxai.data.matching import MatchReport
-from speechxai.data.schema import DataCard
-from speechxai.errors import SpeechXAIError
+from speechxai.data import manifest as manifests
+from speechxai.data.manifest import path_token, pseudonym, salt
+from speechxai.data.tables import Joined, Pattern, Sheet, _Part, find_sheets, lookup, read_table, values_of
+from speechxai.errors import SpeechXAIError, encodable
+from speechxai.files import resource_folder
 from speechxai.registry import did_you_mean
-from speechxai.resources import resource_folder
+from speechxai.signal.opening import AUDIO_SUFFIXES, FFMPEG_SUFFIXES, NOT_UTF8, checked_root, files_under
 
-__all__ = ["DataCard", "MatchReport", "build_manifest", "card_names", "card_text", "load_card", "publisher_sha256"]
+# What a data card may say: checked, and no key that is not known.
+ClassName = Literal["HC", "PD", "unknown"]
 
 
+class LabelRule(_Part):
+    """One place that states the class. All rules that apply to a file must agree; text is compared without case.
+
+    `from = "folder"`: a folder of the file's path; "group": the named group `name` of the file-name pattern; "column":
+    the
+    column `name` of a metadata sheet. `values` gives the class of every text.
+    """
+
+    source: Literal["folder", "group", "column"] = Field(alias="from")
+    name: str = ""
+    values: dict[str, ClassName]
+
+    @model_validator(mode="after")
+    def _named(self) -> LabelRule:
+        if self.source != "folder" and not self.name:
+            raise ValueError(f"a label from a {self.source} must name it")
+        return self
+
+
+class Exclusion(_Part):
+    """Files that match are left out, and the report says why."""
+
+    match: Pattern
+    reason: str
+
+
+class TaskRule(_Part):
+    """Files whose path matches (anywhere, without case) are of this task; the first rule that matches counts."""
+
+    match: Pattern
+    task: str
+
+
+class FetchFile(_Part):
+    """A file to download; `checksum` is "sha256:..." or "md5:..." of the publisher, empty where none is known here."""
+
+    url: str
+    name: str
+    checksum: Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}|)$")] = ""
+    size_bytes: int | None = None
+    unpack: bool = False
+
+
+class DataCard(_Part):
+    """A data set: where its recordings lie, what their names say, who states the class, and what may be done with
+    it."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    title: str
+    language: str
+    license: str
+    source: str
+    access: Literal["open", "request", "local"]
+    size: str
+    how_to_obtain: str = ""
+    sample_rate_hz: int | None = None
+    patterns: list[Pattern]
+    labels: list[LabelRule] = []
+    exclude: list[Exclusion] = []
+    tasks: list[TaskRule] = []
+    task: str = "unknown"
+    medication: dict[Literal["HC", "PD"], str] = {}
+    sex_values: dict[str, Literal["F", "M"]] = {"F": "F", "M": "M"}
+    speaker_case: Literal["keep", "upper", "lower"] = "keep"
+    sheets: list[Sheet] = []
+    notes: list[str] = []
+    pseudonymize: bool = False
+    splits: str = ""
+    sha256_table: str = ""
+    fetch: list[FetchFile] = []
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DataCard:
+        for pattern in self.patterns:
+            if "speaker" not in re.compile(pattern).groupindex:
+                raise ValueError(f"the pattern {pattern!r} has no named group 'speaker': there is always a speaker")
+        groups = {name for pattern in self.patterns for name in re.compile(pattern).groupindex}
+        for rule in self.labels:
+            if rule.source == "group" and rule.name not in groups:
+                raise ValueError(f"a label comes from the group '{rule.name}', which no pattern has")
+        if self.access == "open" and not self.fetch and not self.how_to_obtain:
+            raise ValueError("an open set needs [[fetch]] or how_to_obtain")
+        if self.access == "request" and not self.how_to_obtain:
+            raise ValueError("a set on request needs how_to_obtain")
+        return self
+
+
+# From a folder and its card to a manifest, with an account of every file.
+Row = dict[str, Any]
+_FROM_NAME = ("sex", "age", "updrs", "updrs_speech", "hoehn_yahr", "medication")
+
+
+@dataclass(frozen=True)
+class MatchReport:
+    """What a card made of a folder.
+
+    Args:
+        card: name of the card.
+        root: the folder.
+        n_audio: audio files found.
+        n_matched: rows of the manifest.
+        unmatched: (path, reason) of every audio file that is not in the manifest though it may belong there.
+        left_out: (path, reason) of every file that the card leaves out on purpose.
+        changed: paths whose bytes are not those of the publisher's file of that name.
+        missing: names that the publisher's list or a sheet has and the folder has not.
+        notes: what else a reader should know.
+    """
+
+    card: str
+    root: str
+    n_audio: int
+    n_matched: int
+    unmatched: tuple[tuple[str, str], ...]
+    left_out: tuple[tuple[str, str], ...]
+    changed: tuple[str, ...]
+    missing: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+class _Refused(SpeechXAIError):
+    """A file that matches a card's pattern and still cannot be used."""
+
+
+def match(
+    card: DataCard,
+    root: str | Path,
+    known_sha256: dict[str, str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[pd.DataFrame, MatchReport]:
+    """Match every audio file under `root` with the card; hash it; join the metadata.
+
+    Args:
+        card: the data set's card.
+        root: folder of the data set, or one above it.
+        known_sha256: sha256 by file name, of the publisher's files.
+        progress: called with files done and files in all.
+
+    Returns:
+        A valid manifest with paths relative to `root`, and the account of every file.
+
+    Raises:
+        SpeechXAIError: a root that is no folder, or no place for the salt of pseudonyms.
+    """
+    base = checked_root(root)
+    paths = files_under(base, AUDIO_SUFFIXES + FFMPEG_SUFFIXES)
+    sheets, notes = find_sheets(card.sheets, base)
+    rows: list[Row] = []
+    unmatched: list[tuple[str, str]] = []
+    left_out: list[tuple[str, str]] = []
+    used: set[tuple[str, str]] = set()
+    for done, path in enumerate(paths, start=1):
+        reasons = [rule.reason for rule in card.exclude if re.search(rule.match, path, re.IGNORECASE)]
+        if encodable(path) != path:
+            unmatched.append((encodable(path), NOT_UTF8))
+        elif reasons:
+            left_out.append((path, reasons[0]))
+        else:
+            try:
+                rows.append(_row(card, base, path, sheets, used))
+            except _Refused as error:
+                unmatched.append((path, str(error)))
+        if progress:
+            progress(done, len(paths))
+    rows, contradicting = _without_contradictions(rows)
+    unmatched += contradicting
+    _name_recordings(rows)
+    changed = tuple(
+        row["path"] for row in rows if (known_sha256 or {}).get(_name(row["path"]), row["sha256"]) != row["sha256"]
+    )
+    missing = sorted(set(known_sha256 or {}) - {_name(path) for path in paths})
+    missing += [f"{sheet.file}: {key}" for sheet in sheets for key in sheet.rows if (sheet.file, key) not in used]
+    if not card.labels and rows:
+        notes.append("this card gives no label: every recording is 'unknown'")
+    if card.pseudonymize:
+        _hide_names(card, base, rows)
+    frame = manifests.validate(
+        pd.DataFrame(
+            [{k: v for k, v in row.items() if k in manifests.COLUMNS} for row in rows], columns=list(manifests.COLUMNS)
+        )
+    )
+    return frame, MatchReport(
+        card.name,
+        str(root),
+        len(paths),
+        len(rows),
+        tuple(unmatched),
+        tuple(left_out),
+        changed,
+        tuple(missing),
+        (*notes, *card.notes),
+    )
+
+
+def _name(path: str) -> str:
+    return PurePosixPath(path).name
+
+
+def _row(card: DataCard, base: Path, path: str, sheets: list[Joined], used: set[tuple[str, str]]) -> Row:
+    if path.lower().endswith(FFMPEG_SUFFIXES):
+        raise _Refused("not read directly: convert it to wav with ffmpeg")
+    groups = _groups(card, path)
+    speaker = groups.get("speaker", "")
+    row: Row = dict.fromkeys(("sex", "medication"), "unknown")
+    row |= {name: groups[name] for name in _FROM_NAME if groups.get(name)}
+    if groups.get("birth_year") and groups.get("recorded_year"):
+        row["age"] = _age(int(groups["birth_year"]), int(groups["recorded_year"]))
+    row |= {"language": card.language, "task": _task(card, path)}
+    keys = {"path": path, "name": _name(path), "stem": PurePosixPath(path).stem, "speaker": speaker}
+    stated = [_from_path(rule, path, groups) for rule in card.labels if rule.source != "column"]
+    named = [label for label in stated if label]
+    for sheet in sheets:
+        if sheet.sheet.only and sheet.sheet.only not in [label for label, _ in named]:
+            continue
+        cells = lookup(sheet, keys)
+        if cells is None:
+            continue
+        used.add((sheet.file, next(key for key, value in sheet.rows.items() if value is cells)))
+        row |= values_of(sheet, cells)
+        named += [
+            found
+            for rule in card.labels
+            if rule.source == "column"
+            for found in [_from_column(rule, sheet, cells)]
+            if found
+        ]
+    row["label"] = _agreed(card, named)
+    row["sex"] = {k.casefold(): v for k, v in card.sex_values.items()}.get(str(row["sex"]).casefold(), "unknown")
+    if row["label"] in card.medication and row["medication"] == "unknown":
+        row["medication"] = card.medication[row["label"]]
+    # Where the case of names varies, one person must not become two: they would sit in two folds.
+    speaker = str(row.get("speaker") or speaker)
+    if card.speaker_case != "keep":
+        speaker = speaker.upper() if card.speaker_case == "upper" else speaker.lower()
+    file = base / path
+    return row | {
+        "path": path,
+        "speaker": f"{card.name}/{speaker}",
+        "dataset": card.name,
+        "sample_rate": header_sample_rate(file),
+        "sha256": sha256_of_file(file),
+        "code": groups.get("code", ""),
+    }
+
+
+def _groups(card: DataCard, path: str) -> dict[str, str]:
+    for pattern in card.patterns:
+        found = re.fullmatch(rf"(?:.*/)?(?:{pattern})", path, re.IGNORECASE)
+        if found and found.group("speaker"):
+            return {name: text for name, text in found.groupdict().items() if text is not None}
+    raise _Refused(f"its path fits no pattern of the card: {'  or  '.join(card.patterns)}")
+
+
+def _from_path(rule: LabelRule, path: str, groups: dict[str, str]) -> tuple[str, str] | None:
+    """The class that a folder or a named group states, with the words for a report."""
+    values = {key.casefold(): value for key, value in rule.values.items()}
+    if rule.source == "group":
+        text = groups.get(rule.name)
+        if text is None:
+            return None
+        if text.casefold() not in values:
+            raise _Refused(f"the card has no class for '{text}' in the file name")
+        return values[text.casefold()], f"the file name says '{text or 'no ' + rule.name}'"
+    folders = [folder for folder in PurePosixPath(path).parts[:-1] if folder.casefold() in values]
+    classes = {values[folder.casefold()] for folder in folders}
+    if len(classes) > 1:
+        raise _Refused(f"its folders {' and '.join(folders)} state both classes")
+    return (classes.pop(), f"the folder says '{folders[0]}'") if folders else None
+
+
+def _from_column(rule: LabelRule, sheet: Joined, cells: dict[str, str]) -> tuple[str, str] | None:
+    text = cells.get(rule.name.casefold(), "")
+    values = {key.casefold(): value for key, value in rule.values.items()}
+    if not text:
+        return None
+    if text.casefold() not in values:
+        raise _Refused(f"the card has no class for '{text}' in column '{rule.name}' of {sheet.file}")
+    return values[text.casefold()], f"{sheet.file} says '{text}'"
+
+
+def _agreed(card: DataCard, named: list[tuple[str, str]]) -> str:
+    classes = {label for label, _ in named}
+    if len(classes) > 1:
+        raise _Refused("its labels disagree: " + ", but ".join(words for _, words in named))
+    if classes:
+        return classes.pop()
+    if card.labels:
+        places = [f"{rule.source} {rule.name}".strip() for rule in card.labels]
+        raise _Refused(f"no label: neither {' nor '.join(places)} states one")
+    return "unknown"
+
+
+def _task(card: DataCard, path: str) -> str:
+    return next((rule.task for rule in card.tasks if re.search(rule.match, path, re.IGNORECASE)), card.task)
+
+
+def _age(birth_year: int, recorded_year: int) -> int:
+    """Age from years; a birth year of two digits is the latest one at least 15 years before the recording."""
+    if birth_year < 100:
+        birth_year += recorded_year - recorded_year % 100
+        birth_year -= 100 if birth_year > recorded_year - 15 else 0
+    return recorded_year - birth_year
+
+
+def header_sample_rate(file: Path) -> int | None:
+    """Return the sample rate that a file's header states, Hz; None where it cannot be read."""
+    import soundfile
+
+    try:
+        return int(soundfile.info(str(file)).samplerate)
+    except Exception:
+        # The reader names what is wrong with the file when it is loaded.
+        return None
+
+
+def sha256_of_file(file: Path) -> str:
+    """Return the sha256 of a file's bytes, hexadecimal. Raises SpeechXAIError where it cannot be read."""
+    import hashlib
+
+    try:
+        with file.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError as error:
+        raise _Refused(f"cannot be read ({error.strerror})") from error
+
+
+def _without_contradictions(rows: list[Row]) -> tuple[list[Row], list[tuple[str, str]]]:
+    labels: dict[str, set[str]] = collections.defaultdict(set)
+    for row in rows:
+        labels[row["speaker"]].add(row["label"])
+    both = {speaker for speaker, found in labels.items() if {"HC", "PD"} <= found}
+    refused = [
+        (row["path"], f"speaker {row['speaker']} has both labels, HC and PD") for row in rows if row["speaker"] in both
+    ]
+    return [row for row in rows if row["speaker"] not in both], refused
+
+
+def _name_recordings(rows: list[Row]) -> None:
+    """Give every row the shortest end of its path that no other row has, '/' written as '__'."""
+    depth = {id(row): 1 for row in rows}
+    open_rows = rows
+    while open_rows:
+        for row in open_rows:
+            parts = PurePosixPath(row["path"]).with_suffix("").parts[-depth[id(row)] :]
+            row["recording"] = "__".join(parts)
+        # Case is ignored: two names that differ in case only are one file on some disks.
+        counts = collections.Counter(row["recording"].casefold() for row in rows)
+        open_rows = [row for row in rows if counts[row["recording"].casefold()] > 1]
+        if all(depth[id(row)] >= len(PurePosixPath(row["path"]).parts) for row in open_rows):
+            for row in open_rows:
+                row["recording"] = row["path"].replace("/", "__")
+            return
+        for row in open_rows:
+            depth[id(row)] += 1
+
+
+def _hide_names(card: DataCard, base: Path, rows: list[Row]) -> None:
+    secret = salt(base)
+    counts: collections.Counter[str] = collections.Counter()
+    for row in rows:
+        row["speaker"] = f"{card.name}/p{pseudonym(secret, 'person', row['speaker'])}"
+        name = f"{row['speaker'].split('/')[1]}-{(row['code'] or 'recording').lower()}"
+        counts[name] += 1
+        row["recording"] = name if counts[name] == 1 else f"{name}-{counts[name]}"
+        row["path"] = path_token(secret, row["path"])
+
+
+# Data cards: one TOML a data set, shipped with the package or of your own.
 def card_names() -> list[str]:
     """Return the names of the cards that ship with the package, sorted: each a TOML with its human text beside it."""
     return sorted(
@@ -27,7 +401,8 @@ def card_names() -> list[str]:
 
 
 def card_path(name_or_path: str | Path) -> Path:
-    """Return the TOML file of a card by its name or its own path. Raises SpeechXAIError for a name that is not known."""
+    """Return the TOML file of a card by its name or its own path. Raises SpeechXAIError for a name that is not
+    known."""
     if str(name_or_path).endswith(".toml"):
         path = Path(name_or_path)
         if not path.is_file():
@@ -89,5 +464,101 @@ def build_manifest(
     """
     if isinstance(card, DataCard):
         known = publisher_sha256(card.name) if card.sha256_table and card.name in card_names() else {}
-        return matching.build_manifest(card, root, known, progress)
-    return matching.build_manifest(load_card(card), root, publisher_sha256(card), progress)
+        return match(card, root, known, progress)
+    return match(load_card(card), root, publisher_sha256(card), progress)
+
+
+# Your own folder of recordings with a table of labels.
+OPTIONAL = ("task", "language", "sex", "age", "updrs", "updrs_speech", "hoehn_yahr", "medication")
+
+
+def import_folder(root: str | Path, labels: str | Path, dataset: str) -> pd.DataFrame:
+    """Make a manifest of a folder and its table with columns file, label, speaker, and any of OPTIONAL.
+
+    `file` is the path below the folder, or the file name alone where it is unique; every audio file needs a row, every
+    row a
+    file, a speaker, and a label: HC, PD, 0, 1, or the word unknown. An empty label is a mistake and not "unknown".
+
+    Args:
+        root: the folder.
+        labels: csv, tsv or xlsx.
+        dataset: name that speakers are prefixed with.
+
+    Raises:
+        SpeechXAIError: naming the file without label, speaker or row, the row without file, or the column that is
+            missing.
+    """
+    base = checked_root(root)
+    if "/" in dataset or not dataset.strip():
+        raise SpeechXAIError(f"The name of the data set must be a word without '/'. Got {dataset!r} instead.")
+    if not Path(labels).is_file():
+        raise SpeechXAIError(f"{labels}: no such table of labels. Make one with the columns file, label, speaker.")
+    table = read_table(Path(labels))
+    table.columns = [str(name).strip().casefold() for name in table.columns]
+    absent = [name for name in ("file", "label", "speaker") if name not in table.columns]
+    if absent:
+        raise SpeechXAIError(
+            f"{labels}: lacks the column {' and '.join(repr(name) for name in absent)}. It has:"
+            f" {', '.join(table.columns)}."
+        )
+    paths = files_under(base)
+    for path in paths:
+        if encodable(path) != path:
+            raise SpeechXAIError(f"{encodable(path)}: {NOT_UTF8}.")
+    if not paths:
+        raise SpeechXAIError(f"{root}: no recordings (wav, flac, ogg, mp3) in this folder.")
+    rows: dict[str, dict[str, Any]] = {}
+    for cells in table.to_dict("records"):
+        path = _path_of(str(cells["file"]).strip(), paths, labels)
+        if path in rows:
+            raise SpeechXAIError(f"{labels}: '{path}' stands in two rows. Keep one.")
+        rows[path] = {str(name): value for name, value in cells.items()}
+    unlisted = [path for path in paths if path not in rows]
+    if unlisted:
+        more = f" (and {len(unlisted) - 1} more)" if len(unlisted) > 1 else ""
+        raise SpeechXAIError(
+            f"{unlisted[0]}: has no row in {labels}{more}. Add one with its label and speaker, or move the file away."
+        )
+    return manifests.validate(pd.DataFrame([_row_of_table(base, path, rows[path], dataset, labels) for path in paths]))
+
+
+def _path_of(file: str, paths: list[str], labels: str | Path) -> str:
+    wanted = file.replace("\\", "/")
+    if wanted in paths:
+        return wanted
+    same_name = [path for path in paths if PurePosixPath(path).name == wanted]
+    if len(same_name) == 1:
+        return same_name[0]
+    if same_name:
+        raise SpeechXAIError(
+            f"{labels}: '{file}' fits {len(same_name)} files, such as {same_name[0]}. Write the path below the folder."
+        )
+    close = difflib.get_close_matches(wanted, paths, n=1, cutoff=0.6)
+    raise SpeechXAIError(
+        f"{labels}: '{file}' is no file of the folder." + (f" Did you mean '{close[0]}'?" if close else "")
+    )
+
+
+def _row_of_table(base: Path, path: str, cells: dict[str, Any], dataset: str, labels: str | Path) -> dict[str, Any]:
+    for name in ("label", "speaker"):
+        if not str(cells[name]).strip():
+            rest = (
+                "Write HC, PD or unknown."
+                if name == "label"
+                else "Write who speaks; recordings of one person need one speaker."
+            )
+            raise SpeechXAIError(f"{path}: the {name} is missing in {labels}. {rest}")
+    try:
+        label = manifests.label_index(cells["label"])
+    except SpeechXAIError as error:
+        raise SpeechXAIError(f"{path}: in {labels}, {error}") from error
+    return {
+        **{name: cells[name] for name in OPTIONAL if name in cells},
+        "recording": PurePosixPath(path).with_suffix("").as_posix().replace("/", "__"),
+        "path": path,
+        "speaker": f"{dataset}/{str(cells['speaker']).strip()}",
+        "label": label,
+        "dataset": dataset,
+        "sample_rate": header_sample_rate(base / path),
+        "sha256": sha256_of_file(base / path),
+    }

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from speechxai.data.schema import DataCard, FetchFile
+from speechxai.data.cards import DataCard, FetchFile
 from speechxai.errors import SpeechXAIError
 
 Progress = Callable[[str, int, int | None], None]
@@ -53,12 +53,14 @@ def fetch(card: DataCard, root: str | Path, progress: Progress | None = None) ->
 
     Raises:
         SpeechXAIError: a set that is not open (the message says how to obtain it), a download that fails or is cut off
-            (running again goes on where it stopped), a file whose checksum or size is wrong, an archive that is not safe.
+            (running again goes on where it stopped), a file whose checksum or size is wrong, an archive that is not
+            safe.
     """
     if not card.fetch:
         how = card.how_to_obtain or "It is not downloaded by speechxai."
         raise SpeechXAIError(
-            f"The data set '{card.name}' cannot be fetched ({card.access}; license: {card.license}). {how} Source: {card.source}"
+            f"The data set '{card.name}' cannot be fetched ({card.access}; license: {card.license}). {how} Source:"
+            f" {card.source}"
         )
     folder = Path(root)
     try:
@@ -126,7 +128,8 @@ def unpack(archive: Path, folder: Path) -> int:
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, NotImplementedError) as error:
         raise SpeechXAIError(f"{archive}: cannot be unpacked ({error}). Delete it and fetch it again.") from error
     raise SpeechXAIError(
-        f"{archive}: neither a zip nor a tar archive. The address may have answered with a web page; delete the file and look at it."
+        f"{archive}: neither a zip nor a tar archive. The address may have answered with a web page; delete the file"
+        " and look at it."
     )
 
 
@@ -158,12 +161,14 @@ def _download(file: FetchFile, part: Path, progress: Progress | None) -> int:
             part.unlink()
             return _download(file, part, progress)
         raise SpeechXAIError(
-            f"{file.url}: the server answers {error.code} {error.reason}. Check the address at the source of the data set."
+            f"{file.url}: the server answers {error.code} {error.reason}. Check the address at the source of the data"
+            " set."
         ) from error
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         there = part.stat().st_size if part.exists() else 0
         raise SpeechXAIError(
-            f"{file.url}: the download broke off after {there} bytes ({error}). Run the command again: it goes on from there."
+            f"{file.url}: the download broke off after {there} bytes ({error}). Run the command again: it goes on from"
+            " there."
         ) from error
     if total is not None and n_bytes < total:
         raise SpeechXAIError(
@@ -190,7 +195,8 @@ def _chunks(answer: http.client.HTTPResponse) -> Iterator[bytes]:
 
 
 def _verify(file: FetchFile, path: Path) -> str:
-    """Compare a finished file with what the card knows of it; a wrong part is deleted, a wrong file stays and is named."""
+    """Compare a finished file with what the card knows of it; a wrong part is deleted, a wrong file stays and is
+    named."""
     kind, _, expected = file.checksum.partition(":")
     n_bytes = path.stat().st_size
     problem = ""
@@ -205,7 +211,8 @@ def _verify(file: FetchFile, path: Path) -> str:
     if path.suffix == ".part":
         path.unlink()
         raise SpeechXAIError(
-            f"{path.with_suffix('')}: the download {problem}. It was deleted; fetch it again, and if it stays wrong, ask the publisher: the file may have changed."
+            f"{path.with_suffix('')}: the download {problem}. It was deleted; fetch it again, and if it stays wrong,"
+            " ask the publisher: the file may have changed."
         )
     raise SpeechXAIError(f"{path}: this file {problem}. Delete or move it, and fetch it again.")
 
@@ -220,7 +227,8 @@ def _check_member(archive: Path, name: str, *, regular: bool) -> None:
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
         raise SpeechXAIError(
-            f"{archive}: not unpacked: its member '{name}' would be written outside the folder. Do not trust this archive."
+            f"{archive}: not unpacked: its member '{name}' would be written outside the folder. Do not trust this"
+            " archive."
         )
     if not regular:
         raise SpeechXAIError(

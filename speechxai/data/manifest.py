@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,12 +15,27 @@ from typing import Any
 import pandas as pd
 
 from speechxai.errors import SpeechXAIError
+from speechxai.signal.opening import files_under
 from speechxai.types import CLASS_NAMES
 
+# The one table that every data set becomes: a row a recording.
 COLUMNS = (
-    "recording", "path", "speaker", "label", "task", "language", "sex", "age", "updrs", "updrs_speech",
-    "hoehn_yahr", "medication", "dataset", "sample_rate", "sha256",
-)  # fmt: skip
+    "recording",
+    "path",
+    "speaker",
+    "label",
+    "task",
+    "language",
+    "sex",
+    "age",
+    "updrs",
+    "updrs_speech",
+    "hoehn_yahr",
+    "medication",
+    "dataset",
+    "sample_rate",
+    "sha256",
+)
 """Columns of a manifest, in order. Text that is not known is "unknown", a number that is not known is NA."""
 
 REQUIRED = ("recording", "path", "speaker", "label")
@@ -39,7 +60,8 @@ def label_index(value: object) -> int | None:
 
 
 def validate(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a copy with exactly COLUMNS, in order and typed: label and sample_rate Int64, ages and scales Float64, else text.
+    """Return a copy with exactly COLUMNS, in order and typed: label and sample_rate Int64, ages and scales Float64,
+    else text.
 
     Raises:
         SpeechXAIError: a column that is missing or unknown, a recording or path that is empty, an id twice, a speaker
@@ -49,7 +71,8 @@ def validate(frame: pd.DataFrame) -> pd.DataFrame:
     unknown = [str(name) for name in frame.columns if name not in COLUMNS]
     if missing or unknown:
         raise SpeechXAIError(
-            f"The manifest lacks the columns {missing} and has the unknown columns {unknown}. Known: {', '.join(COLUMNS)}."
+            f"The manifest lacks the columns {missing} and has the unknown columns {unknown}. Known:"
+            f" {', '.join(COLUMNS)}."
         )
     typed: dict[str, Any] = {}
     for name in COLUMNS:
@@ -148,3 +171,75 @@ def _check_rows(table: pd.DataFrame) -> None:
         raise SpeechXAIError(
             f"{both.index[both > 1][0]}: this speaker has both labels, HC and PD. Mend the labels of the recordings."
         )
+
+
+# Names of people replaced by names that say nothing.
+SALT_FILE = ".speechxai-salt"
+PREFIX = "@"
+_SALT_BYTES = 32
+
+
+def salt(root: str | Path) -> bytes:
+    """Return the secret of this copy of the data, drawn at the first call.
+
+    It is read from the file that the environment variable SPEECHXAI_SALT_FILE names, else from `root/.speechxai-salt`.
+
+    Raises:
+        SpeechXAIError: a salt that is damaged, or a folder where none can be written.
+    """
+    file = Path(os.environ.get("SPEECHXAI_SALT_FILE") or Path(root) / SALT_FILE)
+    try:
+        if not file.exists():
+            handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "wb") as new:
+                new.write(secrets.token_bytes(_SALT_BYTES))
+        secret = file.read_bytes()
+    except OSError as error:
+        raise SpeechXAIError(
+            f"{file}: the secret for pseudonyms cannot be kept here ({error.strerror}). "
+            "Set SPEECHXAI_SALT_FILE to a file in a folder of yours that may be written to."
+        ) from error
+    if len(secret) != _SALT_BYTES:
+        raise SpeechXAIError(
+            f"{file}: damaged: {len(secret)} bytes instead of {_SALT_BYTES}. Restore it; a new one changes every"
+            " pseudonym."
+        )
+    return secret
+
+
+def pseudonym(secret: bytes, kind: str, name: str, n_characters: int = 12) -> str:
+    """Return the keyed hash of a name, hexadecimal; case, spacing and Unicode form of the name do not matter."""
+    plain = re.sub(r"\s+", " ", unicodedata.normalize("NFC", name)).strip().casefold()
+    return hmac.new(secret, f"{kind}|{plain}".encode(), hashlib.sha256).hexdigest()[:n_characters]
+
+
+def path_token(secret: bytes, path: str) -> str:
+    """Return what stands in a manifest for a path that holds a name."""
+    return PREFIX + hmac.new(secret, f"path|{path}".encode(), hashlib.sha256).hexdigest()[:24]
+
+
+class Locator:
+    """Finds the file of a manifest row; the folder is walked once, at the first pseudonymous path.
+
+    Args:
+        root: folder that the paths of the manifest are relative to.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        self._paths: dict[str, str] | None = None
+
+    def locate(self, path: str) -> Path:
+        """Return the file on disk. Raises SpeechXAIError for a pseudonymous path that no file of the folder has."""
+        if not path.startswith(PREFIX):
+            return self.root / path
+        if self._paths is None:
+            secret = salt(self.root)
+            self._paths = {path_token(secret, found): found for found in files_under(self.root)}
+        try:
+            return self.root / self._paths[path]
+        except KeyError:
+            raise SpeechXAIError(
+                f"{self.root}: no file belongs to the pseudonymous path {path}. "
+                f"The manifest was made with another copy of the data or another {SALT_FILE}; make it again."
+            ) from None

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
-from speechxai.data.sheets import read_table
+from speechxai.data.tables import read_table
 from speechxai.errors import SpeechXAIError
 from speechxai.types import CLASS_NAMES
 
@@ -18,7 +18,8 @@ _STATUS = {"hc": 0, "control": 0, "0": 0, "pd": 1, "patologica": 1, "1": 1}
 def speaker_folds(manifest: pd.DataFrame, n_folds: int = 10, seed: int = 0) -> pd.Series[int]:
     """Draw folds that no speaker crosses, equal in classes, and as equal as can be in sex and age.
 
-    Speakers of one class are ordered by sex and age, with chance among equals, and dealt out in turn like cards, each round in
+    Speakers of one class are ordered by sex and age, with chance among equals, and dealt out in turn like cards, each
+    round in
     a random order of folds; the next class goes on where the last one stopped, so that folds have equal sizes.
 
     Args:
@@ -35,7 +36,8 @@ def speaker_folds(manifest: pd.DataFrame, n_folds: int = 10, seed: int = 0) -> p
     unknown = manifest["recording"][manifest["label"].isna()]
     if len(unknown):
         raise SpeechXAIError(
-            f"{unknown.iloc[0]}: has no label, so it cannot be put into a fold ({len(unknown)} such recordings). Leave them out."
+            f"{unknown.iloc[0]}: has no label, so it cannot be put into a fold ({len(unknown)} such recordings). Leave"
+            " them out."
         )
     speakers = manifest.groupby("speaker", sort=True).agg(
         label=("label", "first"), sex=("sex", "first"), age=("age", "first")
@@ -44,7 +46,8 @@ def speaker_folds(manifest: pd.DataFrame, n_folds: int = 10, seed: int = 0) -> p
     if n_folds < 2 or min(sizes.values()) < n_folds:
         counts = ", ".join(f"{name} {size}" for name, size in sizes.items())
         raise SpeechXAIError(
-            f"The 'n_folds' parameter must be from 2 to the speakers of the smaller class. Got {n_folds} with speakers {counts}."
+            f"The 'n_folds' parameter must be from 2 to the speakers of the smaller class. Got {n_folds} with speakers"
+            f" {counts}."
         )
     rng = np.random.default_rng(seed)
     fold_of: dict[str, int] = {}
@@ -79,7 +82,8 @@ def check_folds(manifest: pd.DataFrame, folds: pd.Series[int]) -> None:
     if len(crossing):
         where = " and ".join(str(fold) for fold in sorted(crossing.iloc[0]))
         raise SpeechXAIError(
-            f"The speaker '{crossing.index[0]}' is in folds {where}. A speaker must be in one fold only, or the test knows the voice."
+            f"The speaker '{crossing.index[0]}' is in folds {where}. A speaker must be in one fold only, or the test"
+            " knows the voice."
         )
     for fold in sorted(folds.unique()):
         present = set(manifest["label"][folds == fold].dropna().astype(int))
@@ -119,7 +123,8 @@ def published_splits(root: str | Path, dataset: str = "pc-gita", pattern: str = 
         Table with fold (k), part ("train", "test"), recording, path, speaker (prefixed), label, and the other columns.
 
     Raises:
-        SpeechXAIError: no such folders, a file or column that is missing, a status that is not known, a speaker in train and
+        SpeechXAIError: no such folders, a file or column that is missing, a status that is not known, a speaker in
+            train and
             test of one fold (named), a speaker who is tested in two folds, a part without one of the classes.
     """
     base = Path(root)
@@ -144,7 +149,8 @@ def published_splits(root: str | Path, dataset: str = "pc-gita", pattern: str = 
     twice = tested[tested.map(len) > 1]
     if len(twice):
         raise SpeechXAIError(
-            f"{root}: the speaker '{twice.index[0]}' is tested in folds {' and '.join(str(f) for f in sorted(twice.iloc[0]))}."
+            f"{root}: the speaker '{twice.index[0]}' is tested in folds"
+            f" {' and '.join(str(f) for f in sorted(twice.iloc[0]))}."
         )
     return table
 

@@ -1,4 +1,5 @@
-"""Metrics of explanations: functions of a `Case`, one value a recording; importing a file here registers its metrics."""
+"""Metrics of explanations: functions of a `Case`, one value a recording; importing a file here registers its
+metrics."""
 
 from __future__ import annotations
 
@@ -7,13 +8,11 @@ from collections.abc import Iterable
 from torch import Tensor
 
 from speechxai.errors import SpeechXAIError
-from speechxai.metrics import complexity as complexity
 from speechxai.metrics import faithfulness as faithfulness
-from speechxai.metrics import infidelity as infidelity
-from speechxai.metrics import localization as localization
+from speechxai.metrics import maps as maps
 from speechxai.metrics import robustness as robustness
 from speechxai.metrics.case import METRICS, Case
-from speechxai.metrics.localization import LOCALIZATION_METRICS
+from speechxai.metrics.maps import LOCALIZATION_METRICS
 from speechxai.metrics.robustness import seed_stability
 
 PUBLISHED_METRICS = (

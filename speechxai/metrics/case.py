@@ -9,12 +9,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from speechxai import acoustics, stft
-from speechxai.agreement import strongest_first
 from speechxai.classifiers import predict, probabilities
-from speechxai.combination import evidence
 from speechxai.errors import SpeechXAIError
+from speechxai.explain.agreement import strongest_first
+from speechxai.explain.combination import evidence
 from speechxai.registry import Registry
+from speechxai.signal import acoustics, stft
 from speechxai.types import Attribution, Spectrogram
 
 METRICS: Registry[Any] = Registry("metric", required=("best", "bounds", "cites"))
@@ -49,7 +49,8 @@ class Case:
         model: `forward(magnitude, phase) -> logits (B, C)`.
         spec: the recordings, (B, F, T). To score many maps of one recording in one case, repeat it along B.
         attribution: the maps (B, F, T) and the explained class of each.
-        kind: "positive" reads only evidence for the class, "absolute" reads magnitudes; None takes "positive" for signed maps.
+        kind: "positive" reads only evidence for the class, "absolute" reads magnitudes; None takes "positive" for
+            signed maps.
         fill: what stands where bins are removed.
         probability: (B, C) of the original recordings where it is known already.
         truth: ground-truth map (B, F, T) in [0, 1], for the localization metrics.
@@ -123,11 +124,13 @@ class Case:
 
     @cached_property
     def strength_rank(self) -> Tensor:
-        """Rank of every bin in its own map (B, F, T), int64: 0 is the strongest; ties by a shuffle fixed for all maps."""
+        """Rank of every bin in its own map (B, F, T), int64: 0 is the strongest; ties by a shuffle fixed for all
+        maps."""
         return strongest_first(self.mask)
 
     def budget_probability(self, n_bins: list[int], *, keep: bool) -> list[Tensor]:
-        """Probability of the explained class (B,) with exactly that many strongest bins kept, or removed, for each budget.
+        """Probability of the explained class (B,) with exactly that many strongest bins kept, or removed, for each
+        budget.
 
         Every budget is computed once for the case and shared by the metrics that need it.
         """

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from speechxai.metrics.case import METRICS, Case
 
+# Does the classifier's probability follow the evidence when it is kept or removed?
 N_STEPS = 20
 """Steps from the whole recording to nothing in `deletion_auc` and `insertion_auc`."""
 BUDGETS_PERCENT = (1, 5, 10, 20)
@@ -36,7 +37,8 @@ def average_drop(case: Case) -> Tensor:
 
 @METRICS.register(best="high", bounds=(0.0, 1.0), cites="zhang2024opticam", published="AG")
 def average_gain(case: Case) -> Tensor:
-    """Share of the missing probability won when only the evidence is kept: relu(p_kept - p) / (1 - p); 0 where p is 1."""
+    """Share of the missing probability won when only the evidence is kept: relu(p_kept - p) / (1 - p); 0 where p is
+    1."""
     gain = ((case.p_kept - case.p).clamp(min=0) / (1 - case.p)).clamp(max=1)
     return torch.where(case.p >= 1, torch.zeros_like(gain), gain)
 
@@ -70,13 +72,15 @@ def _budgets(case: Case) -> list[int]:
 
 @METRICS.register(best="low", bounds=(0.0, 1.0), cites="petsiuk2018rise")
 def deletion_auc(case: Case) -> Tensor:
-    """Area under the probability of the explained class while the strongest bins are removed, 0 to 100 % in 20 steps."""
+    """Area under the probability of the explained class while the strongest bins are removed, 0 to 100 % in 20
+    steps."""
     return _area(case.budget_probability(_budgets(case), keep=False))
 
 
 @METRICS.register(best="high", bounds=(0.0, 1.0), cites="petsiuk2018rise")
 def insertion_auc(case: Case) -> Tensor:
-    """Area under the probability of the explained class while the strongest bins are restored, 0 to 100 % in 20 steps."""
+    """Area under the probability of the explained class while the strongest bins are restored, 0 to 100 % in 20
+    steps."""
     return _area(case.budget_probability(_budgets(case), keep=True))
 
 
@@ -106,3 +110,48 @@ for _percent in BUDGETS_PERCENT:
     METRICS.register(best="high", bounds=(-1.0, 1.0), cites="deyoung2020eraser")(_comprehensiveness(_percent))
 for _percent in BUDGETS_PERCENT:
     METRICS.register(best="low", bounds=(-1.0, 1.0), cites="deyoung2020eraser")(_sufficiency(_percent))
+
+
+# Does the evidence foretell what removing a patch does to the answer?
+N_PATCHES = 40
+"""Patches that `infidelity` removes, one at a time."""
+SMALLEST, LARGEST = 1 / 16, 1 / 2
+"""Sides of a patch, as shares of the spectrogram's sides."""
+
+
+def patches(n_bins: int, n_frames: int, seed: int, n: int = N_PATCHES) -> Tensor:
+    """Return `n` rectangles at random places (n, F, T), 1 inside and 0 outside, each side 1/16 to 1/2 of the whole."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.zeros(n, n_bins, n_frames)
+    for patch, (height, width, top, left) in zip(drawn, torch.rand(n, 4, generator=generator).tolist(), strict=True):
+        sides = []
+        for share, start, total in ((height, top, n_bins), (width, left, n_frames)):
+            length = max(1, round((SMALLEST + share * (LARGEST - SMALLEST)) * total))
+            first = int(start * (total - length + 1))
+            sides.append(slice(first, first + length))
+        patch[sides[0], sides[1]] = 1
+    return drawn
+
+
+@METRICS.register(best="low", bounds=(0.0, 1.0), cites="yeh2019infidelity")
+def infidelity(case: Case) -> Tensor:
+    """Share of the answer's changes under removed patches that the evidence in them does not foretell; 0 foretells all,
+    1 nothing.
+
+    min over b >= 0 of sum_i (b s_i - d_i)^2 / sum_i d_i^2, with s_i the evidence in patch i and d_i = p - p(patch i
+    removed): the infidelity of yeh2019infidelity with square removal at its best scale, for a map has none of its own.
+    Patches are drawn once from the case's seed. NaN for a map without evidence and where no patch changes anything.
+    """
+    _, n_bins, n_frames = case.mask.shape
+    masks = patches(n_bins, n_frames, case.seed).to(case.mask)
+    size = max(1, int(getattr(case.model, "max_batch", 8)) // len(case.spec))
+    removed = torch.cat([case.masked_probability(1 - part[:, None]) for part in torch.split(masks, size)])
+    drop = torch.stack([case.p - case.of_target(probability) for probability in removed]).double()
+    foretold = torch.einsum("nft,bft->nb", masks.double(), case.mask.double())
+    # By the best scale b = <s, d> / <s, s>, the rest is |d|^2 - <s, d>^2 / |s|^2.
+    agreement = (foretold * drop).sum(dim=0).clamp(min=0)
+    sizes = foretold.square().sum(dim=0) * drop.square().sum(dim=0)
+    explained = torch.where(sizes > 0, agreement.square() / sizes, torch.zeros_like(sizes))
+    values = (1 - explained).clamp(0, 1)
+    undefined = case.is_empty | (drop.abs().amax(dim=0) == 0)
+    return torch.where(undefined, torch.full_like(values, torch.nan), values).to(case.mask)

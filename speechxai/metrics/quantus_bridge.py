@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from speechxai.errors import NotApplicable, SpeechXAIError
-from speechxai.explain import explain
+from speechxai.explain.explain import explain
 from speechxai.metrics.case import Case
 from speechxai.registry import did_you_mean
 
@@ -26,7 +26,10 @@ REFUSED = {
     "Completeness": "a map of maximum 1 cannot add up to the network's answer, so it would fail every map",
     "Consistency": "it compares the recordings of a batch, and every recording is scored by itself here",
     "Focus": "it needs mosaics of several recordings",
-    "Infidelity": "its perturbations accumulate from patch to patch (quantus 0.6), so its value is not the published infidelity; use infidelity",
+    "Infidelity": (
+        "its perturbations accumulate from patch to patch (quantus 0.6), so its value is not the published infidelity;"
+        " use infidelity"
+    ),
     "InputInvariance": "it rebuilds the network's first layer; use the benchmark's invariance checks",
     "ModelParameterRandomisation": "it changes the network's weights; use model_randomization",
     "NonSensitivity": "it fails for more than one feature a step and takes a pass for every bin otherwise",
@@ -66,7 +69,8 @@ class _Heard(nn.Module):
 
 @contextmanager
 def _mended(quantus: ModuleType, seed: int) -> Iterator[None]:
-    """Give back what numpy 2 took from Quantus, keep its prints and warnings in, and its random numbers apart from ours."""
+    """Give back what numpy 2 took from Quantus, keep its prints and warnings in, and its random numbers apart from
+    ours."""
     utils: Any = importlib.import_module("quantus.helpers.utils")
     original, state = utils.calculate_auc, np.random.get_state()
 
@@ -108,7 +112,8 @@ def quantus_metric(
 ) -> Callable[[Case], Tensor]:
     """Make a metric `(case) -> (B,)` of any metric class of Quantus, computed recording by recording.
 
-    Maps go in with maximum 1, the magnitude as an image (1, F, T) with its own phase bound to the classifier, the explained
+    Maps go in with maximum 1, the magnitude as an image (1, F, T) with its own phase bound to the classifier, the
+    explained
     class as label, a ground-truth map as segmentation where the case has one. Curves become their mean.
 
     Args:
@@ -121,7 +126,8 @@ def quantus_metric(
         A function of a case; NaN for a recording whose map Quantus does not take: all zero or constant.
 
     Raises:
-        SpeechXAIError: an unknown name or option. By the returned function: a ground-truth map that is missing, and Quantus'
+        SpeechXAIError: an unknown name or option. By the returned function: a ground-truth map that is missing, and
+            Quantus'
             own error in our words.
         NotApplicable: a metric whose values in Quantus are wrong or that changes the network; the message says why.
     """

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from speechxai.agreement import iou, pairwise_rank_correlation, rank_correlation, top_k_overlap
-from speechxai.combination import COMBINATIONS, evidence
+from speechxai.explain.agreement import iou, pairwise_rank_correlation, rank_correlation, top_k_overlap
+from speechxai.explain.combination import COMBINATIONS, evidence
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
-"""What every attribution method owes: read from the registry, so that a new method is under test when it is registered."""
+"""What every attribution method owes: read from the registry, so that a new method is under test when it is
+registered."""
 
 from __future__ import annotations
 
@@ -10,11 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from speechxai.attribution import METHODS
 from speechxai.classifiers import Classifier, build
 from speechxai.errors import NotApplicable, SpeechXAIError
-from speechxai.segments import SegmentConfig
-from speechxai.stft import spectrogram
+from speechxai.explain import METHODS
+from speechxai.signal.stft import SegmentConfig, spectrogram
 from speechxai.types import Spectrogram
 
 NAMES = list(METHODS)
@@ -182,7 +182,8 @@ def test_training_mode_is_not_explained(name: str, model: Classifier, spec: Spec
 
 @pytest.mark.parametrize("name", NAMES)
 def test_small_max_batch_gives_the_same_map(name: str, model: Classifier) -> None:
-    """Two recordings of more segments than max_batch: each goes alone, in chunks that are computed again on the way back."""
+    """Two recordings of more segments than max_batch: each goes alone, in chunks that are computed again on the way
+    back."""
     long = voices(2, 1.4)
     assert model.cut(long.magnitude).shape[1] > 4
     small = copy.deepcopy(model)

@@ -8,10 +8,9 @@ from torch import Tensor, nn
 
 from speechxai.classifiers import Classifier, build, predict
 from speechxai.errors import SpeechXAIError
+from speechxai.mancini2025.maps import PUBLISHED_DEFINITIONS
 from speechxai.metrics import DEFAULT_METRICS, LOCALIZATION_METRICS, METRICS, PUBLISHED_METRICS, Case, resolve, score
-from speechxai.metrics.mancini2025 import PUBLISHED_DEFINITIONS
-from speechxai.segments import SegmentConfig
-from speechxai.stft import spectrogram
+from speechxai.signal.stft import SegmentConfig, spectrogram
 from speechxai.types import Attribution, Spectrogram, StftConfig
 
 NAMES = list(METRICS)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from speechxai.agreement import average_ranks, iou, rank_correlation, strongest_first, top_k_overlap
 from speechxai.errors import SpeechXAIError
+from speechxai.explain.agreement import average_ranks, iou, rank_correlation, strongest_first, top_k_overlap
 
 
 def one(*values: float) -> Tensor:

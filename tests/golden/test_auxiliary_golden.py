@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 import torch
 
-from speechxai.auxiliary import AuxiliarySettings, Material
-from speechxai.auxiliary_features import BANDS_HZ, Crops, crop_frames, features, random_evidence, summary
-from speechxai.auxiliary_table import Arm, Draws, measure, p_value, statistics
-from speechxai.classifiers.layers import LogMel
+from speechxai.auxiliary.fit import BANDS_HZ, Crops, crop_frames, features, random_evidence, summary
+from speechxai.auxiliary.tables import Arm, Draws, measure, p_value, statistics
+from speechxai.auxiliary.values import AuxiliarySettings, Material
+from speechxai.classifiers.cnn import LogMel
 from speechxai.types import StftConfig
 
 STFT = StftConfig(n_fft=256, win_length=256, hop_length=128, sample_rate=8_000)
@@ -34,7 +34,8 @@ def test_metrics_by_hand() -> None:
 
 
 def test_pairs_are_compared_within_their_fold_only() -> None:
-    # Fold 0: .3 against .2, won. Fold 1, where everything is higher: .8 against .9, lost. Across folds .8 would beat .2.
+    # Fold 0: .3 against .2, won. Fold 1, where everything is higher: .8 against .9, lost. Across folds .8 would beat
+    # .2.
     found = statistics(arm([1, 0, 1, 0], [0.3, 0.2, 0.8, 0.9], [0, 0, 1, 1]), np.ones((1, 4)))
     assert found["auroc"][0, 0] == pytest.approx(1 / 2)
     one_sided = statistics(arm([1, 1, 0, 0], [0.3, 0.2, 0.8, 0.9], [0, 0, 1, 1]), np.ones((1, 4)))
@@ -113,7 +114,8 @@ def test_features_by_hand() -> None:
     quarter = torch.full((129, 10), 0.25)
     settings = AuxiliarySettings(("saliency",), n_mels=12)
     found = features(material([quarter], [magnitude]), "saliency", settings)
-    # Evidence 1/4 everywhere has the mean 1/4 under every filter, and 1/2 is its root; 10 frames by fours, the rest alone: 3.
+    # Evidence 1/4 everywhere has the mean 1/4 under every filter, and 1/2 is its root; 10 frames by fours, the rest
+    # alone: 3.
     assert found.values[0] == pytest.approx(torch.full((12, 3), 0.5))
     assert found.mean_mask.tolist() == [0.25]
     front_end = LogMel(STFT, 12)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from speechxai.combination import COMBINATIONS, evidence, rescale
+from speechxai.explain.combination import COMBINATIONS, evidence, rescale
 
 # Two evidence maps of one recording, 2 bins x 5 frames; the top tenth of ten bins is one bin.
 A = [1.0, 0.8, 0.6, 0.4, 0.2, 0.0, 0.0, 0.0, 0.0, 0.0]

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from speechxai.metrics import METRICS, Case, infidelity
-from speechxai.metrics.infidelity import patches
+from speechxai.metrics import METRICS, Case, faithfulness
+from speechxai.metrics.faithfulness import patches
 from speechxai.types import Attribution, Spectrogram, StftConfig
 
 TINY = StftConfig(n_fft=2, win_length=2, hop_length=1)
@@ -39,7 +39,7 @@ def case_of(masks: Tensor, weight: Tensor) -> Case:
 
 
 def test_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(infidelity, "patches", lambda *_: PATCHES)
+    monkeypatch.setattr(faithfulness, "patches", lambda *_: PATCHES)
     # p = (1 + 2 + 3 + 2) / 10 = .8; without each patch p falls by d = .3, .5, .4
     weight = torch.tensor([[1.0, 2], [3, 2]])
     masks = torch.tensor(
@@ -54,13 +54,13 @@ def test_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.testing.assert_close(value[:3], torch.tensor([0.0, 0.51, 0.82]), atol=1e-6, rtol=0)
     assert math.isnan(value[3].item())
     # a network that hears the last bin alone: nothing to foretell in patches without it
-    monkeypatch.setattr(infidelity, "patches", lambda *_: PATCHES[[0, 2]])
+    monkeypatch.setattr(faithfulness, "patches", lambda *_: PATCHES[[0, 2]])
     deaf = METRICS["infidelity"](case_of(masks[:1], torch.tensor([[0.0, 0], [0, 5]])))
     assert math.isnan(deaf.item())
 
 
 def test_evidence_where_removing_helps_the_class_foretells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(infidelity, "patches", lambda *_: PATCHES[:2])
+    monkeypatch.setattr(faithfulness, "patches", lambda *_: PATCHES[:2])
     # weights of a bin may be negative: p = (3 + 3 - 4 + 1) / 10 = .3; without a row it falls by .6 and by -.3
     value = METRICS["infidelity"](case_of(torch.tensor([[[0.0, 0], [1, 0]]]), torch.tensor([[3.0, 3], [-4, 1]])))
     # s = 0, 1; d = .6, -.3: <s, d> = -.3 < 0, so the best scale is 0

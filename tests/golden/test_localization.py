@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from speechxai.agreement import strongest_first
 from speechxai.errors import SpeechXAIError
+from speechxai.explain.agreement import strongest_first
 from speechxai.metrics import LOCALIZATION_METRICS, METRICS, Case
 from speechxai.types import Attribution, Spectrogram, StftConfig
 

@@ -1,4 +1,5 @@
-"""Every defect of the published code, by hand, beside the corrected definition, so that tests show where they differ."""
+"""Every defect of the published code, by hand, beside the corrected definition, so that tests show where they
+differ."""
 
 from __future__ import annotations
 
@@ -8,11 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from speechxai.agreement import iou
-from speechxai.combination import evidence
 from speechxai.errors import SpeechXAIError
-from speechxai.metrics import METRICS, PUBLISHED_METRICS, Case
-from speechxai.metrics.mancini2025 import (
+from speechxai.explain.agreement import iou
+from speechxai.explain.combination import evidence
+from speechxai.mancini2025.maps import (
     PUBLISHED_DEFINITIONS,
     PosteriorLogits,
     published_evidence,
@@ -20,6 +20,7 @@ from speechxai.metrics.mancini2025 import (
     published_running_means,
     score_published,
 )
+from speechxai.metrics import METRICS, PUBLISHED_METRICS, Case
 from speechxai.types import Attribution, Spectrogram, StftConfig
 
 TINY = StftConfig(n_fft=2, win_length=2, hop_length=1)
@@ -48,7 +49,8 @@ GOLDEN = {
     # name: (published on P(PD), corrected on the explained class)
     # explained class: p 4/5 4/5 4/5, kept 4/5 16/17 1/5
     "average_increase": ([0, 0, 1], [0, 1, 0]),
-    # published: (1/5 - 1/17) / (1/5) = 12/17 for the map that helps, 0 for the one that hurts; corrected: (4/5 - 1/5) / (4/5)
+    # published: (1/5 - 1/17) / (1/5) = 12/17 for the map that helps, 0 for the one that hurts; corrected: (4/5 - 1/5) /
+    # (4/5)
     "average_drop": ([0, 12 / 17, 0], [0, 0, 3 / 4]),
     # published: (4/5 - 1/5) / (4/5); corrected: (16/17 - 4/5) / (1/5) = 12/17
     "average_gain": ([0, 0, 3 / 4], [0, 12 / 17, 0]),
@@ -107,7 +109,8 @@ def test_second_map_thresholded_by_the_first_maps_maximum() -> None:
 
 
 def test_running_means() -> None:
-    # pair 1 has .2 .4, pair 2 has .9 .9: the store still holds pair 1, so pair 2 is printed as (.2 + .4 + .9 + .9) / 4 = .6
+    # pair 1 has .2 .4, pair 2 has .9 .9: the store still holds pair 1, so pair 2 is printed as (.2 + .4 + .9 + .9) / 4
+    # = .6
     assert published_running_means({"a | b": [0.2, 0.4], "a | c": [0.9, 0.9]}) == pytest.approx(
         {"a | b": 0.3, "a | c": 0.6}
     )
@@ -128,7 +131,7 @@ def test_more_than_two_classes_are_refused() -> None:
 
 
 def test_protocol_options_are_options_that_the_methods_take() -> None:
-    from speechxai.explain import check_options
-    from speechxai.metrics.mancini2025 import PROTOCOL_OPTIONS
+    from speechxai.explain.explain import check_options
+    from speechxai.mancini2025.maps import PROTOCOL_OPTIONS
 
     check_options(PROTOCOL_OPTIONS)

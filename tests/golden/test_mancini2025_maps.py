@@ -7,12 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from speechxai.attribution import METHODS
-from speechxai.attribution.published import PUBLISHED_VARIANTS
 from speechxai.classifiers import Classifier
 from speechxai.data.splits import speaker_folds, train_validation_test
-from speechxai.metrics.mancini2025 import published_overlap, raw_fidelity_count, undo_running_means
-from speechxai.report_protocol import authors_figures, reference
+from speechxai.explain import METHODS
+from speechxai.mancini2025.maps import PUBLISHED_VARIANTS, published_overlap, raw_fidelity_count, undo_running_means
+from speechxai.mancini2025.report import authors_figures, reference
 from speechxai.types import Spectrogram, StftConfig
 
 STFT = StftConfig(n_fft=4, win_length=4, hop_length=2, sample_rate=32, scale="linear")  # 3 bins
@@ -53,7 +52,8 @@ def test_guided_backprop_is_blind_to_gelu() -> None:
 
 
 class Sequence(nn.Module):
-    """A layer of (B, T', C) as a transformer's: three hidden units that copy the three bins; z = sum of relu of them all."""
+    """A layer of (B, T', C) as a transformer's: three hidden units that copy the three bins; z = sum of relu of them
+    all."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,21 +88,26 @@ def test_guided_gradcam_reads_hidden_units_as_frequency(network: type[Sequence])
     # all gradients are 1; layer output: time step 0 (1, 2, 1), time step 1 (1, 1, 4)
     spec = recording([[1.0, 1], [2, 1], [1, 4]])
     model = Classifier(network(), STFT, cam_layer="hidden").eval()
-    # published: the mean gradient over units, 1, weights each time step: units 1+1, 2+1, 1+4, laid over the bins, at every time
+    # published: the mean gradient over units, 1, weights each time step: units 1+1, 2+1, 1+4, laid over the bins, at
+    # every time
     published = PUBLISHED_VARIANTS["guided_gradcam_captum"](model, spec, PD)
     assert published[0].tolist() == [[2, 2], [3, 3], [5, 5]]
     assert not model.cam_module()._forward_hooks
     if network is PairSequence:
         return
-    # corrected: the mean gradient over time, 1, weights each unit: time step 0 1+2+1, time step 1 1+1+4, at every frequency
+    # corrected: the mean gradient over time, 1, weights each unit: time step 0 1+2+1, time step 1 1+1+4, at every
+    # frequency
     corrected = METHODS["guided_gradcam"](model, spec, PD)
     assert corrected[0].tolist() == [[4, 6], [4, 6], [4, 6]]
 
 
 def test_split_by_clip_lets_speakers_leak() -> None:
-    # Twelve speakers, two clips each. Maps tell the voice and nothing of the disease: a clip is at distance 0 from the other clip
-    # of its speaker, 1 from every speaker of the other class, 1.5 from the others of its own. The nearest neighbor in the training
-    # data is right where the speaker's other clip is there, and wrong everywhere else: accuracy = share of leaked speakers.
+    # Twelve speakers, two clips each. Maps tell the voice and nothing of the disease: a clip is at distance 0 from the
+    # other clip
+    # of its speaker, 1 from every speaker of the other class, 1.5 from the others of its own. The nearest neighbor in
+    # the training
+    # data is right where the speaker's other clip is there, and wrong everywhere else: accuracy = share of leaked
+    # speakers.
     manifest = pd.DataFrame(
         [
             {
@@ -141,14 +146,16 @@ def test_split_by_clip_lets_speakers_leak() -> None:
 
 
 def test_fidelity_is_counted_over_all_pairs() -> None:
-    # originals PD PD HC, kept PD HC HC: kept PD agrees with 2 originals, each kept HC with 1; one by one the first and third agree
+    # originals PD PD HC, kept PD HC HC: kept PD agrees with 2 originals, each kept HC with 1; one by one the first and
+    # third agree
     original, kept = torch.tensor([1, 1, 0]), torch.tensor([1, 0, 0])
     assert raw_fidelity_count(original, kept).tolist() == [2, 1, 1]
     assert (original == kept).float().mean().item() == pytest.approx(2 / 3)
 
 
 def test_overlap_is_added_over_the_fold() -> None:
-    # levels 4 and 4; recording 0: {0, 1} and {1}: 1 of 2; recording 1: {0} and {0, 1, 2}: 1 of 3. Published 2 / 5, mean 5 / 12
+    # levels 4 and 4; recording 0: {0, 1} and {1}: 1 of 2; recording 1: {0} and {0, 1, 2}: 1 of 3. Published 2 / 5, mean
+    # 5 / 12
     a = torch.tensor([[[10.0, 5, 0]], [[10, 0, 0]]])
     b = torch.tensor([[[0.0, 4, 3]], [[9, 9, 9]]])
     both, either = published_overlap(a, b)
@@ -161,7 +168,8 @@ def test_running_means_are_undone() -> None:
 
 
 def test_the_authors_overlap_tables_are_running_means() -> None:
-    """Their printed IoU falls along the table, whatever the pair; undone, the values are possible ones and no order is left."""
+    """Their printed IoU falls along the table, whatever the pair; undone, the values are possible ones and no order is
+    left."""
     printed = [row["printed"][-1] for row in reference()["union"]]
     assert printed == sorted(printed, reverse=True)
     own = undo_running_means(printed)

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from speechxai.attribution import METHODS, baseline_magnitude, completeness_error
 from speechxai.classifiers import Classifier
 from speechxai.errors import NotApplicable
+from speechxai.explain import METHODS, baseline_magnitude, completeness_error
 from speechxai.types import Spectrogram, StftConfig
 
 # 9 bins of 2 Hz, 4 frames a second: 32 Hz sample rate, hop 8.
@@ -95,7 +95,8 @@ def test_integrated_gradients_of_a_square() -> None:
         def forward(self, magnitude: Tensor, phase: Tensor) -> Tensor:
             return magnitude.square().sum((1, 2))[:, None].expand(-1, 2)
 
-    # d/dx of the sum of x^2 is 2x; its integral from x0 to x is x^2 - x0^2: one Gauss point is exact for a straight line.
+    # d/dx of the sum of x^2 is 2x; its integral from x0 to x is x^2 - x0^2: one Gauss point is exact for a straight
+    # line.
     x0 = baseline_magnitude(SPEC, "floor")
     for n_steps in (1, 5):
         close(explain("integrated_gradients", Square(), n_steps=n_steps), X.square() - x0.square())
@@ -113,7 +114,8 @@ def test_gradient_shap_counts_its_baselines() -> None:
 
 
 def test_gradient_shap_draws_from_references() -> None:
-    # A reference equal in every bin: A = W * (X - mean baseline), and with a reference of 5 the mean is beyond the floor.
+    # A reference equal in every bin: A = W * (X - mean baseline), and with a reference of 5 the mean is beyond the
+    # floor.
     reference = recording(torch.full((1, 9, N_FRAMES), 5.0))
     values = explain("gradient_shap", n_samples=12, references=reference)
     mean_baseline = X - values / W
@@ -144,7 +146,8 @@ def test_occlusion_is_the_patch_sum() -> None:
 
 
 def test_overlapping_patches_are_averaged() -> None:
-    # 2 frames in steps of 1 over all 9 bins: inner frames lie in two patches. A_t = (s_{t-1} + 2 s_t + s_{t+1}) / 2, at the
+    # 2 frames in steps of 1 over all 9 bins: inner frames lie in two patches. A_t = (s_{t-1} + 2 s_t + s_{t+1}) / 2, at
+    # the
     # ends A_0 = s_0 + s_1, with s_t the sum of W * X over frame t.
     values = explain("occlusion", patch_ms=500.0, patch_hz=18.0, stride_ms=250.0, stride_hz=18.0)
     s = (W * X).sum(1)
@@ -154,7 +157,8 @@ def test_overlapping_patches_are_averaged() -> None:
 
 
 def test_band_occlusion_is_the_band_sum() -> None:
-    # Bins are at 0, 2, ..., 16 Hz: the band 0 to 5 Hz holds bins 0, 1, 2; 5 to 16 Hz holds 3 to 8, the last edge included.
+    # Bins are at 0, 2, ..., 16 Hz: the band 0 to 5 Hz holds bins 0, 1, 2; 5 to 16 Hz holds 3 to 8, the last edge
+    # included.
     values = explain("band_occlusion", edges_hz=(0.0, 5.0, 16.0))
     product = W * X
     close(values[:, :3], product[:, :3].sum((1, 2), keepdim=True).expand(-1, 3, N_FRAMES))
@@ -168,7 +172,7 @@ def test_band_occlusion_is_the_band_sum() -> None:
 
 def test_segment_occlusion_is_the_sum_of_the_stretch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "speechxai.attribution.perturbation._voicing", lambda spec: [[0, 0, 2, 2, 2, 1, 1], [2, 2, 2, 2, 2, 2, 2]]
+        "speechxai.explain.occlusion._voicing", lambda spec: [[0, 0, 2, 2, 2, 1, 1], [2, 2, 2, 2, 2, 2, 2]]
     )
     values = explain("segment_occlusion")
     product = W * X
@@ -188,7 +192,8 @@ def test_rise_recovers_a_single_bin() -> None:
 
 
 class TwoUnits(nn.Module):
-    """logits = (sum of v r(a X), -that) with one rectifier r: v = 2 and a = 3 on the left frames, v = -2 on the right ones."""
+    """logits = (sum of v r(a X), -that) with one rectifier r: v = 2 and a = 3 on the left frames, v = -2 on the right
+    ones."""
 
     def __init__(self, rectifier: nn.Module, shift: float = 0.0) -> None:
         super().__init__()
@@ -202,7 +207,8 @@ class TwoUnits(nn.Module):
 
 
 def test_guided_backprop_of_relu_by_hand() -> None:
-    # 3 X > 0 everywhere: the derivative is 1. Class 0 sends 2 back on the left (kept: 2 * 3 = 6) and -2 on the right (dropped).
+    # 3 X > 0 everywhere: the derivative is 1. Class 0 sends 2 back on the left (kept: 2 * 3 = 6) and -2 on the right
+    # (dropped).
     values = explain("guided_backprop", TwoUnits(nn.ReLU()), target=torch.tensor([0, 0]))
     assert (values[..., :4] == 6).all()
     assert (values[..., 4:] == 0).all()
@@ -213,7 +219,8 @@ def test_guided_backprop_of_relu_by_hand() -> None:
 
 
 def test_guided_backprop_of_gelu_by_hand() -> None:
-    # gelu'(z) = Phi(z) + z phi(z). At z = 3 * .5 - 1 = .5: Phi = .691462, phi = .352065, so gelu' = .867495; 2 * .867495 * 3.
+    # gelu'(z) = Phi(z) + z phi(z). At z = 3 * .5 - 1 = .5: Phi = .691462, phi = .352065, so gelu' = .867495; 2 *
+    # .867495 * 3.
     spec = recording(torch.full((1, 9, N_FRAMES), 0.5))
     values = explain("guided_backprop", TwoUnits(nn.GELU(), 1.0), spec, torch.tensor([0]))
     expected = 6 * (0.5 * (1 + math.erf(0.5 / math.sqrt(2))) + 0.5 * math.exp(-0.125) / math.sqrt(2 * math.pi))
@@ -234,7 +241,8 @@ def test_guided_backprop_without_rectifier_is_refused() -> None:
 
 
 class Maps(nn.Module):
-    """Feature maps a_k = c_k X with c = (1, -2); logit 1 = sum over k of v_k mean(a_k) with v = (5, 1), logit 0 its negative."""
+    """Feature maps a_k = c_k X with c = (1, -2); logit 1 = sum over k of v_k mean(a_k) with v = (5, 1), logit 0 its
+    negative."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -248,7 +256,8 @@ class Maps(nn.Module):
 
 
 def test_gradcam_by_hand() -> None:
-    # w_k = v_k / 63 (9 * 7 bins); sum_k w_k a_k = (5 * 1 + 1 * -2) X / 63 = X / 21 for class 1; negative, so 0, for class 0.
+    # w_k = v_k / 63 (9 * 7 bins); sum_k w_k a_k = (5 * 1 + 1 * -2) X / 63 = X / 21 for class 1; negative, so 0, for
+    # class 0.
     network = Classifier(Maps(), stft=STFT, cam_layer="features")
     values = explain("gradcam", network)
     close(values[0], X[0] / 21)

@@ -79,7 +79,8 @@ GOLDEN = {
     "faithfulness": [33 / 95, 35 / 57, 4 / 45, -2 / 15, 0, 17 / 38],
     # classes kept 1 1 0 0 and silence, whose tie goes to class 0; originals 1 1 0 1 1
     "input_fidelity": [1, 1, 1, 0, 0, 1],
-    # sorted 0 0 .5 1 with 2 i - n - 1 = -3 -1 1 3: 3.5 / (4 * 1.5) = 7/12; 0 0 1 1: 4 / 8; 0 0 1/3 1: (10/3) / (16/3); 0 0 0 1: 3/4
+    # sorted 0 0 .5 1 with 2 i - n - 1 = -3 -1 1 3: 3.5 / (4 * 1.5) = 7/12; 0 0 1 1: 4 / 8; 0 0 1/3 1: (10/3) / (16/3);
+    # 0 0 0 1: 3/4
     "sparseness": [7 / 12, 1 / 2, 5 / 8, 3 / 4, NAN, 0],
     # shares 2/3 1/3: ln 3 - 2/3 ln 2; 1/2 1/2; 1/4 3/4: 2 ln 2 - 3/4 ln 3; 1
     "complexity": [LN3 - 2 / 3 * LN2, LN2, 2 * LN2 - 0.75 * LN3, 0, NAN, 2 * LN2],
@@ -151,7 +152,8 @@ def test_the_ends_of_the_budget_by_hand() -> None:
 
 def test_mean_filling_by_hand() -> None:
     # x = [[2, 0], [0, 0]], means per bin 1 and 0, w = [[ln 2, ln 2], [0, 0]], E keeps the first bin alone.
-    # original z = 2 ln 2: 4/5. removed: first frame 1, second 0 as it was: ln 2 -> 2/3. kept: 2 and filled 1: 3 ln 2 -> 8/9
+    # original z = 2 ln 2: 4/5. removed: first frame 1, second 0 as it was: ln 2 -> 2/3. kept: 2 and filled 1: 3 ln 2 ->
+    # 8/9
     weight = torch.tensor([[LN2, LN2], [0.0, 0.0]])
     case = make_case(weight, torch.tensor([[[2.0, 0], [0, 0]]]), torch.tensor([[[1.0, 0], [0, 0]]]), [1], fill="mean")
     assert case.p.item() == pytest.approx(4 / 5)
@@ -171,7 +173,7 @@ def test_noise_filling_has_the_median_level_and_is_the_same_for_every_recording(
 
 
 def test_silence_share_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    from speechxai import acoustics
+    from speechxai.signal import acoustics
 
     # frames: pause, unvoiced, voiced, pause; mass 1 + .5 + .25 in pauses of 1 + .5 + .5 + .25 + .25 = 2.5
     monkeypatch.setattr(acoustics, "segments_by_voicing", lambda *_: torch.tensor([0, 1, 2, 0]).numpy())
@@ -183,7 +185,7 @@ def test_silence_share_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_seed_stability_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    from speechxai.explain import Recipe
+    from speechxai.explain.recipe import Recipe
     from speechxai.metrics import robustness
 
     # Maps of seeds 5, 6, 7 have ranks 1 2 3 4, 2 1 4 3 and 1 2 4 3. Pairs: 1 - 6 * 4 / 60 = .6, 1 - 6 * 2 / 60 = .8, .8

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from speechxai.errors import SpeechXAIError
-from speechxai.quality import quality, warnings
+from speechxai.signal.quality import quality, warnings
 
 RATE_HZ = 16_000
 TIME_S = np.arange(2 * RATE_HZ) / RATE_HZ

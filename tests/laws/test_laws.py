@@ -1,4 +1,5 @@
-"""Which combination and which metric obeys which law: every law is tested on all of them, and must hold exactly where it is listed."""
+"""Which combination and which metric obeys which law: every law is tested on all of them, and must hold exactly where
+it is listed."""
 
 from __future__ import annotations
 
@@ -8,14 +9,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from speechxai.combination import COMBINATIONS, evidence
+from speechxai.explain.combination import COMBINATIONS, evidence
 from speechxai.metrics import METRICS, Case
 from speechxai.types import Attribution, Spectrogram, StftConfig
 
 COMBINATION_LAWS: dict[str, set[str]] = {
     # the order of the maps does not count
     "symmetric": {
-        "union", "intersection", "maximum", "minimum", "set_union", "set_intersection", "majority", "rank_mean",
+        "union",
+        "intersection",
+        "maximum",
+        "minimum",
+        "set_union",
+        "set_intersection",
+        "majority",
+        "rank_mean",
     },
     # equal maps give that map
     "idempotent": {"union", "maximum", "minimum"},
@@ -29,7 +37,7 @@ COMBINATION_LAWS: dict[str, set[str]] = {
     "inside_all": {"intersection", "minimum", "set_intersection"},
     # 0 and 1 only
     "binary": {"set_union", "set_intersection"},
-}  # fmt: skip
+}
 
 
 def some_maps() -> Tensor:

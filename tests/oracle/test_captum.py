@@ -10,11 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from speechxai.attribution import METHODS, baseline_magnitude
-from speechxai.attribution.published import PUBLISHED_OPTIONS, PUBLISHED_VARIANTS, ProbabilityOfPd
 from speechxai.classifiers import Classifier, build
-from speechxai.segments import SegmentConfig
-from speechxai.stft import spectrogram
+from speechxai.explain import METHODS, baseline_magnitude
+from speechxai.mancini2025.maps import PUBLISHED_OPTIONS, PUBLISHED_VARIANTS, ProbabilityOfPd
+from speechxai.signal.stft import SegmentConfig, spectrogram
 from speechxai.types import Spectrogram, StftConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore:Setting:UserWarning")
@@ -222,7 +221,8 @@ def test_published_options_give_what_captum_gives(mel: Classifier, voices: Spect
         leaf(voices), 0, TARGET, additional_forward_args=(voices.phase,), n_steps=5
     )
     close(ours("integrated_gradients", model, voices, **PUBLISHED_OPTIONS["integrated_gradients"]), theirs)
-    # Noise of standard deviation 1 makes negative magnitudes, whose logarithm is undefined in a log-mel network: the published
+    # Noise of standard deviation 1 makes negative magnitudes, whose logarithm is undefined in a log-mel network: the
+    # published
     # setting is only for networks that stand it. Ours draws the same kind of noise, without the clamp.
     seen: list[Tensor] = []
 

@@ -1,4 +1,5 @@
-"""Our speech networks against Hugging Face's implementation, and their head against a second writing of the paper's formula."""
+"""Our speech networks against Hugging Face's implementation, and their head against a second writing of the paper's
+formula."""
 
 from __future__ import annotations
 
@@ -13,15 +14,21 @@ from torch import Tensor, nn
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 transformers = pytest.importorskip("transformers")
 
+from speechxai.classifiers import imports  # noqa: E402
 from speechxai.errors import SpeechXAIError  # noqa: E402
-from speechxai.io import import_checkpoints as imports  # noqa: E402
-from speechxai.stft import spectrogram  # noqa: E402
+from speechxai.signal.stft import spectrogram  # noqa: E402
 
 LENGTHS = (400, 4_001, 16_000, 24_571)
 SMALL = {
-    "hidden_size": 128, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 160,
-    "conv_dim": (32,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4, "vocab_size": 8,
-}  # fmt: skip
+    "hidden_size": 128,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "intermediate_size": 160,
+    "conv_dim": (32,) * 7,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 4,
+    "vocab_size": 8,
+}
 NORM_FIRST = {"do_stable_layer_norm": True, "feat_extract_norm": "layer", "conv_bias": True}
 FAMILIES = {
     "hubert": ("HubertConfig", "HubertModel"),
@@ -49,10 +56,13 @@ def head_state(n_layers: int, width: int, seed: int, hidden: int = 24) -> dict[s
         **{f"layer_norms.{i}.{kind}": (width,) for i in range(n_layers) for kind in ("weight", "bias")},
         "pooling_layer.attention_pooling_head.linear.weight": (1, width),
         "pooling_layer.attention_pooling_head.linear.bias": (1,),
-        "classifier.layer_0.weight": (hidden, width), "classifier.layer_0.bias": (hidden,),
-        "classifier.layer_1.weight": (hidden, hidden), "classifier.layer_1.bias": (hidden,),
-        "classifier.final_layer.weight": (1, hidden), "classifier.final_layer.bias": (1,),
-    }  # fmt: skip
+        "classifier.layer_0.weight": (hidden, width),
+        "classifier.layer_0.bias": (hidden,),
+        "classifier.layer_1.weight": (hidden, hidden),
+        "classifier.layer_1.bias": (hidden,),
+        "classifier.final_layer.weight": (1, hidden),
+        "classifier.final_layer.bias": (1,),
+    }
     return {name: torch.randn(shape, generator=generator) / max(1, shape[-1]) ** 0.5 for name, shape in shapes.items()}
 
 
@@ -60,7 +70,8 @@ def head_state(n_layers: int, width: int, seed: int, hidden: int = 24) -> dict[s
 def published_probability(model: nn.Module, head: dict[str, Tensor], waveform: Tensor) -> Tensor:
     """SSL4PR's P(PD), written token by token from the paper on Hugging Face's hidden states."""
     output = model(waveform, output_hidden_states=True)
-    # Version 4 ends the list with the normalized last layer, version 5 without that norm: both give it as last_hidden_state.
+    # Version 4 ends the list with the normalized last layer, version 5 without that norm: both give it as
+    # last_hidden_state.
     states = [*output.hidden_states[:-1], output.last_hidden_state]
     share = torch.exp(head["layer_weights"]) / torch.exp(head["layer_weights"]).sum()
     result = []
@@ -126,7 +137,7 @@ def test_hidden_states_and_attention_equal_huggingface(family: str, norm_first: 
 @pytest.mark.parametrize("family", ["hubert", "wavlm"])
 def test_ssl4pr_fold_equals_published_formula(family: str, old: bool, prefix: str, tmp_path: Path) -> None:
     model, head = foundation(family, **SMALL), head_state(4, 128, seed=1)
-    classifier = imports.classifier(imports.ssl4pr(write_fold(tmp_path / "fold_3.pt", model, head, old, prefix)))
+    classifier = imports.classifier_of(imports.ssl4pr(write_fold(tmp_path / "fold_3.pt", model, head, old, prefix)))
     network = classifier.backbone.network
     for n_samples in LENGTHS:
         waveform = torch.randn(2, n_samples, generator=torch.Generator().manual_seed(n_samples))
@@ -192,7 +203,7 @@ def test_other_heads_are_refused_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_base_size_equals_huggingface(family: str, tmp_path: Path) -> None:
     model, head = foundation(family, seed=4), head_state(13, 768, seed=4, hidden=768)
-    classifier = imports.classifier(imports.ssl4pr(write_fold(tmp_path / "fold_1.pt", model, head)))
+    classifier = imports.classifier_of(imports.ssl4pr(write_fold(tmp_path / "fold_1.pt", model, head)))
     model.save_pretrained(tmp_path / "model")
     network = imports.pretrained(tmp_path / "model").backbone(normalize=False).network
     for n_samples in (8_000, 33_333):
@@ -200,8 +211,10 @@ def test_base_size_equals_huggingface(family: str, tmp_path: Path) -> None:
         with torch.no_grad():
             torch.testing.assert_close(
                 classifier.backbone.network(waveform)[:, 0],
-                torch.logit(published_probability(model, head, waveform).double()).float(), atol=1e-4, rtol=1e-4,
-            )  # fmt: skip
+                torch.logit(published_probability(model, head, waveform).double()).float(),
+                atol=1e-4,
+                rtol=1e-4,
+            )
             torch.testing.assert_close(
                 network.hidden_states(waveform)[-1], model(waveform).last_hidden_state, atol=1e-4, rtol=1e-4
             )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from speechxai.errors import NotApplicable, SpeechXAIError
-from speechxai.explain import explain
+from speechxai.explain.explain import explain
 from speechxai.metrics import METRICS, Case
 from speechxai.metrics.quantus_bridge import quantus_metric, quantus_names
 from speechxai.types import Attribution, Spectrogram, StftConfig
@@ -197,7 +197,8 @@ def test_every_metric_of_quantus_is_computed_or_refused_with_the_reason() -> Non
 
 
 def test_irof_equals_a_slow_version() -> None:
-    """Superpixels go one after the other, the one with most evidence on average first; the area over the curve counts."""
+    """Superpixels go one after the other, the one with most evidence on average first; the area over the curve
+    counts."""
     from skimage.segmentation import slic
 
     case = make_case()

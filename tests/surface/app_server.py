@@ -84,9 +84,8 @@ def write_recordings(folder: Path) -> Path:
 def write_bundle(folder: Path) -> Path:
     """Write a network of random weights: the app does not ask whether an answer is good."""
     from speechxai.classifiers import Classifier, build
-    from speechxai.io.bundle_config import BundleConfig, SegmentSettings, StftSettings
-    from speechxai.io.checkpoints import save_bundle
-    from speechxai.segments import SegmentConfig
+    from speechxai.classifiers.bundle import BundleConfig, SegmentSettings, StftSettings, save_bundle
+    from speechxai.signal.stft import SegmentConfig
     from speechxai.types import StftConfig
 
     stft = StftConfig()
@@ -95,21 +94,33 @@ def write_bundle(folder: Path) -> Path:
         options = {"channels": [8, 16, 24]}
         model = Classifier(build("cnn", stft, **options), stft, SegmentConfig(), cam_layer="features")
     config = BundleConfig(
-        name="test-cnn", title="Test network", architecture="cnn", options=options, cam_layer="features",
-        stft=StftSettings(n_fft=stft.n_fft, win_length=stft.win_length, hop_length=stft.hop_length, window=stft.window, sample_rate=stft.sample_rate, scale=stft.scale),
+        name="test-cnn",
+        title="Test network",
+        architecture="cnn",
+        options=options,
+        cam_layer="features",
+        stft=StftSettings(
+            n_fft=stft.n_fft,
+            win_length=stft.win_length,
+            hop_length=stft.hop_length,
+            window=stft.window,
+            sample_rate=stft.sample_rate,
+            scale=stft.scale,
+        ),
         segment=SegmentSettings(length_s=5.0, hop_s=2.5),
-    )  # fmt: skip
+    )
     card = "# Test network\n\nRandom weights.\n\n## Caveats\n\n- It knows nothing: its weights are random.\n"
     return save_bundle(folder / "test-cnn", config, {"final": model}, card).folder
 
 
 def write_run(folder: Path) -> Path:
     """Write a finished run of six one-second vowels with an auxiliary study of its maps, for the Benchmark page."""
-    from speechxai.auxiliary import AuxiliarySettings
-    from speechxai.config import EvaluateConfig
-    from speechxai.io.runs import RunFolder
-    from speechxai.io.session import create_run, execute, prepare
-    from speechxai.io.studies import run_study
+    from speechxai.auxiliary.folder import run_study
+    from speechxai.auxiliary.values import AuxiliarySettings
+    from speechxai.evaluation.config import EvaluateConfig
+    from speechxai.evaluation.executors import execute
+    from speechxai.evaluation.runs import RunFolder
+    from speechxai.evaluation.session import create_run, prepare
 
     rows = pd.read_csv(folder / "manifest.csv")
     rows = rows[rows["task"] == "vowel-a"]
@@ -119,9 +130,14 @@ def write_run(folder: Path) -> Path:
         soundfile.write(folder / "vowels" / name, samples[:rate], rate)
     rows.to_csv(folder / "vowels" / "manifest.csv", index=False)
     config = EvaluateConfig(
-        data=str(folder / "vowels" / "manifest.csv"), root=folder / "vowels", model=str(folder / "test-cnn"), out=folder / "run-one", maps=True,
-        recipes=("saliency", "random_map", "energy_map"), metrics=("published", "comprehensiveness@20", "mean_mask"),
-    )  # fmt: skip
+        data=str(folder / "vowels" / "manifest.csv"),
+        root=folder / "vowels",
+        model=str(folder / "test-cnn"),
+        out=folder / "run-one",
+        maps=True,
+        recipes=("saliency", "random_map", "energy_map"),
+        metrics=("published", "comprehensiveness@20", "mean_mask"),
+    )
     session = prepare(config)
     execute(session, create_run(session))
     study = AuxiliarySettings(("saliency",), n_seeds=1, n_folds=3, epochs=1, n_mels=16)
@@ -131,8 +147,8 @@ def write_run(folder: Path) -> Path:
 
 def write_truth(folder: Path) -> Path:
     """Write a benchmark of two cues whose scores are made: integrated gradients points best, one seed did not learn."""
-    from speechxai.benchmark import TRUTH, BenchmarkSettings, TaskResult
-    from speechxai.io.benchmark_runs import BenchmarkFolder
+    from speechxai.planted.folder import BenchmarkFolder
+    from speechxai.planted.settings import TRUTH, BenchmarkSettings, TaskResult
 
     methods = ("saliency", "integrated_gradients")
     settings = BenchmarkSettings(cues=("tremor", "breathiness"), seeds=(0,), methods=methods, combinations=())
@@ -140,21 +156,48 @@ def write_truth(folder: Path) -> Path:
     for task in settings.tasks():
         deaf = task.cue == "breathiness"
         facts = {
-            "task": task.id, "group": task.group, "material": "synthetic", "cue": task.cue, "severity": 1.0, "seed": 0,
-            "n_pairs": 16, "n_speakers": 8, "auc": 0.7 if deaf else 0.98, "auc_low": 0.6, "auc_high": 0.99, "rms_auc": 0.5,
-            "peak_auc": 0.5, "truth_area": 0.1, "truth_contrast": 9.0, "excluded": "held-out AUC 0.700 is under 0.90" if deaf else "",
-        }  # fmt: skip
+            "task": task.id,
+            "group": task.group,
+            "material": "synthetic",
+            "cue": task.cue,
+            "severity": 1.0,
+            "seed": 0,
+            "n_pairs": 16,
+            "n_speakers": 8,
+            "auc": 0.7 if deaf else 0.98,
+            "auc_low": 0.6,
+            "auc_high": 0.99,
+            "rms_auc": 0.5,
+            "peak_auc": 0.5,
+            "truth_area": 0.1,
+            "truth_contrast": 9.0,
+            "excluded": "held-out AUC 0.700 is under 0.90" if deaf else "",
+        }
         scores, sanity = [], []
         for index in range(0 if deaf else 8):
             values = {}
             for place, recipe in enumerate(("random_map", "energy_map", "edge_map", *methods)):
                 rank = 0.1 + 0.15 * place + 0.01 * ((index * (place + 1)) % 5)
                 values[recipe] = {
-                    "relevance_rank": rank, "relevance_mass": rank / 2, "pointing_game": float(place > 3), "localization_auc": 0.5 + rank / 2,
-                    "comprehensiveness@20": rank**2, "deletion_auc": rank, "mean_mask": 0.1,
-                }  # fmt: skip
+                    "relevance_rank": rank,
+                    "relevance_mass": rank / 2,
+                    "pointing_game": float(place > 3),
+                    "localization_auc": 0.5 + rank / 2,
+                    "comprehensiveness@20": rank**2,
+                    "deletion_auc": rank,
+                    "mean_mask": 0.1,
+                }
             values[TRUTH] = dict.fromkeys(values["saliency"], 1.0)
-            scores.append({"recording": f"{task.cue}-{index}", "speaker": f"s{index}", "fold": 0, "p": 0.9, "area": 0.1, "values": values})  # fmt: skip
+            scores.append(
+                {
+                    "recording": f"{task.cue}-{index}",
+                    "speaker": f"s{index}",
+                    "fold": 0,
+                    "p": 0.9,
+                    "area": 0.1,
+                    "values": values,
+                }
+            )
             sanity += [
                 {"recording": "r", "speaker": "s", "recipe": name, "check": "randomized_all", "value": value}
                 for name, value in (("saliency", 0.2), ("edge_map", 1.0))
@@ -174,8 +217,11 @@ def started(folder: Path, *more: str) -> Iterator[Server]:
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "speechxai.cli", "app", "--port", str(port), "--no-browser", *more],
-            env=environment, stdout=log, stderr=log, cwd=folder,
-        )  # fmt: skip
+            env=environment,
+            stdout=log,
+            stderr=log,
+            cwd=folder,
+        )
         try:
             url = f"http://127.0.0.1:{port}"
             for _ in range(240):

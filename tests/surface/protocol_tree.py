@@ -1,4 +1,5 @@
-"""A small PC-GITA of synthetic voices: the real folders and names, splits in the published form, and fold checkpoints."""
+"""A small PC-GITA of synthetic voices: the real folders and names, splits in the published form, and fold
+checkpoints."""
 
 from __future__ import annotations
 

@@ -12,37 +12,39 @@ import pandas as pd
 import pytest
 from app_server import write_truth
 
-from app import charts, knowing, naming, runs, truth_facts
-from app.runs import Run
+from app import charts, knowing, sources, truth_facts
+from app.sources import Run
 from speechxai import SpeechXAIError
-from speechxai.benchmark import TRUTH
-from speechxai.benchmark_sanity import LIMITS
-from speechxai.benchmark_tables import ALL_CUES
+from speechxai.inspection import words
+from speechxai.planted.settings import TRUTH
+from speechxai.planted.tables import ALL_CUES
+from speechxai.planted.task import LIMITS
 
 TREMOR = "synthetic/tremor/1"
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return runs.load(str(write_truth(tmp_path_factory.mktemp("benchmark"))))
+    return sources.load(str(write_truth(tmp_path_factory.mktemp("benchmark"))))
 
 
 def test_names_are_the_librarys() -> None:
-    assert naming.TRUTH == TRUTH
+    assert words.TRUTH == TRUTH
     assert truth_facts.EVERY_CUE == ALL_CUES
     # every limit that a method can fail is shown, with the number that it fails at
     assert {name: limit for name, (_, limit) in truth_facts.CHECKS.items()} == {
         name: f"{side} {value:.2f}" for name, (side, value) in LIMITS.items()
     }
-    assert naming.cue_words("synthetic/burst_weakening/1") == "Burst weakening in synthetic voices"
-    assert naming.cue_words("librispeech/tremor/0.5") == "Tremor in librispeech voices, severity 0.5"
-    assert naming.cue_words("figshare-cnn") == "figshare-cnn"
+    assert words.cue_words("synthetic/burst_weakening/1") == "Burst weakening in synthetic voices"
+    assert words.cue_words("librispeech/tremor/0.5") == "Tremor in librispeech voices, severity 0.5"
+    assert words.cue_words("figshare-cnn") == "figshare-cnn"
 
 
 def test_a_benchmark_is_read_with_its_excluded_tests(run: Run) -> None:
     assert run.has_truth
-    assert truth_facts.learned(run.tables["tasks"]) == (
-        "1 of 2 tests count. Not judged, because the network did not learn to hear the cue (AUC under 0.90): "
+    assert (
+        truth_facts.learned(run.tables["tasks"])
+        == "1 of 2 tests count. Not judged, because the network did not learn to hear the cue (AUC under 0.90): "
         "Breathiness in synthetic voices, seed 0 (AUC 0.70)."
     )
     counts, out = truth_facts.task_rows(run.tables["tasks"])
@@ -91,8 +93,13 @@ def test_cues_stand_beside_their_mean(run: Run) -> None:
     names, columns, values, muted = truth_facts.every_cue(run.summary, "relevance_rank")
     assert columns == ["Tremor in synthetic voices", "mean of the columns"]
     assert names == [
-        "integrated gradients", "saliency", "edge map (control)", "energy map (control)", "random map (control)", "the truth itself",
-    ]  # fmt: skip
+        "integrated gradients",
+        "saliency",
+        "edge map (control)",
+        "energy map (control)",
+        "random map (control)",
+        "the truth itself",
+    ]
     assert muted == [False, False, True, True, True, True]
     np.testing.assert_allclose(values[0], [0.70, 0.70])
     page = charts.heat(names, columns, values, "what", muted)
@@ -133,20 +140,34 @@ def test_an_unfinished_benchmark_says_how_to_go_on(tmp_path: Path) -> None:
     path = write_truth(tmp_path)
     (path / "tasks.csv").unlink()
     with pytest.raises(SpeechXAIError, match=r"2 of 2 tests are done. Continue with 'speechxai benchmark --resume"):
-        runs.load(str(path))
+        sources.load(str(path))
 
 
 # ---- what the maps alone know
 
 
-def line(name: str, kind: str, value: float, split: str = "speaker", architecture: str = "small", metric: str = "auroc") -> dict[str, Any]:  # fmt: skip
+def line(
+    name: str, kind: str, value: float, split: str = "speaker", architecture: str = "small", metric: str = "auroc"
+) -> dict[str, Any]:
     found = {
-        "name": name, "kind": kind, "split": split, "architecture": architecture, "metric": metric, "value": value,
-        "low": value - 0.1, "high": value + 0.1, "mean_mask": 0.2,
-    }  # fmt: skip
+        "name": name,
+        "kind": kind,
+        "split": split,
+        "architecture": architecture,
+        "metric": metric,
+        "value": value,
+        "low": value - 0.1,
+        "high": value + 0.1,
+        "mean_mask": 0.2,
+    }
     if kind == "explanation" and split == "speaker":
         for other, minus in (("random_map", 0.5), ("energy_map", 0.6), ("permuted_labels", 0.5), ("majority", 0.5)):
-            found |= {f"vs_{other}": value - minus, f"vs_{other}_low": value - minus - 0.1, f"vs_{other}_high": value - minus + 0.1, f"vs_{other}_p": 0.03}  # fmt: skip
+            found |= {
+                f"vs_{other}": value - minus,
+                f"vs_{other}_low": value - minus - 0.1,
+                f"vs_{other}_high": value - minus + 0.1,
+                f"vs_{other}_p": 0.03,
+            }
         found |= {"vs_original": value - 0.9, "vs_original_low": -0.2, "vs_original_high": 0.1}
     return found
 
@@ -170,15 +191,27 @@ class MadeStudy:
         if name == "leak":
             return pd.DataFrame(
                 [
-                    {"name": row["name"], "architecture": "small", "metric": "auroc", "by_speaker": 0.6, "by_recording": 0.8, "added": 0.2, "low": 0.1, "high": 0.3}
+                    {
+                        "name": row["name"],
+                        "architecture": "small",
+                        "metric": "auroc",
+                        "by_speaker": 0.6,
+                        "by_recording": 0.8,
+                        "added": 0.2,
+                        "low": 0.1,
+                        "high": 0.3,
+                    }
                     for row in self.table_rows
                     if row["split"] == "speaker"
                 ]
-            )  # fmt: skip
+            )
         cells = [("0-500 Hz", "pause", 0.0, 0.0), ("0-500 Hz", "voiced", -0.4, 1.0), ("500-1000 Hz", "pause", 0.2, 1.0)]
         return pd.DataFrame(
-            [{"name": "saliency", "split": "speaker", "band": b, "segment": s, "log_odds": v, "std": d} for b, s, v, d in cells]
-        )  # fmt: skip
+            [
+                {"name": "saliency", "split": "speaker", "band": b, "segment": s, "log_odds": v, "std": d}
+                for b, s, v, d in cells
+            ]
+        )
 
 
 def made_study() -> knowing.Study:

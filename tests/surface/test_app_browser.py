@@ -169,7 +169,8 @@ def violations(page: Any) -> list[str]:
 
     page.evaluate((Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
     found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")["violations"]
-    # Streamlit's own upload field is a section that can be focused and calls itself presentational; its button is labeled.
+    # Streamlit's own upload field is a section that can be focused and calls itself presentational; its button is
+    # labeled.
     own = [
         v
         for v in found
@@ -203,10 +204,10 @@ def test_every_page_opens_clean(tab: Tab, path: str) -> None:
 def test_components_are_accessible_before_their_script_has_run(browser: Any, part: str) -> None:
     """A page may be read before a component's script has its data: the bare HTML must already be in order."""
     pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
-    from app import downloads, player
+    from app import player, widgets
 
-    html = (player.FOLDER / "player.html").read_text("utf-8") if part == "player" else downloads.HTML
-    css = (player.FOLDER / "player.css").read_text("utf-8") if part == "player" else downloads.CSS
+    html = (player.FOLDER / "player.html").read_text("utf-8") if part == "player" else widgets.HTML
+    css = (player.FOLDER / "player.css").read_text("utf-8") if part == "player" else widgets.CSS
     page = browser.new_page()
     page.set_content(
         f"<!doctype html><html lang='en'><head><title>part</title><style>{css}</style></head>"
@@ -477,14 +478,14 @@ def times_of_what_readers_wait_for(tab: Tab, server: Server) -> dict[str, float]
         if turn:  # the first turn warms up
             switched.append(time.monotonic() - began)
         tab.settled()
-    from app import work
     from speechxai import load_bundle
-    from speechxai.io.audio import read
+    from speechxai.inspection import inspect
+    from speechxai.signal.audio import read
 
-    heard = work.hear(load_bundle("synthetic-cnn"), read(server.folder / "ten-seconds.wav"), threading.RLock())
+    heard = inspect.hear(load_bundle("synthetic-cnn"), read(server.folder / "ten-seconds.wav"), threading.RLock())
     for _ in range(5):
         began = time.monotonic()
-        work.explain(heard, ["saliency"], threading.RLock())
+        inspect.explain(heard, ["saliency"], threading.RLock())
         made.append(time.monotonic() - began)
     times = (("opened", opened), ("turned to inside the app", turned), ("switched", switched), ("made", made))
     return {name: round(statistics.median(values), 3) for name, values in times}
@@ -635,7 +636,8 @@ def test_sound_and_pictures_lie_at_no_address(shared: Tab) -> None:
     media = [u for u in shared.requests if u.startswith(f"{shared.server.url}/media/") and not u.endswith(".svg")]
     assert not media
     heavy = shared.page.evaluate(
-        "performance.getEntriesByType('resource').filter((r) => /\\.(wav|png|mp3|ogg|bin)(\\?|$)/.test(r.name) && !r.name.includes('favicon')).map((r) => r.name)"
+        "performance.getEntriesByType('resource').filter((r) => /\\.(wav|png|mp3|ogg|bin)(\\?|$)/.test(r.name) &&"
+        " !r.name.includes('favicon')).map((r) => r.name)"
     )
     assert heavy == []
 

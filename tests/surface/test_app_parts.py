@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from app import benchmark_facts, cohort_facts, gate, report, settings
-from app.cache import Disk, Memory
-from app.downloads import file_name
+from app import benchmark_facts, cohort_facts, gate, inspecting, sources
+from app.sources import Disk, Memory
 from app.textgrid import TextGridError, read_textgrid, write_audacity, write_textgrid
+from app.widgets import file_name
 
 ROOT = Path(__file__).resolve().parents[2]
 GOOD = {"duration_s": 4.0, "rms_dbfs": -20.0, "clipping_share": 0.0, "snr_db": 30.0}
@@ -61,7 +61,11 @@ def test_textgrid_round_trip() -> None:
 
 
 def test_textgrid_in_short_form_utf16_with_points() -> None:
-    text = 'File type = "ooTextFile"\nObject class = "TextGrid"\n\n0\n2\n<exists>\n2\n"IntervalTier"\n"phones"\n0\n2\n2\n0\n1.5\n"a 1"\n1.5\n2\n""\n"TextTier"\n"points"\n0\n2\n1\n0.7\n"burst"\n'
+    text = (
+        'File type = "ooTextFile"\nObject class ='
+        ' "TextGrid"\n\n0\n2\n<exists>\n2\n"IntervalTier"\n"phones"\n0\n2\n2\n0\n1.5\n"a'
+        ' 1"\n1.5\n2\n""\n"TextTier"\n"points"\n0\n2\n1\n0.7\n"burst"\n'
+    )
     phones, points = read_textgrid(text.encode("utf-16"))
     assert phones["intervals"] == [{"start": 0.0, "end": 1.5, "label": "a 1"}]
     assert points["intervals"][0]["label"] == "burst"
@@ -104,7 +108,7 @@ def test_disk_survives_a_restart_and_a_damaged_file(tmp_path: Path) -> None:
 def test_disk_forgets_the_oldest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import os
 
-    monkeypatch.setattr("app.cache.MAX_DISK_BYTES", 5_000)
+    monkeypatch.setattr("app.sources.MAX_DISK_BYTES", 5_000)
     disk = Disk(tmp_path)
     noise = np.random.default_rng(0).random((30, 30)).astype(np.float16)  # about 2 kB each
     for index in range(4):
@@ -124,13 +128,13 @@ def test_disk_that_cannot_be_written_costs_time_only(tmp_path: Path) -> None:
 
 
 def test_settings_read_what_the_command_hands_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    found = settings.parse(
+    found = sources.parse(
         ["--data", "figshare-voice", "--root", "/x", "--run", "a", "--run", "b", "--model", "m", "--no-cache"]
     )
-    assert found == settings.Settings("figshare-voice", "/x", ("a", "b"), ("m",), found.save_to, False)
-    assert settings.parse([]).data == "synthetic"
+    assert found == sources.Settings("figshare-voice", "/x", ("a", "b"), ("m",), found.save_to, False)
+    assert sources.parse([]).data == "synthetic"
     monkeypatch.setenv("SPEECHXAI_CACHE", str(tmp_path))
-    assert settings.cache_folder() == tmp_path
+    assert sources.cache_folder() == tmp_path
 
 
 def test_names_of_files_are_safe() -> None:
@@ -236,42 +240,45 @@ def test_benchmark_verdict_follows_the_interval_and_p() -> None:
 
 
 def test_caveats_come_from_the_card() -> None:
-    card = "# m\n\nText.\n\n## Results\n\n- good\n\n## Caveats\n\n- **Telephone** only,\n  8 kHz\n- see [paper](http://x)\n\n## More\n- no"
-    assert report.caveats(card) == ["Telephone only, 8 kHz", "see paper"]
-    assert report.caveats("") == []
+    card = (
+        "# m\n\nText.\n\n## Results\n\n- good\n\n## Caveats\n\n- **Telephone** only,\n  8 kHz\n- see"
+        " [paper](http://x)\n\n## More\n- no"
+    )
+    assert inspecting.caveats(card) == ["Telephone only, 8 kHz", "see paper"]
+    assert inspecting.caveats("") == []
 
 
 def test_level_matching_by_hand() -> None:
-    from app import work
+    from speechxai.inspection import inspect
 
     original = np.tile([0.5, -0.5], 100).astype(np.float32)
-    quiet, gain_db = work.matched(original / 10, original)
+    quiet, gain_db = inspect.matched(original / 10, original)
     np.testing.assert_allclose(quiet, original, rtol=1e-5)
     assert gain_db == pytest.approx(20.0, abs=1e-3)
     spiky = np.zeros(200, np.float32)
     spiky[0] = 0.5
-    loud, _ = work.matched(spiky, original)
+    loud, _ = inspect.matched(spiky, original)
     assert np.abs(loud).max() == pytest.approx(0.99, abs=1e-5)  # full scale is the limit
-    faint, limit_db = work.matched(original * 1e-6, original)
-    assert limit_db == pytest.approx(work.MAX_GAIN_DB)
-    assert work.matched(np.zeros(4, np.float32), original[:4])[1] == 0.0
+    faint, limit_db = inspect.matched(original * 1e-6, original)
+    assert limit_db == pytest.approx(inspect.MAX_GAIN_DB)
+    assert inspect.matched(np.zeros(4, np.float32), original[:4])[1] == 0.0
     assert np.isfinite(faint).all()
 
 
 def test_one_reader_at_a_time_holds_a_model() -> None:
     import torch
 
-    from app import work
+    from speechxai.inspection import inspect
 
     model, lock, waited = torch.nn.Identity(), threading.RLock(), []
     started = threading.Event()
 
     def second() -> None:
         started.set()
-        with work.ticking(model, lock, lambda: waited.append(1)):
+        with inspect.ticking(model, lock, lambda: waited.append(1)):
             pass
 
-    with work.ticking(model, lock, None):
+    with inspect.ticking(model, lock, None):
         thread = threading.Thread(target=second)
         thread.start()
         started.wait()
@@ -287,7 +294,7 @@ def test_one_reader_at_a_time_holds_a_model() -> None:
 def test_stopping_work_leaves_no_hook_and_frees_the_model() -> None:
     import torch
 
-    from app import work
+    from speechxai.inspection import inspect
 
     class Stop(BaseException):
         pass
@@ -296,7 +303,7 @@ def test_stopping_work_leaves_no_hook_and_frees_the_model() -> None:
         raise Stop
 
     model, lock = torch.nn.Identity(), threading.RLock()
-    with pytest.raises(Stop), work.ticking(model, lock, stop):
+    with pytest.raises(Stop), inspect.ticking(model, lock, stop):
         model(torch.zeros(1))
     assert not model._forward_pre_hooks
     assert lock.acquire(blocking=False)
@@ -313,9 +320,9 @@ def test_theme_and_safety_are_stated() -> None:
 def test_leaving_out_a_fifth_of_a_long_recording_by_hand() -> None:
     import torch
 
-    from app import work
     from speechxai import Classifier, spectrogram
-    from speechxai.segments import SegmentConfig
+    from speechxai.inspection import inspect
+    from speechxai.signal.stft import SegmentConfig
     from speechxai.types import StftConfig
 
     class Loudness(torch.nn.Module):
@@ -326,12 +333,12 @@ def test_leaving_out_a_fifth_of_a_long_recording_by_hand() -> None:
     waveform[:, :32_000] *= 8  # the first fifth is loud, so leaving it out lowers the logit most
     spec = spectrogram(waveform)
     for segment in (SegmentConfig(0.5, 0.5), SegmentConfig(5.0, 5.0)):  # 20 segments: by segments; 2: by cutting
-        found = work._without_fifths(Classifier(Loudness(), StftConfig(), segment), spec)
+        found = inspect._without_fifths(Classifier(Loudness(), StftConfig(), segment), spec)
         assert found is not None
         assert found.shape == (5, 2)
         assert found[:, 1].argmin() == 0
         np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
-    assert work._without_fifths(Classifier(Loudness()), spectrogram(waveform[:, :4_000])) is None
+    assert inspect._without_fifths(Classifier(Loudness()), spectrogram(waveform[:, :4_000])) is None
 
 
 def test_modules_of_the_app_import_each_other_in_one_direction() -> None:
@@ -361,15 +368,15 @@ def test_kept_and_removed_sounds_are_what_their_bins_sound_like() -> None:
 
     import torch
 
-    from app import work
     from speechxai import spectrogram
-    from speechxai.stft import inverse
+    from speechxai.inspection import inspect
+    from speechxai.signal.stft import inverse
 
     waveform = 0.1 * torch.randn(1, 16_000, generator=torch.Generator().manual_seed(0))
     spec = spectrogram(waveform)
     bins = np.asarray(np.random.default_rng(0).random(spec.magnitude.shape[1:]) < 0.2)
-    whole = work._sound(spec, spec.magnitude)
-    kept, removed = work.halves(SimpleNamespace(spec=spec, sound=whole), bins)  # type: ignore[arg-type]
+    whole = inspect._sound(spec, spec.magnitude)
+    kept, removed = inspect.halves(SimpleNamespace(spec=spec, sound=whole), bins)  # type: ignore[arg-type]
     rest = torch.from_numpy(~bins).to(spec.magnitude)[None]
     direct = inverse(spec.magnitude * rest, spec.phase, spec.stft, spec.n_samples)[0].numpy()
     np.testing.assert_allclose(removed, direct, atol=1e-5)
@@ -378,21 +385,21 @@ def test_kept_and_removed_sounds_are_what_their_bins_sound_like() -> None:
 
 
 def test_overlap_of_choices_by_hand() -> None:
-    from app import work
+    from speechxai.inspection import inspect
 
     first = np.array([[True, True, False, False]])
     second = np.array([[False, True, True, False]])
-    assert work.top_overlap(first, second) == pytest.approx(0.5)  # one bin in common of two and two
-    assert np.isnan(work.top_overlap(~np.ones((1, 4), bool), ~np.ones((1, 4), bool)))
+    assert inspect.top_overlap(first, second) == pytest.approx(0.5)  # one bin in common of two and two
+    assert np.isnan(inspect.top_overlap(~np.ones((1, 4), bool), ~np.ones((1, 4), bool)))
 
 
 def test_a_file_is_made_for_the_click_that_asked_only() -> None:
     import struct
 
-    from app import downloads
+    from app import widgets
 
     for turn, content in (("", b""), ("17", b"text")):
-        found = downloads.block("Table (CSV)", "a b.csv", "text/csv", turn, content)
+        found = widgets.block("Table (CSV)", "a b.csv", "text/csv", turn, content)
         (length,) = struct.unpack_from("<I", found)
         header = json.loads(found[4 : 4 + length])
         assert header == {"label": "Table (CSV)", "name": "a_b.csv", "type": "text/csv", "turn": turn}

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from app import words
-from app.words import Facts
+from speechxai.inspection import words
+from speechxai.inspection.words import Facts
 
 N_BINS, N_FRAMES = 161, 100  # 50 Hz a bin up to 8 kHz, 10 ms a frame
 VOICED = np.array([0] * 20 + [1] * 10 + [2] * 70)
@@ -42,8 +42,9 @@ def test_where_names_the_bands_that_hold_half() -> None:
     said = words.where(facts(block(1_000, 2_000, 30, 100)))
     assert said.key == "bands"
     # all evidence between 1 and 2 kHz; 20 of 161 bins are 12 % of a flat loudness
-    assert said.text == (
-        "100 % of the evidence lies between 1 kHz and 2 kHz, where a map of loudness alone would have 12 %."
+    assert (
+        said.text
+        == "100 % of the evidence lies between 1 kHz and 2 kHz, where a map of loudness alone would have 12 %."
     )
 
 
@@ -62,8 +63,9 @@ def test_where_says_spread_when_no_band_stands_out() -> None:
     # a sixth in each of six bands: half of the axis is needed to hold half of the evidence
     assert words.where(facts(even)).key == "spread"
     tilted = even + block(1_000, 2_000, 0, 100, 0.05)  # (1 + 1) of 7: 29 %
-    assert words.where(facts(tilted)).text == (
-        "The evidence is spread over low and high frequencies; the largest part, 29 %, lies between 1 kHz and 2 kHz "
+    assert (
+        words.where(facts(tilted)).text
+        == "The evidence is spread over low and high frequencies; the largest part, 29 %, lies between 1 kHz and 2 kHz "
         "(a map of loudness alone: 12 %)."
     )
     two_bands = even + 0.04 * block(1_000, 4_000, 0, 100)  # (1 + .8 + 1 + 1.6) of 8.4 are 52 %

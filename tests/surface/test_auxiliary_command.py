@@ -17,12 +17,11 @@ import pytest
 import soundfile
 import torch
 
-from speechxai.auxiliary import AuxiliarySettings
+from speechxai.auxiliary.folder import StudyFolder, chosen_recipes, read_source, run_study
+from speechxai.auxiliary.values import AuxiliarySettings
 from speechxai.cli import main
 from speechxai.errors import SpeechXAIError
-from speechxai.io.runs import RunFolder
-from speechxai.io.studies import StudyFolder, run_study
-from speechxai.io.study_source import chosen_recipes, read_source
+from speechxai.evaluation.runs import RunFolder
 from speechxai.testing import noise_recording, tiny_bundle
 
 OPTIONS = ["--seeds", "1", "--folds", "3", "--epochs", "2", "--n-mels", "16"]
@@ -51,9 +50,25 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     bundle = tiny_bundle(root / "tiny", 2, {f"folder/s{speaker:02d}": speaker % 2 for speaker in range(4)})
     out = root / "run"
     status = call(
-        "evaluate", "--data", root / "voices", "--model", bundle.folder, "-r", "saliency", "-r", "guided_backprop",
-        "-r", "union(saliency, guided_backprop)", "-m", "mean_mask", "--maps", "--pictures", 0, "--out", out,
-    )  # fmt: skip
+        "evaluate",
+        "--data",
+        root / "voices",
+        "--model",
+        bundle.folder,
+        "-r",
+        "saliency",
+        "-r",
+        "guided_backprop",
+        "-r",
+        "union(saliency, guided_backprop)",
+        "-m",
+        "mean_mask",
+        "--maps",
+        "--pictures",
+        0,
+        "--out",
+        out,
+    )
     assert status == 0
     return out
 
@@ -72,12 +87,18 @@ def test_the_command_writes_tables_curves_checkpoints_and_reports(
     assert "LEAKY: AUROC" in said.out
     study = StudyFolder(run / "auxiliary" / "map-small")
     assert study.settings.recipes == ("saliency",)
-    # Three kinds of maps, shuffled labels and the spectrogram: 5 networks x 2 splits x 1 seed x 3 folds; majority trains none.
+    # Three kinds of maps, shuffled labels and the spectrogram: 5 networks x 2 splits x 1 seed x 3 folds; majority
+    # trains none.
     assert len(list((study.path / "checkpoints").glob("*.safetensors"))) == 5 * 2 * 3
     table = study.table("table")
     assert set(table["name"]) == {
-        "saliency", "random_map", "energy_map", "permuted_labels", "majority", "original",
-    }  # fmt: skip
+        "saliency",
+        "random_map",
+        "energy_map",
+        "permuted_labels",
+        "majority",
+        "original",
+    }
     assert set(table["n_recordings"]) == {16}
     assert set(table["n_speakers"]) == {8}
     html = (run / "report.html").read_text()
@@ -127,7 +148,9 @@ def test_maps_of_networks_that_heard_the_speaker_are_named(run: Path) -> None:
     source = read_source(folder, ("saliency",))
     assert set(source.held_out.values()) == {True}
     recording = str(folder.manifest["recording"][0])  # of a speaker whom the other fold's network heard
-    shard = next(path for path in (run / "units").glob("*.json") if json.loads(path.read_text())["recording"] == recording)  # fmt: skip
+    shard = next(
+        path for path in (run / "units").glob("*.json") if json.loads(path.read_text())["recording"] == recording
+    )
     content = json.loads(shard.read_text())
     for fold, expected in (("final", False), ("1", False), ("0", True), ("", None)):
         content["facts"]["fold"] = fold
@@ -161,7 +184,7 @@ def test_recordings_without_maps_or_labels_are_left_out_by_name(run: Path) -> No
     folder = RunFolder.open(run)
     first, second = (str(r) for r in folder.manifest["recording"][:2])
     stored = {path.name: path for path in (run / "maps.zarr").iterdir() if path.is_dir()}
-    from speechxai.io.runs import unit_name
+    from speechxai.evaluation.runs import unit_name
 
     shutil.rmtree(stored[unit_name(first)] / "saliency")
     next(p for p in (run / "units").glob("*.json") if p.name.startswith(unit_name(second))).unlink()

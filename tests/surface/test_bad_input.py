@@ -15,14 +15,16 @@ import pytest
 import soundfile as sf
 
 from speechxai.cli import main
-from speechxai.resources import resource_folder
+from speechxai.files import resource_folder
 
 RATE = 16_000
 RUN = ["--model", "synthetic-cnn", "-r", "saliency", "--no-controls", "-m", "faithfulness", "--pictures", "0"]
 FILES = {
     "empty.wav": "voices/empty.wav: the file is empty (0 bytes).",
     "text.wav": "voices/text.wav: this is text, not audio, whatever its name says.",
-    "truncated.wav": "voices/truncated.wav: truncated: the header promises 32000 bytes of samples, the file holds 15978",
+    "truncated.wav": (
+        "voices/truncated.wav: truncated: the header promises 32000 bytes of samples, the file holds 15978"
+    ),
     "silent.wav": "voices/silent.wav: the recording is silent (all samples are 0).",
     "nan.wav": "voices/nan.wav: 1 of 16000 samples are NaN or infinite, the first at 0.006 s.",
     "short.wav": "voices/short.wav: lasts only 0.020 s, shorter than min_duration_s = 0.1 s.",

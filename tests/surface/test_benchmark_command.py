@@ -8,13 +8,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-import speechxai.benchmark
-import speechxai.benchmark_task
-from speechxai.benchmark import Task, TaskResult
+import speechxai.planted.settings
+import speechxai.planted.task
 from speechxai.cli import main
 from speechxai.errors import SpeechXAIError
-from speechxai.io.benchmark_runs import BenchmarkFolder
-from speechxai.report_benchmark import leaderboard
+from speechxai.planted.folder import BenchmarkFolder
+from speechxai.planted.report import leaderboard
+from speechxai.planted.settings import Task, TaskResult
 from speechxai.types import Recording
 
 # Two classifiers are trained once, by one process.
@@ -116,7 +116,11 @@ def test_tables_of_an_unfinished_benchmark_say_what_they_rest_on(
     assert "1 of 2 tasks done" in text
     # and it can still be continued
     assert begun.status().n_done == 1
-    monkeypatch.setattr(speechxai.benchmark_task, "compute", lambda task, *rest: replace(result, task=task.id, facts={**result.facts, "seed": task.seed}))  # fmt: skip
+    monkeypatch.setattr(
+        speechxai.benchmark_task,
+        "compute",
+        lambda task, *rest: replace(result, task=task.id, facts={**result.facts, "seed": task.seed}),
+    )
     assert run("--resume", str(begun.path)) == 0
     assert "Not finished" not in capsys.readouterr().out
 
@@ -127,7 +131,14 @@ def test_a_failed_task_is_named_and_the_others_go_on(
     def compute(task: Task, settings: object, bases: list[Recording], step: object) -> TaskResult:
         if task.cue == "tremor":
             raise SpeechXAIError("the voice is lost")
-        facts = {"group": task.group, "seed": 0, "excluded": "held-out AUC 0.700 is under 0.90", "auc": 0.7, "n_pairs": 1, "n_speakers": 1}  # fmt: skip
+        facts = {
+            "group": task.group,
+            "seed": 0,
+            "excluded": "held-out AUC 0.700 is under 0.90",
+            "auc": 0.7,
+            "n_pairs": 1,
+            "n_speakers": 1,
+        }
         return TaskResult(task.id, facts)
 
     monkeypatch.setattr(speechxai.benchmark_task, "compute", compute)
@@ -139,7 +150,11 @@ def test_a_failed_task_is_named_and_the_others_go_on(
     assert "No classifier learned its task" in said.out
     tasks = pd.read_csv(out / "tasks.csv")
     assert list(tasks["excluded"]) == ["held-out AUC 0.700 is under 0.90"]
-    monkeypatch.setattr(speechxai.benchmark_task, "compute", lambda task, *rest: TaskResult(task.id, {"group": task.group, "seed": 0, "excluded": "no"}))  # fmt: skip
+    monkeypatch.setattr(
+        speechxai.benchmark_task,
+        "compute",
+        lambda task, *rest: TaskResult(task.id, {"group": task.group, "seed": 0, "excluded": "no"}),
+    )
     assert run("--resume", str(out)) == 0
 
 
@@ -163,7 +178,10 @@ def test_what_is_refused(
 
 def test_a_run_that_is_no_benchmark_or_of_another_version_is_refused(folder: BenchmarkFolder, tmp_path: Path) -> None:
     text = (folder.path / "config.toml").read_text("utf-8")
-    for wrong, message in ((text.replace('"benchmark"', '"standard"'), "is no benchmark"), (text.replace('specification = "1.0"', 'specification = "2.0"'), "do not compare")):  # fmt: skip
+    for wrong, message in (
+        (text.replace('"benchmark"', '"standard"'), "is no benchmark"),
+        (text.replace('specification = "1.0"', 'specification = "2.0"'), "do not compare"),
+    ):
         (tmp_path / "config.toml").write_text(wrong)
         with pytest.raises(SpeechXAIError, match=message):
             _ = BenchmarkFolder(tmp_path).settings
@@ -173,7 +191,7 @@ def test_a_run_that_is_no_benchmark_or_of_another_version_is_refused(folder: Ben
 
 
 def test_real_voices_are_read_at_their_own_rate(shared_data: object) -> None:
-    from speechxai.io.benchmark_runs import healthy_voices
+    from speechxai.planted.folder import healthy_voices
 
     voices = healthy_voices("figshare-voice", shared_data("figshare-voice"))  # type: ignore[operator]
     assert len(voices) == len({v.speaker for v in voices}) == 41

@@ -18,7 +18,7 @@ import pytest
 import soundfile
 
 from speechxai.cli import main
-from speechxai.io.runs import RunFolder
+from speechxai.evaluation.runs import RunFolder
 from speechxai.testing import noise_recording, tiny_bundle
 from tests.unit.test_report import outline
 
@@ -111,9 +111,21 @@ def copied(folder: Path, to: Path) -> Path:
 def test_a_run_has_everything(finished: Path) -> None:
     names = {path.name for path in finished.iterdir()}
     assert {
-        "config.toml", "environment.json", "recordings.parquet", "predictions.parquet", "scores.parquet", "scores.csv", "summary.csv",
-        "agreement.csv", "failures.csv", "maps.zarr", "pictures", "report.html", "units", "sessions",
-    } == names  # fmt: skip
+        "config.toml",
+        "environment.json",
+        "recordings.parquet",
+        "predictions.parquet",
+        "scores.parquet",
+        "scores.csv",
+        "summary.csv",
+        "agreement.csv",
+        "failures.csv",
+        "maps.zarr",
+        "pictures",
+        "report.html",
+        "units",
+        "sessions",
+    } == names
     scores = pd.read_parquet(finished / "scores.parquet")
     assert list(scores.columns[:8]) == [
         "recording",
@@ -202,8 +214,9 @@ def test_resume_refuses_other_settings_and_other_weights(finished: Path, tmp_pat
     folder = copied(finished, tmp_path)
     answer = run("evaluate", "--resume", folder, "--seed", 5)
     assert answer.status == 2
-    assert answer.err == (
-        f"Error: {folder}: the run cannot be continued with other settings: 'seed' is 0 in the run and 5 now. "
+    assert (
+        answer.err
+        == f"Error: {folder}: the run cannot be continued with other settings: 'seed' is 0 in the run and 5 now. "
         "Leave the setting away, or start a new run with --out.\n"
     )
     environment = json.loads((folder / "environment.json").read_text())
@@ -252,13 +265,25 @@ def test_a_corrupt_recording_is_listed_and_the_others_are_scored(
     [
         (["--recipes", "salency"], "Unknown recipe 'salency'. Did you mean 'saliency'? Known: "),
         (["--metrics", "faithfull"], "Unknown metric 'faithfull'. Did you mean 'faithfulness'? Known: "),
-        (["--fill", "zeros"], "The command line: the key 'fill': input should be 'silence', 'noise' or 'mean'. Got 'zeros' instead."),
+        (
+            ["--fill", "zeros"],
+            "The command line: the key 'fill': input should be 'silence', 'noise' or 'mean'. Got 'zeros' instead.",
+        ),
         (["--model", "no-such"], "no-such: there is no such folder. Unknown model 'no-such'."),
-        (["--data", "figshare-voic"], "figshare-voic: there is no such folder or manifest. Unknown data set 'figshare-voic'. Did you mean 'figshare-voice'?"),
-        (["--data", "figshare-voice"], "The data card 'figshare-voice' needs the folder of its recordings: give --root."),
+        (
+            ["--data", "figshare-voic"],
+            (
+                "figshare-voic: there is no such folder or manifest. Unknown data set 'figshare-voic'. Did you mean"
+                " 'figshare-voice'?"
+            ),
+        ),
+        (
+            ["--data", "figshare-voice"],
+            "The data card 'figshare-voice' needs the folder of its recordings: give --root.",
+        ),
         (["--device", "cuda:99"], "The device 'cuda:99' is not there: "),
     ],
-)  # fmt: skip
+)
 def test_wrong_words_get_one_clean_line(
     words: list[str], message: str, voices: Path, model: Path, tmp_path: Path, run: Run
 ) -> None:
@@ -306,7 +331,8 @@ def test_damaged_weights_are_named(voices: Path, model: Path, tmp_path: Path, ru
 def test_config_file_and_check(voices: Path, model: Path, tmp_path: Path, run: Run) -> None:
     study = tmp_path / "study.toml"
     study.write_text(
-        f'data = "{voices}"\nmodel = "{model}"\nrecipes = ["saliency", "occlusion"]\nmetrics = ["faithfulness"]\nlimit = 4\n'
+        f'data = "{voices}"\nmodel = "{model}"\nrecipes = ["saliency", "occlusion"]\nmetrics = ["faithfulness"]\nlimit'
+        " = 4\n"
     )
     answer = run("check", study)
     assert answer.status == 0, answer.err
@@ -426,7 +452,10 @@ def test_list(kind: str, run: Run) -> None:
 
 def test_help_is_quick_and_teaches(run: Run) -> None:
     started = time.process_time()
-    code = "import sys, speechxai.cli as c\ntry: c.main(['--help'])\nexcept SystemExit: pass\nheavy = {'torch','pandas','numpy','matplotlib','pydantic'} & set(sys.modules)\nprint('HEAVY', heavy)"
+    code = (
+        "import sys, speechxai.cli as c\ntry: c.main(['--help'])\nexcept SystemExit: pass\nheavy ="
+        " {'torch','pandas','numpy','matplotlib','pydantic'} & set(sys.modules)\nprint('HEAVY', heavy)"
+    )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "HEAVY set()" in found.stdout
     for name in ("demo", "evaluate", "check", "report", "predict", "explain", "list", "data"):
@@ -441,7 +470,10 @@ def test_help_is_quick_and_teaches(run: Run) -> None:
 
 
 def test_importing_the_package_loads_nothing() -> None:
-    code = "import sys, speechxai; assert not {'torch', 'numpy', 'pandas'} & set(sys.modules); speechxai.SpeechXAIError; assert 'torch' not in sys.modules"
+    code = (
+        "import sys, speechxai; assert not {'torch', 'numpy', 'pandas'} & set(sys.modules); speechxai.SpeechXAIError;"
+        " assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
     import speechxai
 

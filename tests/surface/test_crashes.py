@@ -1,4 +1,5 @@
-"""Runs that end in the middle: killed, interrupted, out of room, two at a time. What is resumed is what it would have been."""
+"""Runs that end in the middle: killed, interrupted, out of room, two at a time. What is resumed is what it would have
+been."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ import pytest
 import soundfile
 
 from speechxai.cli import main
-from speechxai.io.runs import RunFolder
+from speechxai.evaluation.runs import RunFolder
 from speechxai.testing import noise_recording, tiny_bundle
 from tests.unit.test_runs import make
 
@@ -144,8 +145,12 @@ def test_workers_never_outlive_their_parent(executor: str, sign: signal.Signals,
     folder = make(tmp_path)
     process = subprocess.Popen(
         [sys.executable, "-c", PARENT, str(folder.path), executor],
-        process_group=0, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        process_group=0,
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     wait_until(lambda: len(list(folder.path.glob("pid-*"))) == 2)
     assert folder.status().n_running == 2
     workers = [int(path.name.removeprefix("pid-")) for path in folder.path.glob("pid-*")]

@@ -15,7 +15,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from speechxai.commands.data import data_app
-from speechxai.data.folder import import_folder
+from speechxai.data.cards import import_folder
 from speechxai.data.manifest import read_manifest
 from speechxai.errors import SpeechXAIError
 
@@ -182,9 +182,9 @@ def test_fetch_of_a_card_of_ones_own_prints_what_was_compared(tmp_path: Path) ->
         sha256 = hashlib.sha256(body).hexdigest()
         url = f"http://127.0.0.1:{server.server_port}"
         (tmp_path / "mine.toml").write_text(
-            'name = "mine"\ntitle = "My set"\nlanguage = "en"\nlicense = "CC0"\nsource = "here"\naccess = "open"\nsize = "1"\n'
-            "patterns = ['(?P<speaker>a)']\n"
-            f'[[fetch]]\nurl = "{url}/a"\nname = "a.wav"\nchecksum = "sha256:{sha256}"\n[[fetch]]\nurl = "{url}/b"\nname = "b.wav"\n'
+            'name = "mine"\ntitle = "My set"\nlanguage = "en"\nlicense = "CC0"\nsource = "here"\naccess = "open"\nsize'
+            f' = "1"\npatterns = [\'(?P<speaker>a)\']\n[[fetch]]\nurl = "{url}/a"\nname = "a.wav"\nchecksum ='
+            f' "sha256:{sha256}"\n[[fetch]]\nurl = "{url}/b"\nname = "b.wav"\n'
         )
         shown = run("fetch", tmp_path / "mine.toml", "--root", tmp_path / "data")
         server.shutdown()

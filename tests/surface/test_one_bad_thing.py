@@ -1,4 +1,5 @@
-"""One bad recording among good ones, as a user meets it: the others are done, it is named with its error, the status says so."""
+"""One bad recording among good ones, as a user meets it: the others are done, it is named with its error, the status
+says so."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ import pytest
 import soundfile
 
 from speechxai.cli import main
-from speechxai.io.runs import RunFolder
+from speechxai.evaluation.runs import RunFolder
 from speechxai.testing import noise_recording, tiny_bundle
 from tests.unit.raising import raising_reader
 
@@ -140,6 +141,6 @@ def test_the_exit_status_is_in_the_help(command: str, capsys: pytest.CaptureFixt
 def test_an_error_outside_of_a_recordings_work_is_not_swallowed(
     work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("speechxai.io.session.finish", lambda folder: 1 / 0)
+    monkeypatch.setattr("speechxai.evaluation.session.finish", lambda folder: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main(["evaluate", "--data", "voices", "--model", "tiny", *RUN, "--out", "run"])

@@ -1,4 +1,5 @@
-"""The published protocol from its configuration files to its report, on a PC-GITA of synthetic voices and tiny networks."""
+"""The published protocol from its configuration files to its report, on a PC-GITA of synthetic voices and tiny
+networks."""
 
 from __future__ import annotations
 
@@ -10,17 +11,17 @@ import pandas as pd
 import pytest
 import torch
 
+from speechxai.classifiers.imports import import_folds
 from speechxai.cli import main
-from speechxai.combination import rescale
-from speechxai.config import load
 from speechxai.errors import SpeechXAIError
-from speechxai.explain import CONTROLS, PUBLISHED_METHODS, published_recipes
-from speechxai.io.import_bundle import import_folds
-from speechxai.io.published import find_published
-from speechxai.io.runs import RunFolder
-from speechxai.io.session import prepare
+from speechxai.evaluation.config import load
+from speechxai.evaluation.runs import RunFolder
+from speechxai.evaluation.session import prepare
+from speechxai.explain.combination import rescale
+from speechxai.explain.recipe import CONTROLS, PUBLISHED_METHODS, published_recipes
+from speechxai.mancini2025.report import CORRECTIONS, comparison, corrections
+from speechxai.mancini2025.study import find_published
 from speechxai.metrics import PUBLISHED_METRICS
-from speechxai.report_protocol import CORRECTIONS, comparison, corrections
 from tests.surface.protocol_tree import FOLDS, make_checkpoints, make_tree, speakers
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,8 +80,11 @@ def test_every_cell_of_the_tables_is_there(overlap: RunFolder) -> None:
     assert list(dict.fromkeys(frame["recipe"])) == published_recipes()
     undefined = {
         name: {(r["recipe"], r["metric"]): r["n_nan"] for r in run.table("summary").to_dict("records")}
-        for name, run in (("published", RunFolder.open(overlap.path / "batch")), ("corrected", RunFolder.open(overlap.path / "corrected")))
-    }  # fmt: skip
+        for name, run in (
+            ("published", RunFolder.open(overlap.path / "batch")),
+            ("corrected", RunFolder.open(overlap.path / "corrected")),
+        )
+    }
     for recipe, part in frame.groupby("recipe"):
         metrics = [*PUBLISHED_METRICS, "mean_mask", *(["iou"] if "(" in recipe else [])]
         assert list(part["metric"]) == metrics
@@ -168,11 +172,15 @@ def test_auxiliary_configuration_and_its_resumption(tree: Path) -> None:
         tree,
         "auxiliary",
         {
-            'recipes = ["methods"]': 'recipes = ["saliency", "guided_gradcam"]', 'architecture = "cnn14"': 'architecture = "small"',
-            "corrected = true ": "corrected = false ", "n_seeds = 5": "n_seeds = 1", "n_folds = 10": "n_folds = 3", "epochs = 50": "epochs = 1",
+            'recipes = ["methods"]': 'recipes = ["saliency", "guided_gradcam"]',
+            'architecture = "cnn14"': 'architecture = "small"',
+            "corrected = true ": "corrected = false ",
+            "n_seeds = 5": "n_seeds = 1",
+            "n_folds = 10": "n_folds = 3",
+            "epochs = 50": "epochs = 1",
             "n_mels = 80": "n_mels = 16",
         },
-    )  # fmt: skip
+    )
     out = tree / "runs" / "auxiliary"
     assert call("evaluate", config, "--root", tree / "data", "--model", tree / "checkpoints", "--out", out) == 0
     frame = corrections(RunFolder.open(out))
@@ -204,7 +212,7 @@ def test_configurations_need_two_paths_and_no_more(name: str, tree: Path) -> Non
     assert len(found) == 4 * FOLDS  # two tasks of two speakers a fold; words are left out
     assert not unmatched
     if name == "auxiliary":
-        from speechxai.auxiliary import AuxiliarySettings
+        from speechxai.auxiliary.values import AuxiliarySettings
 
         settings = AuxiliarySettings.from_dict({**config.auxiliary, "recipes": ("saliency",)})
         assert settings.splits == ("speaker", "recording")

@@ -1,4 +1,5 @@
-"""Without a torchaudio that fits: spectrogram networks work, and a speech foundation model says what to install, in one line."""
+"""Without a torchaudio that fits: spectrogram networks work, and a speech foundation model says what to install, in one
+line."""
 
 from __future__ import annotations
 
@@ -12,12 +13,11 @@ import pytest
 import soundfile
 
 from speechxai.classifiers import build
-from speechxai.classifiers.ssl_architectures import from_bundle
+from speechxai.classifiers.bundle import library_versions, save_bundle, version_differences
+from speechxai.classifiers.ssl import from_bundle
 from speechxai.classifiers.torchaudio_pair import load_torchaudio
 from speechxai.errors import SpeechXAIError
-from speechxai.io.bundle_config import library_versions, version_differences
-from speechxai.io.checkpoints import save_bundle
-from speechxai.io.machine import machine
+from speechxai.evaluation.machine import machine
 from speechxai.testing import noise_recording, tiny_bundle
 
 REFUSAL = "Detected that PyTorch and TorchAudio were compiled with different CUDA versions.\n  PyTorch has 13.2."

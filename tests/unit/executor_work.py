@@ -10,13 +10,13 @@ from types import SimpleNamespace
 from typing import Any
 
 from speechxai.errors import SpeechXAIError
-from speechxai.io.orders import Order, Task, UnitRecord
-from speechxai.io.runs import RunFolder
+from speechxai.evaluation.executors import Order, Task, UnitRecord
+from speechxai.evaluation.runs import RunFolder
 
 
 def wait_to_be_killed(order: Order, task: Task) -> UnitRecord:
     """Hold the second recording, and say which process does, until someone ends it; compute all others."""
-    from speechxai.io.worker import compute_unit
+    from speechxai.evaluation.executors import compute_unit
 
     note = Path(order.run).parent / "who"
     if "take1" in task.recording and task.attempt == 1:

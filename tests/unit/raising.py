@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from speechxai.io.orders import Order, Task, UnitRecord
+from speechxai.evaluation.executors import Order, Task, UnitRecord
 
 UNDECODABLE = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
 
@@ -42,13 +42,17 @@ ERRORS: dict[str, Exception] = {
         Speechless(),
     )
 }
-"""One error of every kind that readers, networks, methods and metrics are known to raise, by name; struct.error is "error"."""
+"""One error of every kind that readers, networks, methods and metrics are known to raise, by name; struct.error is
+"error"."""
 
 
 @contextmanager
 def raising_reader() -> Iterator[None]:
     """While it lasts, a file named after an error raises it when it is read; all others are read."""
-    from speechxai.io import audio, corpus, single, training
+    from speechxai.classifiers import training
+    from speechxai.data import corpus
+    from speechxai.inspection import single
+    from speechxai.signal import audio
 
     read = audio.read
 
@@ -67,7 +71,7 @@ def raising_reader() -> Iterator[None]:
 
 def compute_with_raising_reader(order: Order, task: Task) -> UnitRecord:
     """The work of a worker whose reader raises."""
-    from speechxai.io.worker import compute_unit
+    from speechxai.evaluation.executors import compute_unit
 
     with raising_reader():
         return compute_unit(order, task)

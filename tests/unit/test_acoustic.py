@@ -7,12 +7,12 @@ import math
 import pytest
 import torch
 
-from speechxai.acoustics import MEASURE_NAMES, measures
 from speechxai.classifiers import BACKBONES, Classifier, build, predict
 from speechxai.classifiers.acoustic import Z_LIMIT, Acoustic
 from speechxai.classifiers.fit import FitConfig, fit
 from speechxai.errors import NotApplicable, SpeechXAIError
-from speechxai.stft import spectrogram
+from speechxai.signal.acoustics import MEASURE_NAMES, measures
+from speechxai.signal.stft import spectrogram
 from speechxai.types import Recording, StftConfig
 
 STFT = StftConfig()

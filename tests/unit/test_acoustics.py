@@ -13,10 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import lfilter
 
-from speechxai import acoustics
-from speechxai.acoustics import MEASURE_NAMES, MEASURES, measures, references, references_for
-from speechxai.acoustics_spectrum import BANDS_HZ, modulation_depth, resampled
 from speechxai.errors import SpeechXAIError
+from speechxai.signal import acoustics
+from speechxai.signal.acoustics import (
+    BANDS_HZ,
+    MEASURE_NAMES,
+    MEASURES,
+    measures,
+    modulation_depth,
+    references,
+    references_for,
+    resampled,
+)
 
 RATE = 16_000
 
@@ -141,7 +149,8 @@ def test_modulation_depth_by_hand():
 
 def test_octave_bands_hold_the_energy_that_was_put_there():
     time_s = np.arange(RATE) / RATE
-    # Harmonics 2 and 10 of 150 Hz: 300 Hz with four times the power of 1500 Hz: 10 log10(0.8) = -0.97, 10 log10(0.2) = -6.99.
+    # Harmonics 2 and 10 of 150 Hz: 300 Hz with four times the power of 1500 Hz: 10 log10(0.8) = -0.97, 10 log10(0.2) =
+    # -6.99.
     signal = 0.2 * np.sin(2 * np.pi * 300 * time_s) + 0.1 * np.sin(2 * np.pi * 1500 * time_s)
     values = measures(signal, RATE)
     assert values["band_250_500_db"] == pytest.approx(-0.97, abs=0.1)
@@ -247,8 +256,15 @@ def test_our_measures_follow_praats_on_real_voices(shared_data):
         waveform, rate = soundfile.read(file, frames=8_000)
         ours.append(measures(waveform, rate))
         praats.append(acoustics.praat_measures(waveform, rate))
-    least = {"f0_mean_hz": 0.99, "jitter_local_percent": 0.9, "shimmer_local_percent": 0.9, "hnr_db": 0.95,
-             "cpps_db": 0.9, "f1_hz": 0.97, "f2_hz": 0.9}  # fmt: skip
+    least = {
+        "f0_mean_hz": 0.99,
+        "jitter_local_percent": 0.9,
+        "shimmer_local_percent": 0.9,
+        "hnr_db": 0.95,
+        "cpps_db": 0.9,
+        "f1_hz": 0.97,
+        "f2_hz": 0.9,
+    }
     for name, bound in least.items():
         pairs = np.array([[a[name], b[name]] for a, b in zip(ours, praats, strict=True)])
         assert np.corrcoef(pairs.T)[0, 1] > bound, name

@@ -1,4 +1,5 @@
-"""The rectifier rule in real networks: checkpointing, in-place and functional calls, a waveform transformer, mel bands."""
+"""The rectifier rule in real networks: checkpointing, in-place and functional calls, a waveform transformer, mel
+bands."""
 
 from __future__ import annotations
 
@@ -9,13 +10,12 @@ import torch
 import torchaudio
 from torch import Tensor, nn
 
-from speechxai.attribution import METHODS
-from speechxai.attribution.backprop import _to_bins
 from speechxai.classifiers import Classifier, build
-from speechxai.classifiers.layers import WaveformDoor
+from speechxai.classifiers.cnn import WaveformDoor
 from speechxai.errors import NotApplicable
-from speechxai.segments import SegmentConfig
-from speechxai.stft import bin_frequencies_hz, spectrogram
+from speechxai.explain import METHODS
+from speechxai.explain.backprop import _to_bins
+from speechxai.signal.stft import SegmentConfig, bin_frequencies_hz, spectrogram
 from speechxai.types import Spectrogram, StftConfig
 
 STFT = StftConfig(n_fft=64, win_length=64, hop_length=32, sample_rate=2000)
@@ -72,7 +72,21 @@ def test_every_spelling_of_a_rectifier_is_seen(kind: str, spec: Spectrogram) -> 
     )
 
 
-@pytest.mark.parametrize("rectifier", [nn.ReLU(), nn.GELU(), nn.GELU("tanh"), nn.SiLU(), nn.ELU(), nn.Mish(), nn.LeakyReLU(0.1), nn.ReLU6(), nn.Hardswish(), nn.Softplus()])  # fmt: skip
+@pytest.mark.parametrize(
+    "rectifier",
+    [
+        nn.ReLU(),
+        nn.GELU(),
+        nn.GELU("tanh"),
+        nn.SiLU(),
+        nn.ELU(),
+        nn.Mish(),
+        nn.LeakyReLU(0.1),
+        nn.ReLU6(),
+        nn.Hardswish(),
+        nn.Softplus(),
+    ],
+)
 def test_guided_rule_against_a_slow_one(rectifier: nn.Module, spec: Spectrogram) -> None:
     """One layer, by the definition: v max(g, 0) r'(z) where z > 0."""
     with torch.random.fork_rng():
@@ -100,7 +114,8 @@ def test_guided_rule_against_a_slow_one(rectifier: nn.Module, spec: Spectrogram)
 
 @pytest.mark.parametrize("name", GRADIENTS)
 def test_checkpointed_chunks_keep_the_rule(name: str) -> None:
-    """More segments than max_batch: the network is computed again on the way back, and must be so under the same rule."""
+    """More segments than max_batch: the network is computed again on the way back, and must be so under the same
+    rule."""
     long = spectrogram(torch.randn(2, 4000, generator=torch.Generator().manual_seed(3)), STFT)
     for backbone in (net("functional"), nn.Sequential()):
         if isinstance(backbone, nn.Sequential):

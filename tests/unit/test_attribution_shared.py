@@ -9,14 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from speechxai.attribution import METHODS, OriginalPass, completeness_error, count_passes
 from speechxai.classifiers import Classifier, build, probabilities
 from speechxai.errors import NotApplicable, SpeechXAIError
+from speechxai.evaluation.unit import standard
+from speechxai.evaluation.values import EvaluateSettings, Job
+from speechxai.explain import METHODS, OriginalPass, completeness_error, count_passes
 from speechxai.metrics import DEFAULT_METRICS
-from speechxai.pipeline import EvaluateSettings, Job
-from speechxai.pipeline_unit import compute
-from speechxai.segments import SegmentConfig
-from speechxai.stft import spectrogram
+from speechxai.signal.stft import SegmentConfig, spectrogram
 from speechxai.testing import noise_recording
 from speechxai.types import Spectrogram
 
@@ -149,7 +148,7 @@ def test_one_setting_bounds_the_masked_passes(model: Classifier) -> None:
     small.max_batch = 3
     rows, handle = rows_of(small)
     settings = EvaluateSettings(("saliency", "energy_map", "edge_map"), DEFAULT_METRICS)
-    compute(Job(noise_recording("a", 0.7, sample_rate=16_000), small), settings, [])
+    standard(Job(noise_recording("a", 0.7, sample_rate=16_000), small), settings, [])
     handle.remove()
     assert max(rows) <= 3
 

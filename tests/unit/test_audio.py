@@ -12,7 +12,7 @@ import soundfile
 import torch
 
 from speechxai.errors import SpeechXAIError
-from speechxai.io import audio
+from speechxai.signal import audio
 
 
 def tone(sample_rate: int, duration_s: float = 0.5, frequency_hz: float = 440.0) -> np.ndarray:
@@ -226,7 +226,10 @@ BAD = [
     (too_short, "lasts only 0.020 s, shorter than min_duration_s = 0.1 s"),
     (
         too_long,
-        "lasts 3600.0 s, longer than the limit of 600 s. Cut it, or raise the limit: --max-duration-s 3600 (max_duration_s).",
+        (
+            "lasts 3600.0 s, longer than the limit of 600 s. Cut it, or raise the limit: --max-duration-s 3600"
+            " (max_duration_s)."
+        ),
     ),
     (sixteen_channels, "16 channels; more than 8 are not averaged. Choose one: --channel 0 to 15 (channel)."),
     (low_rate, "the sample rate is 4000 Hz; 8000 to 96000 Hz are read"),

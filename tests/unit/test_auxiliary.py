@@ -10,16 +10,15 @@ import pandas as pd
 import pytest
 import torch
 
-from speechxai.acoustics import segments_by_voicing
-from speechxai.auxiliary import FLOORS, AuxiliarySettings, Fit, Folds, Material, Row, Unit, labels_of, study, units
-from speechxai.auxiliary_features import Crops, band_names
-from speechxai.auxiliary_fit import Small, train
-from speechxai.auxiliary_linear import fit_linear, logistic_regression
-from speechxai.auxiliary_table import Arm, arms, coefficients, leak, table
-from speechxai.auxiliary_words import sentences
+from speechxai.auxiliary.fit import Crops, Small, band_names, fit_linear, logistic_regression, train
+from speechxai.auxiliary.study import Folds, Row, labels_of, study, units
+from speechxai.auxiliary.tables import Arm, arms, coefficients, leak, table
+from speechxai.auxiliary.values import FLOORS, AuxiliarySettings, Fit, Material, Unit
+from speechxai.auxiliary.words import sentences
 from speechxai.data.synthetic import takes
 from speechxai.errors import SpeechXAIError
-from speechxai.stft import spectrogram
+from speechxai.signal.acoustics import segments_by_voicing
+from speechxai.signal.stft import spectrogram
 from speechxai.types import StftConfig
 
 STFT = StftConfig(n_fft=256, win_length=256, hop_length=128, sample_rate=8_000)
@@ -79,7 +78,8 @@ def row(frame: pd.DataFrame, name: str, split: str = "speaker", metric: str = "a
 
 
 def breathy(severity: float) -> tuple[Material, list[torch.Tensor]]:
-    """Synthetic voices, half of them breathy, with the truth of where the breath is; a voice without it has an empty truth."""
+    """Synthetic voices, half of them breathy, with the truth of where the breath is; a voice without it has an empty
+    truth."""
     speakers, labels, magnitudes, truths, kinds = [], [], [], [], []
     for take in takes(16, seed=4, cue="breathiness", severity=severity, tasks=("vowel-a",)):
         twins = take.twins()
@@ -90,9 +90,13 @@ def breathy(severity: float) -> tuple[Material, list[torch.Tensor]]:
         truths.append(twins.truth(StftConfig()).map if take.label else torch.zeros_like(magnitude))
         kinds.append(segments_by_voicing(twins.with_cue, twins.sample_rate, magnitude.shape[-1], 186))
     made = Material(
-        manifest(speakers, labels), StftConfig(), lambda i: magnitudes[i], lambda _, i: truths[i], lambda i: kinds[i],
+        manifest(speakers, labels),
+        StftConfig(),
+        lambda i: magnitudes[i],
+        lambda _, i: truths[i],
+        lambda i: kinds[i],
         tuple(m.shape[-1] for m in magnitudes),
-    )  # fmt: skip
+    )
     return made, truths
 
 
@@ -136,7 +140,8 @@ def test_planted_truth_reaches_the_ceiling_and_floors_stay_at_chance(
 
 @pytest.fixture(scope="module")
 def leaky() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Eight speakers a class, five recordings each, alike within a speaker and not within a class: only who speaks can be told."""
+    """Eight speakers a class, five recordings each, alike within a speaker and not within a class: only who speaks can
+    be told."""
     generator = torch.Generator().manual_seed(5)
     speakers, labels, magnitudes = [], [], []
     for index in range(16):
@@ -165,7 +170,9 @@ def test_speaker_identity_gives_chance_by_speaker_and_a_leak_by_recording(
     assert row(frame, "permuted_labels", "recording")["low"] > 0.5
     assert set(frame.loc[frame["split"] == "recording", "leaky"]) == {True}
     assert set(frame.loc[frame["split"] == "speaker", "leaky"]) == {False}
-    one = beside[(beside["name"] == "original") & (beside["metric"] == "auroc") & (beside["architecture"] == "small")].iloc[0]  # fmt: skip
+    one = beside[
+        (beside["name"] == "original") & (beside["metric"] == "auroc") & (beside["architecture"] == "small")
+    ].iloc[0]
     assert (one["by_speaker"], one["by_recording"]) == (honest["value"], by_recording["value"])
     assert one["added"] == pytest.approx(one["by_recording"] - one["by_speaker"])
     assert one["low"] > 0
@@ -243,7 +250,7 @@ def test_the_small_network_is_small() -> None:
 
 
 def test_cnn14_goes_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("speechxai.classifiers.cnn14.CHANNELS", (2, 4, 4, 4, 4, 8))
+    monkeypatch.setattr("speechxai.classifiers.cnn.CHANNELS", (2, 4, 4, 4, 4, 8))
     generator = torch.Generator().manual_seed(0)
     frame = manifest([f"a/s{i}" for i in range(12)], [i % 2 for i in range(12)])
     made = material(frame, [torch.rand(129, 40, generator=generator) for _ in range(12)])
@@ -350,7 +357,12 @@ def said(
 def against(difference: float, p: float) -> dict[str, float]:
     found = {}
     for floor in FLOORS:
-        found |= {f"vs_{floor}": difference, f"vs_{floor}_low": difference - 0.1, f"vs_{floor}_high": difference + 0.1, f"vs_{floor}_p": p}  # fmt: skip
+        found |= {
+            f"vs_{floor}": difference,
+            f"vs_{floor}_low": difference - 0.1,
+            f"vs_{floor}_high": difference + 0.1,
+            f"vs_{floor}_p": p,
+        }
     return found | {"vs_original": -0.1, "vs_original_low": -0.2, "vs_original_high": -0.01}
 
 
@@ -394,8 +406,8 @@ def test_the_readable_model_is_read_against_energy(p: float, words: str) -> None
     )
     text = sentences(pd.DataFrame(rows), none, read, FACTS)[-1].text
     assert (
-        "more evidence at 2000-4000 Hz in pause frames (odds x 2.00 per standard deviation) and less evidence at 0-500 Hz"
-        in text
+        "more evidence at 2000-4000 Hz in pause frames (odds x 2.00 per standard deviation) and less evidence at"
+        " 0-500 Hz" in text
     )
     assert words in text
 

@@ -11,19 +11,14 @@ import pytest
 import torch
 from torch import nn
 
-from speechxai import benchmark, benchmark_task
-from speechxai.attribution import METHODS
-from speechxai.benchmark import METRICS_OF_BENCHMARK, TRUTH, BenchmarkSettings, Task, TaskResult
-from speechxai.benchmark_material import (
-    level_confounds,
-    make_material,
-    pieces,
-    planted,
-    resampled,
-    speaker_folds,
-    synthetic,
-)
-from speechxai.benchmark_tables import (
+from speechxai.data.cues import CUES
+from speechxai.errors import SpeechXAIError
+from speechxai.explain import METHODS
+from speechxai.metrics import LOCALIZATION_METRICS, METRICS, Case
+from speechxai.planted import settings as benchmark
+from speechxai.planted import task as benchmark_task
+from speechxai.planted.settings import METRICS_OF_BENCHMARK, TRUTH, BenchmarkSettings, Task, TaskResult
+from speechxai.planted.tables import (
     average_over_cues,
     believable,
     chance_table,
@@ -33,11 +28,19 @@ from speechxai.benchmark_tables import (
     spearman_rows,
     task_table,
 )
-from speechxai.benchmark_task import Explained, make_classifier, score_pair
-from speechxai.data.planted import CUES
-from speechxai.errors import SpeechXAIError
-from speechxai.metrics import LOCALIZATION_METRICS, METRICS, Case
-from speechxai.stft import frame_times_s, spectrogram
+from speechxai.planted.task import (
+    Explained,
+    level_confounds,
+    make_classifier,
+    make_material,
+    pieces,
+    planted,
+    resampled,
+    score_pair,
+    speaker_folds,
+    synthetic,
+)
+from speechxai.signal.stft import frame_times_s, spectrogram
 from speechxai.types import Attribution, Recording, StftConfig
 
 SMALL = BenchmarkSettings(
@@ -174,7 +177,8 @@ def test_the_truth_scores_one_and_random_its_share(entry: dict[str, object]) -> 
 
 @pytest.mark.parametrize("cue", CUES)
 def test_the_ruler_is_straight_for_every_cue(cue: str) -> None:
-    """The truth as a map scores 1, its opposite 0 (area 0.5 is never reached), `random_map` the truth's share of the bins."""
+    """The truth as a map scores 1, its opposite 0 (area 0.5 is never reached), `random_map` the truth's share of the
+    bins."""
     pair = synthetic(Task("synthetic", cue, 1.0, 0), SMALL).pairs[0]
     stft = StftConfig()
     place = pair.truth(stft).map[None]
@@ -210,8 +214,17 @@ def test_the_documented_method_in_ten_lines_runs(tmp_path: Path, monkeypatch: py
     assert len(full.tasks()) == 15
     # the same lines with fewer and shorter voices, scored however little was learned
     small = functools.partial(
-        BenchmarkSettings, cues=("burst_weakening",), seeds=(0,), n_speakers=3, n_takes=1, epochs=1, n_explained=1, n_stages=1, n_sanity=1, duration_s=1.2
-    )  # fmt: skip
+        BenchmarkSettings,
+        cues=("burst_weakening",),
+        seeds=(0,),
+        n_speakers=3,
+        n_takes=1,
+        epochs=1,
+        n_explained=1,
+        n_stages=1,
+        n_sanity=1,
+        duration_s=1.2,
+    )
     monkeypatch.setattr(benchmark, "BenchmarkSettings", small)
     monkeypatch.setattr(benchmark_task, "MIN_AUC", 0.0)
     monkeypatch.setattr(benchmark_task, "RIGHT", 0.0)
@@ -227,7 +240,8 @@ def test_the_documented_method_in_ten_lines_runs(tmp_path: Path, monkeypatch: py
 
 
 def made_results() -> list[TaskResult]:
-    """Two cues, four speakers: comprehensiveness@10 follows relevance_rank, deletion_auc (low is best) runs against it."""
+    """Two cues, four speakers: comprehensiveness@10 follows relevance_rank, deletion_auc (low is best) runs against
+    it."""
     results = []
     for cue in ("tremor", "breathiness"):
         scores = []
@@ -245,7 +259,16 @@ def made_results() -> list[TaskResult]:
                 for place, recipe in enumerate(("random_map", "energy_map", "edge_map", "saliency", "smoothgrad"))
             }
             values[TRUTH] = dict.fromkeys(values["saliency"], 1.0)
-            scores.append({"recording": f"{cue}-{index}", "speaker": f"s{index}", "fold": 0, "p": 0.9, "area": 0.1, "values": values})  # fmt: skip
+            scores.append(
+                {
+                    "recording": f"{cue}-{index}",
+                    "speaker": f"s{index}",
+                    "fold": 0,
+                    "p": 0.9,
+                    "area": 0.1,
+                    "values": values,
+                }
+            )
         sanity = [
             {"recording": "r", "speaker": "s", "recipe": name, "check": "randomized_all", "value": value}
             for name, value in (("saliency", 0.2), ("edge_map", 1.0))

@@ -14,12 +14,10 @@ import pandas as pd
 import pytest
 import soundfile
 
-from speechxai.data.cards import build_manifest, card_names, card_text, load_card, publisher_sha256
-from speechxai.data.manifest import validate
-from speechxai.data.matching import _age
-from speechxai.data.pseudonyms import Locator, path_token, pseudonym, salt
+from speechxai.data.cards import _age, build_manifest, card_names, card_text, load_card, publisher_sha256
+from speechxai.data.manifest import Locator, path_token, pseudonym, salt, validate
 from speechxai.errors import SpeechXAIError
-from speechxai.resources import resource_folder
+from speechxai.files import resource_folder
 
 Tree = Callable[[Iterable[str]], Path]
 
@@ -140,8 +138,11 @@ def test_mdvr_original_folders(tree: Tree) -> None:
     frame, report = build_manifest("mdvr-kcl", tree(paths))
     assert report.n_audio == 6
     assert by(frame, "speaker") == {
-        paths[0]: "mdvr-kcl/ID22", paths[1]: "mdvr-kcl/ID22", paths[2]: "mdvr-kcl/ID02", paths[3]: "mdvr-kcl/ID02",
-    }  # fmt: skip
+        paths[0]: "mdvr-kcl/ID22",
+        paths[1]: "mdvr-kcl/ID22",
+        paths[2]: "mdvr-kcl/ID02",
+        paths[3]: "mdvr-kcl/ID02",
+    }
     assert by(frame, "task")[paths[0]] == "reading"
     assert by(frame, "task")[paths[3]] == "dialogue"
     assert by(frame, "updrs_speech")[paths[2]] == 1
@@ -327,8 +328,12 @@ def test_a_labeled_folder(tree: Tree) -> None:
     (root / paths[-1]).write_bytes(b"x")
     frame, report = build_manifest("folder", root)
     assert by(frame, "speaker") == {
-        paths[0]: "folder/anna", paths[1]: "folder/anna", paths[2]: "folder/bert", paths[3]: "folder/carl", paths[4]: "folder/carl",
-    }  # fmt: skip
+        paths[0]: "folder/anna",
+        paths[1]: "folder/anna",
+        paths[2]: "folder/bert",
+        paths[3]: "folder/carl",
+        paths[4]: "folder/carl",
+    }
     reasons = dict(report.unmatched)
     assert reasons["other/dora.wav"] == "no label: neither folder nor column label states one"
     assert "convert it to wav with ffmpeg" in reasons["PD/eve.m4a"]

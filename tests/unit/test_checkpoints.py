@@ -12,11 +12,17 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from speechxai.classifiers import Classifier, build
+from speechxai.classifiers.bundle import (
+    Bundle,
+    BundleConfig,
+    EpochFile,
+    bundle_names,
+    library_versions,
+    load_bundle,
+    save_bundle,
+)
 from speechxai.errors import SpeechXAIError, VersionWarning
-from speechxai.io.bundle_config import BundleConfig, library_versions
-from speechxai.io.checkpoints import Bundle, EpochFile, bundle_names, load_bundle, save_bundle
-from speechxai.segments import SegmentConfig
-from speechxai.stft import spectrogram
+from speechxai.signal.stft import SegmentConfig, spectrogram
 from speechxai.types import Recording, StftConfig
 
 STFT = StftConfig(n_fft=256, win_length=256, hop_length=128, sample_rate=8000)
@@ -38,11 +44,25 @@ def make(seed: int) -> Classifier:
 
 def config(**changes: object) -> BundleConfig:
     values: dict[str, object] = {
-        "name": "tiny", "title": "A tiny model", "architecture": "cnn", "options": OPTIONS,
-        "stft": {"n_fft": 256, "win_length": 256, "hop_length": 128, "window": "hamming", "sample_rate": 8000, "scale": "log1p"},
-        "segment": {"length_s": 1.0, "hop_s": 0.5}, "cam_layer": "features", "max_batch": 5,
-        "training": {"data": "toy", "settings": {"epochs": 3}}, "speakers": {"toy/ä \"b\"": 1, "toy/0": 0}, "files": {HASH: 2},
-    }  # fmt: skip
+        "name": "tiny",
+        "title": "A tiny model",
+        "architecture": "cnn",
+        "options": OPTIONS,
+        "stft": {
+            "n_fft": 256,
+            "win_length": 256,
+            "hop_length": 128,
+            "window": "hamming",
+            "sample_rate": 8000,
+            "scale": "log1p",
+        },
+        "segment": {"length_s": 1.0, "hop_s": 0.5},
+        "cam_layer": "features",
+        "max_batch": 5,
+        "training": {"data": "toy", "settings": {"epochs": 3}},
+        "speakers": {'toy/ä "b"': 1, "toy/0": 0},
+        "files": {HASH: 2},
+    }
     return BundleConfig.model_validate({**values, **changes})
 
 
@@ -115,8 +135,10 @@ def test_other_library_versions_warn_once_with_the_difference(copy: Path) -> Non
         load_bundle(copy)
     assert len(caught) == 1
     here = library_versions()["torch"]
-    assert str(caught[0].message) == (
-        f"The model 'tiny' was trained with other libraries: torch {here} here, 1.13.1 at training. Its predictions may differ."
+    assert (
+        str(caught[0].message)
+        == f"The model 'tiny' was trained with other libraries: torch {here} here, 1.13.1 at training. Its predictions"
+        " may differ."
     )
     major, minor = here.split(".")[:2]
     path.write_text(text.replace(f'torch = "{here}"', f'torch = "{major}.{minor}.99"'))
@@ -192,7 +214,7 @@ def test_weights_that_do_not_fit(copy: Path) -> None:
         ("[stft]", "[stft", "no valid TOML"),
         ('"toy/0" = 0', '"toy/0" = 0\n"toy/0" = 1', "no valid TOML"),
     ],
-)  # fmt: skip
+)
 def test_settings_are_checked(copy: Path, old: str, new: str, message: str) -> None:
     path = copy / "config.toml"
     text = path.read_text()

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from speechxai.classifiers import Classifier, build, predict
 from speechxai.errors import NotApplicable, SpeechXAIError
-from speechxai.segments import SegmentConfig
-from speechxai.stft import spectrogram
+from speechxai.signal.stft import SegmentConfig, spectrogram
 
 
 class OneLogit(nn.Module):

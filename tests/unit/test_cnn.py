@@ -1,4 +1,5 @@
-"""The small network: what attribution rules need of it, what its front end hears, and that it asks for sane settings."""
+"""The small network: what attribution rules need of it, what its front end hears, and that it asks for sane
+settings."""
 
 from __future__ import annotations
 
@@ -7,11 +8,10 @@ import torch
 from torch import nn
 
 from speechxai.classifiers import Classifier, build
-from speechxai.classifiers.cnn import Cnn
+from speechxai.classifiers.cnn import Cnn, LogMel
 from speechxai.classifiers.fit import set_front_end
-from speechxai.classifiers.layers import LogMel
 from speechxai.errors import SpeechXAIError
-from speechxai.stft import spectrogram
+from speechxai.signal.stft import spectrogram
 from speechxai.types import Recording, StftConfig
 
 

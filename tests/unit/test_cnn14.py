@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from speechxai.classifiers.cnn14 import CHANNELS, N_PARAMETERS, Cnn14, load_published
+from speechxai.classifiers.cnn import CHANNELS, N_PARAMETERS, Cnn14, load_published
 from speechxai.errors import SpeechXAIError
 
 
@@ -46,7 +46,7 @@ def test_names_are_the_published_ones() -> None:
 
 def test_published_weights_set_all_but_bands_and_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     # A narrow network of the same build, so that the test costs no gigabyte.
-    monkeypatch.setattr("speechxai.classifiers.cnn14.CHANNELS", (2, 4, 4, 4, 4, 8))
+    monkeypatch.setattr("speechxai.classifiers.cnn.CHANNELS", (2, 4, 4, 4, 4, 8))
     torch.manual_seed(0)
     published, ours = Cnn14(64, 527), Cnn14(80, 2)
     state = {**published.state_dict(), "spectrogram_extractor.stft.conv_real.weight": torch.zeros(1)}
@@ -66,7 +66,7 @@ def test_published_weights_set_all_but_bands_and_classes(monkeypatch: pytest.Mon
 
 
 def test_time_and_bands_are_not_mixed_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("speechxai.classifiers.cnn14.CHANNELS", (2, 4, 4, 4, 4, 8))
+    monkeypatch.setattr("speechxai.classifiers.cnn.CHANNELS", (2, 4, 4, 4, 4, 8))
     torch.manual_seed(0)
     network = Cnn14(32, 2)
     features = torch.randn(4, 1, 32, 64)

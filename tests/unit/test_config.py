@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from speechxai.config import difference, from_dict, load, resolve_metrics, resolve_recipes
 from speechxai.errors import SpeechXAIError
-from speechxai.explain import published_recipes
-from speechxai.io.toml import to_toml
+from speechxai.evaluation.config import difference, from_dict, load, resolve_metrics, resolve_recipes
+from speechxai.explain.recipe import published_recipes
+from speechxai.files import to_toml
 
 MINIMAL = {"data": "synthetic", "model": "m"}
 

@@ -12,10 +12,10 @@ import soundfile
 import torch
 
 from speechxai.data.cards import build_manifest
+from speechxai.data.corpus import CONFOUNDS, check, confounds, iterate, load
 from speechxai.data.manifest import validate
 from speechxai.errors import SpeechXAIError
-from speechxai.io.corpus import CONFOUNDS, check, confounds, iterate, load
-from speechxai.quality import Quality
+from speechxai.signal.quality import Quality
 
 
 def voice(seed: int, duration_s: float = 1.2, level: float = 0.3, rate_hz: int = 16_000) -> np.ndarray:

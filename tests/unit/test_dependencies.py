@@ -77,7 +77,10 @@ def test_a_wrong_pair_fails(
 def test_no_network_is_said_and_a_contradiction_fails(
     script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    nothing = "ERROR: Could not find a version that satisfies the requirement torch (from versions: none)\nERROR: No matching distribution found for torch"
+    nothing = (
+        "ERROR: Could not find a version that satisfies the requirement torch (from versions: none)\nERROR: No matching"
+        " distribution found for torch"
+    )
     answer(monkeypatch, script, 1, "", nothing)
     script.main()
     assert capsys.readouterr().out.startswith("not checked: ")

@@ -15,18 +15,29 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechxai.config import ClusterConfig, EvaluateConfig, from_dict
 from speechxai.errors import SpeechXAIError
-from speechxai.io import cluster, executors, worker
-from speechxai.io.executors import EXECUTORS, check_executor, run_units
-from speechxai.io.locks import hold
-from speechxai.io.orders import LOST_IN_A_ROW, MAX_ATTEMPTS, Ledger, Order, Task, UnitRecord, order_of
-from speechxai.io.processes import thread_environment
-from speechxai.io.run_tables import finish
-from speechxai.io.runs import RunFolder
-from speechxai.io.session import create_run, execute, prepare
-from speechxai.io.worker import compute_unit, own_device
-from speechxai.pipeline import Progress
+from speechxai.evaluation import executors
+from speechxai.evaluation.config import ClusterConfig, EvaluateConfig, from_dict
+from speechxai.evaluation.executors import (
+    EXECUTORS,
+    LOST_IN_A_ROW,
+    MAX_ATTEMPTS,
+    Ledger,
+    Order,
+    Task,
+    UnitRecord,
+    check_executor,
+    compute_unit,
+    execute,
+    order_of,
+    own_device,
+    run_units,
+)
+from speechxai.evaluation.machine import thread_environment
+from speechxai.evaluation.runs import RunFolder, finish
+from speechxai.evaluation.session import create_run, prepare
+from speechxai.evaluation.values import Progress
+from speechxai.files import hold
 from speechxai.testing import noise_recording, tiny_bundle
 from tests.unit.executor_work import always_busy, deadly, full_disk, grow, wait_to_be_killed
 from tests.unit.test_runs import make
@@ -180,12 +191,12 @@ def test_a_lock_that_is_let_go_is_waited_for(config: EvaluateConfig, tmp_path: P
     thread = threading.Thread(target=other)
     thread.start()
     free.wait()
-    assert worker.compute_in(session, folder, order, Task(recording)).state == "busy"
-    record = worker.compute_in(session, folder, order, Task(recording, 2))
+    assert executors.compute_in(session, folder, order, Task(recording)).state == "busy"
+    record = executors.compute_in(session, folder, order, Task(recording, 2))
     thread.join()
     assert record.state == "done"
     assert record.seconds > 0.1
-    assert worker.compute_in(session, folder, order, Task(recording)).state == "skipped"
+    assert executors.compute_in(session, folder, order, Task(recording)).state == "skipped"
 
 
 def test_workers_that_all_die_end_the_run() -> None:
@@ -205,7 +216,7 @@ def test_an_order_holds_for_a_worker_in_another_folder(tmp_path: Path, monkeypat
         {"data": "voices", "model": "figshare-cnn", "root": "x", "out": "run", "executor": "joblib", "workers": 3},
         "test",
     )
-    monkeypatch.setattr("speechxai.io.orders.n_cores", lambda: 8)
+    monkeypatch.setattr("speechxai.evaluation.executors.n_cores", lambda: 8)
     order = order_of(asked, Path("run"))
     assert (order.run, order.n_workers, order.n_threads) == (str(tmp_path / "run"), 3, 2)
     assert order.config["data"] == str(tmp_path / "voices")
@@ -232,8 +243,8 @@ def test_each_worker_takes_a_gpu_of_its_own(tmp_path: Path, monkeypatch: pytest.
 
         while True:
             with ExitStack() as life:
-                monkeypatch.setattr(worker, "_own", [])
-                monkeypatch.setattr(worker, "_for_life", life)
+                monkeypatch.setattr(executors, "_own", [])
+                monkeypatch.setattr(executors, "_for_life", life)
                 yield own_device("auto", 2, tmp_path)
 
     with hold(tmp_path / "gpu-0.lock"):
@@ -267,7 +278,7 @@ def test_what_cannot_be_had_is_said_before_the_run_begins(
 
 def test_a_scheduler_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed", reason="needs the extra 'cluster'")
-    monkeypatch.setattr(cluster, "CONNECT_S", 0.5)
+    monkeypatch.setattr(executors, "CONNECT_S", 0.5)
     folder = make(tmp_path)
     order = Order(str(folder.path), {}, scheduler="tcp://127.0.0.1:9")
     with pytest.raises(SpeechXAIError, match=r"^tcp://127\.0\.0\.1:9: no dask scheduler with workers answers: "):

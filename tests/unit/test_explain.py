@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from speechxai.attribution import METHODS
 from speechxai.errors import NotApplicable, SpeechXAIError
-from speechxai.explain import explain, explain_all, parse, published_recipes
+from speechxai.explain import METHODS
+from speechxai.explain.explain import explain, explain_all
+from speechxai.explain.recipe import parse, published_recipes
 from speechxai.registry import Registry
 from speechxai.types import Spectrogram, StftConfig
 

@@ -12,18 +12,25 @@ from torch import Tensor, nn
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from speechxai.attribution import METHODS
 from speechxai.classifiers import Classifier, build
 from speechxai.classifiers.external import from_factory, from_huggingface
 from speechxai.errors import NotApplicable, SpeechXAIError
-from speechxai.explain import explain
-from speechxai.stft import inverse, spectrogram
+from speechxai.explain import METHODS
+from speechxai.explain.explain import explain
+from speechxai.signal.stft import inverse, spectrogram
 from speechxai.types import StftConfig
 
 SMALL = {
-    "hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "conv_dim": (16,) * 7,
-    "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4, "vocab_size": 8, "classifier_proj_size": 12,
-}  # fmt: skip
+    "hidden_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "conv_dim": (16,) * 7,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 4,
+    "vocab_size": 8,
+    "classifier_proj_size": 12,
+}
 
 
 def small_model(folder: Path, **config: object) -> nn.Module:

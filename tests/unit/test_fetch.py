@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from speechxai.data.cards import card_names, load_card
+from speechxai.data.cards import FetchFile, card_names, load_card
 from speechxai.data.fetch import fetch, fetch_file, unpack
-from speechxai.data.schema import FetchFile
 from speechxai.errors import SpeechXAIError
 
 BODY = bytes(range(256)) * 4_000  # 1,024,000 bytes

@@ -11,24 +11,33 @@ import torch
 from torch import Tensor
 
 from speechxai.classifiers import Classifier, build
-from speechxai.classifiers.augment import AugmentConfig, augment_waveforms, crop, spec_augment
-from speechxai.classifiers.calibration import (
-    brier_score,
-    expected_calibration_error,
-    fit_temperature,
-    log_loss,
-    reliability,
+from speechxai.classifiers.fit import (
+    AugmentConfig,
+    FitConfig,
+    augment_waveforms,
+    class_weights,
+    crop,
+    fit,
+    initialized,
+    recording_logits,
+    set_front_end,
+    spec_augment,
 )
-from speechxai.classifiers.cross_validation import cross_validate, fit_final
-from speechxai.classifiers.fit import FitConfig, class_weights, fit, initialized, recording_logits, set_front_end
-from speechxai.classifiers.performance import (
+from speechxai.classifiers.validation import (
     auroc,
     bootstrap,
+    brier_score,
     by_subject,
     confounds,
+    cross_validate,
+    expected_calibration_error,
+    fit_final,
+    fit_temperature,
     groups,
+    log_loss,
     matched_auroc,
     performance,
+    reliability,
 )
 from speechxai.errors import SpeechXAIError
 from speechxai.types import Recording, StftConfig

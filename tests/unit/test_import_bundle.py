@@ -8,11 +8,10 @@ import pytest
 import torch
 
 from speechxai.classifiers import build
-from speechxai.classifiers.ssl import Ssl
-from speechxai.classifiers.ssl_architectures import convolutions
+from speechxai.classifiers.bundle import load_bundle
+from speechxai.classifiers.imports import import_folds
+from speechxai.classifiers.ssl import Ssl, convolutions
 from speechxai.errors import SpeechXAIError
-from speechxai.io.checkpoints import load_bundle
-from speechxai.io.import_bundle import import_folds
 from speechxai.types import Recording
 
 SPEAKERS = {
@@ -36,9 +35,11 @@ def network(seed: int, n_channels: int = 8) -> Ssl:
 
 def published(backbone: Ssl) -> dict[str, torch.Tensor]:
     names = {
-        "pooling.": "pooling_layer.attention_pooling_head.linear.", "hidden.0.": "classifier.layer_0.",
-        "hidden.3.": "classifier.layer_1.", "output.": "classifier.final_layer.",
-    }  # fmt: skip
+        "pooling.": "pooling_layer.attention_pooling_head.linear.",
+        "hidden.0.": "classifier.layer_0.",
+        "hidden.3.": "classifier.layer_1.",
+        "output.": "classifier.final_layer.",
+    }
     state = {}
     for name, value in backbone.network.state_dict().items():
         room, _, rest = name.partition(".")

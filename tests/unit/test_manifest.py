@@ -13,9 +13,13 @@ from speechxai.errors import SpeechXAIError
 
 def rows(**changes: object) -> pd.DataFrame:
     data: dict[str, object] = {
-        "recording": ["a", "b", "c"], "path": ["a.wav", "b.wav", "c.wav"], "speaker": ["s/1", "s/2", "s/3"],
-        "label": ["HC", 1, "unknown"], "age": ["61", None, "NA"], "sex": ["F", None, ""],
-    }  # fmt: skip
+        "recording": ["a", "b", "c"],
+        "path": ["a.wav", "b.wav", "c.wav"],
+        "speaker": ["s/1", "s/2", "s/3"],
+        "label": ["HC", 1, "unknown"],
+        "age": ["61", None, "NA"],
+        "sex": ["F", None, ""],
+    }
     return pd.DataFrame(data | changes)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from speechxai.classifiers.layers import LogMel, mel_filters
-from speechxai.io.checkpoints import bundle_names, load_bundle
-from speechxai.stft import spectrogram
+from speechxai.classifiers.bundle import bundle_names, load_bundle
+from speechxai.classifiers.cnn import LogMel, mel_filters
+from speechxai.signal.stft import spectrogram
 from speechxai.testing import noise_recording
 from speechxai.types import StftConfig
 
@@ -22,7 +22,8 @@ def of_torchaudio(stft: StftConfig, n_mels: int, f_min_hz: float, f_max_hz: floa
 
 
 def test_two_bands_by_hand() -> None:
-    # 8 bins of 1000 Hz up to 8000 Hz. HTK's mel of f: 2595 log10(1 + f / 700); of 0 Hz it is 0, of 8000 Hz 2840.02. Thirds:
+    # 8 bins of 1000 Hz up to 8000 Hz. HTK's mel of f: 2595 log10(1 + f / 700); of 0 Hz it is 0, of 8000 Hz 2840.02.
+    # Thirds:
     # 946.67 mel is 700 (10^(946.67 / 2595) - 1) = 921.46 Hz and 1893.35 mel is 3055.89 Hz. Band 0 has its corners at 0,
     # 921.46 and 3055.89 Hz, band 1 at 921.46, 3055.89 and 8000 Hz.
     stft = StftConfig(n_fft=16, win_length=16, hop_length=8)

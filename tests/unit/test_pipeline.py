@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from speechxai.agreement import iou, rank_correlation
-from speechxai.combination import evidence
-from speechxai.config import resolve_metrics, resolve_recipes
 from speechxai.errors import SpeechXAIError
-from speechxai.explain import PUBLISHED_METHODS, explain, explain_all
+from speechxai.evaluation.config import resolve_metrics, resolve_recipes
+from speechxai.evaluation.unit import agreement_of_methods, half, stack_size, standard, tiled
+from speechxai.evaluation.values import EvaluateSettings, Failure, Job, Progress, UnitResult, evaluate, protocol_of
+from speechxai.explain.agreement import iou, rank_correlation
+from speechxai.explain.combination import evidence
+from speechxai.explain.explain import explain, explain_all
+from speechxai.explain.recipe import PUBLISHED_METHODS
 from speechxai.metrics import Case, score
-from speechxai.pipeline import EvaluateSettings, Failure, Job, Progress, UnitResult, evaluate, protocol_of
-from speechxai.pipeline_unit import agreement_of_methods, compute, half, stack_size, tiled
-from speechxai.segments import SegmentConfig
-from speechxai.stft import spectrogram
+from speechxai.signal.stft import SegmentConfig, spectrogram
 from speechxai.testing import noise_recording, tiny_classifier
 from speechxai.types import Recording
 
@@ -49,7 +49,7 @@ class Memory:
 
 def test_stacked_scores_equal_one_explanation_at_a_time() -> None:
     model, recording = tiny_classifier(3, SegmentConfig(0.5, 0.25)), noise_recording("a", seed=1)
-    result = compute(Job(recording, model), SETTINGS, [])
+    result = standard(Job(recording, model), SETTINGS, [])
     spec = spectrogram(recording.waveform[None], model.stft)
     assert list(result.values) == list(SETTINGS.recipes)
     for recipe, values in result.values.items():
@@ -66,14 +66,15 @@ def test_a_small_memory_gives_smaller_stacks_and_the_same_scores() -> None:
     assert stack_size(spec, 1) == max(1, int(1 / one_map_mb))
     big = Recording(recording.waveform.repeat(40), recording.sample_rate, "big", "noise/big")
     assert stack_size(spectrogram(big.waveform[None], model.stft), 1) == 1
-    roomy = compute(Job(recording, model), SETTINGS, []).values
-    tight = compute(Job(recording, model), replace(SETTINGS, memory_mb=1), []).values
+    roomy = standard(Job(recording, model), SETTINGS, []).values
+    tight = standard(Job(recording, model), replace(SETTINGS, memory_mb=1), []).values
     for recipe, values in roomy.items():
         assert tight[recipe] == pytest.approx(values, abs=2e-6), recipe
 
 
 def test_the_published_study_costs_no_pass_twice() -> None:
-    # 36 maps kept and removed: 72 forward. One original pass serves saliency, guided backprop and Grad-CAM: 1 forward, 2 backward.
+    # 36 maps kept and removed: 72 forward. One original pass serves saliency, guided backprop and Grad-CAM: 1 forward,
+    # 2 backward.
     # Integrated gradients 5 + 5, SmoothGrad 10 + 10, GradientSHAP 5 + 5. Together 93 forward and 22 backward.
     options = {
         "integrated_gradients": {"n_steps": 5},
@@ -82,7 +83,7 @@ def test_the_published_study_costs_no_pass_twice() -> None:
     }
     recipes = tuple(r for r in resolve_recipes(("published",), False) if not r.endswith("_map"))
     settings = EvaluateSettings(recipes, resolve_metrics(("published",)), options=options)
-    result = compute(Job(noise_recording("a"), tiny_classifier(0, SegmentConfig(0.5, 0.25))), settings, [])
+    result = standard(Job(noise_recording("a"), tiny_classifier(0, SegmentConfig(0.5, 0.25))), settings, [])
     assert len(result.values) == 36
     assert result.facts["n_forward"] <= 93
     assert result.facts["n_backward"] <= 22
@@ -91,7 +92,7 @@ def test_the_published_study_costs_no_pass_twice() -> None:
 
 
 def passes_of(recipes: tuple[str, ...], metrics: tuple[str, ...] = ("sparseness",)) -> tuple[float, float]:
-    facts = compute(
+    facts = standard(
         Job(noise_recording("a"), tiny_classifier(0, SegmentConfig(0.5, 0.25))), EvaluateSettings(recipes, metrics), []
     ).facts
     return facts["n_forward"], facts["n_backward"]
@@ -112,10 +113,10 @@ def test_masked_passes_of_all_recipes_go_through_the_network_together() -> None:
     model.max_batch = 3 * len(recipes)
     rows: list[int] = []
     handle = model.backbone.register_forward_hook(lambda module, inputs, output: rows.append(len(output)))
-    explained = compute(Job(recording, model), replace(settings, metrics=("sparseness",)), [])
+    explained = standard(Job(recording, model), replace(settings, metrics=("sparseness",)), [])
     n_explaining = len(rows)
     rows.clear()
-    scored = compute(Job(recording, model), settings, [])
+    scored = standard(Job(recording, model), settings, [])
     handle.remove()
     assert scored.facts["n_forward"] - explained.facts["n_forward"] == 2 * len(recipes)
     # Signed methods apart from the others: two stacks, each kept and removed. One mask at a time would be 72 passes.
@@ -178,19 +179,21 @@ def test_what_a_network_does_not_allow_is_listed_with_its_reason() -> None:
     model = tiny_classifier()
     model.cam_layer = None
     settings = EvaluateSettings(("saliency", "guided_gradcam", "union(saliency, guided_gradcam)"), ("faithfulness",))
-    result = compute(Job(noise_recording("a"), model), settings, [])
+    result = standard(Job(noise_recording("a"), model), settings, [])
     assert list(result.values) == ["saliency"]
     assert set(result.not_applicable) == {"guided_gradcam", "union(saliency, guided_gradcam)"}
     assert "cam_layer" in result.not_applicable["guided_gradcam"]
 
 
 def test_a_method_that_breaks_costs_its_own_recipes_only() -> None:
-    # The published SmoothGrad makes magnitudes negative, whose logarithm a log-mel front end does not have: the map is NaN.
+    # The published SmoothGrad makes magnitudes negative, whose logarithm a log-mel front end does not have: the map is
+    # NaN.
     settings = EvaluateSettings(
-        ("saliency", "smoothgrad", "intersection(saliency, smoothgrad)"), ("faithfulness",),
+        ("saliency", "smoothgrad", "intersection(saliency, smoothgrad)"),
+        ("faithfulness",),
         options={"smoothgrad": {"sigma": 20.0, "relative": False, "clamp": False}},
-    )  # fmt: skip
-    result = compute(Job(noise_recording("a"), tiny_classifier()), settings, [])
+    )
+    result = standard(Job(noise_recording("a"), tiny_classifier()), settings, [])
     assert list(result.values) == ["saliency"]
     assert result.not_applicable["smoothgrad"] == "smoothgrad: the map has NaN or infinite values."
     assert (
@@ -219,7 +222,8 @@ def test_the_published_protocol_reads_the_probability_of_pd_and_tiles() -> None:
         settings = EvaluateSettings(("energy_map",), ("average_drop", "average_gain"), protocol=protocol)
         result = protocol_of(settings)(Job(noise_recording("a", 10.0), model), settings, [])
         values[protocol] = result.values["energy_map"]
-    # Predicted healthy: what we call a drop of P(HC) is a gain of P(PD) for the published code, and the other way round.
+    # Predicted healthy: what we call a drop of P(HC) is a gain of P(PD) for the published code, and the other way
+    # round.
     assert (values["standard"]["average_drop"] > 0) != (values["mancini2025"]["average_drop"] > 0)
     assert (values["standard"]["average_gain"] > 0) != (values["mancini2025"]["average_gain"] > 0)
 

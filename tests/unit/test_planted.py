@@ -1,4 +1,5 @@
-"""Cues planted into existing voices: nothing outside the interval, no click at its edges, the effect a clinic would measure."""
+"""Cues planted into existing voices: nothing outside the interval, no click at its edges, the effect a clinic would
+measure."""
 
 from __future__ import annotations
 
@@ -7,11 +8,11 @@ import pytest
 import torch
 from scipy.signal import stft
 
-from speechxai.acoustics import f0_hz, measures
-from speechxai.data.planted import CUES, plant, truth, truth_map
-from speechxai.data.planted_signal import move_resonance, overlap_add, warped
-from speechxai.data.synthetic import SpeakerSettings, UtteranceSettings, render
+from speechxai.data.cues import CUES, move_resonance, overlap_add, plant, truth, truth_map, warped
+from speechxai.data.synthetic import render
+from speechxai.data.voice_model import SpeakerSettings, UtteranceSettings
 from speechxai.errors import NotApplicable, SpeechXAIError
+from speechxai.signal.acoustics import f0_hz, measures
 from speechxai.types import StftConfig
 
 SPEAKER = SpeakerSettings("synthetic/w", "F", 60, 205.0, 1.15)
@@ -63,7 +64,8 @@ def outside_change(before, after, interval, rate):
 
 
 def flux(signal, rate):
-    """Spectral flux above 6.4 kHz, where a voice is weak and a click is not, in frames of 8 ms; their centers, samples."""
+    """Spectral flux above 6.4 kHz, where a voice is weak and a click is not, in frames of 8 ms; their centers,
+    samples."""
     _, times, spectrum = stft(signal.double().numpy(), rate, nperseg=rate // 125, noverlap=rate // 125 - rate // 500)
     level = np.abs(spectrum[int(0.8 * spectrum.shape[0]) :])
     return np.maximum(np.diff(level, axis=1), 0).sum(axis=0), times[1:] * rate

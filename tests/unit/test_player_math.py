@@ -43,7 +43,10 @@ def test_bundle_is_one_module_without_imports(tmp_path: Path) -> None:
 def test_color_tables_are_the_published_ones(name: str) -> None:
     import matplotlib
 
-    code = f"import {{ colorTable }} from '{player.FOLDER / 'colors.js'}'; console.log(JSON.stringify(Array.from(colorTable('{name}'))))"
+    code = (
+        f"import {{ colorTable }} from '{player.FOLDER / 'colors.js'}';"
+        f" console.log(JSON.stringify(Array.from(colorTable('{name}'))))"
+    )
     done = subprocess.run([str(NODE), "--input-type=module", "-e", code], capture_output=True, text=True, check=True)
     ours = np.array(json.loads(done.stdout)).reshape(256, 3)
     theirs = 255 * matplotlib.colormaps[name](np.arange(256))[:, :3]

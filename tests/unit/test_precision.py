@@ -16,16 +16,21 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from speechxai.attribution import METHODS, OriginalPass
 from speechxai.classifiers import Classifier, build
-from speechxai.classifiers.precision import PRECISIONS, at_precision, twin_of
-from speechxai.classifiers.products import FourierConvolution, NormedConvolution, TimeConvolution
+from speechxai.classifiers.precision import (
+    PRECISIONS,
+    FourierConvolution,
+    NormedConvolution,
+    TimeConvolution,
+    at_precision,
+    twin_of,
+)
 from speechxai.errors import SpeechXAIError
-from speechxai.io import hardware
-from speechxai.pipeline import EvaluateSettings, Job
-from speechxai.pipeline_unit import compute
-from speechxai.segments import SegmentConfig
-from speechxai.stft import spectrogram
+from speechxai.evaluation import machine
+from speechxai.evaluation.unit import standard
+from speechxai.evaluation.values import EvaluateSettings, Job
+from speechxai.explain import METHODS, OriginalPass
+from speechxai.signal.stft import SegmentConfig, spectrogram
 from speechxai.testing import noise_recording, tiny_bundle, tiny_classifier
 
 RECIPES = ("saliency", "guided_backprop", "guided_gradcam", "integrated_gradients", "union(saliency, guided_backprop)")
@@ -93,7 +98,8 @@ class Causal(nn.Conv1d):
 
 
 class Unusual(nn.Module):
-    """A network of somebody else: a norm that stands in the place of ours and comes after a ReLU, a causal convolution."""
+    """A network of somebody else: a norm that stands in the place of ours and comes after a ReLU, a causal
+    convolution."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -263,7 +269,7 @@ def test_a_twin_is_near_and_leaves_the_network_as_it_was(ssl: Classifier) -> Non
 def test_masked_passes_alone_are_rounded(ssl: Classifier) -> None:
     job = Job(noise_recording("a", 1.0, sample_rate=16_000), ssl)
     settings = EvaluateSettings(RECIPES, ("faithfulness", "average_drop", "sparseness"), keep_maps=True)
-    exact, masked, rounded = (compute(job, replace(settings, precision=name), []) for name in PRECISIONS)
+    exact, masked, rounded = (standard(job, replace(settings, precision=name), []) for name in PRECISIONS)
     for recipe in RECIPES:
         assert (masked.maps[recipe] == exact.maps[recipe]).all()
         assert masked.values[recipe]["sparseness"] == exact.values[recipe]["sparseness"]
@@ -287,32 +293,38 @@ def test_a_network_of_magnitudes_in_bfloat16() -> None:
 
 def test_fast_products_are_taken_only_where_they_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_float32_matmul_precision("highest")
-    assert 1e-8 < hardware.product_error() < 2e-6
+    assert 1e-8 < machine.product_error() < 2e-6
 
     def error_where_medium(value: float) -> None:
-        hardware.fastest_exact_products.cache_clear()
+        machine.fastest_exact_products.cache_clear()
         errors = {"highest": 3e-7, "medium": value}
-        monkeypatch.setattr(hardware, "product_error", lambda: errors[torch.get_float32_matmul_precision()])
+        monkeypatch.setattr(machine, "product_error", lambda: errors[torch.get_float32_matmul_precision()])
 
     error_where_medium(2.3e-3)  # rounded to 8 bits
-    assert hardware.configure()["float32_products"] == "highest"
+    assert machine.configure()["float32_products"] == "highest"
     error_where_medium(4e-7)
-    assert hardware.configure()["float32_products"] == "medium"
+    assert machine.configure()["float32_products"] == "medium"
     assert torch.get_float32_matmul_precision() == "medium"
-    hardware.fastest_exact_products.cache_clear()
+    machine.fastest_exact_products.cache_clear()
     monkeypatch.undo()
-    hardware.configure()
-    assert hardware.product_error() < 2e-6, "whatever this processor does, float32 products are exact"
+    machine.configure()
+    assert machine.product_error() < 2e-6, "whatever this processor does, float32 products are exact"
 
 
 def test_threads_are_set_and_recorded() -> None:
-    assert hardware.configure(threads=1)["n_threads"] == torch.get_num_threads() == 1
+    assert machine.configure(threads=1)["n_threads"] == torch.get_num_threads() == 1
 
 
 def test_a_run_says_its_precision_everywhere_and_repeats_its_bytes(tmp_path: Path) -> None:
     tiny_bundle(tmp_path / "tiny")
-    asked = f"['evaluate', '--data', 'synthetic', '--model', {str(tmp_path / 'tiny')!r}, '--limit', '2', '--recipes', 'smoothgrad', "
-    asked += "'--recipes', 'guided_gradcam', '--pictures', '0', '--threads', '1', '--deterministic', '--precision', 'bfloat16'"
+    asked = (
+        f"['evaluate', '--data', 'synthetic', '--model', {str(tmp_path / 'tiny')!r}, '--limit', '2', '--recipes',"
+        " 'smoothgrad', "
+    )
+    asked += (
+        "'--recipes', 'guided_gradcam', '--pictures', '0', '--threads', '1', '--deterministic', '--precision',"
+        " 'bfloat16'"
+    )
     runs = [f"main({asked}, '--out', {str(tmp_path / name)!r}])" for name in ("a", "b")]
     code = "\n".join(
         [
@@ -353,7 +365,11 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
     # On small pages a fill makes 40,960 faults where the memory went back to the system in between.
     faults = [
-        int(subprocess.run([sys.executable, "-c", source.replace("{keep}", keep)], capture_output=True, text=True, check=True).stdout)
+        int(
+            subprocess.run(
+                [sys.executable, "-c", source.replace("{keep}", keep)], capture_output=True, text=True, check=True
+            ).stdout
+        )
         for keep in ("True", "keep_freed_memory()")
-    ]  # fmt: skip
+    ]
     assert faults[1] < 100 < faults[0]

@@ -10,13 +10,22 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from speechxai.benchmark_sanity import LIMITS, check, failed_checks, seed_stability_of
 from speechxai.errors import SpeechXAIError
-from speechxai.explain import explain
+from speechxai.explain.explain import explain
 from speechxai.metrics import METRICS, Case
-from speechxai.metrics.randomization import layers, randomization_curve, randomized, ssim
-from speechxai.metrics.robustness import changed_recording, input_invariance, neighbor, relative_change, sensitivity
-from speechxai.stft import spectrogram, waveform
+from speechxai.metrics.robustness import (
+    changed_recording,
+    input_invariance,
+    layers,
+    neighbor,
+    randomization_curve,
+    randomized,
+    relative_change,
+    sensitivity,
+    ssim,
+)
+from speechxai.planted.task import LIMITS, check, failed_checks, seed_stability_of
+from speechxai.signal.stft import spectrogram, waveform
 from speechxai.testing import TINY_STFT, tiny_classifier
 from speechxai.types import Attribution, Spectrogram
 

@@ -9,8 +9,7 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
-from speechxai.report_tables import Cell, cells, grouped, number
-from speechxai.report_words import (
+from speechxai.evaluation.words import (
     agreement_sentence,
     budget_sentence,
     classifier_sentence,
@@ -21,6 +20,7 @@ from speechxai.report_words import (
     power_sentence,
     silence_sentence,
 )
+from speechxai.report.render import Cell, cells, grouped, number
 
 COMP, SUFF = "comprehensiveness@10", "sufficiency@10"
 
@@ -29,10 +29,23 @@ def row(
     recipe: str, metric: str, mean: float, difference: float = math.nan, p: float = math.nan, **more: float
 ) -> dict[str, object]:
     return {
-        "model": "m", "recipe": recipe, "metric": metric, "mean": mean, "low": mean - 0.01, "high": mean + 0.01, "n": 40, "n_nan": 0,
-        "n_speakers": 40, "vs_energy_map": difference, "vs_energy_map_low": difference - 0.01, "vs_energy_map_high": difference + 0.01,
-        "vs_energy_map_p": p, "vs_random_map": difference, "vs_random_map_p": p, **more,
-    }  # fmt: skip
+        "model": "m",
+        "recipe": recipe,
+        "metric": metric,
+        "mean": mean,
+        "low": mean - 0.01,
+        "high": mean + 0.01,
+        "n": 40,
+        "n_nan": 0,
+        "n_speakers": 40,
+        "vs_energy_map": difference,
+        "vs_energy_map_low": difference - 0.01,
+        "vs_energy_map_high": difference + 0.01,
+        "vs_energy_map_p": p,
+        "vs_random_map": difference,
+        "vs_random_map_p": p,
+        **more,
+    }
 
 
 def table(*rows: dict[str, object]) -> pd.DataFrame:
@@ -47,8 +60,9 @@ def test_no_method_beats_the_control() -> None:
     )
     finding = control_sentence(summary, COMP, "energy_map")
     assert finding is not None
-    assert finding.text == (
-        "No explanation loses more of the decision when its top 10 % of bins are removed than the energy control "
+    assert (
+        finding.text
+        == "No explanation loses more of the decision when its top 10 % of bins are removed than the energy control "
         "(simply the loudest bins), after Holm correction (comprehensiveness@10)."
     )
     assert finding.tone == "caution"
@@ -56,15 +70,18 @@ def test_no_method_beats_the_control() -> None:
 
 def test_some_methods_beat_the_control_and_some_fall_behind() -> None:
     summary = table(
-        row("saliency", COMP, 0.2, 0.1, 0.049), row("smoothgrad", COMP, 0.1, -0.1, 0.01), row("guided_backprop", COMP, 0.3, 0.2, 0.001),
+        row("saliency", COMP, 0.2, 0.1, 0.049),
+        row("smoothgrad", COMP, 0.1, -0.1, 0.01),
+        row("guided_backprop", COMP, 0.3, 0.2, 0.001),
         row("energy_map", COMP, 0.1),
-    )  # fmt: skip
+    )
     finding = control_sentence(summary, COMP, "energy_map")
     assert finding is not None
-    assert finding.text == (
-        "2 of 3 explanations lose more of the decision when their top 10 % of bins are removed than the energy control (simply the "
-        "loudest bins), after Holm correction (comprehensiveness@10): saliency and guided_backprop. "
-        "The largest difference is 0.200 in probability. 1 of 3 do worse than it: smoothgrad."
+    assert (
+        finding.text
+        == "2 of 3 explanations lose more of the decision when their top 10 % of bins are removed than the energy"
+        " control (simply the loudest bins), after Holm correction (comprehensiveness@10): saliency and"
+        " guided_backprop. The largest difference is 0.200 in probability. 1 of 3 do worse than it: smoothgrad."
     )
 
 
@@ -145,7 +162,8 @@ def test_a_classifier_that_works_and_one_that_does_not() -> None:
     assert works is not None
     assert (
         works.text
-        == "The classifier is right for 20 of 20 recordings; AUC 1.00 (95 % interval over speakers 1.00 to 1.00). That is better than chance."
+        == "The classifier is right for 20 of 20 recordings; AUC 1.00 (95 % interval over speakers 1.00 to 1.00). That"
+        " is better than chance."
     )
     fails = classifier_sentence(predictions([0.1, 0.9] * 10, [0] * 10 + [1] * 10), ["HC", "PD"])
     assert fails is not None
@@ -157,7 +175,8 @@ def test_a_classifier_that_works_and_one_that_does_not() -> None:
 
 
 def test_chance_at_the_edge_of_the_interval_is_not_better_than_chance() -> None:
-    # 4 + 5 + 4 + 2 + 5 of 25 pairs are in order: AUC 0.80, but the interval over ten speakers reaches below one half (0.43).
+    # 4 + 5 + 4 + 2 + 5 of 25 pairs are in order: AUC 0.80, but the interval over ten speakers reaches below one half
+    # (0.43).
     finding = classifier_sentence(
         predictions([0.1, 0.6, 0.2, 0.3, 0.4, 0.45, 0.7, 0.5, 0.25, 0.8], [0, 0, 0, 0, 0, 1, 1, 1, 1, 1]), ["HC", "PD"]
     )
@@ -171,7 +190,8 @@ def test_age_as_a_shortcut_and_not() -> None:
     assert older is not None
     assert (
         older.text
-        == "Age alone separates HC from PD with AUC 1.000, the classifier with 0.750: what the maps show may be age and not disease."
+        == "Age alone separates HC from PD with AUC 1.000, the classifier with 0.750: what the maps show may be age and"
+        " not disease."
     )
     matched = confound_sentence(frame.assign(age=[50, 60, 50, 60]), ["HC", "PD"])
     assert matched is not None
@@ -194,7 +214,8 @@ def test_combinations_that_help_and_that_do_not() -> None:
     fails = combination_sentence(table(*parts, row("union(saliency, smoothgrad)", COMP, 0.29)))
     assert helps is not None
     assert helps.text.startswith(
-        "1 of 1 combinations have a better mean comprehensiveness@10 than each of their parts: union(saliency, smoothgrad)."
+        "1 of 1 combinations have a better mean comprehensiveness@10 than each of their parts: union(saliency,"
+        " smoothgrad)."
     )
     assert fails is not None
     assert (

@@ -6,19 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from speechxai import resources
+from speechxai import files
 from speechxai.errors import SpeechXAIError
 
 
 def test_checkout_installed_and_neither(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "site-packages" / "speechxai"
     package.mkdir(parents=True)
-    monkeypatch.setattr(resources, "__file__", str(package / "resources.py"))
+    monkeypatch.setattr(files, "__file__", str(package / "resources.py"))
     # A folder of that name beside the package belongs to somebody else, unless this is a checkout.
     (package.parent / "models").mkdir()
     with pytest.raises(SpeechXAIError, match="Install speechxai again"):
-        resources.resource_folder("models")
+        files.resource_folder("models")
     (package.parent / "pyproject.toml").touch()
-    assert resources.resource_folder("models") == package.parent / "models"
+    assert files.resource_folder("models") == package.parent / "models"
     (package / "_data" / "models").mkdir(parents=True)
-    assert resources.resource_folder("models") == package / "_data" / "models"
+    assert files.resource_folder("models") == package / "_data" / "models"

@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from speechxai import files
 from speechxai.errors import SpeechXAIError
-from speechxai.io import files, run_tables
-from speechxai.io.runs import RunFolder, unit_name
-from speechxai.pipeline import Failure, UnitResult
+from speechxai.evaluation import runs
+from speechxai.evaluation.runs import RunFolder, unit_name
+from speechxai.evaluation.values import Failure, UnitResult
 
 MANIFEST = pd.DataFrame({"recording": ["a", "b/1", "c"], "speaker": ["s/1", "s/2", "s/3"]})
 CONFIG = {"data": "synthetic", "model": "m", "recipes": ["saliency"], "out": "runs/x"}
@@ -125,8 +126,9 @@ def test_writing_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(files.os, step, full)
     with pytest.raises(SpeechXAIError) as caught:
         run.write(result("a", 0.75))
-    assert str(caught.value) == (
-        f"{run.path}: cannot write: No space left on device. Make room or choose a writable folder with --out; "
+    assert (
+        str(caught.value)
+        == f"{run.path}: cannot write: No space left on device. Make room or choose a writable folder with --out; "
         "a run that has begun continues with 'speechxai evaluate --resume'."
     )
     monkeypatch.undo()
@@ -174,12 +176,13 @@ def test_names_of_units_are_safe_and_differ(tmp_path: Path) -> None:
 
 
 def test_tables_are_rebuilt_in_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # One process has read its units and is slow to write. Another finishes a unit meanwhile and rebuilds the tables as well:
+    # One process has read its units and is slow to write. Another finishes a unit meanwhile and rebuilds the tables as
+    # well:
     # without turns the slow one would put its older tables in their place.
     run = make(tmp_path)
     run.write(result("a"))
     began, order = threading.Event(), []
-    real = run_tables.summary
+    real = runs.summary
 
     def slow(scores: pd.DataFrame) -> pd.DataFrame:
         if len(scores) == 2:
@@ -188,14 +191,14 @@ def test_tables_are_rebuilt_in_turns(tmp_path: Path, monkeypatch: pytest.MonkeyP
         order.append(len(scores))
         return real(scores)
 
-    monkeypatch.setattr(run_tables, "summary", slow)
-    monkeypatch.setattr(run_tables, "cost", lambda units: {})
-    first = threading.Thread(target=run_tables.finish, args=(run,))
+    monkeypatch.setattr(runs, "summary", slow)
+    monkeypatch.setattr(runs, "cost", lambda units: {})
+    first = threading.Thread(target=runs.finish, args=(run,))
     first.start()
     assert began.wait(10)
     other = RunFolder.open(run.path)
     other.write(result("c"))
-    run_tables.finish(other)
+    runs.finish(other)
     first.join()
     assert order == [2, 4]
     assert list(pd.read_csv(run.path / "scores.csv")["recording"]) == ["a", "a", "c", "c"]

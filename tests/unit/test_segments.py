@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speechxai.errors import SpeechXAIError
-from speechxai.segments import SegmentConfig, cut, starts, stitch
+from speechxai.signal.stft import SegmentConfig, cut, starts, stitch
 
 
 @given(n_frames=st.integers(1, 300), length=st.integers(1, 80), data=st.data())

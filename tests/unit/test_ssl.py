@@ -10,18 +10,21 @@ import torch
 from torch import Tensor, nn
 
 from speechxai.classifiers import Classifier, build
-from speechxai.classifiers.ssl import Ssl, SslConfig, SslNetwork, parameter_groups
-from speechxai.classifiers.ssl_architectures import (
+from speechxai.classifiers.ssl import (
     BUNDLES,
     FAMILIES,
+    Ssl,
+    SslConfig,
+    SslHead,
+    SslNetwork,
     architecture,
     from_bundle,
     make,
+    parameter_groups,
     receptive_field_samples,
 )
-from speechxai.classifiers.ssl_head import SslHead
 from speechxai.errors import SpeechXAIError
-from speechxai.stft import spectrogram
+from speechxai.signal.stft import spectrogram
 from speechxai.types import StftConfig
 
 
@@ -93,12 +96,20 @@ def test_classifier_reads_one_logit_as_log_odds() -> None:
     ("freeze", "trains", "stays"),
     [
         ("none", "feature_extractor.conv_layers.0.conv.weight", None),
-        ("feature_extractor", "encoder.feature_projection.projection.weight", "feature_extractor.conv_layers.3.conv.weight"),
+        (
+            "feature_extractor",
+            "encoder.feature_projection.projection.weight",
+            "feature_extractor.conv_layers.3.conv.weight",
+        ),
         (0, "encoder.transformer.layers.0.final_layer_norm.weight", "encoder.transformer.pos_conv_embed.conv.bias"),
-        (1, "encoder.transformer.layers.1.final_layer_norm.weight", "encoder.transformer.layers.0.final_layer_norm.weight"),
+        (
+            1,
+            "encoder.transformer.layers.1.final_layer_norm.weight",
+            "encoder.transformer.layers.0.final_layer_norm.weight",
+        ),
         ("all", None, "encoder.transformer.layers.1.final_layer_norm.weight"),
     ],
-)  # fmt: skip
+)
 def test_freezing(freeze: str | int, trains: str | None, stays: str | None) -> None:
     network = tiny(freeze=freeze).network.train()
     before = {name: value.clone() for name, value in network.ssl.named_parameters()}

@@ -16,19 +16,31 @@ import torch
 from torch import nn
 
 from speechxai.classifiers import Classifier, build
-from speechxai.classifiers.augment import AugmentConfig
-from speechxai.classifiers.fit import FitConfig, fit, initialized, rate_factor, recording_logits
-from speechxai.classifiers.ssl_architectures import convolutions
+from speechxai.classifiers.bundle import (
+    BundleConfig,
+    EpochFile,
+    SegmentSettings,
+    StftSettings,
+    load_bundle,
+    save_bundle,
+)
+from speechxai.classifiers.fit import AugmentConfig, FitConfig, fit, initialized, rate_factor, recording_logits
+from speechxai.classifiers.ssl import convolutions
 from speechxai.errors import SpeechXAIError
-from speechxai.io import audio
-from speechxai.io.bundle_config import BundleConfig, SegmentSettings, StftSettings
-from speechxai.io.checkpoints import EpochFile, load_bundle, save_bundle
+from speechxai.signal import audio
 from speechxai.types import Recording, StftConfig
 
 RECIPE = FitConfig(
-    epochs=2, patience=2, learning_rate=1e-3, batch=2, accumulate=4, crop_s=0.5, n_crops=1,
-    schedule="linear", layer_decay=0.9,
-)  # fmt: skip
+    epochs=2,
+    patience=2,
+    learning_rate=1e-3,
+    batch=2,
+    accumulate=4,
+    crop_s=0.5,
+    n_crops=1,
+    schedule="linear",
+    layer_decay=0.9,
+)
 
 
 OPTIONS = {"size": "tiny", "hidden_size": 8, "overrides": {"extractor_conv_layer_config": convolutions(8)}}
@@ -146,10 +158,13 @@ def train_here(root: str, store: str, out: str, kill: str) -> None:
     assert len(history.epochs) == 2
     stft = StftConfig()
     config = BundleConfig(
-        name="tiny-ssl", architecture="ssl", options=OPTIONS, max_batch=4,
+        name="tiny-ssl",
+        architecture="ssl",
+        options=OPTIONS,
+        max_batch=4,
         stft=StftSettings(**{key: getattr(stft, key) for key in StftSettings.model_fields}),
         segment=SegmentSettings(length_s=5.0, hop_s=2.5),
-    )  # fmt: skip
+    )
     save_bundle(out, config, {"final": classifier}, "# tiny")
 
 
@@ -161,7 +176,10 @@ def test_fine_tuning_on_real_recordings_resumes_after_a_kill(
     training, validation = figshare(root)
     assert len(training) + len(validation) == 81
     assert sum(r.label or 0 for r in training + validation) == 40
-    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_ssl_fit as t; t.train_here(*sys.argv[1:])"
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_ssl_fit as t;"
+        " t.train_here(*sys.argv[1:])"
+    )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
 
     def run(store: str, out: str, kill: str) -> int:

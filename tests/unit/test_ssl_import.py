@@ -12,11 +12,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from speechxai.classifiers import build
-from speechxai.classifiers.ssl import Ssl
-from speechxai.classifiers.ssl_architectures import architecture, convolutions, make
+from speechxai.classifiers import build, imports
+from speechxai.classifiers.ssl import Ssl, architecture, convolutions, make
 from speechxai.errors import SpeechXAIError
-from speechxai.io import import_checkpoints as imports
 
 HEAD = {
     "layer_weights": "head.layer_weights",
@@ -66,21 +64,24 @@ def test_fold_without_transformers_library(tmp_path: Path, monkeypatch: pytest.M
     ("change", "message"),
     [
         (lambda s: s.pop("layer_norms.1.bias"), r"missing: head\.layer_norms\.1\.bias"),
-        (lambda s: s.pop("ssl_model.encoder.layers.1.attention.k_proj.weight"), r"missing: .*layers\.1\.attention\.k_proj\.weight"),
+        (
+            lambda s: s.pop("ssl_model.encoder.layers.1.attention.k_proj.weight"),
+            r"missing: .*layers\.1\.attention\.k_proj\.weight",
+        ),
         (lambda s: s.update(surprise=torch.zeros(1)), r"1 weights have no place in an ssl network: surprise"),
         (lambda s: s.update({"ssl_model.adapter.proj.weight": torch.zeros(1)}), r"adapter\.proj\.weight"),
         (lambda s: s.update({"layer_weights": torch.ones(9)}), r"shapes differ: head\.layer_weights \(9,\) for \(3,\)"),
         (lambda s: s.pop("classifier.final_layer.weight"), r"classifier\.final_layer"),
         (lambda s: [s.pop(name) for name in list(s) if name.startswith("ssl_model.")], r"not an SSL4PR checkpoint"),
     ],
-)  # fmt: skip
+)
 def test_wrong_folds_are_named(change: object, message: str, tmp_path: Path) -> None:
     state = published_names(small())
     change(state)  # type: ignore[operator]
     path = tmp_path / "fold_7.pt"
     torch.save(state, path)
     with pytest.raises(SpeechXAIError, match=message) as caught:
-        imports.classifier(imports.ssl4pr(path))
+        imports.classifier_of(imports.ssl4pr(path))
     assert "fold_7.pt" in str(caught.value)
 
 
@@ -184,8 +185,12 @@ def test_torchaudio_download_and_local_file(tmp_path: Path, monkeypatch: pytest.
     # torchaudio trains WavLM with other dropout than HuBERT; it comes along.
     dropout = {"encoder_ff_interm_dropout": 0.0, "encoder_layer_drop": 0.05}
     assert imported.options == {"family": "wavlm", "size": "base", "overrides": dropout, "normalize": False}
-    old = {name.replace("parametrizations.weight.original0", "weight_g").replace("parametrizations.weight.original1", "weight_v"): value
-           for name, value in published.items()}  # fmt: skip
+    old = {
+        name.replace("parametrizations.weight.original0", "weight_g").replace(
+            "parametrizations.weight.original1", "weight_v"
+        ): value
+        for name, value in published.items()
+    }
     torch.save(old, tmp_path / "wavlm_base_plus.pth")
     from_file = imports.pretrained(tmp_path / "wavlm_base_plus.pth")
     assert from_file.options == imported.options
@@ -212,6 +217,6 @@ def test_foundation_keeps_the_head(tmp_path: Path) -> None:
     )
     assert not other.network.head.output.weight.any()
     with pytest.raises(SpeechXAIError, match="without a trained head"):
-        imports.classifier(imports.pretrained(tmp_path / "own.safetensors"))
+        imports.classifier_of(imports.pretrained(tmp_path / "own.safetensors"))
     with pytest.raises(SpeechXAIError, match="need the backbone 'ssl'"):
         imports.pretrained(tmp_path / "own.safetensors").load_into(build("cnn"))

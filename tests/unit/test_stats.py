@@ -11,16 +11,17 @@ import pytest
 from speechxai.errors import SpeechXAIError
 from speechxai.stats import (
     auc,
+    bootstrap_means,
     expected_calibration_error,
     fold_summary,
     holm,
     mean_over_speakers,
     paired_difference,
+    sign_flip_p_values,
     speaker_bootstrap,
     speaker_means,
     summarize,
 )
-from speechxai.stats_speakers import bootstrap_means, sign_flip_p_values
 
 
 def test_auc_by_hand() -> None:
@@ -94,7 +95,8 @@ def test_bootstrap_of_any_statistic() -> None:
 
 
 def test_coverage_of_the_interval() -> None:
-    """Of 95 % intervals over 40 speakers, 91 to 97 % should hold the truth (the percentile interval is slightly narrow)."""
+    """Of 95 % intervals over 40 speakers, 91 to 97 % should hold the truth (the percentile interval is slightly
+    narrow)."""
     rng = np.random.default_rng(0)
     samples = rng.exponential(size=(40, 1500))  # skewed, truth 1
     low, high = bootstrap_means(samples, n=1000)
@@ -153,13 +155,20 @@ def make_scores() -> pd.DataFrame:
     }
     rows = [
         {
-            "recording": f"r{index}", "speaker": "sst"[index], "label": 1, "predicted": 1, "model": "net", "fold": index % 2,
-            "recipe": recipe, "metric": metric, "value": value,
+            "recording": f"r{index}",
+            "speaker": "sst"[index],
+            "label": 1,
+            "predicted": 1,
+            "model": "net",
+            "fold": index % 2,
+            "recipe": recipe,
+            "metric": metric,
+            "value": value,
         }
         for recipe, by_metric in values.items()
         for metric, column in by_metric.items()
         for index, value in enumerate(column)
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechxai.errors import SpeechXAIError
-from speechxai.stft import bin_frequencies_hz, frame_times_s, inverse, spectrogram, waveform
+from speechxai.signal.stft import bin_frequencies_hz, frame_times_s, inverse, spectrogram, waveform
 from speechxai.types import Spectrogram, StftConfig
 
 

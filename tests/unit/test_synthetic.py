@@ -9,21 +9,10 @@ import pytest
 import torch
 from scipy.signal import butter, sosfiltfilt
 
-from speechxai.acoustics import f0_hz, measures
-from speechxai.data.synthetic import (
-    CUE_TASKS,
-    SAMPLE_RATE,
-    TASKS,
-    SpeakerSettings,
-    UtteranceSettings,
-    corpus,
-    demo_corpus,
-    draw_speaker,
-    render,
-    takes,
-    twins,
-)
+from speechxai.data.synthetic import corpus, demo_corpus, draw_speaker, render, takes, twins
+from speechxai.data.voice_model import CUE_TASKS, SAMPLE_RATE, TASKS, SpeakerSettings, UtteranceSettings
 from speechxai.errors import SpeechXAIError
+from speechxai.signal.acoustics import f0_hz, measures
 from speechxai.types import StftConfig
 
 WOMAN = SpeakerSettings("synthetic/w", "F", 60, 205.0, 1.15)

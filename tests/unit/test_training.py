@@ -1,4 +1,5 @@
-"""From recordings to a bundle: the card's numbers are those of the very models shipped, and a killed training goes on."""
+"""From recordings to a bundle: the card's numbers are those of the very models shipped, and a killed training goes
+on."""
 
 from __future__ import annotations
 
@@ -11,20 +12,27 @@ import pytest
 import torch
 
 from speechxai.classifiers import predict
-from speechxai.classifiers.cross_validation import cross_validate
+from speechxai.classifiers.bundle import Bundle, bundle_names, load_bundle
 from speechxai.classifiers.fit import FitConfig
-from speechxai.classifiers.performance import auroc
+from speechxai.classifiers.training import Corpus, Plan, draw_folds, read_corpus, train_bundle
+from speechxai.classifiers.validation import auroc, cross_validate
 from speechxai.errors import SpeechXAIError
-from speechxai.io.checkpoints import Bundle, bundle_names, load_bundle
-from speechxai.io.training import Corpus, Plan, draw_folds, read_corpus, train_bundle
-from speechxai.stft import spectrogram
+from speechxai.signal.stft import spectrogram
 from speechxai.types import Recording, StftConfig
 
 STFT = StftConfig(n_fft=256, win_length=256, hop_length=128, sample_rate=8000)
 PLAN = Plan(
-    "toy", "A toy", options={"n_mels": 20, "channels": [4, 8], "f_max_hz": 4000.0}, n_folds=3, repeats=(1,), segment=None,
-    fit=FitConfig(epochs=3, batch=8, crop_s=0.4), cam_layer="features", stft=STFT, n_bootstrap=20,
-)  # fmt: skip
+    "toy",
+    "A toy",
+    options={"n_mels": 20, "channels": [4, 8], "f_max_hz": 4000.0},
+    n_folds=3,
+    repeats=(1,),
+    segment=None,
+    fit=FitConfig(epochs=3, batch=8, crop_s=0.4),
+    cam_layer="features",
+    stft=STFT,
+    n_bootstrap=20,
+)
 
 
 def corpus() -> Corpus:
@@ -63,9 +71,17 @@ def test_the_card_tells_what_the_shipped_models_do(trained: Bundle) -> None:
     again = load_bundle(trained.folder)
     assert card_auroc(again) == pytest.approx(shipped_auroc(again, corpus().recordings), abs=6e-4)
     for wanted in (
-        "not a medical device", "Tones with noise.", "12 recordings of 12 subjects", "age alone", "duration alone",
-        "expected calibration error", "3 folds by speaker", "| sex F |", "95 %", "| torch |",
-    ):  # fmt: skip
+        "not a medical device",
+        "Tones with noise.",
+        "12 recordings of 12 subjects",
+        "age alone",
+        "duration alone",
+        "expected calibration error",
+        "3 folds by speaker",
+        "| sex F |",
+        "95 %",
+        "| torch |",
+    ):
         assert wanted in again.card
     assert again.n_folds == 3
     folds = draw_folds(corpus().recordings, 3, 0)

@@ -9,13 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from speechxai.classifiers import build
-from speechxai.classifiers.ssl import Ssl
-from speechxai.classifiers.ssl_architectures import convolutions
+from speechxai.classifiers import build, training
+from speechxai.classifiers.bundle import load_bundle
+from speechxai.classifiers.ssl import Ssl, convolutions
+from speechxai.classifiers.training import plan_of, read_recipe
 from speechxai.errors import SpeechXAIError
-from speechxai.io import training
-from speechxai.io.checkpoints import load_bundle
-from speechxai.io.training_plan import plan_of, read_recipe
 from speechxai.types import Recording
 
 RECIPE = Path(__file__).parents[2] / "scripts" / "configs" / "ssl4pr.toml"
@@ -91,8 +89,18 @@ def test_foundation_model_to_bundle(
         )
         for k in range(12)
     )
-    given = {"backbone": "ssl", "pretrained": str(weights), "folds": 3, "epochs": 1, "batch": 2, "accumulate": 2, "crop_s": 0.3,
-             "n_crops": 1, "options": {"hidden_size": 8}, "out": tmp_path / "model"}  # fmt: skip
+    given = {
+        "backbone": "ssl",
+        "pretrained": str(weights),
+        "folds": 3,
+        "epochs": 1,
+        "batch": 2,
+        "accumulate": 2,
+        "crop_s": 0.3,
+        "n_crops": 1,
+        "options": {"hidden_size": 8},
+        "out": tmp_path / "model",
+    }
     plan = replace(plan_of(given), n_bootstrap=20)
     bundle = training.train_bundle(training.Corpus("toy", recordings, "Tones."), plan, tmp_path / "model")
     assert (bundle.folder / "weights" / "fold2.safetensors").exists() is large

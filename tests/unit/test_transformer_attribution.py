@@ -9,21 +9,22 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from speechxai.attribution import METHODS
-from speechxai.attribution.transformer import rollout
 from speechxai.classifiers import Classifier, build
-from speechxai.classifiers.ssl import Attention, Ssl
-from speechxai.classifiers.ssl_architectures import FAMILIES
+from speechxai.classifiers.ssl import FAMILIES, Attention, Ssl
 from speechxai.errors import NotApplicable, SpeechXAIError
-from speechxai.explain import explain
-from speechxai.segments import SegmentConfig
-from speechxai.stft import inverse, spectrogram
+from speechxai.explain import METHODS
+from speechxai.explain.explain import explain
+from speechxai.explain.transformer import rollout
+from speechxai.signal.stft import SegmentConfig, inverse, spectrogram
 from speechxai.types import Spectrogram
 
 QUICK = {
-    "smoothgrad": {"n_samples": 2}, "integrated_gradients": {"n_steps": 2}, "gradient_shap": {"n_samples": 2},
-    "rise": {"n_masks": 4}, "occlusion": {"patch_ms": 250.0, "stride_ms": 250.0, "patch_hz": 4000.0, "stride_hz": 4000.0},
-}  # fmt: skip
+    "smoothgrad": {"n_samples": 2},
+    "integrated_gradients": {"n_steps": 2},
+    "gradient_shap": {"n_samples": 2},
+    "rise": {"n_masks": 4},
+    "occlusion": {"patch_ms": 250.0, "stride_ms": 250.0, "patch_hz": 4000.0, "stride_hz": 4000.0},
+}
 
 
 def tiny(family: str = "hubert", max_batch: int = 8) -> Classifier:

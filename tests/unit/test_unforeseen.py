@@ -11,19 +11,17 @@ from typing import Any
 import pytest
 import soundfile
 
-from speechxai import pipeline_unit
-from speechxai.config import EvaluateConfig, from_dict
-from speechxai.data.pseudonyms import PREFIX
+from speechxai.classifiers.training import Plan, read_corpus
+from speechxai.data import corpus
+from speechxai.data.manifest import PREFIX, Locator
 from speechxai.errors import SpeechXAIError, named, told, traced
-from speechxai.io import corpus
-from speechxai.io.benchmark_runs import BenchmarkFolder, healthy_voices
-from speechxai.io.executors import run_units
-from speechxai.io.orders import order_of
-from speechxai.io.run_tables import finish
-from speechxai.io.runs import RunFolder
-from speechxai.io.session import create_run, execute, prepare
-from speechxai.io.training import Plan, read_corpus
-from speechxai.pipeline import EvaluateSettings, Job, UnitResult, evaluate
+from speechxai.evaluation import unit
+from speechxai.evaluation.config import EvaluateConfig, from_dict
+from speechxai.evaluation.executors import execute, order_of, run_units
+from speechxai.evaluation.runs import RunFolder, finish
+from speechxai.evaluation.session import create_run, prepare
+from speechxai.evaluation.values import EvaluateSettings, Job, UnitResult, evaluate
+from speechxai.planted.folder import BenchmarkFolder, healthy_voices
 from speechxai.testing import noise_recording, tiny_bundle, tiny_classifier
 from tests.unit.raising import ERRORS, compute_with_raising_reader, raising_reader
 from tests.unit.test_pipeline import Memory
@@ -59,13 +57,13 @@ def later(function: str) -> Callable[[pytest.MonkeyPatch, BaseException], Callab
     """Let a function of the pipeline raise for the second recording."""
 
     def into(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> Callable[[str], Job]:
-        real, calls = getattr(pipeline_unit, function), list[int]()
+        real, calls = getattr(unit, function), list[int]()
 
         def wrapped(*arguments: Any, **options: Any) -> Any:
             calls.append(1)
             return throw(error) if len(calls) == 2 else real(*arguments, **options)
 
-        monkeypatch.setattr(pipeline_unit, function, wrapped)
+        monkeypatch.setattr(unit, function, wrapped)
         return lambda name: Job(noise_recording(name), tiny_classifier())
 
     return into
@@ -204,7 +202,7 @@ def test_quality_that_cannot_be_measured_is_named(voices: Path, monkeypatch: pyt
 
 
 def test_voices_that_the_benchmark_could_not_read_are_failures_of_the_run(tmp_path: Path) -> None:
-    from speechxai.benchmark import BenchmarkSettings
+    from speechxai.planted.settings import BenchmarkSettings
 
     folder = BenchmarkFolder.begin(tmp_path / "run", BenchmarkSettings(cues=("tremor",), seeds=(0,)), {})
     for _ in range(2):
@@ -218,7 +216,7 @@ def test_voices_that_the_benchmark_could_not_read_are_failures_of_the_run(tmp_pa
 def test_the_name_of_a_person_stays_out_of_an_unforeseen_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = tmp_path / "Anna Rossi.wav"
     row = {"recording": "p1", "path": f"{PREFIX}0", "speaker": "x/p1", "label": 0, "task": "reading", "dataset": "x"}
-    monkeypatch.setattr(corpus.Locator, "locate", lambda self, path: secret)
+    monkeypatch.setattr(Locator, "locate", lambda self, path: secret)
     monkeypatch.setattr(corpus, "to_recording_kwargs", lambda row: {"id": "p1"})
     monkeypatch.setattr(corpus.audio, "read", lambda path, **options: throw(ValueError(f"{path} of Anna Rossi")))
     with pytest.raises(SpeechXAIError) as caught:
@@ -229,7 +227,7 @@ def test_the_name_of_a_person_stays_out_of_an_unforeseen_error(tmp_path: Path, m
 
 
 def test_an_identifier_that_is_not_utf8_can_be_written(voices: Path, tmp_path: Path) -> None:
-    from speechxai.pipeline import Failure
+    from speechxai.evaluation.values import Failure
 
     session = prepare(configuration(voices, tmp_path / "run", limit=2))
     folder = create_run(session)

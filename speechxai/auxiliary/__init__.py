@@ -1,0 +1,1 @@
+"""The auxiliary classifier: what do the maps alone know about the disease?"""

@@ -1,0 +1,311 @@
+"""What a study found, in numbers: metrics with intervals over speakers and seeds, differences to the floors, what the
+leak adds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from speechxai.auxiliary.values import CEILING, FLOORS, LINEAR, MAJORITY, Array, AuxiliarySettings, Fit, kind_of
+from speechxai.errors import SpeechXAIError
+from speechxai.stats import LEVEL, N_RESAMPLES, holm
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+METRICS = ("accuracy", "macro_f1", "auroc")
+"""Of the answers for speakers that the network never heard; each also as `selective_`: times 1 - mean mask."""
+
+KEYS = ["name", "kind", "input", "split", "architecture", "metric"]
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """Out-of-fold answers of one row, split and architecture: (K, R) for K seeds and R recordings.
+
+    Args:
+        name, split, architecture: which.
+        labels, probabilities, folds: (K, R).
+        mean_mask: (R,) mean evidence, NaN where there is no map.
+    """
+
+    name: str
+    split: str
+    architecture: str
+    labels: Array
+    probabilities: Array
+    folds: Array
+    mean_mask: Array
+
+
+def arms(fits: Iterable[Fit], settings: AuxiliarySettings, n_recordings: int) -> list[Arm]:
+    """Gather fits by row, split and architecture, in the table's order.
+
+    Raises:
+        SpeechXAIError: fits are missing, so that some recordings have no answer.
+    """
+    kept: dict[tuple[str, str], list[Fit]] = {}
+    for fit in fits:
+        kept.setdefault((fit.unit.name, fit.unit.split), []).append(fit)
+    found = []
+    for name in settings.rows:
+        for split in settings.splits:
+            shape = (settings.n_seeds, n_recordings)
+            labels, network, twin, folds = (np.full(shape, np.nan) for _ in range(4))
+            mask = np.full(n_recordings, np.nan)
+            for fit in kept.get((name, split), []):
+                seed, rows = fit.unit.seed, list(fit.rows)
+                labels[seed, rows], network[seed, rows], folds[seed, rows] = (
+                    fit.labels,
+                    fit.probabilities,
+                    fit.unit.fold,
+                )
+                if fit.linear:
+                    twin[seed, rows] = fit.linear
+                if fit.mean_mask:
+                    mask[rows] = fit.mean_mask
+            if np.isnan(network).any():
+                raise SpeechXAIError(
+                    f"The study is not finished: '{name}' has no answer for {int(np.isnan(network).any(axis=0).sum())}"
+                    f" recordings with folds by {split}. Run the same command again."
+                )
+            found.append(Arm(name, split, settings.architecture, labels, network, folds, mask))
+            if name != MAJORITY:
+                found.append(Arm(name, split, LINEAR, labels, twin, folds, mask))
+            else:  # needs no architecture: the same answers stand beside both
+                found.append(Arm(name, split, LINEAR, labels, network, folds, mask))
+    return found
+
+
+def statistics(arm: Arm, weights: Array) -> dict[str, Array]:
+    """Metrics (D, K) for D weightings of the recordings (D, R) and every seed.
+
+    Accuracy and macro F1 at P(PD) = 0.5; AUROC over the pairs that are tested in the same fold, since networks of
+    different
+    folds are not calibrated to each other: sum of w_i w_j [p_i > p_j] / sum of w_i w_j, ties counting half.
+    """
+    says, is_pd = arm.probabilities > 0.5, arm.labels == 1
+    total = weights.sum(axis=1, keepdims=True)
+    accuracy = weights @ (says == is_pd).T.astype(float) / total
+    hits, misses, alarms, rejections = (
+        weights @ cell.T.astype(float) for cell in (says & is_pd, ~says & is_pd, says & ~is_pd, ~says & ~is_pd)
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        f1_pd = 2 * hits / (2 * hits + misses + alarms)
+        f1_hc = 2 * rejections / (2 * rejections + misses + alarms)
+    # A class that is neither there nor said is no mistake; one that is there and never said has F1 = 0.
+    macro_f1 = (np.nan_to_num(f1_pd) + np.nan_to_num(f1_hc)) / 2
+    auroc = np.stack([_auroc(arm, seed, weights) for seed in range(len(arm.labels))], axis=1)
+    return {"accuracy": accuracy, "macro_f1": macro_f1, "auroc": auroc}
+
+
+def _auroc(arm: Arm, seed: int, weights: Array) -> Array:
+    """AUROC (D,) of one seed."""
+    pd_rows, hc_rows = np.flatnonzero(arm.labels[seed] == 1), np.flatnonzero(arm.labels[seed] == 0)
+    p, fold = arm.probabilities[seed], arm.folds[seed]
+    difference = p[pd_rows][:, None] - p[hc_rows][None, :]
+    same = (fold[pd_rows][:, None] == fold[hc_rows][None, :]).astype(float)
+    won = same * ((difference > 0) + 0.5 * (difference == 0))
+    w_pd, w_hc = weights[:, pd_rows], weights[:, hc_rows]
+    pairs = ((w_pd @ same) * w_hc).sum(axis=1)
+    found: Array = np.divide(
+        ((w_pd @ won) * w_hc).sum(axis=1), pairs, out=np.full(len(weights), np.nan), where=pairs > 0
+    )
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """Weights of the recordings for the whole sample (1, R) and for resamples (D, R), and counts of the drawn seeds (D,
+    K)."""
+
+    whole: Array
+    resampled: Array
+    seeds: Array
+
+    @classmethod
+    def make(cls, speakers: Sequence[str], n_seeds: int, n: int = N_RESAMPLES, seed: int = 0) -> Draws:
+        """Draw speakers and, apart from them, seeds with replacement; every speaker weighs 1, however many recordings
+        there are."""
+        _, index, n_each = np.unique(np.asarray(speakers, dtype=str), return_inverse=True, return_counts=True)
+        rng = np.random.default_rng([seed, 23])
+        counts = rng.multinomial(len(n_each), np.full(len(n_each), 1 / len(n_each)), size=n).astype(float)
+        whole = 1.0 / n_each[index]
+        seeds = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=n).astype(float)
+        return cls(whole[None], counts[:, index] * whole, seeds)
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A metric of an arm: value, resampled values (D,), standard deviation over seeds."""
+
+    value: float
+    draws: Array
+    seed_std: float
+
+
+def measure(arm: Arm, draws: Draws) -> dict[str, Measured]:
+    """Every metric of an arm, plain and selective."""
+    whole, resampled = statistics(arm, draws.whole), statistics(arm, draws.resampled)
+    defined = ~np.isnan(arm.mean_mask)
+    mask = float(np.average(arm.mean_mask[defined], weights=draws.whole[0, defined])) if defined.any() else float("nan")
+    found = {}
+    for metric in METRICS:
+        by_seed = whole[metric][0]
+        drawn = resampled[metric]
+        known = ~np.isnan(drawn)
+        weight = (draws.seeds * known).sum(axis=1)
+        values = np.divide(
+            (draws.seeds * np.nan_to_num(drawn)).sum(axis=1), weight, out=np.full(len(drawn), np.nan), where=weight > 0
+        )
+        std = float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else float("nan")
+        found[metric] = Measured(_mean(by_seed), values, std)
+        found[f"selective_{metric}"] = Measured(found[metric].value * (1 - mask), values * (1 - mask), std * (1 - mask))
+    return found
+
+
+def _mean(values: Array) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def interval(values: Array) -> tuple[float, float]:
+    """95 % percentile interval of resampled values, NaN left out."""
+    known = values[~np.isnan(values)]
+    tail = (1 - LEVEL) / 2
+    return tuple(map(float, np.quantile(known, [tail, 1 - tail]))) if len(known) else (float("nan"), float("nan"))  # type: ignore[return-value]
+
+
+def p_value(differences: Array) -> float:
+    """Two-sided bootstrap p-value that a difference is 0: 2 * min(share of resamples <= 0, share >= 0), never 0.
+
+    (1 + count) / (1 + n) on each side (davison1997bootstrap); NaN without data.
+    """
+    known = differences[~np.isnan(differences)]
+    if not len(known):
+        return float("nan")
+    sides = [(1 + int((known <= 0).sum())) / (1 + len(known)), (1 + int((known >= 0).sum())) / (1 + len(known))]
+    return min(1.0, 2 * min(sides))
+
+
+def table(found: Sequence[Arm], settings: AuxiliarySettings, speakers: Sequence[str], seed: int = 0) -> pd.DataFrame:
+    """One line for every row, split, architecture and metric: KEYS, value, low, high, seed_std, mean_mask, leaky.
+
+    Explanations and the ceiling also have `vs_<floor>` with `_low`, `_high` and, for explanations, `_p`: paired over
+    speakers and
+    seeds, Holm-corrected over all explanations and floors of a split, architecture and metric. `vs_original` has no
+    p-value.
+    """
+    import pandas as pd
+
+    draws = Draws.make(speakers, settings.n_seeds, seed=seed)
+    measured = {(arm.name, arm.split, arm.architecture): (arm, measure(arm, draws)) for arm in found}
+    floors = [name for name in FLOORS if name in settings.rows]
+    rows = []
+    for (name, split, architecture), (arm, metrics) in measured.items():
+        for metric, one in metrics.items():
+            if name == MAJORITY and metric.startswith("selective_"):
+                continue
+            low, high = interval(one.draws)
+            row = {
+                "name": name,
+                "kind": kind_of(name),
+                "input": settings.input if name != CEILING else "original",
+                "split": split,
+                "architecture": architecture,
+                "metric": metric,
+                "value": one.value,
+                "low": low,
+                "high": high,
+                "seed_std": one.seed_std,
+                "mean_mask": float(np.nanmean(arm.mean_mask)) if (~np.isnan(arm.mean_mask)).any() else float("nan"),
+                "n_speakers": len(set(speakers)),
+                "n_recordings": len(speakers),
+                "n_seeds": settings.n_seeds,
+                "leaky": split == "recording",
+            }
+            if metric in METRICS and kind_of(name) != "floor":
+                for other in (*floors, *([] if name == CEILING else [CEILING])):
+                    base = measured[other, split, architecture][1][metric]
+                    difference = one.draws - base.draws
+                    ends = interval(difference)
+                    row |= {
+                        f"vs_{other}": one.value - base.value,
+                        f"vs_{other}_low": ends[0],
+                        f"vs_{other}_high": ends[1],
+                    }
+                    if other in floors and kind_of(name) == "explanation":
+                        row[f"vs_{other}_p"] = p_value(difference)
+            rows.append(row)
+    return _corrected(pd.DataFrame(rows), floors)
+
+
+def _corrected(frame: pd.DataFrame, floors: Sequence[str]) -> pd.DataFrame:
+    columns = [f"vs_{floor}_p" for floor in floors if f"vs_{floor}_p" in frame.columns]
+    for _, part in frame.groupby(["split", "architecture", "metric"], sort=False):
+        if columns:
+            raw = part[columns].to_numpy(dtype=float)
+            frame.loc[part.index, columns] = holm(raw.ravel()).reshape(raw.shape)
+    return frame
+
+
+def leak(found: Sequence[Arm], settings: AuxiliarySettings, speakers: Sequence[str], seed: int = 0) -> pd.DataFrame:
+    """Both splits side by side: value by speaker, value by recording, what the leak adds, and its interval. Empty with
+    one split."""
+    import pandas as pd
+
+    columns = ["name", "kind", "architecture", "metric", "by_speaker", "by_recording", "added", "low", "high"]
+    if len(settings.splits) < 2:
+        return pd.DataFrame(columns=columns)
+    draws = Draws.make(speakers, settings.n_seeds, seed=seed)
+    measured = {(arm.name, arm.split, arm.architecture): measure(arm, draws) for arm in found}
+    rows = []
+    for (name, split, architecture), metrics in measured.items():
+        if split != "speaker":
+            continue
+        for metric in METRICS:
+            honest, leaky = metrics[metric], measured[name, "recording", architecture][metric]
+            low, high = interval(leaky.draws - honest.draws)
+            rows.append(
+                [
+                    name,
+                    kind_of(name),
+                    architecture,
+                    metric,
+                    honest.value,
+                    leaky.value,
+                    leaky.value - honest.value,
+                    low,
+                    high,
+                ]
+            )
+    return pd.DataFrame(rows, columns=columns)
+
+
+def coefficients(fits: Iterable[Fit], cells: Sequence[str]) -> pd.DataFrame:
+    """The twin's coefficients by row, split and band x segment: mean and spread over fits, and what they mean.
+
+    Columns: `log_odds` (per standard deviation of the cell's relative density; above 0 speaks for PD), `std` over fits,
+        `odds`
+    = exp(log_odds), `same_sign`: share of fits whose coefficient has the mean's sign.
+    """
+    import pandas as pd
+
+    gathered: dict[tuple[str, str], list[tuple[float, ...]]] = {}
+    for fit in fits:
+        if fit.coefficients:
+            gathered.setdefault((fit.unit.name, fit.unit.split), []).append(fit.coefficients)
+    rows = []
+    for (name, split), values in gathered.items():
+        array = np.array(values)
+        mean = array.mean(axis=0)
+        same = (np.sign(array) == np.sign(mean)).mean(axis=0)
+        spread = array.std(axis=0)
+        for i, cell in enumerate(cells):
+            band, segment = cell.split(", ")
+            rows.append([name, split, band, segment, mean[i], spread[i], float(np.exp(mean[i])), same[i], len(array)])
+    columns = ["name", "split", "band", "segment", "log_odds", "std", "odds", "same_sign", "n_fits"]
+    return pd.DataFrame(rows, columns=columns)

@@ -1,0 +1,552 @@
+"""Model bundles on disk: settings, weights as safetensors, a card for people; and the state of a training that goes
+on."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import io
+import pickle
+import tomllib
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from safetensors.torch import save as to_safetensors
+from torch import Tensor
+
+import speechxai
+from speechxai.classifiers import Classifier, build
+from speechxai.errors import SpeechXAIError, VersionWarning
+from speechxai.files import resource_folder, to_toml, write_atomically
+from speechxai.registry import did_you_mean
+from speechxai.signal.stft import SegmentConfig
+from speechxai.types import CLASS_NAMES, Recording, StftConfig
+
+# What a model bundle's `config.toml` may say, and checked reading of it.
+NOT_SAVED = "0" * 64
+"""Hash of weights that are not on disk yet."""
+CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.toml", "weights.safetensors", "card.md"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class StftSettings(_Strict):
+    """The fields of `types.StftConfig`."""
+
+    n_fft: int = Field(strict=True)
+    win_length: int = Field(strict=True)
+    hop_length: int = Field(strict=True)
+    window: Literal["hamming", "hann"]
+    sample_rate: int = Field(strict=True)
+    scale: Literal["log1p", "linear"]
+
+
+class SegmentSettings(_Strict):
+    """The fields of `segments.SegmentConfig`."""
+
+    length_s: float
+    hop_s: float
+    short: Literal["keep", "pad"] = "keep"
+
+
+class AudioSettings(_Strict):
+    """How audio is read for this model: parameters of `io.audio.read`."""
+
+    normalize: Literal["peak", "none"] = "peak"
+
+
+class WeightsFile(_Strict):
+    """The weights' file, its sha256, and how many fold models it holds beside the final one.
+
+    Large networks have a file each: `parts` then gives the sha256 of every `weights/<part>.safetensors`, `sha256` is
+        the
+    hash of that table, and `final` names the part that speaks for speakers no model heard.
+    """
+
+    sha256: str = Field(default=NOT_SAVED, pattern="^[0-9a-f]{64}$")
+    n_folds: int = Field(default=0, ge=0, strict=True)
+    parts: dict[str, str] = Field(default_factory=dict)
+    final: str = Field(default="final", pattern="^(final|fold[0-9]+)$")
+
+
+class BundleConfig(_Strict):
+    """A model bundle, without its weights.
+
+    Args:
+        format: version of this file's layout.
+        name, title: short name (the folder's), and one line for people.
+        architecture: a name of `classifiers.BACKBONES`, or "module:factory" of a network that others wrote.
+        options: of the backbone.
+        stft, segment, audio: signal settings; without `segment` recordings are heard whole.
+        classes: names of the classes by index.
+        cam_layer: module of the backbone that Grad-CAM reads.
+        max_batch: segments that pass at once.
+        training: what it was trained on and how; for people.
+        calibration: temperatures by model; for people, the weights hold the ones in use.
+        libraries: versions at training.
+        weights: hash and number of fold models.
+        speakers, files: fold of every training speaker, and of every training file by its sha256.
+    """
+
+    format: Literal[1] = 1
+    name: str = Field(min_length=1)
+    title: str = ""
+    architecture: str
+    options: dict[str, Any] = Field(default_factory=dict)
+    stft: StftSettings
+    segment: SegmentSettings | None = None
+    audio: AudioSettings = Field(default_factory=AudioSettings)
+    classes: tuple[str, ...] = CLASS_NAMES
+    cam_layer: str | None = None
+    max_batch: int = Field(default=16, ge=1, strict=True)
+    training: dict[str, Any] = Field(default_factory=dict)
+    calibration: dict[str, Any] = Field(default_factory=dict)
+    libraries: dict[str, str] = Field(default_factory=dict)
+    weights: WeightsFile = Field(default_factory=WeightsFile)
+    speakers: dict[str, int] = Field(default_factory=dict)
+    files: dict[str, int] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> BundleConfig:
+        if len(self.classes) < 2 or len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"'classes' must hold at least two different names. Got {list(self.classes)}.")
+        for table, folds in (("speakers", self.speakers), ("files", self.files)):
+            for key, fold in folds.items():
+                if self.weights.sha256 != NOT_SAVED and not 0 <= fold < self.weights.n_folds:
+                    raise ValueError(
+                        f"'{table}' puts '{key}' in fold {fold}, but there are {self.weights.n_folds} fold models."
+                    )
+        self.stft_config()
+        self.segment_config()
+        return self
+
+    def stft_config(self) -> StftConfig:
+        """Return the STFT settings."""
+        return StftConfig(**self.stft.model_dump())
+
+    def segment_config(self) -> SegmentConfig | None:
+        """Return the segment settings, or None."""
+        return None if self.segment is None else SegmentConfig(**self.segment.model_dump())
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries whose change may change a prediction; one that is not installed is left out."""
+    found: dict[str, str] = {}
+    for name in ("torch", "torchaudio", "librosa"):
+        # Only some networks need torchaudio.
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return {**found, "speechxai": speechxai.__version__}
+
+
+def version_differences(trained: dict[str, str]) -> list[str]:
+    """Sentences about libraries whose major.minor differs from those a model was trained with."""
+    here = library_versions()
+    return [
+        f"{name} {here[name]} here, {version} at training"
+        for name, version in trained.items()
+        if name in here and version.split("+")[0].split(".")[:2] != here[name].split("+")[0].split(".")[:2]
+    ]
+
+
+def read_bundle_config(path: Path) -> BundleConfig:
+    """Read and check a bundle's config.toml. Raises SpeechXAIError, the path first, naming every wrong key."""
+    try:
+        with path.open("rb") as file:
+            values = tomllib.load(file)
+    except OSError as error:
+        raise SpeechXAIError(
+            f"{path}: cannot be read ({error.strerror}). A model bundle is a folder with {CONFIG_FILE}, {WEIGHTS_FILE}"
+            f" and {CARD_FILE}."
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SpeechXAIError(
+            f"{path}: this is no valid TOML ({error}). Restore the file or train the model again."
+        ) from error
+    try:
+        return BundleConfig.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
+        raise SpeechXAIError(f"{path}: {problems}. Known keys: {', '.join(BundleConfig.model_fields)}.") from error
+
+
+# Bundles of large networks: one safetensors file a fold model, written and read one at a time.
+FOLDER = "weights"
+
+
+def part_path(folder: Path, part: str) -> Path:
+    """File of a part ("final", "fold0", ...) of the bundle in `folder`."""
+    return folder / FOLDER / f"{part}.safetensors"
+
+
+def _table_hash(parts: Mapping[str, str]) -> str:
+    return hashlib.sha256("\n".join(f"{part} {parts[part]}" for part in sorted(parts)).encode()).hexdigest()
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_parts(folder: Path, weights: WeightsFile) -> None:
+    """Check that the table of parts is whole and every file is there; contents are checked when they are read.
+
+    Raises:
+        SpeechXAIError: a table that does not fit its hash, or a file that is missing.
+    """
+    wanted = {weights.final, *(f"fold{k}" for k in range(weights.n_folds))}
+    if _table_hash(weights.parts) != weights.sha256 or set(weights.parts) != wanted:
+        raise SpeechXAIError(
+            f"{folder / CONFIG_FILE}: the table of weights is damaged. Restore the file or import the model again."
+        )
+    for part in weights.parts:
+        if not part_path(folder, part).is_file():
+            raise SpeechXAIError(
+                f"{part_path(folder, part)}: the weights are missing. Restore the file or import the model again."
+            )
+
+
+def read_part_file(path: Path, sha256: str | None) -> dict[str, Tensor]:
+    """Weights of one part, its hash compared.
+
+    Raises:
+        SpeechXAIError: a file that cannot be read or is another than the bundle's table says.
+    """
+    try:
+        if _file_hash(path) != sha256:
+            raise SpeechXAIError(
+                f"{path}: the file is damaged or from another bundle. Restore the file or import the model again."
+            )
+        return dict(load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise SpeechXAIError(
+            f"{path}: cannot be read ({error}). Restore the file or import the model again."
+        ) from error
+
+
+def save_parts(
+    folder: str | Path,
+    config: BundleConfig,
+    classifiers: Iterable[tuple[str, Classifier]],
+    card: str,
+    final: str = "final",
+) -> Path:
+    """Write a bundle with one file a network; hashes, number of folds and library versions of `config` are filled in.
+
+    Args:
+        folder: is made where it is missing; its files are replaced.
+        config: settings of the model.
+        classifiers: names "final", "fold0", "fold1", ... without a gap, each with its network; taken one after the
+            other, so
+            that one is in memory at a time.
+        card: the model card, Markdown.
+        final: the part that speaks for speakers no model heard; another than "final" where there is no such network.
+
+    Returns:
+        The folder, for `load_bundle`.
+
+    Raises:
+        SpeechXAIError: parts with a gap or without `final`, or a folder that cannot be written.
+    """
+    target = Path(folder)
+    parts: dict[str, str] = {}
+    try:
+        (target / FOLDER).mkdir(parents=True, exist_ok=True)
+        for part, classifier in classifiers:
+            state = {key: value.detach().cpu().contiguous() for key, value in classifier.state_dict().items()}
+            path = part_path(target, part)
+            temporary = path.with_suffix(".part")
+            save_file(state, temporary)
+            temporary.replace(path)
+            parts[part] = _file_hash(path)
+        n_folds = sum(part.startswith("fold") for part in parts)
+        if set(parts) != {final, *(f"fold{k}" for k in range(n_folds))}:
+            raise SpeechXAIError(
+                f"A bundle needs the networks {final}, fold0, fold1, ... Got {', '.join(parts) or 'none'}."
+            )
+        weights = WeightsFile(sha256=_table_hash(parts), n_folds=n_folds, parts=parts, final=final)
+        filled: dict[str, Any] = {
+            **config.model_dump(mode="json", exclude_none=True),
+            "libraries": library_versions(),
+            "weights": weights.model_dump(exclude_defaults=True),
+        }
+        order = {name: filled[name] for name in BundleConfig.model_fields if name in filled}
+        write_atomically(target / CARD_FILE, card.encode())
+        write_atomically(target / CONFIG_FILE, to_toml(order).encode())
+    except (OSError, SafetensorError) as error:
+        raise SpeechXAIError(
+            f"{target}: the bundle cannot be written ({error}). Choose a folder that can be written to."
+        ) from error
+    return target.resolve()
+
+
+# Model bundles on disk: settings, weights as safetensors, a card for people; and the state of a training that goes on.
+FINAL = "final"
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A trained model with its fold models: which of them speaks for a recording is decided here.
+
+    Args:
+        folder: where it is.
+        config: what `config.toml` says.
+    """
+
+    folder: Path
+    config: BundleConfig
+    _made: dict[str, Classifier] = field(default_factory=dict, repr=False)
+
+    @property
+    def name(self) -> str:
+        """Short name."""
+        return self.config.name
+
+    @property
+    def n_folds(self) -> int:
+        """Number of fold models."""
+        return self.config.weights.n_folds
+
+    @property
+    def card(self) -> str:
+        """The model card, Markdown; "" where there is none."""
+        path = self.folder / CARD_FILE
+        return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+    def classifier(self, fold: int | None = None) -> Classifier:
+        """Return the model of `fold`, or the final one: in eval mode, without gradients of its weights, made once.
+
+        Raises:
+            SpeechXAIError: a fold that does not exist, or weights that do not fit.
+        """
+        if fold is not None and not 0 <= fold < self.n_folds:
+            raise SpeechXAIError(
+                f"{self.folder}: there is no fold {fold}; the bundle has {self.n_folds} fold models, numbered from 0."
+            )
+        part = self.config.weights.final if fold is None else f"fold{fold}"
+        if part not in self._made:
+            self._made[part] = self._make(part)
+        return self._made[part]
+
+    def fold_of(self, recording: Recording) -> int | None:
+        """Return the fold whose model never heard this recording's speaker; None for a speaker no model heard.
+
+        The file's hash (`metadata["sha256"]`) is asked first, since a renamed file keeps it, then the speaker.
+        """
+        sha256 = recording.metadata.get("sha256")
+        by_file = self.config.files.get(sha256) if isinstance(sha256, str) else None
+        return self.config.speakers.get(recording.speaker) if by_file is None else by_file
+
+    def for_recording(self, recording: Recording) -> Classifier:
+        """Return the model that may speak about this recording: of its fold if it was trained on, else the final
+        one."""
+        return self.classifier(self.fold_of(recording))
+
+    def _make(self, part: str) -> Classifier:
+        config, path = self.config, self.folder / WEIGHTS_FILE
+        stft = config.stft_config()
+        try:
+            backbone = build(config.architecture, stft, **config.options)
+        except SpeechXAIError as error:
+            raise SpeechXAIError(f"{self.folder / CONFIG_FILE}: {error}") from error
+        classifier = Classifier(
+            backbone, stft, config.segment_config(), config.classes, config.cam_layer, config.max_batch
+        )
+        if config.weights.parts:
+            path = part_path(self.folder, part)
+            weights = read_part_file(path, config.weights.parts.get(part))
+        else:
+            weights = _read_part(path, part)
+        _check_fit(path, part, weights, classifier.state_dict())
+        classifier.load_state_dict(weights)
+        return classifier.eval().requires_grad_(False)
+
+
+def _read_part(path: Path, part: str) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            prefix = f"{part}."
+            return {key.removeprefix(prefix): file.get_tensor(key) for key in file.keys() if key.startswith(prefix)}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise SpeechXAIError(f"{path}: cannot be read ({error}). Restore the file or train the model again.") from error
+
+
+def _check_fit(path: Path, part: str, weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    problems = [f"'{part}.{key}' is missing" for key in wanted if key not in weights]
+    problems += [f"'{part}.{key}' belongs to no layer" for key in weights if key not in wanted]
+    problems += [
+        f"'{part}.{key}' has shape {list(value.shape)} and must have {list(wanted[key].shape)}"
+        for key, value in weights.items()
+        if key in wanted and value.shape != wanted[key].shape
+    ]
+    problems += [
+        f"'{part}.{key}' has NaN or infinite values"
+        for key, value in weights.items()
+        if not torch.isfinite(value).all()
+    ]
+    if problems:
+        shown = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
+        raise SpeechXAIError(
+            f"{path}: the weights do not fit {CONFIG_FILE}: {shown}. Restore the bundle or train the model again."
+        )
+
+
+def bundle_names() -> list[str]:
+    """Names of the models that come with the library."""
+    return sorted(path.parent.name for path in resource_folder("models").glob(f"*/{CONFIG_FILE}"))
+
+
+def load_bundle(name_or_path: str | Path, allow_code: bool = False) -> Bundle:
+    """Open a model that comes with the library, by its name, or a bundle's folder, by its path.
+
+    Settings are checked and the weights' hash is compared; the weights are read when a classifier is asked for. Other
+    library versions than at training give one VersionWarning.
+
+    Args:
+        name_or_path: for example "figshare-cnn" or "runs/my-model".
+        allow_code: whether a bundle may name a network of another package ("module:factory"), whose code then runs.
+
+    Raises:
+        SpeechXAIError: an unknown name, a missing or damaged file, wrong settings, a network that needs `allow_code`.
+    """
+    folder = _folder(name_or_path)
+    config = read_bundle_config(folder / CONFIG_FILE)
+    if ":" in config.architecture and not allow_code:
+        raise SpeechXAIError(
+            f"{folder / CONFIG_FILE}: the architecture '{config.architecture}' would run code of another package. "
+            "If you trust it, load the bundle with allow_code=True."
+        )
+    path = folder / WEIGHTS_FILE
+    try:
+        if config.weights.parts:
+            # Gigabytes are hashed when a part is asked for, not when the bundle is opened.
+            check_parts(folder, config.weights)
+            return _opened(folder, config)
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise SpeechXAIError(f"{path}: the weights are missing. Restore the file or train the model again.") from error
+    except OSError as error:
+        raise SpeechXAIError(f"{path}: cannot be read ({error.strerror}).") from error
+    if found != config.weights.sha256:
+        raise SpeechXAIError(
+            f"{path}: the file is damaged or from another bundle: its sha256 is {found[:12]}..., {CONFIG_FILE} says "
+            f"{config.weights.sha256[:12]}.... Restore the file or train the model again."
+        )
+    return _opened(folder, config)
+
+
+def _opened(folder: Path, config: BundleConfig) -> Bundle:
+    differences = version_differences(config.libraries)
+    if differences:
+        warnings.warn(
+            f"The model '{config.name}' was trained with other libraries: {'; '.join(differences)}. Its predictions may"
+            " differ.",
+            VersionWarning,
+            stacklevel=3,
+        )
+    return Bundle(folder, config)
+
+
+def _folder(name_or_path: str | Path) -> Path:
+    path = Path(name_or_path)
+    if path.is_dir():
+        return path
+    embedded = resource_folder("models") / path.name
+    if len(path.parts) == 1 and (embedded / CONFIG_FILE).is_file():
+        return embedded
+    known = did_you_mean(str(name_or_path), bundle_names(), "model")
+    raise SpeechXAIError(f"{name_or_path}: there is no such folder. {known}")
+
+
+def save_bundle(folder: str | Path, config: BundleConfig, classifiers: Mapping[str, Classifier], card: str) -> Bundle:
+    """Write a bundle and open it again; hash, number of folds and library versions of `config` are filled in.
+
+    Args:
+        folder: is made where it is missing; its files are replaced.
+        config: settings of the model.
+        classifiers: "final", "fold0", "fold1", ... without a gap.
+        card: the model card, Markdown.
+
+    Raises:
+        SpeechXAIError: classifiers without "final" or with a gap, a folder that cannot be written.
+    """
+    n_folds = len(classifiers) - 1
+    wanted = [FINAL, *(f"fold{k}" for k in range(n_folds))]
+    if sorted(classifiers) != sorted(wanted):
+        raise SpeechXAIError(
+            f"A bundle needs the classifiers final, fold0, fold1, ... Got {', '.join(sorted(classifiers)) or 'none'}."
+        )
+    tensors = {
+        f"{part}.{key}": value.detach().cpu().contiguous().clone()
+        for part in wanted
+        for key, value in classifiers[part].state_dict().items()
+    }
+    content = to_safetensors(tensors)
+    filled = {
+        **config.model_dump(mode="json", exclude_none=True),
+        "libraries": library_versions(),
+        "weights": (
+            WeightsFile(sha256=hashlib.sha256(content).hexdigest(), n_folds=n_folds).model_dump(exclude_defaults=True)
+        ),
+    }
+    order = {name: filled[name] for name in BundleConfig.model_fields if name in filled}
+    target = Path(folder)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        # The settings come last: a bundle that is half written then has a hash that does not fit, and says so.
+        write_atomically(target / WEIGHTS_FILE, content)
+        write_atomically(target / CARD_FILE, card.encode())
+        write_atomically(target / CONFIG_FILE, to_toml(order).encode())
+    except OSError as error:
+        raise SpeechXAIError(
+            f"{target}: the bundle cannot be written ({error.strerror}). Choose a folder that can be written to."
+        ) from error
+    return load_bundle(target.resolve(), allow_code=True)
+
+
+class EpochFile:
+    """State of a training between epochs, in one file that is replaced in one step: a kill leaves the last whole one.
+
+    Args:
+        path: the file; its folder is made where it is missing.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def load(self) -> dict[str, Any] | None:
+        """Return the stored state, None without a file. Raises SpeechXAIError for a file that is damaged."""
+        if not self.path.exists():
+            return None
+        try:
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+            raise SpeechXAIError(
+                f"{self.path}: this training state is damaged ({error}). Remove it to train from the start."
+            ) from error
+        if not isinstance(state, dict):
+            raise SpeechXAIError(f"{self.path}: this is no training state. Remove it to train from the start.")
+        return state
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the stored state. Raises SpeechXAIError where the file cannot be written."""
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.path, buffer.getvalue())
+        except OSError as error:
+            raise SpeechXAIError(
+                f"{self.path}: cannot be written ({error.strerror}). Make room or choose another folder."
+            ) from error

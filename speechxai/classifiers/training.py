@@ -1,0 +1,558 @@
+"""From a data set to a model bundle: read, draw folds by speaker, train, repeat with other seeds, write weights and
+card."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from speechxai.classifiers import Classifier, build
+from speechxai.classifiers.bundle import (
+    Bundle,
+    BundleConfig,
+    EpochFile,
+    library_versions,
+    load_bundle,
+    save_bundle,
+    save_parts,
+)
+from speechxai.classifiers.fit import AugmentConfig, FitConfig, Progress, initialized
+from speechxai.classifiers.imports import pretrained
+from speechxai.classifiers.validation import (
+    CrossValidation,
+    Interval,
+    Subjects,
+    auroc,
+    bootstrap,
+    by_subject,
+    confounds,
+    cross_validate,
+    fit_final,
+    groups,
+    matched_auroc,
+    performance,
+    reliability,
+    subset,
+)
+from speechxai.data.cards import build_manifest, card_text, load_card
+from speechxai.data.manifest import to_recording_kwargs
+from speechxai.data.splits import speaker_folds
+from speechxai.errors import SpeechXAIError, named
+from speechxai.registry import did_you_mean
+from speechxai.signal.audio import read
+from speechxai.signal.stft import SegmentConfig
+from speechxai.types import Recording, StftConfig
+
+# From a data set to a model bundle: read, draw folds by speaker, train, repeat with other seeds, write weights and
+# card.
+SYNTHETIC = "synthetic"
+LARGE = 20_000_000
+"""Networks of more parameters get a file of weights each."""
+SYNTHETIC_ABOUT = """Generated voices, rendered by `speechxai.data.synthetic.corpus`: no human being speaks. People with simulated
+Parkinson's disease carry all cues that the task allows (breathiness, tremor, weak bursts, centralized formants, monopitch), each
+with its own severity; nothing else differs between the classes.
+
+**Not to be used for.** Anything about real voices. The model serves the demonstration, tests and the benchmark with known truth.
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """Labeled recordings of one data set, what its card says about it (Markdown), and reasons of files that could not
+    be read."""
+
+    name: str
+    recordings: tuple[Recording, ...]
+    about: str
+    unreadable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to train.
+
+    Args:
+        name, title: of the bundle.
+        backbone, options: a name of BACKBONES and what it takes.
+        n_folds: folds by speaker, at least 3.
+        repeats: seeds of further cross-validations, for the card only.
+        fit: training settings; its seed also draws the folds.
+        segment: how long recordings are heard; None hears them whole.
+        cam_layer: module that Grad-CAM reads.
+        stft: settings of the explained spectrogram.
+        normalize: as in `io.audio.read`.
+        n_bootstrap: resamples behind the card's intervals.
+        note: what else the card must say about the training, for example how settings were chosen.
+        pretrained: weights that the backbone `ssl` starts from; see `io.import_checkpoints.pretrained`.
+    """
+
+    name: str
+    title: str = ""
+    backbone: str = "cnn"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    n_folds: int = 5
+    repeats: tuple[int, ...] = ()
+    fit: FitConfig = field(default_factory=FitConfig)
+    segment: SegmentConfig | None = field(default_factory=SegmentConfig)
+    cam_layer: str | None = None
+    stft: StftConfig = field(default_factory=StftConfig)
+    normalize: Literal["peak", "none"] = "peak"
+    n_bootstrap: int = 2000
+    note: str = ""
+    pretrained: str | None = None
+
+    def make(self) -> Classifier:
+        """Make an untrained classifier; a backbone may name its own `cam_layer` and `max_batch`."""
+        backbone = build(self.backbone, self.stft, **self.options)
+        if self.pretrained is not None:
+            pretrained(self.pretrained).load_into(backbone)
+        layer = self.cam_layer or getattr(backbone, "cam_layer", None)
+        return Classifier(
+            backbone, self.stft, self.segment, cam_layer=layer, max_batch=getattr(backbone, "max_batch", 16)
+        )
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """One cross-validation with its own folds and initialization: AUROC, and AUROC over pairs of like age."""
+
+    seed: int
+    auroc: float
+    matched_auroc: float
+
+
+def synthetic_corpus(n_speakers: int, seed: int) -> Corpus:
+    """Render the training corpus of synthetic voices."""
+    from speechxai.data.synthetic import corpus
+
+    return Corpus(SYNTHETIC, tuple(corpus(n_speakers, seed)), SYNTHETIC_ABOUT)
+
+
+def read_corpus(card_name: str, root: str | Path, plan: Plan, progress: Progress | None = None) -> Corpus:
+    """Read all labeled recordings of a data card; one that cannot be read is left out and named in `unreadable`.
+
+    Raises:
+        SpeechXAIError: a set without labeled recordings, or without any that can be read.
+    """
+    card = load_card(card_name)
+    manifest, _ = build_manifest(card, root)
+    labeled = manifest[manifest["label"].notna()]
+    if labeled.empty:
+        raise SpeechXAIError(
+            f"{root}: no labeled recording of the card '{card.name}' here: see 'speechxai data check'."
+        )
+    recordings, unreadable = [], []
+    for position, row in enumerate(labeled.to_dict("records")):
+        path = Path(root) / str(row["path"])
+        values: dict[str, Any] = to_recording_kwargs({str(key): value for key, value in row.items()})
+        try:
+            recordings.append(read(path, sample_rate=plan.stft.sample_rate, normalize=plan.normalize, **values))
+        except Exception as error:
+            unreadable.append(str(named(error, path)))
+        if progress is not None:
+            progress(position + 1, len(labeled), "reading")
+    if not recordings:
+        raise SpeechXAIError(
+            f"{root}: none of {len(labeled)} labeled recordings can be read. The first: {unreadable[0]}"
+        )
+    return Corpus(card.name, tuple(recordings), card_text(card_name), tuple(unreadable))
+
+
+def draw_folds(recordings: Sequence[Recording], n_folds: int, seed: int) -> list[int]:
+    """Fold of every recording, by speaker, alike in class, sex and age; see `data.splits.speaker_folds`."""
+    frame = pd.DataFrame(
+        {
+            "recording": [r.id for r in recordings],
+            "speaker": [r.speaker for r in recordings],
+            "label": pd.array([r.label for r in recordings], dtype="Int64"),
+            "sex": [str(r.metadata.get("sex") or "unknown") for r in recordings],
+            "age": pd.array([_age(r) for r in recordings], dtype="Float64"),
+        }
+    )
+    return [int(fold) for fold in speaker_folds(frame, n_folds, seed)]
+
+
+def _age(recording: Recording) -> float | None:
+    age = recording.metadata.get("age")
+    return None if age is None else float(age)
+
+
+def subjects_of(recordings: Sequence[Recording], validated: CrossValidation, calibrated: bool = True) -> Subjects:
+    """Out-of-fold predictions averaged by subject, with age, duration and sex."""
+    facts = [(float("nan") if (age := _age(r)) is None else age, r.duration_s, _sex(r)) for r in recordings]
+    probability = validated.probabilities if calibrated else validated.uncalibrated
+    return by_subject(validated.speakers, validated.labels.numpy(), probability.numpy(), facts)
+
+
+def _sex(recording: Recording) -> str:
+    sex = recording.metadata.get("sex")
+    return "" if sex in (None, "unknown") else str(sex)
+
+
+def train_bundle(
+    data: Corpus, plan: Plan, out: str | Path, progress: Progress | None = None, resume: bool = False
+) -> Bundle:
+    """Cross-validate by speaker, train the final model on everybody, and write the bundle with its card.
+
+    Training states stand in `<out>.training/` until the bundle is written; with `resume` a killed run goes on from
+    them.
+
+    Raises:
+        SpeechXAIError: states of an unfinished training without `resume`, folds that cannot be drawn, or what `fit`
+            refuses.
+    """
+    states = Path(f"{out}.training")
+    if states.exists() and not resume:
+        raise SpeechXAIError(f"{states}: a training was interrupted here. Go on with --resume, or remove the folder.")
+    validated = _validate(data.recordings, plan, states, progress)
+    final, history = fit_final(
+        plan.make,
+        data.recordings,
+        validated,
+        plan.fit,
+        _named(progress, "final model"),
+        lambda part: EpochFile(states / f"{part}.pt"),
+    )
+    config = _config(data, plan, validated, len(history.epochs))
+    subjects = subjects_of(data.recordings, validated)
+    repeats = [_repeat(plan.fit.seed, subjects)]
+    for seed in plan.repeats:
+        again = _validate(data.recordings, replace(plan, fit=replace(plan.fit, seed=seed)), states, progress)
+        repeats.append(_repeat(seed, subjects_of(data.recordings, again)))
+    raw = subjects_of(data.recordings, validated, calibrated=False)
+    card = model_card(
+        config, data.about, subjects, raw, [(r.seed, r.auroc, r.matched_auroc) for r in repeats], plan.n_bootstrap
+    )
+    models = {"final": final, **{f"fold{k}": model for k, model in enumerate(validated.models)}}
+    if config.training["n_parameters"] > LARGE:
+        bundle = load_bundle(save_parts(out, config, models.items(), card))
+    else:
+        bundle = save_bundle(out, config, models, card)
+    shutil.rmtree(states, ignore_errors=True)
+    return bundle
+
+
+def _repeat(seed: int, subjects: Subjects) -> Repeat:
+    y, p = subjects.labels, subjects.probabilities
+    return Repeat(seed, auroc(y, p), matched_auroc(y, p, subjects.ages))
+
+
+def _validate(recordings: Sequence[Recording], plan: Plan, states: Path, progress: Progress | None) -> CrossValidation:
+    seed = plan.fit.seed
+    folds = draw_folds(recordings, plan.n_folds, seed)
+    return cross_validate(
+        plan.make,
+        recordings,
+        folds,
+        plan.fit,
+        _named(progress, f"seed {seed}"),
+        lambda part: EpochFile(states / f"seed{seed}" / f"{part}.pt"),
+    )
+
+
+def _named(progress: Progress | None, name: str) -> Progress | None:
+    return None if progress is None else lambda done, total, what: progress(done, total, f"{name}: {what}")
+
+
+def _config(data: Corpus, plan: Plan, validated: CrossValidation, n_epochs: int) -> BundleConfig:
+    by_speaker = dict(zip(validated.speakers, validated.folds.tolist(), strict=True))
+    hashes = [r.metadata.get("sha256") for r in data.recordings]
+    by_file = {h: fold for h, fold in zip(hashes, validated.folds.tolist(), strict=True) if isinstance(h, str)}
+    made = initialized(plan.make, 0)
+    parameters = sum(p.numel() for p in made.parameters())
+    labels = {r.speaker: r.label for r in data.recordings}
+    left_out = f"Left out: {len(data.unreadable)} recordings that could not be read." if data.unreadable else ""
+    return BundleConfig.model_validate(
+        {
+            "name": plan.name,
+            "title": plan.title,
+            "architecture": plan.backbone,
+            "options": dict(plan.options),
+            "stft": asdict(plan.stft),
+            "segment": None if plan.segment is None else asdict(plan.segment),
+            "audio": {"normalize": plan.normalize},
+            "cam_layer": made.cam_layer,
+            "max_batch": made.max_batch,
+            "training": {
+                "data": data.name,
+                "n_recordings": len(data.recordings),
+                "n_hc": sum(label == 0 for label in labels.values()),
+                "n_pd": sum(label == 1 for label in labels.values()),
+                "n_parameters": parameters,
+                "best_epochs": [history.best_epoch + 1 for history in validated.histories],
+                "final_epochs": n_epochs,
+                "note": " ".join(filter(None, (plan.note, left_out))),
+                "fit": asdict(plan.fit),
+            },
+            "calibration": {
+                "method": "temperature scaling on the out-of-fold logits of the other folds",
+                "fold_temperatures": [round(float(t), 6) for t in validated.temperatures],
+                "final_temperature": round(validated.final_temperature, 6),
+            },
+            "speakers": by_speaker,
+            "files": by_file,
+        }
+    )
+
+
+# Training settings from a recipe file and the command line.
+_FIT = tuple(item.name for item in fields(FitConfig) if item.name != "deterministic")
+KNOWN = (*_FIT, "title", "backbone", "pretrained", "folds", "repeats", "segment_s", "threads", "speakers", "options")
+"""Keys of a recipe."""
+
+
+def read_recipe(path: str | Path) -> dict[str, Any]:
+    """Read a recipe: settings of FitConfig and Plan by name, tables `options` (of the backbone) and `augment`.
+
+    Raises:
+        SpeechXAIError: a file that cannot be read, or an unknown key.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            values = tomllib.load(file)
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SpeechXAIError(f"{path}: cannot be read as a training recipe: {error}") from error
+    for name in values:
+        if name not in KNOWN:
+            raise SpeechXAIError(f"{path}: {did_you_mean(name, list(KNOWN), 'setting')}")
+    return values
+
+
+def plan_of(given: Mapping[str, Any]) -> Plan:
+    """Put settings by name together into a plan; a pretrained model brings the options of its architecture.
+
+    Args:
+        given: keys of KNOWN, and `out`, the folder of the bundle.
+
+    Raises:
+        SpeechXAIError: wrong settings, or a pretrained model that cannot be had.
+    """
+    fit = {name: given[name] for name in _FIT if given.get(name) is not None}
+    if isinstance(fit.get("augment"), Mapping):
+        try:
+            fit["augment"] = AugmentConfig(**fit["augment"])
+        except TypeError as error:
+            raise SpeechXAIError(f"The 'augment' table of the recipe does not fit: {error}") from error
+    backbone = given.get("backbone") or "cnn"
+    options, source = dict(given.get("options") or {}), given.get("pretrained")
+    if source:
+        if backbone != "ssl":
+            raise SpeechXAIError(f"Pretrained weights need the backbone 'ssl'. Got '{backbone}' instead.")
+        options = {**pretrained(source).options, **options}
+    length_s = given.get("segment_s") or SegmentConfig().length_s
+    return Plan(
+        name=Path(given["out"]).name,
+        title=given.get("title") or "",
+        backbone=backbone,
+        options=options,
+        n_folds=given.get("folds") or 5,
+        repeats=tuple(given.get("repeats") or ()),
+        fit=FitConfig(**fit),
+        # Acoustic measures need whole recordings.
+        segment=None if backbone == "acoustic" else SegmentConfig(length_s, length_s / 2),
+        cam_layer="features" if backbone == "cnn" else None,
+        pretrained=source,
+    )
+
+
+# The model card: what a bundle was trained on, how well it does on people it never heard, and what that is not.
+NAMES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "auroc": "AUROC",
+    "brier": "Brier score",
+    "log_loss": "log loss",
+    "ece": "expected calibration error",
+}
+
+
+def model_card(
+    config: BundleConfig,
+    about: str,
+    subjects: Subjects,
+    uncalibrated: Subjects,
+    repeats: Sequence[tuple[int, float, float]],
+    n: int = 2000,
+) -> str:
+    """Write the card of a bundle as Markdown.
+
+    Args:
+        config: settings of the bundle.
+        about: what the data set's card says.
+        subjects, uncalibrated: out-of-fold predictions of the fold models that the bundle holds, after and before
+            calibration.
+        repeats: (seed, AUROC, AUROC over pairs of like age) of every cross-validation, that of the bundle first.
+        n: bootstrap resamples behind every interval.
+    """
+    found = confounds(subjects, n=n)
+    parts = [
+        f"# {config.name}",
+        (
+            f"{config.title}\n\n**For research only. This is not a medical device:** it must not be used to diagnose,"
+            " screen or treat anybody."
+        ),
+        _network(config),
+        _data(config, subjects, about),
+        _training(config),
+        _performance(subjects, uncalibrated, n),
+        _repeats(repeats),
+        _calibration(subjects, uncalibrated),
+        _groups(subjects, n),
+        _confounds(subjects, found, n),
+        _limits(subjects, found),
+        "## Library versions\n\n" + _table(["library", "version"], [[k, v] for k, v in library_versions().items()]),
+    ]
+    return "\n\n".join(parts).rstrip() + "\n"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows])
+
+
+def _network(config: BundleConfig) -> str:
+    heard = "each recording whole"
+    if config.segment is not None:
+        heard = f"segments of {config.segment.length_s:g} s every {config.segment.hop_s:g} s, their logits averaged"
+    options = ", ".join(f"{name} = {value}" for name, value in config.options.items()) or "defaults"
+    return (
+        f"## Network\n\nBackbone `{config.architecture}` ({options}), {config.training['n_parameters']:,} parameters;"
+        f" it hears {heard}. Audio at {config.stft.sample_rate} Hz, normalized by {config.audio.normalize}. Output:"
+        f" probability of {' and '.join(config.classes)}."
+    )
+
+
+def _data(config: BundleConfig, subjects: Subjects, about: str) -> str:
+    t = config.training
+    lines = [f"## Data: {t['data']}", f"{t['n_recordings']} recordings of {len(subjects.labels)} subjects."]
+    rows = []
+    for index, name in enumerate(config.classes[:2]):
+        members = subset(subjects, subjects.labels == index)
+        ages = members.ages[np.isfinite(members.ages)]
+        age = f"{ages.mean():.1f} ({ages.min():.0f} to {ages.max():.0f})" if len(ages) else "unknown"
+        sexes = ", ".join(f"{members.sexes.count(s)} {s}" for s in sorted(set(members.sexes)) if s) or "unknown"
+        d = members.durations_s
+        rows.append([name, len(members.labels), age, sexes, f"{d.mean():.2f} ({d.min():.2f} to {d.max():.2f})"])
+    lines.append(_table(["class", "subjects", "age, years: mean (range)", "sex", "duration, s: mean (range)"], rows))
+    # The data set's own words, one heading level down.
+    quoted = [line for line in about.strip().splitlines() if not line.startswith("# ")]
+    lines.append("\n".join(quoted).strip())
+    return "\n\n".join(lines)
+
+
+def _training(config: BundleConfig) -> str:
+    t = config.training
+    fit = t["fit"]
+    how = (
+        "Fold k tests, the next fold stops the training early, the others train: neither the weights nor the choice of"
+        f" the epoch of model k saw a speaker of fold k. Best epochs: {', '.join(map(str, t['best_epochs']))}; the"
+        f" final model trains on everybody for their median, {t['final_epochs']}. AdamW, learning rate"
+        f" {fit['learning_rate']:g}, weight decay {fit['weight_decay']:g}, batches of {fit['batch']} random crops of"
+        f" {fit['crop_s']:g} s, {fit['n_crops']} crops a recording and epoch, classes weighted"
+        f" ({fit['class_weights']}), level, noise and SpecAugment augmentation, seed {fit['seed']}."
+        if fit["epochs"] and t["final_epochs"]
+        else (
+            "Fold k tests, the others fit the weights; the penalty is chosen by cross-validation over speakers inside"
+            " them."
+        )
+    )
+    how += f"\n\n{t['note']}" if t.get("note") else ""
+    return (
+        f"## Training\n\n{config.weights.n_folds or len(set(config.speakers.values()))} folds by speaker, alike in"
+        f" class, sex and age. {how}"
+    )
+
+
+def _performance(subjects: Subjects, uncalibrated: Subjects, n: int) -> str:
+    after, before = performance(subjects, n=n), performance(uncalibrated, n=n)
+    rows = [[NAMES[name], before[name], after[name]] for name in NAMES]
+    return (
+        "## How good it is on people it never heard\n\nOne prediction a subject, made by the fold model in this bundle"
+        f" that never heard the subject; threshold 0.5; 95 % intervals by bootstrap over subjects ({n:,}, seeded).\n\n"
+        + _table(["metric", "before calibration", "as shipped (calibrated)"], rows)
+    )
+
+
+def _repeats(repeats: Sequence[tuple[int, float, float]]) -> str:
+    rows = [[seed, f"{auc:.3f}", f"{matched:.3f}"] for seed, auc, matched in repeats]
+    text = "## Other folds, other seeds\n\n"
+    if len(repeats) > 1:
+        values = [auc for _, auc, _ in repeats]
+        text += (
+            f"AUROC {statistics.mean(values):.3f} +- {statistics.stdev(values):.3f} over {len(values)}"
+            " cross-validations; the first is the one shipped.\n\n"
+        )
+    return text + _table(["seed", "AUROC", "AUROC, pairs within 5 years of age"], rows)
+
+
+def _calibration(subjects: Subjects, uncalibrated: Subjects) -> str:
+    parts = [
+        "## Calibration\n\nTemperature scaling: the temperature of fold k comes from the out-of-fold logits of the"
+        " other folds (whose models did train on subjects of fold k: this one number is all that passes), that of the"
+        " final model from all of them."
+    ]
+    for name, which in (("Before", uncalibrated), ("After", subjects)):
+        rows = [
+            [f"{b.low:.1f} to {b.high:.1f}", b.n, f"{b.mean_probability:.3f}", f"{b.share_positive:.3f}"]
+            for b in reliability(which.labels, which.probabilities)
+        ]
+        parts.append(f"{name}:\n\n" + _table(["P(PD)", "subjects", "mean P(PD)", "share with PD"], rows))
+    return "\n\n".join(parts)
+
+
+def _groups(subjects: Subjects, n: int) -> str:
+    rows = []
+    for name, members in groups(subjects).items():
+        part = subset(subjects, members)
+        metrics = performance(part, ("sensitivity", "specificity", "auroc"), n=n)
+        n_hc, n_pd = int((part.labels == 0).sum()), int((part.labels == 1).sum())
+        rows.append([name, n_hc, n_pd, *(_shown(metric) for metric in metrics.values())])
+    return "## By sex and age\n\n" + (
+        _table(["group", "HC", "PD", "sensitivity", "specificity", "AUROC"], rows) if rows else "Neither is known."
+    )
+
+
+def _shown(interval: Interval) -> str:
+    return "undefined" if np.isnan(interval.value) else str(interval)
+
+
+def _confounds(subjects: Subjects, found: Mapping[str, Interval], n: int) -> str:
+    rows = [[name, value.n, _shown(value)] for name, value in found.items()]
+    y, sex = subjects.labels, np.array(subjects.sexes) == "M"
+    if any(subjects.sexes):
+        alone = bootstrap(lambda i: auroc(y[i], sex[i]), len(y), n=n)
+        rows.insert(2, ["sex alone", alone.n, _shown(alone)])
+    return (
+        "## What else could tell the classes apart\n\nAUROC with 95 % intervals. A confound that does better than the"
+        " classifier may be what the classifier hears; within pairs of like age, age cannot help.\n\n"
+        + _table(["score", "subjects", "value"], rows)
+    )
+
+
+def _limits(subjects: Subjects, found: Mapping[str, Interval]) -> str:
+    n = len(subjects.labels)
+    text = (
+        f"## Limits\n\n- {n} subjects: the intervals above are wide, and one data set says nothing about other"
+        " microphones, languages or clinics."
+    )
+    age = found.get("age alone")
+    if age is not None and abs(age.value - 0.5) > 0.1:
+        text += (
+            f"\n- **Age confound**: age alone gives AUROC {age.value:.3f}, the classifier"
+            f" {found['classifier'].value:.3f}. Old voices and PD voices share signs; the classifier may have learned"
+            " age."
+        )
+    return (
+        text + "\n- The explanations show what this network listens to. They do not show what the disease is."
+        "\n- A probability is calibrated for this data set's mix of classes, not for any population."
+    )

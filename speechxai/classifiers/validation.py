@@ -1,0 +1,471 @@
+"""How good is a classifier, subject by subject: metrics with intervals, groups, and what age or length alone would
+give."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from speechxai.classifiers.base import Classifier
+from speechxai.classifiers.fit import (
+    EpochStore,
+    FitConfig,
+    History,
+    Progress,
+    check_recordings,
+    fit,
+    initialized,
+    labels_of,
+    recording_logits,
+)
+from speechxai.errors import SpeechXAIError
+from speechxai.types import Recording
+
+# Cross-validation by speaker: every recording is predicted by a model that never heard its speaker.
+Store = Callable[[str], EpochStore]
+"""Gives the store of a part of the training: "fold0", "fold1", ..., "final"."""
+
+
+@dataclass(frozen=True, eq=False)
+class CrossValidation:
+    """Out-of-fold predictions of N recordings and the fold models that made them.
+
+    Args:
+        recordings, speakers: names, N each.
+        labels: (N,) int64.
+        folds: (N,) int64, the fold whose model never heard the recording's speaker.
+        logits: (N, C) of that model, before calibration.
+        temperatures: (K,) of the fold models; that of fold k comes from the out-of-fold logits of the other folds.
+        models: the K calibrated fold models, in eval mode.
+        histories: of the K trainings.
+    """
+
+    recordings: tuple[str, ...]
+    speakers: tuple[str, ...]
+    labels: Tensor
+    folds: Tensor
+    logits: Tensor
+    temperatures: Tensor
+    models: tuple[Classifier, ...]
+    histories: tuple[History, ...]
+
+    @property
+    def uncalibrated(self) -> Tensor:
+        """Probability of PD (N,) before calibration."""
+        return self.logits.softmax(-1)[:, 1]
+
+    @property
+    def probabilities(self) -> Tensor:
+        """Calibrated out-of-fold probability of PD (N,)."""
+        return (self.logits / self.temperatures[self.folds][:, None]).softmax(-1)[:, 1]
+
+    @property
+    def final_temperature(self) -> float:
+        """Temperature for a model trained on everybody: that of all out-of-fold logits together."""
+        return fit_temperature(self.logits, self.labels)
+
+    @property
+    def final_epochs(self) -> int:
+        """Epochs for a model trained on everybody: the median of the fold models' best."""
+        return max(1, round(statistics.median(history.best_epoch + 1 for history in self.histories)))
+
+
+def check_fold_list(recordings: Sequence[Recording], folds: Sequence[int]) -> list[int]:
+    """Return the folds as ints. Raises SpeechXAIError for a speaker in two folds, a gap in the numbers, or under 3
+    folds."""
+    numbers = [int(fold) for fold in folds]
+    if len(numbers) != len(recordings):
+        raise SpeechXAIError(
+            f"Every recording needs a fold. Got {len(recordings)} recordings and {len(numbers)} folds."
+        )
+    home: dict[str, int] = {}
+    for recording, fold in zip(recordings, numbers, strict=True):
+        if home.setdefault(recording.speaker, fold) != fold:
+            raise SpeechXAIError(
+                f"The speaker '{recording.speaker}' is in fold {home[recording.speaker]} and in fold {fold}: split by"
+                " speaker, not by recording."
+            )
+    n_folds = max(numbers, default=-1) + 1
+    if n_folds < 3 or set(numbers) != set(range(n_folds)):
+        raise SpeechXAIError(
+            f"Folds must be numbered 0, 1, ... without a gap, at least 3 of them. Got {sorted(set(numbers))}."
+        )
+    return numbers
+
+
+def cross_validate(
+    make_classifier: Callable[[], Classifier],
+    recordings: Sequence[Recording],
+    folds: Sequence[int],
+    config: FitConfig | None = None,
+    progress: Progress | None = None,
+    store: Store | None = None,
+) -> CrossValidation:
+    """Train one model a fold and predict each recording with the model that never heard its speaker.
+
+    Fold k is tested; the next fold stops the training early; the others train. So neither the weights nor the choice
+    of the epoch of model k saw a speaker of fold k.
+
+    Args:
+        make_classifier: makes an untrained classifier.
+        recordings: N labeled recordings.
+        folds: fold of every recording, 0 to K - 1, K at least 3.
+        store: gives the place of every fold's training state, for resuming.
+
+    Raises:
+        SpeechXAIError: a speaker in two folds, too few folds, or what `fit` refuses.
+    """
+    config = config or FitConfig()
+    numbers = check_fold_list(recordings, folds)
+    n_folds = max(numbers) + 1
+    models, histories = [], []
+    logits = torch.zeros(len(recordings), 0)
+    for k in range(n_folds):
+        validation_fold = (k + 1) % n_folds
+        training = [r for r, fold in zip(recordings, numbers, strict=True) if fold not in (k, validation_fold)]
+        validation = [r for r, fold in zip(recordings, numbers, strict=True) if fold == validation_fold]
+        classifier = initialized(make_classifier, config.seed)
+        check_recordings(recordings, classifier.stft.sample_rate)
+        histories.append(
+            fit(
+                classifier,
+                training,
+                validation,
+                config,
+                _shifted(progress, k, n_folds),
+                store(f"fold{k}") if store else None,
+            )
+        )
+        members = [index for index, fold in enumerate(numbers) if fold == k]
+        held_out = recording_logits(classifier, [recordings[index] for index in members])
+        if not logits.shape[1]:
+            logits = torch.zeros(len(recordings), held_out.shape[1])
+        logits[members] = held_out
+        models.append(classifier)
+        if progress is not None:
+            progress((k + 1) * config.epochs, n_folds * config.epochs, f"fold {k + 1} of {n_folds} done")
+    labels, fold_of = labels_of(recordings), torch.tensor(numbers)
+    temperatures = torch.tensor([fit_temperature(logits[fold_of != k], labels[fold_of != k]) for k in range(n_folds)])
+    for model, temperature in zip(models, temperatures, strict=True):
+        model.temperature.fill_(temperature)
+    return CrossValidation(
+        tuple(r.id for r in recordings),
+        tuple(r.speaker for r in recordings),
+        labels,
+        fold_of,
+        logits,
+        temperatures,
+        tuple(models),
+        tuple(histories),
+    )
+
+
+def fit_final(
+    make_classifier: Callable[[], Classifier],
+    recordings: Sequence[Recording],
+    validated: CrossValidation,
+    config: FitConfig | None = None,
+    progress: Progress | None = None,
+    store: Store | None = None,
+) -> tuple[Classifier, History]:
+    """Train a calibrated model on all recordings, for as many epochs as the fold models needed (median)."""
+    config = replace(config or FitConfig(), epochs=validated.final_epochs)
+    classifier = initialized(make_classifier, config.seed)
+    history = fit(classifier, recordings, (), config, progress, store("final") if store else None)
+    classifier.temperature.fill_(validated.final_temperature)
+    return classifier, history
+
+
+def _shifted(progress: Progress | None, k: int, n_folds: int) -> Progress | None:
+    if progress is None:
+        return None
+    return lambda done, total, what: progress(k * total + done, n_folds * total, f"fold {k + 1} of {n_folds}, {what}")
+
+
+# Do probabilities mean what they say? Temperature scaling, reliability, calibration errors.
+T_MIN, T_MAX = 0.1, 10.0
+"""Bounds of the temperature: a network that knows nothing would ask for an infinite one."""
+
+
+def fit_temperature(logits: Tensor, labels: Tensor) -> float:
+    """Return the temperature in [0.1, 10] whose logits / T have the lowest mean cross-entropy (Guo et al. 2017).
+
+    Args:
+        logits: (N, C) of recordings that the network was not trained on.
+        labels: (N,) int64.
+    """
+    from scipy.optimize import minimize_scalar
+
+    exact = logits.double()
+
+    def loss(log_temperature: float) -> float:
+        return float(nn.functional.cross_entropy(exact / math.exp(log_temperature), labels))
+
+    best = minimize_scalar(loss, bounds=(math.log(T_MIN), math.log(T_MAX)), method="bounded", options={"xatol": 1e-6})
+    return float(math.exp(best.x))
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Predictions between two probabilities: how many, their mean, and the share that has the disease."""
+
+    low: float
+    high: float
+    n: int
+    mean_probability: float
+    share_positive: float
+
+
+def reliability(labels: ArrayLike, probabilities: ArrayLike, n_bins: int = 5) -> list[ReliabilityBin]:
+    """Split predictions into `n_bins` equal ranges of P(PD); empty ranges are left out.
+
+    >>> reliability([0, 1, 1], [0.1, 0.7, 0.9], n_bins=2)[1].n
+    2
+    """
+    y, p = np.asarray(labels, dtype=float), np.asarray(probabilities, dtype=float)
+    place = np.minimum((p * n_bins).astype(int), n_bins - 1)
+    return [
+        ReliabilityBin(
+            k / n_bins,
+            (k + 1) / n_bins,
+            int((place == k).sum()),
+            float(p[place == k].mean()),
+            float(y[place == k].mean()),
+        )
+        for k in range(n_bins)
+        if (place == k).any()
+    ]
+
+
+def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike, n_bins: int = 5) -> float:
+    """ECE = sum over bins of (n_b / N) * |share positive - mean P(PD)|; 0 is best, bounds 0 to 1 (Guo et al. 2017).
+
+    With few predictions it is biased upward: read it beside the reliability table.
+    """
+    bins = reliability(labels, probabilities, n_bins)
+    n = sum(b.n for b in bins)
+    return sum(b.n / n * abs(b.share_positive - b.mean_probability) for b in bins)
+
+
+def brier_score(labels: ArrayLike, probabilities: ArrayLike) -> float:
+    """Mean of (P(PD) - label)^2; 0 is best, 0.25 is what P = 0.5 gives (Brier 1950)."""
+    return float(np.mean((np.asarray(probabilities, dtype=float) - np.asarray(labels, dtype=float)) ** 2))
+
+
+def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
+    """Mean negative log-likelihood, nats; 0 is best, ln 2 = 0.693 is what P = 0.5 gives."""
+    y, p = np.asarray(labels, dtype=float), np.clip(np.asarray(probabilities, dtype=float), 1e-7, 1 - 1e-7)
+    return float(-np.mean(y * np.log(p) + (1 - y) * np.log(1 - p)))
+
+
+# How good is a classifier, subject by subject: metrics with intervals, groups, and what age or length alone would give.
+Array = NDArray[np.float64]
+Statistic = Callable[[Array, Array], float]
+"""A function of labels (N,) and P(PD) (N,)."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its 95 % interval; NaN where undefined. `n` is the number of subjects."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+@dataclass(frozen=True, eq=False)
+class Subjects:
+    """One row a subject: label (S,), mean P(PD) over the subject's recordings (S,), age (S,), mean duration (S,), sex.
+
+    Unknown ages are NaN, unknown sexes "".
+    """
+
+    speakers: tuple[str, ...]
+    labels: Array
+    probabilities: Array
+    ages: Array
+    durations_s: Array
+    sexes: tuple[str, ...]
+
+
+def by_subject(
+    speakers: Sequence[str], labels: ArrayLike, probabilities: ArrayLike, metadata: Sequence[tuple[float, float, str]]
+) -> Subjects:
+    """Average the recordings of every subject. `metadata` holds (age, duration in s, sex) of each recording.
+
+    Raises:
+        SpeechXAIError: a subject with two labels.
+    """
+    y, p = np.asarray(labels, dtype=float), np.asarray(probabilities, dtype=float)
+    names = tuple(dict.fromkeys(speakers))
+    rows = [np.array([i for i, speaker in enumerate(speakers) if speaker == name]) for name in names]
+    for name, members in zip(names, rows, strict=True):
+        if len(set(y[members])) > 1:
+            raise SpeechXAIError(f"The speaker '{name}' has recordings of both classes: mend the labels.")
+    ages, durations = np.array([m[0] for m in metadata], dtype=float), np.array([m[1] for m in metadata], dtype=float)
+    return Subjects(
+        names,
+        np.array([y[m[0]] for m in rows]),
+        np.array([p[m].mean() for m in rows]),
+        np.array([ages[m[0]] for m in rows]),
+        np.array([durations[m].mean() for m in rows]),
+        tuple(metadata[m[0]][2] for m in rows),
+    )
+
+
+def auroc(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Share of (PD, HC) pairs in which PD has the higher score, ties counted half; NaN with one class.
+
+    >>> auroc([0, 0, 1, 1], [0.1, 0.4, 0.4, 0.8])
+    0.875
+    """
+    y, s = np.asarray(labels, dtype=float), np.asarray(scores, dtype=float)
+    difference = s[y == 1][:, None] - s[y == 0][None, :]
+    return float(((difference > 0) + 0.5 * (difference == 0)).mean()) if difference.size else float("nan")
+
+
+def matched_auroc(labels: ArrayLike, scores: ArrayLike, ages: ArrayLike, tolerance_years: float = 5.0) -> float:
+    """`auroc` over the (PD, HC) pairs whose ages differ by at most `tolerance_years`: what is left when age cannot
+    help."""
+    y, s, a = (np.asarray(v, dtype=float) for v in (labels, scores, ages))
+    difference = s[y == 1][:, None] - s[y == 0][None, :]
+    near = np.abs(a[y == 1][:, None] - a[y == 0][None, :]) <= tolerance_years
+    won = ((difference > 0) + 0.5 * (difference == 0))[near]
+    return float(won.mean()) if won.size else float("nan")
+
+
+def _share(hits: NDArray[np.bool_]) -> float:
+    return float(hits.mean()) if hits.size else float("nan")
+
+
+def sensitivity(labels: Array, probabilities: Array) -> float:
+    """Share of PD subjects with P(PD) above 0.5."""
+    return _share(probabilities[labels == 1] > 0.5)
+
+
+def specificity(labels: Array, probabilities: Array) -> float:
+    """Share of HC subjects with P(PD) at most 0.5."""
+    return _share(probabilities[labels == 0] <= 0.5)
+
+
+STATISTICS: dict[str, Statistic] = {
+    "accuracy": lambda y, p: _share((p > 0.5) == (y == 1)),
+    "balanced_accuracy": lambda y, p: (sensitivity(y, p) + specificity(y, p)) / 2,
+    "sensitivity": sensitivity,
+    "specificity": specificity,
+    "auroc": auroc,
+    "brier": brier_score,
+    "log_loss": log_loss,
+    "ece": expected_calibration_error,
+}
+"""Subject-level metrics by name; the threshold is P(PD) = 0.5."""
+
+
+def bootstrap(
+    statistic: Callable[[NDArray[np.int64]], float], n_subjects: int, *, n: int = 2000, seed: int = 0
+) -> Interval:
+    """Value over all subjects with a 95 % percentile interval over `n` resamples of subjects; NaN resamples are left
+    out.
+
+    Args:
+        statistic: takes indices of subjects (with repeats) and gives the value.
+    """
+    rng = np.random.default_rng(seed)
+    value = statistic(np.arange(n_subjects)) if n_subjects else float("nan")
+    draws = (
+        np.array([statistic(rng.integers(n_subjects, size=n_subjects)) for _ in range(n)])
+        if n_subjects
+        else np.zeros(0)
+    )
+    draws = draws[np.isfinite(draws)]
+    low, high = np.percentile(draws, [2.5, 97.5]) if len(draws) else (float("nan"), float("nan"))
+    return Interval(value, float(low), float(high), n_subjects)
+
+
+def performance(
+    subjects: Subjects, names: Sequence[str] = tuple(STATISTICS), *, n: int = 2000, seed: int = 0
+) -> dict[str, Interval]:
+    """Metrics of STATISTICS, all or those in `names`, with their intervals by bootstrap over subjects."""
+    y, p = subjects.labels, subjects.probabilities
+    return {name: bootstrap(lambda i, f=STATISTICS[name]: f(y[i], p[i]), len(y), n=n, seed=seed) for name in names}  # type: ignore[misc]
+
+
+AGE_BANDS = ((0, 50), (50, 60), (60, 70), (70, 200))
+"""Age bands, years: from the first number up to below the second."""
+
+
+def groups(subjects: Subjects) -> dict[str, NDArray[np.bool_]]:
+    """Subgroups with at least one subject, by sex and by age band: name -> members (S,)."""
+    sex = np.array(subjects.sexes)
+    found = {f"sex {name}": sex == name for name in sorted(set(subjects.sexes)) if name}
+    for low, high in AGE_BANDS:
+        name = (
+            f"age under {high}" if low == 0 else f"age {low} and above" if high >= 200 else f"age {low} to {high - 1}"
+        )
+        found[name] = (subjects.ages >= low) & (subjects.ages < high)
+    return {name: members for name, members in found.items() if members.any()}
+
+
+def subset(subjects: Subjects, members: NDArray[np.bool_]) -> Subjects:
+    """Return the subjects whose entry in `members` (S,) is true."""
+    i = np.flatnonzero(members)
+    return Subjects(
+        tuple(subjects.speakers[k] for k in i),
+        subjects.labels[i],
+        subjects.probabilities[i],
+        subjects.ages[i],
+        subjects.durations_s[i],
+        tuple(subjects.sexes[k] for k in i),
+    )
+
+
+def confounds(subjects: Subjects, *, n: int = 2000, seed: int = 0) -> dict[str, Interval]:
+    """What things other than the voice would give, and what is left of the classifier when age cannot help.
+
+    Keys: `age alone`, `duration alone`, `classifier`, `classifier, ages within 5 years`, `classifier, overlapping
+        ages`,
+    `age alone, overlapping ages`, each an AUROC; and `rank correlation of P(PD) with age among HC`, -1 to 1. Those
+    with age are missing where no age is known.
+    """
+    result: dict[str, Interval] = {}
+    y, p, a, d = subjects.labels, subjects.probabilities, subjects.ages, subjects.durations_s
+
+    def add(name: str, statistic: Callable[[NDArray[np.int64]], float], size: int) -> None:
+        result[name] = bootstrap(statistic, size, n=n, seed=seed)
+
+    add("classifier", lambda i: auroc(y[i], p[i]), len(y))
+    add("duration alone", lambda i: auroc(y[i], d[i]), len(y))
+    known = np.isfinite(a)
+    if not (known & (y == 0)).any() or not (known & (y == 1)).any():
+        return result
+    ya, pa, aa = y[known], p[known], a[known]
+    add("age alone", lambda i: auroc(ya[i], aa[i]), len(ya))
+    add("classifier, ages within 5 years", lambda i: matched_auroc(ya[i], pa[i], aa[i]), len(ya))
+    low, high = max(aa[ya == 0].min(), aa[ya == 1].min()), min(aa[ya == 0].max(), aa[ya == 1].max())
+    inside = (aa >= low) & (aa <= high)
+    yo, po, ao = ya[inside], pa[inside], aa[inside]
+    add("classifier, overlapping ages", lambda i: auroc(yo[i], po[i]), len(yo))
+    add("age alone, overlapping ages", lambda i: auroc(yo[i], ao[i]), len(yo))
+    ph, ah = pa[ya == 0], aa[ya == 0]
+    add("rank correlation of P(PD) with age among HC", lambda i: _rank_correlation(ph[i], ah[i]), len(ph))
+    return result
+
+
+def _rank_correlation(a: Array, b: Array) -> float:
+    from scipy.stats import rankdata
+
+    ra, rb = rankdata(a), rankdata(b)
+    if len(a) < 3 or ra.std() == 0 or rb.std() == 0:
+        return float("nan")
+    return float(np.corrcoef(ra, rb)[0, 1])

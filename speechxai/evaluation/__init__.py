@@ -1,0 +1,1 @@
+"""The main job: recordings to scored explanations, in run folders that survive a crash."""

@@ -1,0 +1,289 @@
+"""What an evaluation is asked to do: one set of keys for the TOML file and the command line, checked before anything
+runs."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from speechxai.errors import SpeechXAIError
+from speechxai.evaluation.values import EvaluateSettings
+from speechxai.registry import did_you_mean
+
+RECIPE_PRESETS = ("methods", "published", "combinations", "controls", "all")
+"""methods: the six published methods; published: those with the controls and their 15 unions and 15 intersections;
+combinations: the same 30; controls: the maps that every method must beat; all: every registered method and control."""
+
+METRIC_PRESETS = ("published", "default", "all")
+"""published: the seven of the paper; default: those and the ones at equal budgets; all: every one that needs no
+truth."""
+
+FREE_ON_RESUME = (
+    *("out", "max_duration_s", "pictures", "max_batch", "memory_mb", "threads"),
+    *("executor", "workers", "scheduler", "cluster"),
+)
+"""Keys that may change when a run is continued: they do not change its numbers."""
+
+
+class PublishedConfig(BaseModel):
+    """Settings of the protocol "mancini2025" alone, table `published` of the file.
+
+    Args:
+        splits: folder of the published TRAIN_TEST_<k>; by default they are looked for below `root`.
+        clip_s: length to which recordings are repeated or cut, seconds.
+        batch: recordings whose maps shared one maximum in the published code, its batch size.
+        corrected: whether the corrected protocol is run beside, so that the report can show both.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    splits: Path | None = None
+    clip_s: float = Field(10.0, gt=0, le=600)
+    batch: int = Field(64, ge=1)
+    corrected: bool = True
+
+
+class ClusterConfig(BaseModel):
+    """What each worker of the executor "dask" is given on a cluster, table `cluster` of the file.
+
+    Args:
+        queue: partition of Slurm.
+        account: whom Slurm charges.
+        cores: cores of a worker, which are the threads of its network.
+        memory: of a worker, for example "8GB".
+        walltime: of a job, "hours:minutes:seconds"; a job that ends is asked for again while work is left.
+        gpus: GPUs of a worker, 0 or 1: each holds one copy of the model.
+        interface: network interface that scheduler and workers share, for example "ib0".
+        directives: further options of sbatch, for example "--constraint=a100".
+        prologue: lines of shell before a worker starts, for example "module load cuda".
+        tls: whether connections are encrypted, with certificates made for the run. Without it, everyone who reaches the
+            scheduler's port can run programs as you.
+        tls_ca_file: for a running scheduler with an address of tls://.
+        tls_cert: the same.
+        tls_key: the same.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    queue: str | None = None
+    account: str | None = None
+    cores: int = Field(1, ge=1)
+    memory: str = Field("4GB", pattern=r"^\d+(\.\d+)? ?[kKMGT]i?B$")
+    walltime: str = Field("01:00:00", pattern=r"^(\d+-)?\d+(:\d\d){0,2}$")
+    gpus: int = Field(0, ge=0, le=1)
+    interface: str | None = None
+    directives: tuple[str, ...] = ()
+    prologue: tuple[str, ...] = ()
+    tls: bool = True
+    tls_ca_file: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+
+
+class EvaluateConfig(BaseModel):
+    """Settings of one evaluation; every key may stand in a TOML file and has a flag of the same name.
+
+    Args:
+        data: "synthetic", a data card's name or file (with `root`), a manifest's .csv, or a folder of labeled
+            recordings.
+        root: folder of the recordings that a card or manifest names.
+        labels: CSV of labels for a folder without a card.
+        tasks: only recordings of these tasks.
+        limit: at most so many recordings, classes and speakers in turn.
+        channel: index of the channel to read, from 0; None averages all.
+        max_duration_s: longer recordings are refused.
+        model: name or folder of a bundle.
+        recipes: presets of RECIPE_PRESETS and recipe texts.
+        controls: whether the control maps, which every method must beat, are scored beside.
+        metrics: presets of METRIC_PRESETS and metric names.
+        protocol: "standard", or "mancini2025": the published code's choices.
+        evidence: "auto" (positive for signed maps), "positive" or "absolute".
+        fill: what stands where evidence is removed.
+        seed: of everything stochastic.
+        options: options by method.
+        device: "auto", "cpu", "cuda", "cuda:1", "mps".
+        precision: "float32"; "masked-bfloat16": masked recordings are judged in bfloat16; "bfloat16" throughout, a
+            preview.
+        deterministic: only kernels that give the same bytes every time on one machine.
+        threads: of each process; None: all cores, or the cores shared out among workers.
+        maps: whether maps are kept, float16.
+        pictures: number of example recordings drawn in the report.
+        max_batch: segments through the network at once; None leaves the bundle's.
+        memory_mb: bound on the maps that are tested at once.
+        executor: who computes: "serial" (this process), "joblib" (processes of this machine), "dask" (also other
+            machines).
+        workers: how many recordings are computed at the same time; None: one for each GPU, otherwise for each core.
+        scheduler: of "dask": "local", "slurm", or the address of a running one ("tcp://...", "tls://...").
+        cluster: what Slurm is asked for.
+        synthetic_speakers: speakers of the synthetic corpus, three recordings each.
+        published: what only the protocol "mancini2025" needs.
+        auxiliary: settings of an auxiliary study of the run's maps, made after it (needs `maps`); none without it.
+        out: the run folder.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, validate_default=True)
+
+    data: str
+    root: Path | None = None
+    labels: Path | None = None
+    tasks: tuple[str, ...] = ()
+    limit: int | None = Field(None, ge=1)
+    channel: int | None = Field(None, ge=0)
+    max_duration_s: float = Field(600.0, gt=0)
+    model: str
+    recipes: tuple[str, ...] = Field(("methods",), min_length=1)
+    controls: bool = True
+    metrics: tuple[str, ...] = Field(("default",), min_length=1)
+    protocol: str = "standard"
+    evidence: Literal["auto", "positive", "absolute"] = "auto"
+    fill: Literal["silence", "noise", "mean"] = "silence"
+    seed: int = Field(0, ge=0)
+    options: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    precision: Literal["float32", "masked-bfloat16", "bfloat16"] = "float32"
+    deterministic: bool = False
+    threads: int | None = Field(None, ge=1, le=1024)
+    maps: bool = False
+    pictures: int = Field(4, ge=0, le=50)
+    max_batch: int | None = Field(None, ge=1)
+    memory_mb: int = Field(1024, ge=16)
+    executor: Literal["serial", "joblib", "dask"] = "serial"
+    workers: int | None = Field(None, ge=1, le=10_000)
+    scheduler: str = Field("local", pattern=r"^(local|slurm|(tcp|tls)://\S+)$")
+    cluster: ClusterConfig = ClusterConfig(cores=1, memory="4GB", walltime="01:00:00", gpus=0)
+    synthetic_speakers: int = Field(8, ge=2)
+    published: PublishedConfig = PublishedConfig(clip_s=10.0, batch=64)
+    auxiliary: dict[str, Any] = Field(default_factory=dict)
+    out: Path | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the keys as plain values, as the run folder's `config.toml` holds them."""
+        content = self.model_dump(mode="json", exclude_none=True)
+        return {key: value for key, value in content.items() if value is not None}
+
+    def settings(self) -> EvaluateSettings:
+        """Resolve presets and check every recipe, metric and option. Raises SpeechXAIError naming the wrong one."""
+        from speechxai.explain.explain import check_options
+
+        check_options(self.options)
+        return EvaluateSettings(
+            recipes=resolve_recipes(self.recipes, self.controls),
+            metrics=resolve_metrics(self.metrics),
+            evidence=None if self.evidence == "auto" else self.evidence,
+            fill=self.fill,
+            protocol=self.protocol,
+            seed=self.seed,
+            options=self.options,
+            keep_maps=self.maps,
+            memory_mb=self.memory_mb,
+            precision=self.precision,
+            clip_s=self.published.clip_s,
+        )
+
+
+def load(path: str | Path | None, overrides: Mapping[str, Any] | None = None) -> EvaluateConfig:
+    """Read a configuration from TOML, overridden by the flags that were given (None: not given).
+
+    Relative `root`, `labels` and `out` in a file are meant from the folder where the command is run.
+
+    Raises:
+        SpeechXAIError: the file cannot be read, an unknown key (with the nearest known one), a value out of range.
+    """
+    content: dict[str, Any] = {}
+    source = "The command line"
+    if path is not None:
+        source = str(path)
+        try:
+            content = tomllib.loads(Path(path).read_text("utf-8"))
+        except FileNotFoundError as error:
+            raise SpeechXAIError(f"{path}: no such configuration file.") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise SpeechXAIError(f"{path}: cannot be read: {error}") from error
+        except tomllib.TOMLDecodeError as error:
+            raise SpeechXAIError(f"{path}: not valid TOML: {error}") from error
+    content.update({key: value for key, value in (overrides or {}).items() if value is not None})
+    return from_dict(content, source)
+
+
+def from_dict(content: Mapping[str, Any], source: str) -> EvaluateConfig:
+    """Check plain values; `source` (a file) is named in errors."""
+    known = list(EvaluateConfig.model_fields)
+    for key in content:
+        if key not in known:
+            raise SpeechXAIError(f"{source}: {did_you_mean(key, known, 'key')}")
+    try:
+        return EvaluateConfig.model_validate(dict(content))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "missing":
+            raise SpeechXAIError(
+                f"{source}: the key '{key}' is missing. It says {_MEANING.get(key, 'what to do')}."
+            ) from error
+        got = "" if first["input"] is None else f" Got {first['input']!r} instead."
+        raise SpeechXAIError(f"{source}: the key '{key}': {first['msg'][0].lower()}{first['msg'][1:]}.{got}") from error
+
+
+_MEANING = {
+    "data": "which recordings: 'synthetic', a data card with 'root', a manifest.csv, or a folder",
+    "model": "which classifier: a bundle's name ('speechxai list models') or folder",
+}
+
+
+def difference(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> str | None:
+    """Name the first key that changes a run's numbers and differs between two configurations; None where all agree."""
+    for key in EvaluateConfig.model_fields:
+        if key not in FREE_ON_RESUME and stored.get(key) != asked.get(key):
+            return f"'{key}' is {stored.get(key)!r} in the run and {asked.get(key)!r} now"
+    return None
+
+
+def resolve_recipes(names: tuple[str, ...], controls: bool) -> tuple[str, ...]:
+    """Replace presets by their recipes and write every recipe in its canonical form, each once, in order.
+
+    Args:
+        names: presets and recipe texts.
+        controls: whether the control maps are added.
+
+    Raises:
+        SpeechXAIError: an unknown method or combination, or text that is no recipe.
+    """
+    from speechxai.explain import METHODS
+    from speechxai.explain.recipe import CONTROLS, PUBLISHED_METHODS, parse, published_recipes
+
+    presets: dict[str, list[str]] = {
+        "methods": list(PUBLISHED_METHODS),
+        "published": published_recipes(),
+        "combinations": [recipe for recipe in published_recipes() if "(" in recipe],
+        "controls": list(CONTROLS),
+        "all": list(METHODS),
+    }
+    resolved: list[str] = []
+    for name in (*names, *(["controls"] if controls else [])):
+        if name not in presets and name not in METHODS and re.fullmatch(r"\w+", name):
+            raise SpeechXAIError(did_you_mean(name, [*METHODS, *presets], "recipe"))
+        resolved += [str(parse(recipe)) for recipe in presets.get(name, [name])]
+    return tuple(dict.fromkeys(resolved))
+
+
+def resolve_metrics(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Replace presets by their metrics, each once, in order.
+
+    Raises:
+        SpeechXAIError: an unknown metric, or one that needs a ground truth.
+    """
+    from speechxai.metrics import METRICS, resolve
+
+    for name in names:
+        if name not in METRICS and name not in METRIC_PRESETS:
+            raise SpeechXAIError(did_you_mean(name, [*METRICS, *METRIC_PRESETS], "metric"))
+        if name in METRICS and METRICS.facts(name).get("needs") == "truth":
+            raise SpeechXAIError(
+                f"The metric '{name}' needs a ground-truth map, which recordings of patients do not have."
+            )
+    return tuple(resolve(names))

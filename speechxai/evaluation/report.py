@@ -1,0 +1,692 @@
+"""The report of a run: one file that opens anywhere, asks no server for anything, and prints."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from speechxai import __version__
+from speechxai.classifiers.precision import PRECISION_NOTES
+from speechxai.errors import SpeechXAIError
+from speechxai.evaluation.runs import RunFolder, unit_name
+from speechxai.evaluation.session import Session
+from speechxai.evaluation.words import ALPHA, findings
+from speechxai.explain.explain import explain_all
+from speechxai.explain.recipe import CONTROLS, parse
+from speechxai.files import naming_folder, read_json, to_json, write_atomically
+from speechxai.metrics import EQUAL_BUDGET_METRICS, METRICS, PUBLISHED_METRICS
+from speechxai.registry import did_you_mean
+from speechxai.report import plots
+from speechxai.report.render import (
+    HEADLINE,
+    Cell,
+    _latex,
+    _markdown,
+    arrow,
+    cells,
+    digits,
+    grouped,
+    is_control,
+    metrics_of,
+    number,
+    short_name,
+)
+from speechxai.signal.stft import spectrogram
+from speechxai.stats import auc
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from speechxai.evaluation.runs import RunFolder
+
+
+# Example pictures of a run: a few recordings with their evidence, drawn when the run is finished.
+N_MAPS = 6
+"""Maps drawn of each example."""
+
+
+def draw_examples(session: Session, folder: RunFolder) -> None:
+    """Draw the examples of a run into `pictures/`, with an index for the report; a recording that cannot be drawn is
+    left out.
+
+    Raises:
+        SpeechXAIError: the folder cannot be written.
+    """
+    chosen = choose(folder.table("predictions"), session.config.pictures, session.bundle.config.classes)
+    with naming_folder(folder.path, "write"):
+        (folder.path / "pictures").mkdir(exist_ok=True)
+    index = []
+    for recording, why in chosen:
+        picture = None
+        with suppress(Exception):  # whatever it is, it costs this picture only
+            entry, picture = draw(session, recording)
+        if picture is None:
+            continue
+        name = f"{unit_name(recording)}.png"
+        with naming_folder(folder.path, "write"):
+            write_atomically(folder.path / "pictures" / name, picture)
+        index.append({"recording": recording, "file": name, "why": why, **entry})
+    with naming_folder(folder.path, "write"):
+        write_atomically(folder.path / "pictures" / "index.json", to_json({"examples": index}))
+
+
+def choose(predictions: pd.DataFrame, n: int, classes: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Pick examples in turn: the surest right answer of each class, then the surest mistake of each, then the next
+    ones.
+
+    Returns:
+        (recording, why it was picked), at most `n`.
+    """
+    known = predictions.dropna(subset=["predicted"]).copy()
+    if known.empty or n < 1:
+        return []
+    columns = [f"p_{name}" for name in classes]
+    known["sure"] = known[columns].max(axis=1)
+    known = known.sort_values(["sure", "recording"], ascending=[False, True])
+    queues: list[list[tuple[str, str]]] = []
+    for right in (True, False):
+        for index, name in reversed(list(enumerate(classes))):
+            part = known[known["predicted"] == index]
+            fits = (part["label"] == index).fillna(False).astype(bool)
+            part = part[fits if right else part["label"].notna() & ~fits]
+            words = f"a sure and right {name}" if right else f"called {name}, and wrong"
+            queues.append([(str(recording), words) for recording in part["recording"]])
+    unlabeled = known[known["label"].isna()]
+    queues.append([(str(recording), "label unknown") for recording in unlabeled["recording"]])
+    picked = [queue[turn] for turn in range(len(known)) for queue in queues if turn < len(queue)]
+    return picked[:n]
+
+
+def recipes_to_draw(recipes: tuple[str, ...]) -> list[str]:
+    """Methods first, then combinations, at most N_MAPS; and the energy control to compare them with."""
+    own = [recipe for recipe in recipes if recipe not in CONTROLS]
+    own.sort(key=lambda recipe: bool(parse(recipe).parts))
+    return own[:N_MAPS] + [recipe for recipe in recipes if recipe == "energy_map"]
+
+
+def draw(session: Session, recording: str) -> tuple[dict[str, Any], bytes]:
+    """Explain one recording again and draw its maps; returns what the picture shows, in words, and the PNG."""
+    from speechxai.explain.combination import evidence
+
+    job = session.load(recording)
+    spec = spectrogram(job.recording.waveform[None].to(next(job.model.parameters()).device), job.model.stft)  # type: ignore[arg-type]
+    found = explain_all(
+        job.model,
+        spec,
+        recipes_to_draw(session.settings.recipes),
+        seed=session.settings.seed,
+        options={**session.settings.options, "evidence": session.settings.evidence},
+    )
+    maps = {}
+    for recipe, attribution in found.items():
+        kind = session.settings.evidence or ("positive" if attribution.signed else "absolute")
+        maps[recipe] = evidence(attribution.values, kind)[0].cpu().numpy()  # type: ignore[arg-type]
+    n_rows = math.ceil((len(maps) + 1) / 2)
+    magnitude = spec.magnitude[0].cpu().numpy()
+    style = plots.Style(width_in=9.6, height_in=1.9 * n_rows + 0.3)
+    picture = plots.maps_grid(magnitude, {"recording": magnitude * 0, **maps}, spec.stft, style)
+    return {"recipes": list(maps), "duration_s": job.recording.duration_s}, picture
+
+
+# The parts of the report: tables as rows of text, pictures as data URIs with the words that stand for them.
+Part = dict[str, Any]
+
+
+def data_uri(png: bytes) -> str:
+    """Write a PNG as a data URI."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def column_name(metric: str) -> str:
+    """Heading of a metric's column, with the better direction."""
+    unit = " (%)" if short_name(metric) in ("AI", "AD", "AG") else ""
+    name = "mean mask" if metric == "mean_mask" else short_name(metric)
+    return f"{name}{unit} {arrow(metric)}".strip()
+
+
+def score_table(summary: pd.DataFrame, metrics: Sequence[str], caption: str) -> Part | None:
+    """Recipes x metrics with intervals, in groups with the controls last; None where the run has none of the
+    metrics."""
+    wanted = [metric for metric in metrics if metric in metrics_of(summary)]
+    if not [metric for metric in wanted if metric != "mean_mask"]:
+        return None
+    values = cells(summary, wanted)
+    n_digits = {
+        m: digits(m, max((abs(row[m].mean) for row in values.values() if m in row), default=math.inf)) for m in wanted
+    }
+    groups = []
+    for name, recipes in grouped(list(values)).items():
+        rows = []
+        for recipe in recipes:
+            found = []
+            for metric in wanted:
+                cell, n = values[recipe].get(metric), n_digits[metric]
+                if cell is None:
+                    found.append({"text": "–"})
+                    continue
+                small = "" if metric == "mean_mask" else f"{number(cell.low, n)} to {number(cell.high, n)}"
+                if cell.n_nan:
+                    small += f" ({cell.n_nan} undefined)"
+                mark = "best" if cell.best and not is_control(recipe) else ""
+                found.append({"text": number(cell.mean, n), "small": small, "mark": mark})
+            rows.append({"name": recipe, "cells": found})
+        groups.append({"name": name, "rows": rows})
+    return {"caption": caption, "columns": [column_name(metric) for metric in wanted], "groups": groups}
+
+
+def difference_table(summary: pd.DataFrame, metrics: Sequence[str]) -> Part | None:
+    """Differences of every explanation to the controls, with interval and corrected p-value."""
+    controls = [name for name in ("energy_map", "random_map") if f"vs_{name}" in summary]
+    wanted = [(m, c) for m in metrics if m in metrics_of(summary) for c in controls]
+    recipes = [recipe for recipe in dict.fromkeys(summary["recipe"].astype(str)) if not is_control(recipe)]
+    if not wanted or not recipes:
+        return None
+    rows_of = {(row["recipe"], row["metric"]): row for row in summary.to_dict("records")}
+    groups = []
+    for name, members in grouped(recipes).items():
+        rows = []
+        for recipe in members:
+            found = []
+            for metric, control in wanted:
+                row = rows_of.get((recipe, metric))
+                found.append({"text": "–"} if row is None else _difference(row, metric, control))
+            rows.append({"name": recipe, "cells": found})
+        groups.append({"name": name, "rows": rows})
+    caption = (
+        f"Mean difference to a control, with its 95 % interval over speakers; ▲ better, ▼ worse at p < {ALPHA} after"
+        " Holm correction"
+    )
+    return {"caption": caption, "columns": [f"{short_name(m)} vs {c}" for m, c in wanted], "groups": groups}
+
+
+def _difference(row: dict[Any, Any], metric: str, control: str) -> Part:
+    value, p = float(row[f"vs_{control}"]), float(row[f"vs_{control}_p"])
+    n = digits(metric, abs(value))
+    if math.isnan(value) or math.isnan(p):
+        return {"text": "–"}
+    better = value > 0 if METRICS.facts(metric)["best"] == "high" else value < 0
+    mark = "" if p >= ALPHA or value == 0 else "better" if better else "worse"
+    sign = {"better": "▲ ", "worse": "▼ ", "": ""}[mark]
+    low, high = float(row[f"vs_{control}_low"]), float(row[f"vs_{control}_high"])
+    shown = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+    return {
+        "text": f"{sign}{number(value, n)}",
+        "small": f"{number(low, n)} to {number(high, n)}, {shown}",
+        "mark": mark,
+    }
+
+
+def bars(summary: pd.DataFrame, metric: str) -> Part | None:
+    """Dots with intervals of every recipe on one metric, the best first within its group."""
+    part = summary[summary["metric"] == metric].dropna(subset=["mean"]).set_index("recipe")
+    if part.empty:
+        return None
+    falling = METRICS.facts(metric)["best"] == "high"
+    names: list[str] = []
+    for members in grouped([str(recipe) for recipe in part.index]).values():
+        names += sorted(members, key=lambda recipe: float(part.loc[recipe, "mean"]), reverse=falling)  # type: ignore[arg-type]
+    means = [float(part.loc[name, "mean"]) for name in names]  # type: ignore[arg-type]
+    intervals = [(float(part.loc[name, "low"]), float(part.loc[name, "high"])) for name in names]  # type: ignore[arg-type]
+    png = plots.score_bars(names, means, intervals, [is_control(name) for name in names], higher=falling)
+    top = names[int(np.argmax(means) if falling else np.argmin(means))]
+    return {
+        "uri": data_uri(png),
+        "alt": (
+            f"Mean {metric} of {len(names)} explanations with 95 % intervals; best is {top}. The table below has the"
+            " numbers."
+        ),
+        "caption": (
+            f"{metric} {arrow(metric)}: mean over speakers and 95 % interval. Gray squares are controls; the dashed"
+            " line is the better of them."
+        ),
+    }
+
+
+def agreement_pictures(agreement: pd.DataFrame) -> list[Part]:
+    """Matrices of pairwise agreement: IoU of the strongest bins, and rank correlation."""
+    names = list(dict.fromkeys([*agreement["first"].astype(str), *agreement["second"].astype(str)]))
+    if len(names) < 2:
+        return []
+    pictures = []
+    titles = {
+        "iou": "Overlap (IoU) of the bins above 40 % of each map's maximum",
+        "rank_correlation": "Spearman's rank correlation",
+    }
+    for column, title in titles.items():
+        matrix = np.eye(len(names))
+        for row in agreement.to_dict("records"):
+            i, j = names.index(str(row["first"])), names.index(str(row["second"]))
+            matrix[i, j] = matrix[j, i] = float(row[column])
+        off = [
+            f"{row['first']} and {row['second']} {number(float(row[column]), 2)}"
+            for row in agreement.to_dict("records")
+        ]
+        pictures.append(
+            {
+                "uri": data_uri(plots.agreement_heatmap(names, matrix)),
+                "alt": f"{title}: {'; '.join(off)}",
+                "caption": f"{title}, mean over recordings; 1 is the same map.",
+            }
+        )
+    return pictures
+
+
+def confusion_table(predictions: pd.DataFrame, classes: Sequence[str]) -> Part | None:
+    """Recordings by label and predicted class."""
+    known = predictions.dropna(subset=["label", "predicted"]) if "predicted" in predictions else predictions[:0]
+    if known.empty:
+        return None
+    rows = []
+    for index, name in enumerate(classes):
+        part = known[known["label"].astype(int) == index]
+        counts = [int((part["predicted"].astype(int) == other).sum()) for other in range(len(classes))]
+        rows.append([f"label {name}", *counts, part["speaker"].nunique()])
+    return {
+        "caption": "Recordings by label and prediction",
+        "columns": ["", *(f"predicted {c}" for c in classes), "speakers"],
+        "rows": rows,
+    }
+
+
+def confound_table(predictions: pd.DataFrame, classes: Sequence[str]) -> Part | None:
+    """How well age, duration, sex and sample rate alone separate the labels, and how they go with the prediction
+    (AUC)."""
+    known = predictions.dropna(subset=["label"])
+    if len(classes) != 2 or known["label"].nunique() < 2:
+        return None
+    rows = []
+    for column, name in (("age", "age"), ("duration_s", "duration"), ("sample_rate", "sample rate"), ("sex", "sex")):
+        if column not in known:
+            continue
+        values = known[column]
+        if column == "sex":
+            values = values.map({"female": 0.0, "male": 1.0, "F": 0.0, "M": 1.0, "f": 0.0, "m": 1.0})
+        numbers = values.astype("Float64").to_numpy(dtype=float, na_value=math.nan)
+        if np.isfinite(numbers).sum() < 4 or len(np.unique(numbers[np.isfinite(numbers)])) < 2:
+            continue
+        rows.append(
+            [name, number(_either_way(numbers, known["label"]), 2), number(_either_way(numbers, known["predicted"]), 2)]
+        )
+    if not rows:
+        return None
+    caption = "What separates the classes without hearing disease: AUC, 0.5 is chance, 1 a perfect shortcut"
+    return {"caption": caption, "columns": ["of itself", "the label", "the prediction"], "rows": rows}
+
+
+def _either_way(values: np.ndarray[Any, Any], labels: pd.Series[Any]) -> float:
+    known = labels.notna().to_numpy()
+    area = auc(values[known], labels[labels.notna()].astype(int).to_numpy())
+    return max(area, 1 - area)
+
+
+def calibration_picture(predictions: pd.DataFrame, classes: Sequence[str]) -> Part | None:
+    """Calibration of the probability of class 1, where there are at least 20 labeled recordings."""
+    column = f"p_{classes[1]}"
+    known = predictions.dropna(subset=["label", column]) if column in predictions else predictions[:0]
+    if len(known) < 20 or known["label"].nunique() < 2:
+        return None
+    p, y = known[column].astype(float).tolist(), known["label"].astype(int).tolist()
+    return {
+        "uri": data_uri(plots.calibration_curve(p, y)),
+        "alt": f"Share of {classes[1]} against predicted probability in bins of equal counts, {len(known)} recordings.",
+        "caption": "Calibration: on the dashed line the probability means what it says. Lines are 95 % intervals.",
+    }
+
+
+# The report of a run: one file that opens anywhere, asks no server for anything, and prints.
+N_FAILURES = 50
+"""Failures listed in the report; the CSV has all."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report that a room above makes: its anchor, its short name in the contents, its heading, its HTML
+    (escaped already)."""
+
+    key: str
+    name: str
+    heading: str
+    html: str
+
+
+def write_html(folder: RunFolder, out: Path | None = None, sections: Sequence[Section] = ()) -> Path:
+    """Write the report of a run whose tables are written.
+
+    Args:
+        folder: the run.
+        out: the file; by default `report.html` in the run folder.
+        sections: what rooms above this one have to add, such as auxiliary studies of the run.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        SpeechXAIError: a table is missing, or the file cannot be written.
+    """
+    import jinja2
+
+    source = resources.files("speechxai").joinpath("templates", "report.html.j2").read_text("utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    text = environment.from_string(source).render(context(folder, sections))
+    path = out or folder.path / "report.html"
+    with naming_folder(path.parent, "write the report"):
+        write_atomically(path, text.encode())
+    return path
+
+
+def context(folder: RunFolder, sections: Sequence[Section] = ()) -> dict[str, Any]:
+    """Everything the report's template shows."""
+    from markupsafe import Markup
+
+    summary, agreement = folder.table("summary"), folder.table("agreement")
+    predictions, environment = folder.table("predictions"), folder.environment
+    status, model = folder.status(), environment["model"]
+    classes = list(model.get("classes", ["HC", "PD"]))
+    budgets = [m for m in EQUAL_BUDGET_METRICS if m.endswith(("@5", "@10", "@20"))] or list(EQUAL_BUDGET_METRICS)
+    areas = [m for m in ("deletion_auc", "insertion_auc") if m in METRICS]
+    extra = [
+        m for m in metrics_of(summary) if m not in (*PUBLISHED_METRICS, *EQUAL_BUDGET_METRICS, *areas, "mean_mask")
+    ]
+    # Rooms above make their sections with escaping templates of their own.
+    more = [replace(section, html=Markup(section.html)) for section in sections if section.html]  # noqa: S704
+    parts = {
+        "equal": score_table(
+            summary,
+            ["mean_mask", *budgets, *areas],
+            "Equal budgets: mean over speakers and 95 % interval; the best of a column is marked",
+        ),
+        "soft": score_table(
+            summary,
+            ["mean_mask", *PUBLISHED_METRICS, *extra],
+            "Soft masks: mean over speakers and 95 % interval; AI, AD, AG in percent",
+        ),
+        "bars": bars(summary, HEADLINE[0]),
+        "differences": difference_table(summary, [*HEADLINE, "faithfulness"]),
+        "agreement": agreement_pictures(agreement),
+        "examples": _examples(folder),
+        "confusion": confusion_table(predictions, classes),
+        "confounds": confound_table(predictions, classes),
+        "calibration": calibration_picture(predictions, classes),
+        "more": more,
+    }
+    named = [
+        ("short", "In short"),
+        ("run", "What was run"),
+        ("scores", "Scores"),
+        ("controls", "Controls"),
+        ("agreement", "Agreement"),
+        *((section.key, section.name) for section in more),
+        ("examples", "Examples"),
+        ("classifier", "Classifier"),
+        ("missing", "Missing"),
+        ("details", "Details"),
+    ]
+    shown = [(key, name) for key, name in named if key not in ("agreement", "examples") or parts[key]]
+    return {
+        **parts,
+        "title": f"{model['name']} on {_data_name(folder)}",
+        "version": __version__,
+        "synthetic": bool(environment.get("synthetic")),
+        "model": {"card": "", **model},
+        "config": {"protocol": "standard", **folder.config},
+        "n_done": status.n_done,
+        "n_planned": status.n_units,
+        "n_failed": status.n_failed,
+        "sections": [(key, name) for key, name in shown if key != "controls" or parts["differences"]],
+        "findings": findings(summary, predictions, agreement, classes),
+        "facts": _facts(folder, predictions),
+        "failures": _failures(folder),
+        "undefined": _undefined(summary),
+        "glossary": [(_glossary_name(m), METRICS.summary(m)) for m in metrics_of(summary) if m in METRICS],
+        "environment": _environment(environment),
+        "config_text": (folder.path / "config.toml").read_text("utf-8"),
+    }
+
+
+def _glossary_name(metric: str) -> str:
+    short = short_name(metric)
+    return metric if short == metric else f"{short}, {metric}"
+
+
+def _data_name(folder: RunFolder) -> str:
+    data = str(folder.config["data"])
+    return "synthetic voices" if data == "synthetic" else Path(data).name
+
+
+def _facts(folder: RunFolder, predictions: pd.DataFrame) -> list[tuple[str, str]]:
+    config, environment = folder.config, folder.environment
+    classes = environment["model"].get("classes", ["HC", "PD"])
+    labels = predictions["label"]
+    counts = ", ".join(f"{int((labels == index).sum())} {name}" for index, name in enumerate(classes))
+    unknown = int(labels.isna().sum())
+    found = [
+        ("Data", "synthetic voices, made by a program" if environment.get("synthetic") else str(config["data"])),
+        (
+            "Recordings",
+            f"{len(predictions)} of {predictions['speaker'].nunique()} speakers: {counts}"
+            + (f", {unknown} without label" if unknown else ""),
+        ),
+        ("Model", f"{environment['model']['name']}: {environment['model'].get('title') or 'no title'}"),
+        ("Answered by", _folds(predictions)),
+        (
+            "Explanations",
+            f"{len(environment.get('recipes', []))} recipes, {len(environment.get('metrics', []))} metrics",
+        ),
+        ("Protocol", str(config.get("protocol", "standard"))),
+        (
+            "Evidence",
+            {"auto": "positive part of signed maps, magnitude of the others"}.get(
+                str(config.get("evidence")), str(config.get("evidence"))
+            ),
+        ),
+        ("Removed bins", f"filled with {config.get('fill', 'silence')}"),
+        ("Seed", str(config.get("seed", 0))),
+        ("Precision", _precision(str(config.get("precision", "float32")))),
+    ]
+    cost = environment.get("cost") or {}
+    if cost:
+        found.append(
+            (
+                "Cost of a recording",
+                (
+                    f"{cost['seconds_per_recording']:.2f} s (median), {cost['forward_passes_of_time']:.0f} times one"
+                    f" forward pass; {cost['n_forward']:.0f} forward and {cost['n_backward']:.0f} backward passes"
+                ),
+            )
+        )
+    return found
+
+
+def _precision(name: str) -> str:
+    note = PRECISION_NOTES.get(name)
+    return name if note is None else f"{name}: {note}"
+
+
+def _folds(predictions: pd.DataFrame) -> str:
+    if "fold" not in predictions:
+        return "the final model"
+    folds = predictions["fold"].dropna().astype(str)
+    n_held_out = int((folds != "final").sum())
+    if not n_held_out:
+        return "the final model; none of these speakers is among its training speakers"
+    rest = len(folds) - n_held_out
+    text = f"fold models that never heard the speaker, for {n_held_out} recordings of the training data"
+    return text + (f"; the final model for {rest}" if rest else "")
+
+
+def _failures(folder: RunFolder) -> dict[str, Any] | None:
+    table = folder.table("failures")
+    if table.empty:
+        return None
+    lost = table[table["kind"] != "not_applicable"]
+    rows = [[str(r["recording"]), str(r["stage"]), str(r["message"])] for r in lost.head(N_FAILURES).to_dict("records")]
+    refused = table[table["kind"] == "not_applicable"]
+    counts = refused.groupby(["recipe", "message"], sort=False, as_index=False).agg(n=("recording", "size"))
+    rows += [
+        [str(r["recipe"]), f"not applicable to {r['n']} recordings", str(r["message"])]
+        for r in counts.to_dict("records")
+    ]
+    more = f"; {len(lost) - N_FAILURES} more in failures.csv" if len(lost) > N_FAILURES else ""
+    return {
+        "caption": f"Recordings and explanations without scores{more}",
+        "columns": ["what", "where", "why"],
+        "rows": rows,
+        "text": True,
+    }
+
+
+def _undefined(summary: pd.DataFrame) -> dict[str, Any] | None:
+    part = summary[summary["n_nan"] > 0]
+    if part.empty:
+        return None
+    rows = [
+        [str(r["recipe"]), str(r["metric"]), int(r["n_nan"]), int(r["n_nan"] + r["n"])] for r in part.to_dict("records")
+    ]
+    return {
+        "caption": "Undefined values, left out of the means",
+        "columns": ["explanation", "metric", "undefined", "of"],
+        "rows": rows,
+    }
+
+
+def _environment(environment: dict[str, Any]) -> list[tuple[str, str]]:
+    names = (
+        "started",
+        "python",
+        "system",
+        "n_cores",
+        "n_threads",
+        "device",
+        "precision",
+        "deterministic",
+        "float32_products",
+    )
+    found = [(name, str(environment[name])) for name in names if name in environment]
+    found += [(name, str(version)) for name, version in environment.get("libraries", {}).items()]
+    for index, session in enumerate(environment.get("sessions", []), start=1):
+        found.append(
+            (
+                f"session {index}",
+                (
+                    f"{session['wall_s']:.1f} s ({session['cpu_s']:.1f} s of processor time), peak memory"
+                    f" {session['peak_memory_mb']:.0f} MB"
+                ),
+            )
+        )
+    found.append(("weights sha256", str(environment.get("model", {}).get("sha256", ""))))
+    return found
+
+
+def _examples(folder: RunFolder) -> list[dict[str, str]]:
+    index = read_json(folder.path / "pictures" / "index.json") or {}
+    found = []
+    for example in index.get("examples", []):
+        path = folder.path / "pictures" / str(example["file"])
+        if not path.is_file():
+            continue
+        maps = ", ".join(example["recipes"])
+        found.append(
+            {
+                "uri": data_uri(path.read_bytes()),
+                "alt": (
+                    f"Spectrogram of {example['recording']} ({example['duration_s']:.1f} s), alone and with the"
+                    f" evidence of {maps}."
+                ),
+                "caption": f"{example['recording']}, {example['duration_s']:.1f} s: {example['why']}.",
+            }
+        )
+    return found
+
+
+def console_table(folder: RunFolder) -> str:
+    """The score table for a terminal: mean over speakers by recipe, controls apart, with what the columns mean."""
+    summary = folder.table("summary")
+    present = metrics_of(summary)
+    metrics = [m for m in (*HEADLINE, *PUBLISHED_METRICS) if m in present] or present[:8]
+    if "mean_mask" in present:
+        metrics = ["mean_mask", *metrics]
+    names = {"comprehensiveness@10": "compr@10", "sufficiency@10": "suff@10", "mean_mask": "mask"}
+    header = ["recipe", *(f"{names.get(m, short_name(m))} {arrow(m)}".strip() for m in metrics)]
+    values = cells(summary, metrics)
+    lines: list[list[str]] = []
+    for index, group in enumerate(grouped(list(values)).values()):
+        if index:
+            lines.append([""] * len(header))
+        for recipe in group:
+            row = values[recipe]
+            lines.append([recipe, *(number(row[m].mean, digits(m)) if m in row else "–" for m in metrics)])
+    widths = [max(len(line[i]) for line in (header, *lines)) for i in range(len(header))]
+    text = [
+        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]).rstrip()
+        for line in (header, ["-" * w for w in widths], *lines)
+    ]
+    note = (
+        "Means over speakers; AI, AD and AG in percent; ↑ higher is better, ↓ lower is better. Compare rows by the @10"
+        " columns:"
+    )
+    return "\n".join([*text, "", note, "only there does every map keep or lose the same number of bins."])
+
+
+def published_frame(folder: RunFolder) -> pd.DataFrame:
+    """The paper's columns, a row a recipe: recipe, group, mean mask, and mean, low, high of each published metric in
+    its unit."""
+    import pandas as pd
+
+    summary = folder.table("summary")
+    present = [m for m in PUBLISHED_METRICS if m in metrics_of(summary)]
+    if not present:
+        raise SpeechXAIError(
+            f"{folder.path}: the run has none of the paper's metrics. Evaluate with --metrics published or --metrics"
+            " default."
+        )
+    budget = "mean_mask" in metrics_of(summary)
+    values = cells(summary, [*present, *(["mean_mask"] if budget else [])])
+    rows: list[dict[str, Any]] = []
+    for group, recipes in grouped(list(values)).items():
+        for recipe in recipes:
+            row: dict[str, Any] = {"recipe": recipe, "group": group}
+            if budget:
+                row["mean_mask"] = values[recipe]["mean_mask"].mean
+            for metric in present:
+                cell = values[recipe].get(metric, Cell(math.nan))
+                name = short_name(metric)
+                row |= {name: cell.mean, f"{name}_low": cell.low, f"{name}_high": cell.high}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def tables(folder: RunFolder, format: str) -> str:
+    """The paper's table as "latex", "markdown" or "csv"; AI, AD and AG in percent, intervals of 95 % over speakers.
+
+    Raises:
+        SpeechXAIError: an unknown format, or a run without the paper's metrics.
+    """
+    if format not in ("latex", "markdown", "csv"):
+        raise SpeechXAIError(did_you_mean(format, ["latex", "markdown", "csv"], "format"))
+    frame = published_frame(folder)
+    if format == "csv":
+        return frame.to_csv(index=False, lineterminator="\n")
+    present = [m for m in PUBLISHED_METRICS if short_name(m) in frame.columns]
+    caption = (
+        f"Model {folder.config['model']}, data {folder.config['data']}, protocol"
+        f" {folder.config.get('protocol', 'standard')}. Means over speakers with 95 % bootstrap intervals over"
+        " speakers. AI, AD and AG in percent."
+    )
+    body = []
+    for row in frame.to_dict("records"):
+        found = [number(row["mean_mask"], 4)] if "mean_mask" in row else []
+        for metric in present:
+            name, n = short_name(metric), digits(metric)
+            interval = f"[{number(row[f'{name}_low'], n)}, {number(row[f'{name}_high'], n)}]"
+            found.append(f"{number(row[name], n)} {interval}")
+        body.append((str(row["group"]), str(row["recipe"]), found))
+    header = (["mask"] if "mean_mask" in frame.columns else []) + [f"{short_name(m)} {arrow(m)}" for m in present]
+    return _latex(header, body, caption) if format == "latex" else _markdown(header, body, caption)

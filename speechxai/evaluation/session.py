@@ -1,0 +1,374 @@
+"""From settings to work: which recordings, which classifier judges each, and what a finished run says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from speechxai.classifiers import Classifier, build
+from speechxai.classifiers.base import device_of
+from speechxai.classifiers.bundle import Bundle, load_bundle
+from speechxai.data.cards import build_manifest, card_names
+from speechxai.data.corpus import load
+from speechxai.data.manifest import Locator, read_manifest, validate
+from speechxai.errors import SpeechXAIError
+from speechxai.evaluation.config import EvaluateConfig
+from speechxai.evaluation.machine import configure, machine
+from speechxai.evaluation.runs import RunFolder
+from speechxai.evaluation.values import PROTOCOLS, EvaluateSettings, Job
+from speechxai.registry import did_you_mean, load_plugins
+from speechxai.types import Recording
+
+
+# Recordings that are made, not read: the synthetic corpus of a run and its manifest.
+def synthetic_voices(config: EvaluateConfig) -> list[Recording]:
+    """Make the synthetic corpus: the same voices for the same seed, and none that `synthetic-cnn` was trained on."""
+    from speechxai.data.synthetic import corpus
+
+    return corpus(config.synthetic_speakers, config.seed + 1_000)
+
+
+def resampled(voice: Recording, sample_rate: int) -> Recording:
+    """Bring a recording to the sample rate that a network hears."""
+    if voice.sample_rate == sample_rate:
+        return voice
+    import soxr  # type: ignore[import-untyped]
+
+    waveform = soxr.resample(voice.waveform.numpy(), voice.sample_rate, sample_rate, quality="HQ")
+    return replace(voice, waveform=torch.from_numpy(waveform).float(), sample_rate=sample_rate)
+
+
+def manifest_of(voices: list[Recording]) -> pd.DataFrame:
+    """Write the manifest of recordings that are in memory; their path is "(made)"."""
+    rows = [
+        {
+            "recording": v.id,
+            "path": "(made)",
+            "speaker": v.speaker,
+            "label": v.label,
+            "task": v.task,
+            "dataset": "synthetic",
+        }
+        for v in voices
+    ]
+    return validate(pd.DataFrame(rows))
+
+
+# From settings to work: which recordings, which classifier judges each, and what a finished run says of itself.
+@dataclass(eq=False)
+class Session:
+    """A configuration with everything it names: the recordings, the bundle and the resolved settings.
+
+    Args:
+        config: what was asked for.
+        settings: the same with presets resolved.
+        manifest: the recordings, one row each.
+        bundle: the classifier and its folds.
+        voices: recordings that are made, not read, by id.
+        unmatched: (path, reason) of files that may be recordings but could not be placed.
+        hardware: what this process asked of it and may change results, see `hardware.configure`.
+    """
+
+    config: EvaluateConfig
+    settings: EvaluateSettings
+    manifest: pd.DataFrame
+    bundle: Bundle
+    voices: Mapping[str, Recording] = field(default_factory=dict)
+    unmatched: list[tuple[str, str]] = field(default_factory=list)
+    hardware: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def recordings(self) -> list[str]:
+        """Ids of the work units, in order."""
+        return [str(recording) for recording in self.manifest["recording"]]
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the voices are synthetic."""
+        return self.config.data == "synthetic"
+
+    def load(self, recording: str) -> Job:
+        """Read or look up a recording, and take the classifier that never heard its speaker.
+
+        Raises:
+            SpeechXAIError: a recording that cannot be used; the message names it.
+        """
+        row = self.manifest.iloc[self._positions[recording]]
+        voice = self.voices.get(recording)
+        if voice is None:
+            voice = self.read({str(key): value for key, value in row.items()})
+        fold = self.bundle.fold_of(voice)
+        model = self.placed(self.bundle.classifier(fold))
+        facts = {"model": self.bundle.name, "fold": "final" if fold is None else str(fold)}
+        return Job(voice, model, facts)
+
+    def read(self, row: Mapping[str, Any]) -> Recording:
+        """Read the recording of a manifest row as the bundle's network hears audio."""
+        settings = self.bundle.config
+        return load(
+            row,
+            self._locator,
+            sample_rate=settings.stft.sample_rate,
+            normalize=settings.audio.normalize,
+            channel=self.config.channel,
+            max_duration_s=self.config.max_duration_s,
+        )
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {recording: position for position, recording in enumerate(self.recordings)}
+
+    @cached_property
+    def _locator(self) -> Locator:
+        return Locator(root_of(self.config))
+
+    def placed(self, model: torch.nn.Module) -> torch.nn.Module:
+        """Move a classifier to the device of the configuration and bound its batches."""
+        if self.config.max_batch is not None:
+            model.max_batch = self.config.max_batch  # type: ignore[assignment]
+            model.one_at_a_time = False  # type: ignore[assignment]
+        return model.to(device_of(self.config.device)).eval()
+
+
+def prepare(config: EvaluateConfig, manifest: pd.DataFrame | None = None, bundle: Bundle | None = None) -> Session:
+    """Resolve everything a configuration names, before anything is computed.
+
+    Args:
+        config: what is asked for.
+        manifest: the recordings, where a run that is continued knows them already.
+        bundle: the classifier, where it is loaded already.
+
+    Raises:
+        SpeechXAIError: a recipe, metric, model, device or data set that is not there.
+    """
+    load_plugins()
+    settings = config.settings()
+    hardware = configure(device_of(config.device), threads=config.threads, deterministic=config.deterministic)
+    if bundle is None:
+        bundle = bundle_of(config)
+    check = PROTOCOLS.facts(settings.protocol)["check"]
+    if check is not None:
+        check(bundle, config)
+    voices: dict[str, Recording] = {}
+    unmatched: list[tuple[str, str]] = []
+    if config.data == "synthetic":
+        rate = bundle.config.stft.sample_rate
+        voices = {voice.id: resampled(voice, rate) for voice in synthetic_voices(config)}
+    if manifest is None and voices:
+        manifest = chosen(manifest_of(list(voices.values())), config)
+    elif manifest is None:
+        found, unmatched = find_recordings(config)
+        manifest = chosen(found, config)
+    return Session(config, settings, manifest, bundle, voices, unmatched, hardware)
+
+
+MODEL = "ssl4pr"
+"""Folder inside a run: the bundle made of the checkpoints of its folds."""
+
+
+def splits_folder(config: EvaluateConfig) -> Path:
+    """Folder below which the published TRAIN_TEST_<k> are. Raises SpeechXAIError where neither splits nor root are
+    given."""
+    folder = config.published.splits or config.root
+    if folder is None:
+        raise SpeechXAIError("Checkpoints of folds need the folder of their splits: give --root, or published.splits.")
+    return folder
+
+
+def bundle_of(config: EvaluateConfig) -> Bundle:
+    """Load the model; a folder of SSL4PR's fold_<k>.pt is imported once, into `out`/model.
+
+    Raises:
+        SpeechXAIError: a model that is not there, checkpoints without `out`, or splits of other folds.
+    """
+    path = Path(config.model)
+    if (path / "config.toml").is_file() or not any(path.glob("fold_*.pt")):
+        return load_bundle(config.model)
+    if config.out is None:
+        raise SpeechXAIError(
+            f"{path}: these checkpoints become a bundle inside the run's folder: give --out, or import them with"
+            " scripts/import_checkpoint.py."
+        )
+    from speechxai.classifiers.imports import import_folds
+
+    made = config.out / MODEL
+    if (made / "config.toml").is_file():
+        return load_bundle(made)
+    return import_folds(path, made, splits_folder(config))
+
+
+def root_of(config: EvaluateConfig) -> Path:
+    """Folder that the paths of the manifest start from."""
+    if config.root is not None:
+        return config.root
+    path = Path(config.data)
+    return path if path.is_dir() else path.parent
+
+
+def find_recordings(config: EvaluateConfig) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
+    """Find the recordings that a card, a manifest or a folder names, and (path, reason) of files that could not be
+    placed.
+
+    Raises:
+        SpeechXAIError: nothing there, or the root is missing.
+    """
+    path = Path(config.data)
+    recordings = PROTOCOLS.facts(config.protocol)["recordings"]
+    own = recordings(config) if recordings is not None else None
+    if own is not None:
+        return own  # type: ignore[no-any-return]
+    if path.suffix.lower() == ".csv":
+        return read_manifest(path), []
+    if path.is_dir() and config.data not in card_names():
+        manifest, report = build_manifest("folder", path)
+        return manifest, list(report.unmatched)
+    if config.data not in card_names() and path.suffix != ".toml":
+        known = did_you_mean(config.data, ["synthetic", *card_names()], "data set")
+        raise SpeechXAIError(f"{config.data}: there is no such folder or manifest. {known}")
+    if config.root is None:
+        raise SpeechXAIError(f"The data card '{config.data}' needs the folder of its recordings: give --root.")
+    manifest, report = build_manifest(config.data, config.root)
+    return manifest, list(report.unmatched)
+
+
+def chosen(manifest: pd.DataFrame, config: EvaluateConfig) -> pd.DataFrame:
+    """Take the tasks asked for and at most `limit` recordings, the classes in turn.
+
+    Raises:
+        SpeechXAIError: nothing is left.
+    """
+    found = manifest
+    if config.tasks:
+        unknown = [task for task in config.tasks if task not in set(found["task"])]
+        if unknown:
+            raise SpeechXAIError(did_you_mean(unknown[0], sorted(set(found["task"])), "task"))
+        found = found[found["task"].isin(config.tasks)]
+    if config.limit is not None:
+        # First recordings of all speakers before second ones, and the classes in turn.
+        of_speaker = found.groupby("speaker").cumcount()
+        turn = (
+            found.assign(label=found["label"].fillna(-1), of_speaker=of_speaker)
+            .groupby(["label", "of_speaker"])
+            .cumcount()
+        )
+        order = np.lexsort((np.arange(len(found)), turn.to_numpy(), of_speaker.to_numpy()))
+        found = found.iloc[np.sort(order[: config.limit])]
+    if found.empty:
+        raise SpeechXAIError(f"{config.root or config.data}: no recordings found. 'speechxai data check' says why.")
+    return found.reset_index(drop=True)
+
+
+def create_run(session: Session, folder: RunFolder | None = None) -> RunFolder:
+    """Make the run folder of a session, or check that an existing one was computed with the same weights.
+
+    Raises:
+        SpeechXAIError: no `out`, a folder that holds a run or cannot be written, or a model that has changed since.
+    """
+    if folder is None:
+        if session.config.out is None:
+            raise SpeechXAIError("The run needs a folder: give --out, for example --out runs/first.")
+        environment = describe_environment(session)
+        return RunFolder.create(session.config.out, session.config.to_dict(), session.manifest, environment)
+    then = folder.environment.get("model", {}).get("sha256")
+    now = session.bundle.config.weights.sha256
+    if then is not None and then != now:
+        raise SpeechXAIError(
+            f"{folder.path}: the weights of the model '{session.bundle.name}' have changed since the run began "
+            f"({then[:12]}... then, {now[:12]}... now). Start a new run with --out."
+        )
+    return folder
+
+
+def describe_environment(session: Session) -> dict[str, Any]:
+    """Versions, machine and what the run consists of, for `environment.json`."""
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        **machine(),
+        "device": str(device_of(session.config.device)),
+        "precision": session.settings.precision,
+        **session.hardware,
+        "synthetic": session.synthetic,
+        "model": {
+            "name": session.bundle.name,
+            "title": session.bundle.config.title,
+            "sha256": session.bundle.config.weights.sha256,
+            "classes": list(session.bundle.config.classes),
+            "card": session.bundle.card,
+        },
+        "unmatched": session.unmatched,
+        "recipes": list(session.settings.recipes),
+        "metrics": list(session.settings.metrics),
+    }
+
+
+# What an evaluation will cost, counted on a stand-in: the same recipes and metrics through a network of no weight.
+DEFAULT_DURATION_S = 5.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Numbers of an evaluation before it runs; passes are those of one recording of `duration_s`."""
+
+    n_recordings: int
+    n_speakers: int
+    classes: str
+    duration_s: float
+    n_forward: float
+    n_backward: float
+    maps_mb: float
+    not_applicable: dict[str, str]
+
+
+def plan(session: Session) -> Plan:
+    """Count passes by running every recipe and metric once on noise, through a CNN of a few weights.
+
+    The counts are exact for that network; another one may refuse methods. They do not depend on what is heard, and only
+    occlusion's depend on how long.
+    """
+    manifest, classes = session.manifest, session.bundle.config.classes
+    stft = session.bundle.config.stft_config()
+    duration_s = _duration_s(session)
+    backbone = build("cnn", stft, n_mels=16, channels=[2, 2], n_classes=len(classes))
+    stand_in = Classifier(backbone, stft, session.bundle.config.segment_config(), classes, "features").eval()
+    noise = torch.randn(round(duration_s * stft.sample_rate), generator=torch.Generator().manual_seed(0)) * 0.1
+    result = PROTOCOLS[session.settings.protocol](
+        Job(Recording(noise, stft.sample_rate, "noise", "noise/noise"), stand_in),
+        replace(session.settings, keep_maps=False),
+        [],
+    )
+    counts = ", ".join(f"{int((manifest['label'] == index).sum())} {name}" for index, name in enumerate(classes))
+    n_bins = stft.n_bins * stft.n_frames(len(noise))
+    return Plan(
+        n_recordings=len(manifest),
+        n_speakers=int(manifest["speaker"].nunique()),
+        classes=counts,
+        duration_s=duration_s,
+        n_forward=float(result.facts["n_forward"]),
+        n_backward=float(result.facts["n_backward"]),
+        maps_mb=2 * n_bins * len(session.settings.recipes) * len(manifest) / 2**20,
+        not_applicable=result.not_applicable,
+    )
+
+
+def _duration_s(session: Session) -> float:
+    """Length of the first recording that can be read."""
+    from speechxai.signal.audio import probe
+
+    pass
+
+    for row in session.manifest.head(5).to_dict("records"):
+        voice = session.voices.get(str(row["recording"]))
+        if voice is not None:
+            return voice.duration_s
+        with suppress(Exception):  # the run itself says what is wrong with this one
+            return min(30.0, max(0.2, float(probe(root_of(session.config) / str(row["path"])).duration_s)))
+    return DEFAULT_DURATION_S

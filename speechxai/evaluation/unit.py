@@ -1,0 +1,235 @@
+"""One recording and all its explanations: predicted once, explained once, tested in stacks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from speechxai.classifiers.precision import at_precision
+from speechxai.errors import SpeechXAIError
+from speechxai.evaluation.values import PROTOCOLS, EvaluateSettings, Job, UnitResult
+from speechxai.explain import METHODS, OriginalPass, count_passes
+from speechxai.explain.agreement import average_ranks
+from speechxai.explain.combination import evidence
+from speechxai.explain.explain import Explanations, explain_all
+from speechxai.explain.recipe import parse
+from speechxai.metrics import Case, score
+from speechxai.signal.stft import spectrogram
+from speechxai.types import Attribution, Spectrogram
+
+N_TENSORS = 8
+"""Tensors of a stack's size that testing it holds at once: maps, masks, masked magnitudes and what metrics derive."""
+
+
+@PROTOCOLS.register(recordings=None, check=None, finish=None)
+def standard(job: Job, settings: EvaluateSettings, stages: list[str]) -> UnitResult:
+    """Score all recipes of one recording.
+
+    Args:
+        job: the recording and its classifier.
+        settings: what is computed.
+        stages: the name of each step is appended when it begins, so that an error can say where it happened.
+
+    Raises:
+        SpeechXAIError: a recording, map or network that cannot be used.
+    """
+    model, judge = at_precision(job.model.eval(), settings.precision)
+    recording = job.recording
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    clock = _Clock()
+    stages.append("predict")
+    hears_hz = model.stft.sample_rate  # type: ignore[union-attr]
+    if recording.sample_rate != hears_hz:
+        raise SpeechXAIError(
+            f"{recording.id}: the recording has {recording.sample_rate} Hz, the network hears {hears_hz} Hz."
+        )
+    spec = spectrogram(recording.waveform[None].to(device), model.stft)  # type: ignore[arg-type]
+    with count_passes(model, spec, judge) as passes:
+        clock.lap("spectrogram_s")
+        original = OriginalPass(model, spec)
+        probability = original.logits().softmax(dim=-1)
+        target = probability.argmax(dim=1)
+        clock.lap("forward_pass_s")
+        stages.append("explain")
+        attributions = explain_all_but_broken(original, spec, target, settings)
+        original.release()
+        clock.lap("explain_s")
+        stages.append("score")
+        values = score_all(judge, spec, probability, attributions, settings)
+        clock.lap("score_s")
+    stages.append("agreement")
+    agreement = agreement_of_methods(attributions)
+    clock.lap("agreement_s")
+    names = getattr(model, "class_names", [str(c) for c in range(probability.shape[1])])
+    facts: dict[str, Any] = {
+        "speaker": recording.speaker,
+        "label": recording.label,
+        "predicted": int(target[0]),
+        **{f"p_{name}": float(p) for name, p in zip(names, probability[0], strict=True)},
+        "duration_s": recording.duration_s,
+        "n_frames": spec.magnitude.shape[-1],
+        **job.facts,
+        **clock.laps,
+        "n_forward": round(passes.forward, 3),
+        "n_backward": round(passes.backward, 3),
+    }
+    maps = {r: half(a.values[0]) for r, a in attributions.items()} if settings.keep_maps else {}
+    return UnitResult(recording.id, facts, values, agreement, dict(attributions.not_applicable), maps)
+
+
+def half(values: Tensor) -> np.ndarray[Any, np.dtype[np.float16]]:
+    """Map (F, T) as float16, divided by its largest magnitude first: gradients are often smaller than float16 can
+    hold."""
+    top = values.abs().max()
+    return (values / top if top > 0 else values).cpu().numpy().astype(np.float16)
+
+
+class _Clock:
+    """Seconds since the last lap, by name."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name], self._last = now - self._last, now
+
+
+def score_all(
+    model: nn.Module,
+    spec: Spectrogram,
+    probability: Tensor,
+    attributions: Mapping[str, Attribution],
+    settings: EvaluateSettings,
+) -> dict[str, dict[str, float]]:
+    """Score maps of one recording in stacks: the spectrogram repeated along the batch, its probability given once.
+
+    Args:
+        model: the classifier that judges masked recordings.
+        spec: one recording, (1, F, T).
+        probability: of the original, (1, C).
+        attributions: maps (1, F, T) by recipe.
+        settings: metrics, evidence, fill and the memory that a stack may take.
+
+    Returns:
+        Value by metric, by recipe, in the order of `attributions`.
+    """
+    values: dict[str, dict[str, float]] = {recipe: {} for recipe in attributions}
+    size = stack_size(spec, settings.memory_mb)
+    for stack in _stacks(attributions, size):
+        case = Case(
+            model,
+            repeat(spec, len(stack)),
+            stacked([attributions[recipe] for recipe in stack], probability.argmax(dim=1)),
+            kind=cast(Any, settings.evidence),
+            fill=cast(Any, settings.fill),
+            probability=probability.expand(len(stack), -1),
+            seed=settings.seed,
+        )
+        for metric, scores in score(case, settings.metrics).items():
+            for recipe, value in zip(stack, scores.tolist(), strict=True):
+                values[recipe][metric] = float(value)
+    return values
+
+
+def explain_all_but_broken(
+    model: nn.Module, spec: Spectrogram, target: Tensor, settings: EvaluateSettings
+) -> Explanations:
+    """Explain by all recipes; a method whose map cannot be used costs its own recipes only.
+
+    Raises:
+        SpeechXAIError: no single method is to blame.
+    """
+    # No table shows how complete a map is, and it costs a pass.
+    options: dict[str, Any] = {**settings.options, "evidence": settings.evidence, "completeness": False}
+    recipes = [parse(recipe) for recipe in settings.recipes]
+    try:
+        return explain_all(model, spec, recipes, target, seed=settings.seed, options=options)
+    except SpeechXAIError as error:
+        broken: dict[str, str] = {}
+        for method in dict.fromkeys(name for recipe in recipes for name in recipe.methods):
+            try:
+                explain_all(model, spec, [method], target, seed=settings.seed, options=options)
+            except SpeechXAIError as reason:
+                broken[method] = str(reason)
+        if not broken:
+            raise error
+    usable = [recipe for recipe in recipes if not broken.keys() & set(recipe.methods)]
+    found = explain_all(model, spec, usable, target, seed=settings.seed, options=options)
+    for recipe in recipes:
+        reasons = [broken[method] for method in recipe.methods if method in broken]
+        if reasons:
+            found.not_applicable[str(recipe)] = reasons[0]
+    return found
+
+
+def tiled(waveform: Tensor, sample_rate: int, length_s: float = 10.0) -> Tensor:
+    """Repeat or cut a waveform (N,) to `length_s`, as the published protocol does: of longer ones it hears the
+    beginning."""
+    n_samples = round(length_s * sample_rate)
+    return waveform.repeat(-(-n_samples // len(waveform)))[:n_samples]
+
+
+def stack_size(spec: Spectrogram, memory_mb: int) -> int:
+    """Maps of one recording that are tested at once within `memory_mb`, at least 1."""
+    bytes_each = spec.magnitude[0].numel() * spec.magnitude.element_size() * N_TENSORS
+    return max(1, memory_mb * 2**20 // bytes_each)
+
+
+def _stacks(attributions: Mapping[str, Attribution], size: int) -> Iterator[list[str]]:
+    """Recipes in groups of at most `size`; signed maps apart, since their evidence is read in another way."""
+    for signed in (False, True):
+        recipes = [recipe for recipe, attribution in attributions.items() if attribution.signed is signed]
+        yield from (recipes[first : first + size] for first in range(0, len(recipes), size))
+
+
+def repeat(spec: Spectrogram, n: int) -> Spectrogram:
+    """Repeat one recording (1, F, T) to (n, F, T) without copying."""
+    return Spectrogram(spec.magnitude.expand(n, -1, -1), spec.phase.expand(n, -1, -1), spec.n_samples, spec.stft)
+
+
+def stacked(attributions: Sequence[Attribution], target: Tensor) -> Attribution:
+    """Put maps of one recording (1, F, T) together as (n, F, T), all tested for the class `target` (1,)."""
+    return Attribution(
+        torch.cat([each.values for each in attributions]),
+        target.expand(len(attributions)),
+        attributions[0].recipe if len(attributions) == 1 else f"{len(attributions)} recipes",
+        signed=attributions[0].signed,
+    )
+
+
+def agreement_of_methods(
+    attributions: Mapping[str, Attribution], threshold: float = 0.4
+) -> dict[str, dict[str, float]]:
+    """Agreement of every pair of plain methods (no combinations), of evidence by magnitude.
+
+    IoU of the bins that reach `threshold` of their own map's maximum, and Spearman's rank correlation; what
+    `agreement.iou` and
+    `agreement.rank_correlation` give pair by pair, with every map sorted once.
+
+    Returns:
+        "a | b" -> iou, rank_correlation; NaN where a map is constant or empty.
+    """
+    names = [recipe for recipe in attributions if recipe in METHODS]
+    if len(names) < 2:
+        return {}
+    maps = torch.cat([evidence(attributions[name].values, "absolute") for name in names]).flatten(1)
+    strong = (maps >= threshold).to(torch.float32)  # the maximum of a map that is not empty is 1
+    common = strong @ strong.T
+    count = strong.sum(dim=1)
+    overlap = (common / (count[:, None] + count[None, :] - common)).tolist()
+    ranks = average_ranks(maps)
+    ranks = ranks - ranks.mean(dim=1, keepdim=True)
+    length = ranks.square().sum(dim=1).sqrt()
+    correlation = (ranks @ ranks.T / (length[:, None] * length[None, :])).clamp(-1, 1).tolist()
+    return {
+        f"{names[i]} | {names[j]}": {"iou": overlap[i][j], "rank_correlation": correlation[i][j]}
+        for i, j in combinations(range(len(names)), 2)
+    }

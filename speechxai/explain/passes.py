@@ -1,0 +1,486 @@
+"""One original pass for every method that needs it, and a counter of passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from speechxai.errors import NotApplicable, SpeechXAIError
+from speechxai.registry import Registry
+from speechxai.types import Spectrogram
+
+# Other rules for the backward pass of elementwise functions, without hooks and without touching the network.
+Elementwise = Callable[[Tensor], Tensor]
+
+RECTIFIERS = frozenset(
+    {"relu", "relu6", "leaky_relu", "elu", "celu", "selu", "gelu", "silu", "mish", "hardswish", "softplus", "rrelu"}
+)
+"""Functions that guided backpropagation treats as rectifiers, by name."""
+
+
+def function_name(function: Any) -> str:
+    """Name of a torch function without the underscores of its in-place or operator spelling: `relu_` and `__add__` give
+    relu, add."""
+    return str(getattr(function, "__name__", "")).strip("_")
+
+
+def is_rectifier(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a call is a rectifier; `nn.ReLU6` calls hardtanh from 0 to 6."""
+    name = function_name(function)
+    return name in RECTIFIERS or (name == "hardtanh" and (args[1] if len(args) > 1 else kwargs.get("min_val")) == 0)
+
+
+def elementwise_call(
+    function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Tensor | None, Elementwise, bool]:
+    """Split a call into its tensor, the function of that tensor alone, and whether it writes into the tensor."""
+    rest = {key: value for key, value in kwargs.items() if key != "input"}
+    values = args[0] if args else kwargs.get("input")
+    spelled = str(getattr(function, "__name__", ""))
+    in_place = (
+        (spelled.endswith("_") and not spelled.endswith("__"))
+        or bool(rest.get("inplace"))
+        or any(a is True for a in args[1:])
+    )
+
+    def alone(tensor: Tensor) -> Tensor:
+        result: Tensor = function(tensor.clone() if in_place else tensor, *args[1:], **rest)
+        return result
+
+    return (values if isinstance(values, Tensor) else None), alone, in_place
+
+
+def derivative_of(function: Elementwise, values: Tensor) -> Tensor:
+    """Derivative of an elementwise function at `values`, same shape."""
+    # Inside a checkpointed region its pack hooks would catch this little graph as well; the innermost hooks win.
+    with (
+        torch.enable_grad(),
+        torch.autograd.graph.saved_tensors_hooks(lambda saved: saved.detach(), lambda saved: saved),
+    ):
+        point = values.detach().clone().requires_grad_()
+        result = function(point)
+        return torch.autograd.grad(result, point, torch.ones_like(result))[0]
+
+
+class Rule:
+    """Which backward pass the rectifiers of one graph take; switched between passes over the same graph."""
+
+    def __init__(self) -> None:
+        self.guided = False
+        self.n_rectifiers = 0
+
+    @contextmanager
+    def guiding(self) -> Iterator[None]:
+        """Take the guided backward pass inside this context."""
+        self.guided = True
+        try:
+            yield
+        finally:
+            self.guided = False
+
+
+def gradients_inside(mode: TorchFunctionMode, score: Tensor, inputs: list[Tensor]) -> tuple[Tensor | None, ...]:
+    """Gradients of a sum of `score` by `inputs` with `mode` entered; the graph is kept.
+
+    `autograd.grad` on tensors is itself a function that the mode would answer, with the mode left during the pass. A
+    network
+    that computes its forward pass again (checkpointing) would do so without the rule. Edges of the graph are no
+    tensors.
+    """
+    start = torch.autograd.graph.get_gradient_edge(score.sum())
+    ends = [torch.autograd.graph.get_gradient_edge(values) for values in inputs]
+    with mode:
+        return torch.autograd.grad(start, ends, retain_graph=True, allow_unused=True)
+
+
+class _Rectifier(torch.autograd.Function):
+    """A rectifier whose backward pass is the true derivative or the guided one, as the rule says at that time."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, function: Elementwise, is_relu: bool, rule: Rule) -> Tensor:
+        """Apply the rectifier and keep its derivative."""
+        ctx.rule, ctx.is_relu = rule, is_relu
+        positive = values > 0
+        if is_relu:
+            ctx.save_for_backward(positive)
+        else:
+            ctx.save_for_backward(positive, derivative_of(function, values))
+        return function(values)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Guided: max(gradient, 0) * derivative where the input was positive, else 0. Plain: gradient * derivative."""
+        positive, *derivative = ctx.saved_tensors
+        gradient = gradients[0].clamp(min=0) if ctx.rule.guided else gradients[0]
+        if derivative:
+            gradient = gradient * derivative[0]
+        if ctx.is_relu or ctx.rule.guided:
+            gradient = gradient * positive
+        return gradient, None, None, None
+
+
+class RectifierMode(TorchFunctionMode):
+    """Inside this mode every rectifier follows `rule` on its way back.
+
+    Keep it entered during the backward pass as well: checkpointed networks compute their forward pass again there.
+    """
+
+    def __init__(self, rule: Rule) -> None:
+        super().__init__()
+        self.rule = rule
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        """Answer rectifiers with the switchable one; let everything else pass."""
+        kwargs = kwargs or {}
+        if not is_rectifier(func, args, kwargs):
+            return func(*args, **kwargs)
+        values, alone, in_place = elementwise_call(func, args, kwargs)
+        if values is None or not (values.requires_grad and torch.is_grad_enabled()):
+            return func(*args, **kwargs)
+        self.rule.n_rectifiers += 1
+        source = values.clone() if in_place else values
+        result = _Rectifier.apply(source, alone, function_name(func) == "relu", self.rule)
+        return values.copy_(result) if in_place else result
+
+
+# The registry of attribution methods. A method is a function `(model, spec, target, *, options) -> (B, F, T)`.
+METHODS: Registry[Any] = Registry("method", required=("signed", "stochastic", "cites"))
+"""Attribution methods by name.
+
+Facts: `signed` (negative values mean evidence against the class), `stochastic` (takes a `seed`), `cites` (a citation
+    key,
+or "own"), and optionally `control=True` for the maps that every method must beat, `class_blind=True` for a map that is
+the same for
+every class, `needs="attention"` for networks with readable attention alone, and `resolution="time"`.
+"""
+
+DEFAULT_MAX_BATCH = 16
+"""Rows that pass through a plain `nn.Module` at once, where it states no `max_batch`."""
+
+
+@contextmanager
+def quiet(model: nn.Module) -> Iterator[None]:
+    """Hold `model` in evaluation mode with frozen parameters and gradients enabled; put everything back afterwards.
+
+    Frozen parameters keep no activations for weight gradients, and a tensor that requires a gradient is then one that
+    depends on the spectrogram.
+    """
+    training = [module for module in model.modules() if module.training]
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        for module in training:
+            module.training = False
+        for parameter in learning:
+            parameter.requires_grad_(False)
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        for module in training:
+            module.training = True
+        for parameter in learning:
+            parameter.requires_grad_(True)
+
+
+def check_target(spec: Spectrogram, target: Tensor) -> None:
+    """Raise SpeechXAIError unless `target` holds one class index (int64) a recording."""
+    if target.dtype != torch.int64 or target.shape != (len(spec),):
+        raise SpeechXAIError(
+            f"The 'target' parameter must hold one int64 class index a recording, shape ({len(spec)},). "
+            f"Got {tuple(target.shape)} of {target.dtype} instead."
+        )
+
+
+def target_logit(logits: Tensor, target: Tensor) -> Tensor:
+    """Pick the logit of the explained class: logits (B, C), target (B,) -> (B,). Raises SpeechXAIError for wrong shapes
+    or indices."""
+    if logits.ndim != 2 or len(logits) != len(target):
+        raise SpeechXAIError(
+            f"The network must return logits of shape ({len(target)}, C). Got {tuple(logits.shape)} instead."
+        )
+    if target.numel() and not 0 <= int(target.min()) <= int(target.max()) < logits.shape[1]:
+        raise SpeechXAIError(
+            f"The 'target' parameter must be in 0 .. {logits.shape[1] - 1} for this network. Got"
+            f" {sorted(set(target.tolist()))} instead."
+        )
+    return logits.gather(1, plain(target).to(logits.device)[:, None])[:, 0]
+
+
+def n_segments(model: nn.Module, magnitude: Tensor) -> int:
+    """Number of segments in which `model` hears recordings shaped like `magnitude` (B, F, T)."""
+    cut = getattr(model, "cut", None)
+    return 1 if cut is None else int(cut(magnitude[:1, :1]).shape[1])
+
+
+def recordings_at_once(model: nn.Module, magnitude: Tensor) -> int:
+    """Recordings that fit into one pass of `model.max_batch` segments, at least 1; 1 where the model takes one at a
+    time."""
+    if getattr(model, "one_at_a_time", False):
+        return 1
+    return max(1, int(getattr(model, "max_batch", DEFAULT_MAX_BATCH)) // n_segments(model, magnitude))
+
+
+def parts(model: nn.Module, magnitude: Tensor) -> Iterator[slice]:
+    """Slices of the batch, each small enough for one pass."""
+    size = recordings_at_once(model, magnitude)
+    for first in range(0, len(magnitude), size):
+        yield slice(first, min(first + size, len(magnitude)))
+
+
+def leaf(values: Tensor) -> Tensor:
+    """Copy `values` to a tensor of its own that asks for a gradient."""
+    return values.detach().clone().requires_grad_()
+
+
+def plain(values: Tensor) -> Tensor:
+    """Return `values` as a tensor that autograd may save, also when it was made in inference mode."""
+    return values.clone() if values.is_inference() else values.detach()
+
+
+def generator(seed: int, index: int = 0) -> torch.Generator:
+    """Random numbers of draw number `index`: they depend on the seed and the index alone, never on the recording or the
+    batch."""
+    return torch.Generator().manual_seed((int(seed) * 1_000_003 + index) % 2**63)
+
+
+def require_at_least(name: str, value: int, least: int, method: str) -> None:
+    """Raise SpeechXAIError where a count option is too small or no whole number."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise SpeechXAIError(
+            f"The '{name}' parameter of {method} must be an int of at least {least}. Got {value!r} instead."
+        )
+
+
+# One original pass for every method that needs it, and a counter of passes.
+NOT_DIFFERENTIABLE = (
+    "this network is not differentiable in the magnitude; use occlusion, band_occlusion, segment_occlusion or rise."
+)
+
+
+def _first_tensor(output: Any) -> Tensor:
+    while isinstance(output, tuple | list) and output:
+        output = output[0]
+    if not isinstance(output, Tensor):
+        raise NotApplicable(f"the 'cam_layer' of this network returns {type(output).__name__}, not a tensor.")
+    return output
+
+
+class OriginalPass(nn.Module):
+    """The forward pass of the unchanged recordings and its gradients, each computed once and kept.
+
+    Give it to methods in the place of the model: saliency, input_x_gradient, guided_backprop, gradcam and
+        guided_gradcam
+    together then cost one forward and two backward passes. Called with any other spectrogram it is the model itself. It
+    holds the graph of the forward pass until `release()`, so let it go when the recordings are explained.
+
+    Args:
+        model: any `forward(magnitude (B, F, T), phase (B, F, T)) -> logits (B, C)`.
+        spec: the recordings; must not be changed afterwards.
+    """
+
+    def __init__(self, model: nn.Module, spec: Spectrogram) -> None:
+        super().__init__()
+        self.model = unwrap(model)
+        self.spec = spec
+        self.rule = Rule()
+        self.training = self.model.training
+        self.release()
+
+    def __getattr__(self, name: str) -> Any:
+        """Answer for the model: `max_batch`, `cut`, `stitch`, `cam_module` and so on."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("model"), name)
+
+    def release(self) -> None:
+        """Forget the graph, the logits and the gradients."""
+        self._leaf: Tensor | None = None
+        self._logits: Tensor | None = None
+        self._activations: list[Tensor] = []
+        self._gradients: dict[tuple[int, ...], tuple[Tensor, Tensor | None]] = {}
+        self._guided: dict[tuple[int, ...], Tensor] = {}
+
+    def holds(self, magnitude: Tensor) -> bool:
+        """Whether `magnitude` is the one of the unchanged recordings, not a copy or a part."""
+        own = self.spec.magnitude
+        return magnitude is own or (
+            magnitude.shape == own.shape
+            and magnitude.stride() == own.stride()
+            and magnitude.data_ptr() == own.data_ptr()
+            and magnitude.dtype == own.dtype
+            and not magnitude.requires_grad
+        )
+
+    def forward(self, magnitude: Tensor, phase: Tensor) -> Tensor:
+        """Logits (B, C), from the kept pass where the recordings are the unchanged ones."""
+        if self.holds(magnitude) and not magnitude.requires_grad:
+            return self.logits()
+        return self.model(magnitude, phase)  # type: ignore[no-any-return]
+
+    def logits(self) -> Tensor:
+        """Logits (B, C) of the unchanged recordings, detached."""
+        return self._graph()[1].detach()
+
+    def gradient(self, target: Tensor) -> Tensor:
+        """Gradient (B, F, T) of the target logit by the magnitude. Raises NotApplicable where there is none."""
+        return self._backward(target)[0]
+
+    def cam(self, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Output of the `cam_layer` and the target logit's gradient by it, both with all segments first.
+
+        Raises:
+            NotApplicable: the network names no such layer, or calls it more or less than once a pass.
+        """
+        module = getattr(self.model, "cam_module", None)
+        if module is None:
+            raise NotApplicable("this network names no 'cam_layer', so Grad-CAM has no feature map to weight.")
+        module()
+        gradient = self._backward(target)[1]
+        n_rows = len(self.spec) * n_segments(self.model, self.spec.magnitude)
+        if gradient is None or len(gradient) != n_rows:
+            raise NotApplicable("the 'cam_layer' of this network is not used exactly once in its forward pass.")
+        return torch.cat(self._activations).detach(), gradient
+
+    def guided_gradient(self, target: Tensor) -> Tensor:
+        """Gradient (B, F, T) with the guided rule at every rectifier. Raises NotApplicable where there is no
+        rectifier."""
+        key = self._key(target)
+        if key not in self._guided:
+            magnitude, logits = self._graph()
+            if not logits.requires_grad:
+                raise NotApplicable(NOT_DIFFERENTIABLE)
+            if self.rule.n_rectifiers == 0:
+                raise NotApplicable(
+                    "this network has no rectifier (ReLU, GELU, SiLU, ...), so guided backpropagation would be the"
+                    " plain gradient; use saliency."
+                )
+            with quiet(self.model), self.rule.guiding():
+                (found,) = gradients_inside(RectifierMode(self.rule), target_logit(logits, target), [magnitude])
+            if found is None:
+                raise NotApplicable(NOT_DIFFERENTIABLE)
+            self._guided[key] = found
+        return self._guided[key].clone()
+
+    def _key(self, target: Tensor) -> tuple[int, ...]:
+        check_target(self.spec, target)
+        return tuple(target.tolist())
+
+    def _graph(self) -> tuple[Tensor, Tensor]:
+        if self._leaf is None or self._logits is None:
+            with quiet(self.model), RectifierMode(self.rule), self._watching_cam():
+                self._leaf = leaf(self.spec.magnitude)
+                self._logits = self.model(self._leaf, plain(self.spec.phase))
+        return self._leaf, self._logits
+
+    @contextmanager
+    def _watching_cam(self) -> Iterator[None]:
+        if getattr(self.model, "cam_module", None) is None or getattr(self.model, "cam_layer", None) is None:
+            yield
+            return
+        handle = self.model.cam_module().register_forward_hook(  # type: ignore[operator]
+            lambda module, inputs, output: self._activations.append(_first_tensor(output))
+        )
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    def _backward(self, target: Tensor) -> tuple[Tensor, Tensor | None]:
+        key = self._key(target)
+        if key not in self._gradients:
+            magnitude, logits = self._graph()
+            if not logits.requires_grad:
+                raise NotApplicable(NOT_DIFFERENTIABLE)
+            inside = self._activations if all(values.requires_grad for values in self._activations) else []
+            with quiet(self.model):
+                score = target_logit(logits, target)
+                first, *rest = gradients_inside(RectifierMode(self.rule), score, [magnitude, *inside])
+            if first is None:
+                raise NotApplicable(NOT_DIFFERENTIABLE)
+            found = [gradient for gradient in rest if gradient is not None]
+            self._gradients[key] = (first, torch.cat(found) if found and len(found) == len(rest) else None)
+        gradient, by_activation = self._gradients[key]
+        return gradient.clone(), by_activation
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """Return the network itself, without the memory of an original pass."""
+    return model.model if isinstance(model, OriginalPass) else model
+
+
+def original_passes(model: nn.Module, spec: Spectrogram) -> Iterator[tuple[slice, OriginalPass]]:
+    """The shared pass where `model` is one for these recordings; else one short-lived pass a part of the batch.
+
+    Yields:
+        The slice of the batch and its pass.
+    """
+    if isinstance(model, OriginalPass) and model.holds(spec.magnitude):
+        yield slice(0, len(spec)), model
+        return
+    network = unwrap(model)
+    for part in parts(network, spec.magnitude):
+        yield (
+            part,
+            OriginalPass(network, Spectrogram(spec.magnitude[part], spec.phase[part], spec.n_samples, spec.stft)),
+        )
+
+
+def logit_gradient(model: nn.Module, magnitude: Tensor, phase: Tensor, target: Tensor) -> Tensor:
+    """Gradient of the target logit at any magnitude: (B, F, T) twice and (B,) -> (B, F, T).
+
+    Raises:
+        NotApplicable: the network is not differentiable in the magnitude.
+    """
+    network = unwrap(model)
+    with quiet(network):
+        point = leaf(magnitude)
+        logits = network(point, plain(phase))
+        if not logits.requires_grad:
+            raise NotApplicable(NOT_DIFFERENTIABLE)
+        return torch.autograd.grad(target_logit(logits, target).sum(), point)[0]
+
+
+@dataclass
+class Passes:
+    """What a model did: forward and backward passes in units of whole recordings."""
+
+    forward: float = 0.0
+    backward: float = 0.0
+
+
+@contextmanager
+def count_passes(model: nn.Module, spec: Spectrogram, *others: nn.Module) -> Iterator[Passes]:
+    """Count the passes of `model`, and of other networks, inside this context, in recordings as long as those of
+    `spec`.
+
+    Segments count as their share of a recording, and what a checkpointed network computes again counts again.
+    """
+    network = unwrap(model)
+    per_recording = n_segments(network, spec.magnitude)
+    counted = {id(each): each for each in (getattr(n, "backbone", n) for n in (network, *map(unwrap, others)))}
+    for inner in counted.values():
+        if not isinstance(inner, nn.Module):
+            raise SpeechXAIError(f"Passes are counted on an nn.Module. Got {type(inner).__name__} instead.")
+    passes = Passes()
+
+    def seen(module: nn.Module, inputs: Any, output: Any) -> None:
+        n_rows = len(output)
+        passes.forward += n_rows / per_recording
+        if isinstance(output, Tensor) and output.requires_grad:
+            output.register_hook(returned)  # type: ignore[no-untyped-call]
+
+    def returned(gradient: Tensor) -> None:
+        passes.backward += len(gradient) / per_recording
+
+    handles = [inner.register_forward_hook(seen) for inner in counted.values()]
+    try:
+        yield passes
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,1 @@
+"""One recording heard and explained: the facts that command line, report and app all show."""

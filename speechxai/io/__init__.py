@@ -1,1 +1,0 @@
-"""Reading and writing at the edge: audio, corpora, checkpoints, runs."""

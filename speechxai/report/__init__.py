@@ -1,0 +1,1 @@
+"""What every report is made of: tables, sentences, pictures; rendered for pages, papers and terminals."""

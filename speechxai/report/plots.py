@@ -1,0 +1,284 @@
+"""Pictures as PNG bytes: evidence over spectrograms, maps, scores with intervals, agreement, calibration.
+
+Object-oriented matplotlib only, so that pictures can be drawn from several threads; perceptually uniform, color-blind
+safe.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from speechxai.errors import SpeechXAIError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from speechxai.types import StftConfig
+
+Array = NDArray[np.floating[Any]]
+
+EVIDENCE_COLOR = "#e8590c"
+METHOD_COLOR = "#2b6cb0"
+CONTROL_COLOR = "#868e96"
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a picture is drawn.
+
+    Args:
+        width_in, height_in: size, inches.
+        dpi: pixels per inch; 100 draws at screen size.
+        title: text over the picture; None for none.
+        f_max_hz: highest frequency shown; None shows all.
+        dynamic_db: range of levels shown below the loudest, dB.
+    """
+
+    width_in: float = 8.0
+    height_in: float = 2.6
+    dpi: int = 100
+    title: str | None = None
+    f_max_hz: float | None = None
+    dynamic_db: float = 70.0
+
+
+def _figure(style: Style, n_rows: int = 1, n_columns: int = 1) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(style.width_in, style.height_in), dpi=style.dpi, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(n_rows, n_columns, squeeze=False)
+    if style.title and n_rows * n_columns > 1:
+        figure.suptitle(style.title, fontsize=10)
+    elif style.title:
+        axes[0, 0].set_title(style.title, fontsize=10, loc="left")
+    return figure, list(axes.flat)
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    # No date and no library version in the file: the same picture is the same bytes.
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _shrink(values: Array, n_columns: int, reduce: Literal["mean", "max"]) -> Array:
+    """Bring (F, T) to at most `n_columns` columns, so that drawing costs what the screen shows."""
+    step = -(-values.shape[1] // n_columns)
+    if step <= 1:
+        return values
+    short = values[:, : values.shape[1] // step * step].reshape(values.shape[0], -1, step)
+    return short.max(axis=2) if reduce == "max" else short.mean(axis=2)  # type: ignore[no-any-return]
+
+
+def _level_db(magnitude: Array, stft: StftConfig, dynamic_db: float) -> Array:
+    linear = np.expm1(magnitude) if stft.scale == "log1p" else magnitude
+    level = 20 * np.log10(np.maximum(linear, 1e-10))
+    top = float(level.max())
+    return np.clip(level - top, -dynamic_db, 0.0)
+
+
+def _extent(shape: tuple[int, ...], stft: StftConfig) -> tuple[float, float, float, float]:
+    half_frame, half_bin = 0.5 / stft.frame_rate_hz, stft.bin_hz / 2
+    return (-half_frame, shape[1] / stft.frame_rate_hz - half_frame, -half_bin, shape[0] * stft.bin_hz - half_bin)
+
+
+def _check(values: Array, stft: StftConfig, name: str) -> Array:
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 2 or values.shape[0] != stft.n_bins or values.shape[1] < 1:
+        raise SpeechXAIError(f"The '{name}' must have shape (F, T) with F = {stft.n_bins}. Got {values.shape} instead.")
+    return values
+
+
+def _axes_of_sound(axes: Axes, stft: StftConfig, f_max_hz: float | None) -> None:
+    axes.set_xlabel("time (s)", fontsize=9)
+    axes.set_ylabel("frequency (Hz)", fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.set_ylim(0, f_max_hz or stft.sample_rate / 2)
+    axes.set_xlim(left=0)
+
+
+def _draw_overlay(axes: Axes, magnitude: Array, evidence: Array | None, stft: StftConfig, style: Style) -> None:
+    n_pixels = int(style.width_in * style.dpi)
+    extent = _extent(magnitude.shape, stft)
+    level = _level_db(_shrink(magnitude, n_pixels, "max"), stft, style.dynamic_db)
+    settings: dict[str, Any] = {"origin": "lower", "aspect": "auto", "extent": extent}
+    axes.imshow(level, cmap="Greys", vmin=-style.dynamic_db, vmax=0, interpolation="nearest", **settings)
+    if evidence is not None:
+        strength = _shrink(evidence, n_pixels, "max")
+        color = np.zeros((*strength.shape, 4))
+        color[..., :3] = [int(EVIDENCE_COLOR[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        color[..., 3] = np.sqrt(np.clip(strength, 0, 1)) * 0.9  # square root: weak evidence stays visible
+        axes.imshow(color, interpolation="nearest", **settings)
+    _axes_of_sound(axes, stft, style.f_max_hz)
+
+
+def evidence_overlay(magnitude: Array, evidence: Array | None, stft: StftConfig, style: Style | None = None) -> bytes:
+    """Spectrogram in gray with evidence in orange over it; opacity grows with the root of the evidence.
+
+    Args:
+        magnitude: (F, T) >= 0 in `stft.scale`.
+        evidence: (F, T) in [0, 1]; None draws the spectrogram alone.
+        stft: settings of the magnitude; gives the axes in Hz and s.
+        style: size and title.
+
+    Raises:
+        SpeechXAIError: shapes that do not fit.
+    """
+    style = style or Style()
+    magnitude = _check(magnitude, stft, "magnitude")
+    if evidence is not None and np.asarray(evidence).shape != magnitude.shape:
+        raise SpeechXAIError(f"The evidence has shape {np.asarray(evidence).shape}, the spectrogram {magnitude.shape}.")
+    figure, (axes,) = _figure(style)
+    _draw_overlay(axes, magnitude, None if evidence is None else np.asarray(evidence, dtype=np.float64), stft, style)
+    return _png(figure)
+
+
+def map_picture(values: Array, stft: StftConfig, style: Style | None = None) -> bytes:
+    """One map (F, T) with its color bar: red against blue where it has negative values, else dark to bright."""
+    style = style or Style()
+    values = _check(values, stft, "map")
+    figure, (axes,) = _figure(style)
+    _draw_map(axes, values, stft, style, figure)
+    return _png(figure)
+
+
+def _draw_map(axes: Axes, values: Array, stft: StftConfig, style: Style, figure: Figure | None) -> None:
+    signed = bool((values < 0).any())
+    top = float(np.abs(values).max()) or 1.0
+    limits: dict[str, Any] = (
+        {"cmap": "RdBu_r", "vmin": -top, "vmax": top} if signed else {"cmap": "cividis", "vmin": 0, "vmax": top}
+    )
+    n_pixels = int(style.width_in * style.dpi)
+    shown = values if signed else _shrink(values, n_pixels, "max")
+    image = axes.imshow(
+        shown, origin="lower", aspect="auto", extent=_extent(values.shape, stft), interpolation="nearest", **limits
+    )
+    _axes_of_sound(axes, stft, style.f_max_hz)
+    if figure is not None:
+        figure.colorbar(image, ax=axes, pad=0.01).ax.tick_params(labelsize=7)
+
+
+def maps_grid(
+    magnitude: Array, maps: Mapping[str, Array], stft: StftConfig, style: Style | None = None, n_columns: int = 2
+) -> bytes:
+    """Several evidence maps (F, T) in [0, 1] of one recording, each over the spectrogram, the names as titles."""
+    if not maps:
+        raise SpeechXAIError("A grid of maps needs at least one map.")
+    magnitude = _check(magnitude, stft, "magnitude")
+    n_columns = min(n_columns, len(maps))
+    n_rows = -(-len(maps) // n_columns)
+    style = style or Style(width_in=4.6 * n_columns, height_in=2.1 * n_rows)
+    figure, axes = _figure(style, n_rows, n_columns)
+    small = Style(
+        width_in=style.width_in / n_columns, dpi=style.dpi, f_max_hz=style.f_max_hz, dynamic_db=style.dynamic_db
+    )
+    for panel, (name, values) in zip(axes, maps.items(), strict=False):
+        _draw_overlay(panel, magnitude, _check(values, stft, name), stft, small)
+        panel.set_title(name, fontsize=9, loc="left")
+    for index, panel in enumerate(axes):
+        panel.set_visible(index < len(maps))
+        if index % n_columns:
+            panel.set_ylabel("")
+        if index + n_columns < len(maps):
+            panel.set_xlabel("")
+    return _png(figure)
+
+
+def score_bars(
+    names: Sequence[str],
+    means: Sequence[float],
+    intervals: Sequence[tuple[float, float]],
+    controls: Sequence[bool],
+    higher: bool = True,
+    style: Style | None = None,
+) -> bytes:
+    """Means as dots with their intervals, one line a recipe; controls are gray squares, a dashed line marks the best of
+    them.
+
+    Args:
+        names, means, intervals: of the recipes, from top to bottom.
+        controls: which of them are controls.
+        higher: whether a higher mean is better.
+        style: size; by default as high as the names need.
+    """
+    style = style or Style(width_in=9.6, height_in=0.8 + 0.25 * max(len(names), 1))
+    figure, (axes,) = _figure(style)
+    floor = [mean for mean, control in zip(means, controls, strict=True) if control]
+    if floor:
+        axes.axvline(max(floor) if higher else min(floor), color=CONTROL_COLOR, linestyle="--", linewidth=1)
+    for row, (mean, (low, high), control) in enumerate(zip(means, intervals, controls, strict=True)):
+        color = CONTROL_COLOR if control else METHOD_COLOR
+        axes.plot([low, high], [row, row], color=color, linewidth=2.4, solid_capstyle="round", alpha=0.5)
+        axes.plot([mean], [row], marker="s" if control else "o", color=color, markersize=6)
+    axes.set_yticks(range(len(names)), names, fontsize=9.5)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.tick_params(axis="x", labelsize=9)
+    axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.grid(axis="x", color="#dee2e6", linewidth=0.7)
+    axes.set_axisbelow(True)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    return _png(figure)
+
+
+def agreement_heatmap(names: Sequence[str], matrix: Array, style: Style | None = None) -> bytes:
+    """Symmetric matrix (M, M) of agreement between methods in [0, 1] or [-1, 1], every value written in its cell."""
+    matrix = np.asarray(matrix, dtype=np.float64)
+    if matrix.shape != (len(names), len(names)):
+        raise SpeechXAIError(
+            f"An agreement matrix of {len(names)} methods needs shape {(len(names),) * 2}. Got {matrix.shape}."
+        )
+    side = 1.7 + 0.38 * len(names)
+    figure, (axes,) = _figure(style or Style(width_in=side + 0.6, height_in=side))
+    axes.imshow(matrix, cmap="cividis", vmin=min(0.0, float(np.nanmin(matrix))), vmax=1.0)
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    for row, column in np.ndindex(*matrix.shape):
+        value = matrix[row, column]
+        text = "–" if np.isnan(value) else f"{value:.2f}"
+        axes.text(column, row, text, ha="center", va="center", fontsize=7.5, color="black" if value > 0.55 else "white")
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.tick_params(length=0)
+    return _png(figure)
+
+
+def calibration_curve(
+    probabilities: Sequence[float], labels: Sequence[int], n_bins: int = 5, style: Style | None = None
+) -> bytes:
+    """Share of PD among recordings of like predicted probability, in bins of equal counts, over the diagonal of perfect
+    calibration.
+
+    Args:
+        probabilities: (n,) predicted probability of PD.
+        labels: (n,) 0 or 1.
+        n_bins: bins of equal count.
+    """
+    if len(probabilities) != len(labels) or not len(labels):
+        raise SpeechXAIError(
+            f"Calibration needs a label for each probability. Got {len(labels)} and {len(probabilities)}."
+        )
+    order = np.argsort(np.asarray(probabilities, dtype=np.float64), kind="stable")
+    figure, (axes,) = _figure(style or Style(width_in=3.6, height_in=3.4))
+    axes.plot([0, 1], [0, 1], color=CONTROL_COLOR, linestyle="--", linewidth=1)
+    for part in np.array_split(order, min(n_bins, len(order))):
+        p, y = np.asarray(probabilities)[part].mean(), np.asarray(labels)[part].mean()
+        # Wilson's 95 % interval (wilson1927probable), which stays inside [0, 1] for few recordings.
+        n, z2 = len(part), 1.96**2
+        center, half = (y + z2 / 2 / n) / (1 + z2 / n), 1.96 * np.sqrt(y * (1 - y) / n + z2 / 4 / n**2) / (1 + z2 / n)
+        axes.plot([p, p], [center - half, center + half], color=METHOD_COLOR, alpha=0.5, linewidth=2)
+        axes.plot([p], [y], marker="o", color=METHOD_COLOR)
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    axes.set_xlabel("predicted probability of PD", fontsize=9)
+    axes.set_ylabel("share with PD", fontsize=9)
+    axes.tick_params(labelsize=8)
+    return _png(figure)

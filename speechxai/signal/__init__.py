@@ -1,0 +1,1 @@
+"""Sound and what is measured on it: reading, spectrograms, pitch, acoustic measures, quality of a recording."""
