@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,13 +19,32 @@ from speechxai.types import StftConfig
 
 
 # Parts that networks share: the log-mel front end on an explained magnitude, and the waveform door.
+def _librosa() -> tuple[Any, Any]:
+    """`librosa.filters.mel` and `librosa.mel_frequencies`."""
+    # Imported here: numba and scipy.signal come along and take more than a second.
+    try:
+        from librosa import mel_frequencies
+        from librosa.filters import mel
+    except RuntimeError:
+        # numba refuses where it may write neither beside librosa nor into the user's cache, as in a read-only container.
+        import numba
+
+        config: Any = numba.config
+        # Of this process alone, since what numba reads there it runs; nothing of ours is compiled, so it stays empty.
+        with tempfile.TemporaryDirectory() as folder:
+            before, config.CACHE_DIR = config.CACHE_DIR, folder
+            try:
+                from librosa import mel_frequencies
+                from librosa.filters import mel
+            finally:
+                config.CACHE_DIR = before
+    return mel, mel_frequencies
+
+
 def mel_filters(stft: StftConfig, n_mels: int, f_min_hz: float, f_max_hz: float) -> Tensor:
     """Triangles (F, M) of height 1 whose corners lie at equal steps of HTK's mel scale; a band narrower than a bin is
     all 0."""
-    # Imported here: numba and scipy.signal come along and take more than a second.
-    from librosa import mel_frequencies
-    from librosa.filters import mel
-
+    mel, mel_frequencies = _librosa()
     # Bands of equal area, and back to equal height: without a norm librosa loads functions that numba compiles at their
     # first use, 20 s on a fresh installation for a factor of 1.
     with warnings.catch_warnings():

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -49,6 +53,19 @@ def test_the_filters_are_those_of_torchaudio(stft: StftConfig, n_mels: int, f_mi
     assert found.is_contiguous()
     # Theirs are computed in float32: corners at 8000 Hz are known to 0.001 Hz, of a band of some 50 Hz.
     assert torch.allclose(found, theirs, rtol=0, atol=2e-5)
+
+
+def test_they_need_no_folder_that_can_be_written() -> None:
+    # As in a read-only container whose user has no home: of numba's places for a cache only a named one is left.
+    code = (
+        "from numba.core.caching import CacheImpl as c; "
+        "c._locator_classes = [p for p in c._locator_classes if 'UserProvided' in p.__name__]; assert c._locator_classes; "
+        "from speechxai.classifiers.cnn import mel_filters; from speechxai.types import StftConfig; "
+        "print(*mel_filters(StftConfig(), 64, 50.0, 8000.0).shape)"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)
+    assert done.stdout.split() == ["513", "64"], done.stderr
 
 
 @pytest.mark.parametrize("name", bundle_names())
