@@ -201,7 +201,8 @@ def check(manifest: pd.DataFrame, root: str | Path, progress: Callable[[int, int
             except Exception as error:
                 unreadable.append((item.id, str(named(error, item.id))))
             else:
-                said += [(item.id, words) for words in qualities.warnings(found)]
+                judged = qualities.checks(found, item.recording.sample_rate)
+                said += [(item.id, str(check)) for check in qualities.concerns(judged)]
                 values = {field.name: getattr(found, field.name) for field in fields(found)}
                 measured.append({"recording": item.id, "sample_rate": item.recording.sample_rate} | values)
         if progress:

@@ -19,7 +19,7 @@ from speechxai.explain.agreement import iou, rank_correlation, top_bins
 from speechxai.explain.explain import explain_all
 from speechxai.explain.recipe import parse
 from speechxai.signal.acoustics import f0_hz, segments_by_voicing
-from speechxai.signal.quality import quality, warnings
+from speechxai.signal.quality import checks, concerns, quality
 from speechxai.signal.stft import inverse, linear_magnitude
 from speechxai.types import Array
 
@@ -165,7 +165,7 @@ def hear(bundle: Bundle, recording: Recording, lock: threading.RLock, tick: Tick
         folds=np.stack(folds),
         voicing=segments_by_voicing(recording.waveform, rate, n_frames, hop),
         f0_hz=f0_hz(recording.waveform, rate, hop, n_frames)[0],
-        warnings=tuple(warnings(measured)),
+        warnings=tuple(str(check) for check in concerns(checks(measured))),
         quality={name: float(value) for name, value in vars(measured).items()},
         spec=spec,
         model=model,

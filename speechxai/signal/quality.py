@@ -1,16 +1,55 @@
-"""What can be measured about the recording itself, before anything is said about the voice."""
+"""What can be measured about the recording itself, before anything is said about the voice, and whether it is good
+enough."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor
 
 from speechxai.errors import SpeechXAIError
+from speechxai.signal.audio import MIN_RATE_HZ
+from speechxai.types import Recording
 
 Samples = np.ndarray[Any, np.dtype[np.float64]]
+
+TOO_SHORT_S = 0.5
+"""Shorter recordings are no base for an answer: half a second is one syllable."""
+
+SHORT_S = 1.5
+"""A low voice of 80 Hz has 120 periods in 1.5 s, and jitter and shimmer need about 100; the shortest recording that the
+bundled models learned from lasts 1.5 s."""
+
+SILENT_DBFS = -65.0
+"""Below this lies the noise of a usual microphone and its amplifier."""
+
+QUIET_DBFS = -45.0
+"""Room noise at -60 dB, usual for a telephone or a laptop, leaves a voice of this level the 15 dB of NOISY_DB. Calls of
+MDVR-KCL, which are quiet, have -33 to -41 dB."""
+
+CLIPPED_SHARE = 0.001
+"""One sample in a thousand: a burst or two at full scale stay below, every sustained overload is above."""
+
+NOISY_DB = 15.0
+"""Under 15 dB noise fills the gaps between harmonics: HNR and the pauses measure the room."""
+
+SILENCE_SHARE = 0.6
+"""Read and spontaneous speech pauses for 10 to 30 % of the time; with 60 % the recorder was left running."""
+
+BAND_HZ = 4_500.0
+"""The telephone ends at 3.4 to 4 kHz, and /s/ begins at about 4 kHz."""
+
+OFFSET = 0.02
+"""A shift by 2 % of full scale lies 34 dB under it: level and pauses of a quiet voice would measure the sound card."""
+
+VOICE_SHARE = 0.15
+"""With a voice in less of the time the rest outweighs it in every mean over the recording."""
+
+State = Literal["good", "caution", "stop"]
+"""Of a check: nothing to say, read the answer with care, or give no answer."""
 
 _SILENCE_DB = 40.0
 _TINY = 1e-20
@@ -72,32 +111,154 @@ def quality(waveform: Tensor | Samples, sample_rate: int) -> Quality:
     )
 
 
-def warnings(measured: Quality) -> list[str]:
-    """Say in words what may disturb a reading of this recording; an empty list where nothing does."""
-    found = []
-    if measured.duration_s < 1.0:
-        found.append(f"short: {measured.duration_s:.2f} s; most measures need at least 1 s")
-    if measured.clipping_share > 0.001:
-        found.append(
-            f"clipped: {100 * measured.clipping_share:.1f} % of the samples are cut off at the extremes; record at a"
-            " lower level"
-        )
-    if measured.rms_dbfs < -50.0:
-        found.append(f"very quiet: {measured.rms_dbfs:.0f} dB below full scale; move closer to the microphone")
-    if measured.silence_share > 0.6:
-        found.append(f"mostly silence: {100 * measured.silence_share:.0f} % of the time; cut the pauses at both ends")
-    if measured.snr_db < 15.0:
-        found.append(f"noisy: speech is only {measured.snr_db:.0f} dB above the background; record in a quiet room")
-    if measured.bandwidth_hz < 4_500.0:
-        found.append(
-            f"narrow band: nothing above {measured.bandwidth_hz:.0f} Hz, as on the telephone; fricatives cannot be"
-            " judged"
-        )
-    if abs(measured.dc_offset) > 0.02:
-        found.append(
-            f"offset: the waveform is shifted by {measured.dc_offset:+.3f} of full scale; check the sound card"
-        )
+@dataclass(frozen=True)
+class Check:
+    """One check of a recording.
+
+    Args:
+        name: what was looked at: "Length", "Level", ...
+        state: "good", "caution" or "stop"; the last keeps the model from answering.
+        word: what was found, in a word: "fine", "short", "quiet", ...
+        text: the number and what to do, in words, without a full stop.
+        value: what was measured, in the unit of the field of `Quality`; NaN where there was nothing to measure.
+    """
+
+    name: str
+    state: State
+    word: str
+    text: str
+    value: float
+
+    def __str__(self) -> str:
+        return f"{self.word}: {self.text}"
+
+
+def checks(
+    measured: Quality,
+    sample_rate_hz: int | None = None,
+    model_rate_hz: int | None = None,
+    speech_share: float | None = None,
+) -> list[Check]:
+    """Judge a recording by the thresholds of this module: the one list for command line, report and app.
+
+    Args:
+        measured: from `quality`, best at the file's own rate and level.
+        sample_rate_hz: of the file; None leaves its check out.
+        model_rate_hz: what the model was trained at; None compares with nothing.
+        speech_share: share of the time in which a voice was found, in [0, 1]; NaN where nothing could be checked, None
+            leaves the check out.
+
+    Returns:
+        One `Check` a name, in the order of reading.
+    """
+    found = [_length(measured.duration_s), _level(measured.rms_dbfs), _clipping(measured.clipping_share)]
+    found += [_noise(measured.snr_db), _silence(measured.silence_share), _band(measured.bandwidth_hz)]
+    found.append(_offset(measured.dc_offset))
+    if sample_rate_hz is not None:
+        found.append(_rate(sample_rate_hz, model_rate_hz))
+    if speech_share is not None:
+        found.append(_voice(speech_share))
     return found
+
+
+def checks_of(recording: Recording, model_rate_hz: int | None = None, speech_share: float | None = None) -> list[Check]:
+    """Judge a recording that was read for a model, at the level and sample rate that its file had.
+
+    Where the reader divided by the peak, the level of the file is restored from `original_peak`. Resampling has rounded
+    off flat runs by then, so clipping is found best in a recording that was read at its own rate.
+    """
+    waveform, facts = recording.waveform, recording.metadata
+    if facts.get("normalize") == "peak":
+        waveform = waveform * (float(facts["original_peak"]) / float(waveform.abs().max()))
+    rate_hz = int(facts.get("original_sample_rate", recording.sample_rate))
+    return checks(quality(waveform, recording.sample_rate), rate_hz, model_rate_hz, speech_share)
+
+
+def concerns(found: Sequence[Check]) -> list[Check]:
+    """The checks that are not good, those that stop first."""
+    return sorted((check for check in found if check.state != "good"), key=lambda check: check.state != "stop")
+
+
+def usable(found: Sequence[Check]) -> bool:
+    """Whether the model may answer: no check says stop."""
+    return all(check.state != "stop" for check in found)
+
+
+def _length(duration_s: float) -> Check:
+    if duration_s < TOO_SHORT_S:
+        return Check("Length", "stop", "too short", f"{duration_s:.2f} s; record 3 s or more", duration_s)
+    if duration_s < SHORT_S:
+        text = f"{duration_s:.2f} s; the answer is shaky under {SHORT_S:g} s, record 3 s or more"
+        return Check("Length", "caution", "short", text, duration_s)
+    return Check("Length", "good", "fine", f"{duration_s:.1f} s", duration_s)
+
+
+def _level(rms_dbfs: float) -> Check:
+    if rms_dbfs < SILENT_DBFS:
+        text = f"{-rms_dbfs:.0f} dB below full scale; check the microphone"
+        return Check("Level", "stop", "close to silent", text, rms_dbfs)
+    if rms_dbfs < QUIET_DBFS:
+        text = f"{-rms_dbfs:.0f} dB below full scale; move closer to the microphone"
+        return Check("Level", "caution", "quiet", text, rms_dbfs)
+    return Check("Level", "good", "fine", f"{-rms_dbfs:.0f} dB below full scale", rms_dbfs)
+
+
+def _clipping(share: float) -> Check:
+    if share > CLIPPED_SHARE:
+        text = f"{100 * share:.1f} % of the samples are cut off at the extremes; record at a lower level"
+        return Check("Clipping", "caution", "clipped", text, share)
+    return Check("Clipping", "good", "fine", "none", share)
+
+
+def _noise(snr_db: float) -> Check:
+    if np.isnan(snr_db):
+        return Check("Noise", "good", "fine", "no pause to measure it in, as in a held vowel", snr_db)
+    if snr_db < NOISY_DB:
+        text = f"speech is only {snr_db:.0f} dB above the background; record in a quiet room"
+        return Check("Noise", "caution", "noisy", text, snr_db)
+    return Check("Noise", "good", "fine", f"speech is {snr_db:.0f} dB above the background", snr_db)
+
+
+def _silence(share: float) -> Check:
+    if share > SILENCE_SHARE:
+        text = f"{100 * share:.0f} % of the time; cut the pauses at both ends"
+        return Check("Silence", "caution", "mostly silence", text, share)
+    return Check("Silence", "good", "fine", f"{100 * share:.0f} % of the time", share)
+
+
+def _band(bandwidth_hz: float) -> Check:
+    if bandwidth_hz < BAND_HZ:
+        text = f"nothing above {bandwidth_hz:.0f} Hz, as on the telephone; fricatives cannot be judged"
+        return Check("Band", "caution", "narrow band", text, bandwidth_hz)
+    return Check("Band", "good", "fine", f"up to {bandwidth_hz:.0f} Hz", bandwidth_hz)
+
+
+def _offset(dc_offset: float) -> Check:
+    if abs(dc_offset) > OFFSET:
+        text = f"the waveform is shifted by {dc_offset:+.3f} of full scale; check the sound card"
+        return Check("Offset", "caution", "offset", text, dc_offset)
+    return Check("Offset", "good", "fine", "none", dc_offset)
+
+
+def _rate(rate_hz: int, model_rate_hz: int | None) -> Check:
+    if rate_hz < MIN_RATE_HZ:
+        text = f"{rate_hz} Hz is under {MIN_RATE_HZ} Hz; record again at 16 kHz or more"
+        return Check("Sample rate", "stop", "low sample rate", text, rate_hz)
+    if model_rate_hz is not None and rate_hz < model_rate_hz:
+        text = f"{rate_hz / 1000:g} kHz, under the model's {model_rate_hz / 1000:g} kHz: high frequencies are missing"
+        return Check("Sample rate", "caution", "low sample rate", text, rate_hz)
+    return Check("Sample rate", "good", "fine", f"{rate_hz / 1000:g} kHz", rate_hz)
+
+
+def _voice(share: float) -> Check:
+    if np.isnan(share):
+        return Check("Voice", "caution", "voice not checked", "the detector is not installed", share)
+    if share <= 0:
+        return Check("Voice", "stop", "no voice", "none was found; the model would answer to noise", share)
+    if share < VOICE_SHARE:
+        text = f"a voice in only {100 * share:.0f} % of the time; cut the rest off"
+        return Check("Voice", "caution", "little voice", text, share)
+    return Check("Voice", "good", "fine", f"a voice in {100 * share:.0f} % of the time", share)
 
 
 def _db(power: float) -> float:

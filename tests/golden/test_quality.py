@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from speechxai.errors import SpeechXAIError
-from speechxai.signal.quality import quality, warnings
+from speechxai.signal.quality import Check, Quality, checks, checks_of, concerns, quality, usable
+from speechxai.types import Recording
 
 RATE_HZ = 16_000
 TIME_S = np.arange(2 * RATE_HZ) / RATE_HZ
@@ -71,21 +73,92 @@ def test_bandwidth_and_offset() -> None:
     assert quality(0.1 * SINE + 0.05, RATE_HZ).dc_offset == pytest.approx(0.05, abs=1e-6)
 
 
-def test_warnings_name_what_is_wrong_and_nothing_else() -> None:
+def test_checks_name_what_is_wrong_and_nothing_else() -> None:
     rng = np.random.default_rng(0)
     good = np.where(TIME_S < 1.8, 0.3 * rng.standard_normal(TIME_S.size), 1e-3 * rng.standard_normal(TIME_S.size))
-    assert warnings(quality(good, RATE_HZ)) == []
 
-    def kinds(signal: np.ndarray, rate_hz: int = RATE_HZ) -> set[str]:
-        return {words.split(":")[0] for words in warnings(quality(signal, rate_hz))}
+    def words(signal: np.ndarray, rate_hz: int = RATE_HZ) -> set[str]:
+        return {check.word for check in concerns(checks(quality(signal, rate_hz), rate_hz))}
 
-    assert kinds(good[:8_000]) == {"short"}
-    assert kinds(np.clip(good, -0.2, 0.2)) == {"clipped"}
-    assert kinds(0.005 * good) == {"very quiet"}
-    assert kinds(good[::4], 4_000) == {"narrow band"}
-    assert "offset" in kinds(good + 0.1)
+    assert words(good) == set()
+    assert words(good[: 20 * 800]) == {"short"}
+    assert words(np.clip(good, -0.2, 0.2)) == {"clipped"}
+    assert words(0.01 * good) == {"quiet"}
+    assert words(good[::4], 4_000) == {"narrow band", "low sample rate"}
+    assert "offset" in words(good + 0.1)
     mostly_silent = np.where(TIME_S < 0.5, good, 1e-5 * good)
-    assert kinds(mostly_silent) == {"mostly silence"}
+    assert words(mostly_silent) == {"mostly silence"}
+
+
+FINE = Quality(
+    duration_s=4.0,
+    peak=0.5,
+    rms_dbfs=-20.0,
+    clipping_share=0.0,
+    silence_share=0.1,
+    snr_db=30.0,
+    bandwidth_hz=8_000.0,
+    dc_offset=0.0,
+)
+
+
+def states(found: list[Check]) -> dict[str, str]:
+    return {check.name: check.state for check in found}
+
+
+@pytest.mark.parametrize(
+    ("field", "good", "caution", "stop", "name"),
+    [
+        # The value at each threshold itself is still on the better side.
+        ("duration_s", 1.5, 1.499, 0.499, "Length"),
+        ("duration_s", 1.5, 0.5, 0.1, "Length"),
+        ("rms_dbfs", -45.0, -45.01, -65.01, "Level"),
+        ("rms_dbfs", -44.0, -65.0, -99.0, "Level"),
+        ("clipping_share", 0.001, 0.00101, None, "Clipping"),
+        ("snr_db", 15.0, 14.99, None, "Noise"),
+        ("snr_db", math.nan, 0.0, None, "Noise"),
+        ("silence_share", 0.6, 0.601, None, "Silence"),
+        ("bandwidth_hz", 4_500.0, 4_499.0, None, "Band"),
+        ("dc_offset", 0.02, 0.0201, None, "Offset"),
+        ("dc_offset", -0.02, -0.0201, None, "Offset"),
+    ],
+)
+def test_both_sides_of_every_threshold(field: str, good: float, caution: float, stop: float | None, name: str) -> None:
+    for value, state in ((good, "good"), (caution, "caution"), (stop, "stop")):
+        if value is None:
+            continue
+        found = checks(replace(FINE, **{field: value}))
+        assert states(found) == dict.fromkeys(states(found), "good") | {name: state}
+        assert usable(found) is (state != "stop")
+        (own,) = [check for check in found if check.name == name]
+        assert own.value == pytest.approx(value, nan_ok=True)
+        assert concerns(found) == ([] if state == "good" else [own])
+
+
+def test_sample_rate_and_voice_are_judged_where_they_are_known() -> None:
+    assert not {"Sample rate", "Voice"} & set(states(checks(FINE)))
+    for rate_hz, state in ((16_000, "good"), (15_999, "caution"), (8_000, "caution"), (7_999, "stop")):
+        assert states(checks(FINE, rate_hz, 16_000))["Sample rate"] == state
+    assert states(checks(FINE, 8_000))["Sample rate"] == "good"
+    for share, state in ((0.15, "good"), (0.149, "caution"), (math.nan, "caution"), (0.0, "stop")):
+        assert states(checks(FINE, speech_share=share))["Voice"] == state
+
+
+def test_what_stops_is_said_first_and_in_words() -> None:
+    found = concerns(checks(replace(FINE, snr_db=9.0, rms_dbfs=-70.0)))
+    assert [str(check) for check in found] == [
+        "close to silent: 70 dB below full scale; check the microphone",
+        "noisy: speech is only 9 dB above the background; record in a quiet room",
+    ]
+
+
+def test_a_recording_read_for_a_model_is_judged_at_its_own_level_and_rate() -> None:
+    # A sine of peak 0.004 has -48.0 - 3.0 = -51 dB; read for a model it has peak 1 and 16 kHz.
+    facts = {"normalize": "peak", "original_peak": 0.004, "original_sample_rate": 8_000}
+    recording = Recording(torch.from_numpy(SINE).float(), RATE_HZ, "id", "speaker", None, "task", facts)
+    found = checks_of(recording, model_rate_hz=RATE_HZ)
+    assert {check.word for check in concerns(found)} == {"quiet", "narrow band", "low sample rate"}
+    assert next(check.value for check in found if check.name == "Level") == pytest.approx(-50.97, abs=0.01)
 
 
 def test_it_works_on_tensors_and_extremes() -> None:
