@@ -8,7 +8,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +92,7 @@ def refusal(path: Path) -> str:
 
 
 @pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many samples a channel the decoder gave, call by call."""
     calls: list[int] = []
     real = soundfile.SoundFile._array_io
@@ -102,7 +102,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         return calls[-1]
 
     monkeypatch.setattr(soundfile.SoundFile, "_array_io", counted)
-    yield calls
+    return calls
 
 
 # ---- whole and cut
@@ -482,18 +482,16 @@ def test_containers_whose_length_is_not_checked_are_refused_by_name(tmp_path: Pa
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes and sockets are no files there")
-def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
+def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(tmp_path / "pipe.wav")
     (tmp_path / "link.wav").symlink_to("pipe.wav")
     (tmp_path / "zero.wav").symlink_to("/dev/zero")
     (tmp_path / "folder.wav").mkdir()
     (tmp_path / "nothing.wav").symlink_to("gone.wav")
     (tmp_path / "loop.wav").symlink_to("loop.wav")
-    here = Path.cwd()
+    monkeypatch.chdir(tmp_path)  # names of sockets are short
     with socket.socket(socket.AF_UNIX) as listening:
-        os.chdir(tmp_path)  # names of sockets are short
         listening.bind("socket.wav")
-        os.chdir(here)
         for name in ("pipe.wav", "link.wav", "zero.wav", "socket.wav"):
             assert "this is a pipe, a device or a socket, not a file" in refusal(tmp_path / name)
             with pytest.raises(SpeechXAIError):
