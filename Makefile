@@ -45,7 +45,7 @@ lint: $(VENV)/.dev ## style and types
 	$(BIN)/mypy
 
 speed: $(VENV)/.core ## what explaining costs, beside a naive pipeline; a few minutes
-	OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmark.py --quick
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/speed.py --quick
 
 wheel-check: $(VENV)/.dev ## build a wheel and run the demo from it, outside the checkout
 	$(BIN)/python scripts/check_wheel.py
