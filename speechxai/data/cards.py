@@ -15,7 +15,7 @@ import pandas as pd
 from pydantic import Field, ValidationError, model_validator
 
 from speechxai.data import manifest as manifests
-from speechxai.data.manifest import path_token, pseudonym, salt
+from speechxai.data.manifest import path_token, pseudonym, read_manifest, salt
 from speechxai.data.tables import Joined, Pattern, Sheet, _Part, find_sheets, lookup, read_table, values_of
 from speechxai.errors import SpeechXAIError, encodable
 from speechxai.files import resource_folder
@@ -392,12 +392,29 @@ def _hide_names(card: DataCard, base: Path, rows: list[Row]) -> None:
         row["path"] = path_token(secret, row["path"])
 
 
-# Data cards: one TOML a data set, shipped with the package or of your own.
+# Data cards: one TOML a data set, shipped with the package, brought by another one, or of your own.
+_ADDED: dict[str, Path] = {}
+
+
+def add_card(path: str | Path) -> None:
+    """Make a card of another package known by its name, which is the file's: `add_card("my_package/mine.toml")`.
+
+    Raises:
+        SpeechXAIError: no such file, or a name that is taken.
+    """
+    file = Path(path).resolve()
+    if not file.is_file():
+        raise SpeechXAIError(f"{path}: no such data card.")
+    if file.stem in card_names() and _ADDED.get(file.stem) != file:
+        raise SpeechXAIError(f"{path}: there is a data card of this name already. Rename the file.")
+    _ADDED[file.stem] = file
+
+
 def card_names() -> list[str]:
-    """Return the names of the cards that ship with the package, sorted: each a TOML with its human text beside it."""
-    return sorted(
-        path.stem for path in resource_folder("data_cards").glob("*.toml") if path.with_suffix(".md").is_file()
-    )
+    """Return the names of the cards that are known without a path, sorted."""
+    shipped = resource_folder("data_cards").glob("*.toml")
+    # Other tables that stand beside the cards have no pattern of file names.
+    return sorted({path.stem for path in shipped if "\npatterns = " in path.read_text(encoding="utf-8")} | set(_ADDED))
 
 
 def card_path(name_or_path: str | Path) -> Path:
@@ -410,7 +427,7 @@ def card_path(name_or_path: str | Path) -> Path:
         return path
     if str(name_or_path) not in card_names():
         raise SpeechXAIError(did_you_mean(str(name_or_path), card_names(), "data card"))
-    return resource_folder("data_cards") / f"{name_or_path}.toml"
+    return _ADDED.get(str(name_or_path)) or resource_folder("data_cards") / f"{name_or_path}.toml"
 
 
 def load_card(name_or_path: str | Path) -> DataCard:
@@ -431,9 +448,24 @@ def load_card(name_or_path: str | Path) -> DataCard:
         raise SpeechXAIError(f"{path}: " + "; ".join(lines)) from error
 
 
-def card_text(name: str) -> str:
-    """Return the human text (Markdown) of a shipped card. Raises SpeechXAIError for a name that is not known."""
-    return card_path(name).with_suffix(".md").read_text(encoding="utf-8")
+def card_text(name_or_path: str | Path) -> str:
+    """Return the human text (Markdown) of a card: the `.md` beside its TOML, or what the TOML says where there is none.
+
+    Raises:
+        SpeechXAIError: an unknown name, or a file that cannot be read.
+    """
+    path = card_path(name_or_path).with_suffix(".md")
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        card = load_card(name_or_path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpeechXAIError(f"{path}: the text of this data card cannot be read: {error}") from error
+    return (
+        f"# {card.title}\n\nThis card has no text: {path.name} is not beside it. Who is in the set, its consent, its"
+        " confounds and what it must not be used for are not described.\n\n"
+        f"Language {card.language}, license {card.license}, source {card.source}, size {card.size}.\n"
+    )
 
 
 def publisher_sha256(name_or_path: str | Path) -> dict[str, str]:
@@ -466,6 +498,52 @@ def build_manifest(
         known = publisher_sha256(card.name) if card.sha256_table and card.name in card_names() else {}
         return match(card, root, known, progress)
     return match(load_card(card), root, publisher_sha256(card), progress)
+
+
+# The recordings that somebody names: a manifest, a card, or a folder.
+def root_of(data: str | Path, root: str | Path | None = None) -> Path:
+    """Return the folder that the paths of a data set's manifest start from: `root`, or the folder of `data` itself."""
+    path = Path(data)
+    return Path(root) if root is not None else path if path.is_dir() else path.parent
+
+
+def find(
+    data: str | Path, root: str | Path | None = None, labels: str | Path | None = None
+) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
+    """Find the recordings of a data set, whichever way it is named.
+
+    Args:
+        data: a card's name or TOML file (with `root`), a manifest's .csv, or a folder of recordings.
+        root: folder of the recordings that a card or a manifest names; a manifest's own folder without it.
+        labels: table of the labels of a folder, as `import_folder` reads it; without it folders HC and PD tell them.
+
+    Returns:
+        The manifest, its paths relative to `root_of(data, root)`, and (path, reason) of files that could not be placed.
+
+    Raises:
+        SpeechXAIError: nothing of that name, or a card without root.
+    """
+    path, name = Path(data), str(data)
+    known = card_names()
+    if labels is not None and (name in known or not path.is_dir()):
+        raise SpeechXAIError(f"{labels}: a table of labels belongs to a folder of recordings. Got '{data}' instead.")
+    if path.suffix.lower() == ".csv":
+        return read_manifest(path), []
+    if path.is_dir() and name not in known:
+        if root is not None and Path(root).resolve() != path.resolve():
+            raise SpeechXAIError(f"{data}: this folder of recordings is its own root. Leave --root away.")
+        if labels is not None:
+            return import_folder(path, labels, path.resolve().name), []
+        manifest, report = build_manifest("folder", path)
+        return manifest, list(report.unmatched)
+    if name not in known and path.suffix != ".toml":
+        raise SpeechXAIError(
+            f"{data}: there is no such folder or manifest. {did_you_mean(name, ['synthetic', *known], 'data set')}"
+        )
+    if root is None:
+        raise SpeechXAIError(f"The data card '{data}' needs the folder of its recordings: give --root.")
+    manifest, report = build_manifest(data, root)
+    return manifest, list(report.unmatched)
 
 
 # Your own folder of recordings with a table of labels.

@@ -17,9 +17,9 @@ import torch
 from speechxai.classifiers import Classifier, build
 from speechxai.classifiers.base import device_of
 from speechxai.classifiers.bundle import Bundle, load_bundle
-from speechxai.data.cards import build_manifest, card_names
+from speechxai.data.cards import find, root_of
 from speechxai.data.corpus import load
-from speechxai.data.manifest import Locator, read_manifest, validate
+from speechxai.data.manifest import Locator, validate
 from speechxai.errors import SpeechXAIError
 from speechxai.evaluation.config import EvaluateConfig
 from speechxai.evaluation.machine import configure, machine
@@ -129,7 +129,7 @@ class Session:
 
     @cached_property
     def _locator(self) -> Locator:
-        return Locator(root_of(self.config))
+        return Locator(root_of(self.config.data, self.config.root))
 
     def placed(self, model: torch.nn.Module) -> torch.nn.Module:
         """Move a classifier to the device of the configuration and bound its batches."""
@@ -196,7 +196,7 @@ def bundle_of(config: EvaluateConfig) -> Bundle:
     if config.out is None:
         raise SpeechXAIError(
             f"{path}: these checkpoints become a bundle inside the run's folder: give --out, or import them with"
-            " scripts/import_checkpoint.py."
+            " 'speechxai import'."
         )
     from speechxai.classifiers.imports import import_folds
 
@@ -206,14 +206,6 @@ def bundle_of(config: EvaluateConfig) -> Bundle:
     return import_folds(path, made, splits_folder(config))
 
 
-def root_of(config: EvaluateConfig) -> Path:
-    """Folder that the paths of the manifest start from."""
-    if config.root is not None:
-        return config.root
-    path = Path(config.data)
-    return path if path.is_dir() else path.parent
-
-
 def find_recordings(config: EvaluateConfig) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
     """Find the recordings that a card, a manifest or a folder names, and (path, reason) of files that could not be
     placed.
@@ -221,23 +213,11 @@ def find_recordings(config: EvaluateConfig) -> tuple[pd.DataFrame, list[tuple[st
     Raises:
         SpeechXAIError: nothing there, or the root is missing.
     """
-    path = Path(config.data)
     recordings = PROTOCOLS.facts(config.protocol)["recordings"]
     own = recordings(config) if recordings is not None else None
     if own is not None:
         return own  # type: ignore[no-any-return]
-    if path.suffix.lower() == ".csv":
-        return read_manifest(path), []
-    if path.is_dir() and config.data not in card_names():
-        manifest, report = build_manifest("folder", path)
-        return manifest, list(report.unmatched)
-    if config.data not in card_names() and path.suffix != ".toml":
-        known = did_you_mean(config.data, ["synthetic", *card_names()], "data set")
-        raise SpeechXAIError(f"{config.data}: there is no such folder or manifest. {known}")
-    if config.root is None:
-        raise SpeechXAIError(f"The data card '{config.data}' needs the folder of its recordings: give --root.")
-    manifest, report = build_manifest(config.data, config.root)
-    return manifest, list(report.unmatched)
+    return find(config.data, config.root, config.labels)
 
 
 def chosen(manifest: pd.DataFrame, config: EvaluateConfig) -> pd.DataFrame:
@@ -370,5 +350,8 @@ def _duration_s(session: Session) -> float:
         if voice is not None:
             return voice.duration_s
         with suppress(Exception):  # the run itself says what is wrong with this one
-            return min(30.0, max(0.2, float(probe(root_of(session.config) / str(row["path"])).duration_s)))
+            return min(
+                30.0,
+                max(0.2, float(probe(root_of(session.config.data, session.config.root) / str(row["path"])).duration_s)),
+            )
     return DEFAULT_DURATION_S

@@ -13,9 +13,9 @@ from typing import Any
 
 import pandas as pd
 
-from speechxai.data.cards import build_manifest, card_names
+from speechxai.data.cards import find
 from speechxai.data.corpus import load
-from speechxai.data.manifest import Locator, read_manifest
+from speechxai.data.manifest import Locator
 from speechxai.errors import SpeechXAIError, named
 from speechxai.evaluation.machine import keep_freed_memory, machine, peak_memory_mb
 from speechxai.evaluation.runs import RunFolder
@@ -23,7 +23,6 @@ from speechxai.files import naming_folder, read_json, to_json, write_atomically,
 from speechxai.planted import tables as benchmark_tables
 from speechxai.planted.settings import SPECIFICATION, SYNTHETIC, BenchmarkProgress, BenchmarkSettings, TaskResult
 from speechxai.planted.task import run
-from speechxai.registry import did_you_mean
 from speechxai.types import Recording, StftConfig
 
 TABLES = ("tasks", "summary", "chance", "believable", "sanity", "failures")
@@ -165,7 +164,7 @@ def healthy_voices(data: str, root: Path, unreadable: list[tuple[str, str]] | No
     """Read the recordings of a set that nobody labeled PD, at their own sample rate up to 16 kHz, peak 1.
 
     Args:
-        data: name of a data card, or a manifest (CSV).
+        data: a data card, a manifest (CSV), or a folder of recordings.
         root: folder of the recordings.
         unreadable: takes (recording, reason) of each that cannot be read, and the others go on; without it the first
             one raises.
@@ -173,12 +172,7 @@ def healthy_voices(data: str, root: Path, unreadable: list[tuple[str, str]] | No
     Raises:
         SpeechXAIError: an unknown card, no recordings, or none that can be read.
     """
-    if Path(data).suffix.lower() == ".csv":
-        manifest = read_manifest(data)
-    elif data in card_names():
-        manifest, _ = build_manifest(data, root)
-    else:
-        raise SpeechXAIError(did_you_mean(data, card_names(), "data card"))
+    manifest, _ = find(data, root)
     manifest = manifest[manifest["label"].fillna(0) == 0]
     if manifest.empty:
         raise SpeechXAIError(f"{root}: the set '{data}' holds no recordings of healthy speakers here.")

@@ -14,7 +14,18 @@ import pandas as pd
 import pytest
 import soundfile
 
-from speechxai.data.cards import _age, build_manifest, card_names, card_text, load_card, publisher_sha256
+from speechxai.data import cards
+from speechxai.data.cards import (
+    _age,
+    add_card,
+    build_manifest,
+    card_names,
+    card_text,
+    find,
+    load_card,
+    publisher_sha256,
+    root_of,
+)
 from speechxai.data.manifest import Locator, path_token, pseudonym, salt, validate
 from speechxai.errors import SpeechXAIError
 from speechxai.files import resource_folder
@@ -402,6 +413,42 @@ def test_a_card_of_ones_own(tree: Tree) -> None:
     frame, report = build_manifest(root / "mine.toml", root)
     assert (list(frame["speaker"]), labels(frame)) == (["mine/1", "mine/2"], [0, 1])
     assert [path for path, _ in report.unmatched] == ["3_x.wav"]
+
+
+def test_a_card_without_a_text_says_so_and_works(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tree(["1_k.wav", "2_p.wav"])
+    path = root / "mine.toml"
+    path.write_text(OWN)
+    assert "mine.md is not beside it" in card_text(path)
+    monkeypatch.setattr(cards, "_ADDED", {})
+    add_card(path)  # as another package brings it
+    assert "mine" in card_names()
+    assert len(find("mine", root)[0]) == 2
+    assert card_text("mine") == card_text(path)
+    path.with_suffix(".md").write_text("# Mine\n")
+    assert card_text("mine") == "# Mine\n"
+    with pytest.raises(SpeechXAIError, match="of this name already"):
+        add_card(resource_folder("data_cards") / "folder.toml")
+
+
+def test_recordings_are_found_whichever_way_they_are_named(tree: Tree) -> None:
+    root = tree(["1_k.wav", "2_p.wav"])
+    (root / "mine.toml").write_text(OWN)
+    (root / "labels.csv").write_text("file,label,speaker\n1_k.wav,HC,1\n2_p.wav,PD,2\n")
+    by_card, _ = find(root / "mine.toml", root)
+    by_labels, _ = find(root, None, root / "labels.csv")
+    cards.manifests.write_manifest(by_card, root / "manifest.csv")
+    by_manifest, _ = find(root / "manifest.csv")
+    assert labels(by_card) == labels(by_labels) == labels(by_manifest) == [0, 1]
+    assert root_of(root / "manifest.csv") == root_of(root) == root_of("mine", root) == root
+    for words, message in (
+        ((root / "mine.toml",), "give --root"),
+        ((root / "manifest.csv", None, root / "labels.csv"), "belongs to a folder"),
+        ((root, root.parent), "its own root"),
+        (("folde", root), "Did you mean 'folder'"),
+    ):
+        with pytest.raises(SpeechXAIError, match=message):
+            find(*words)
 
 
 @pytest.mark.parametrize(
