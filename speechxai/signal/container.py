@@ -129,7 +129,7 @@ def _chunked(handle: BinaryIO, start: int, size: int, kind: _Kind) -> Stated:
         end = start + 8 + _number(handle, found[b"ds64"][0], "<Q")
         length = _number(handle, field, form)
     present, padded = size - place, _fact(handle, kind, found)
-    if length - kind.lead <= 0 or _is_mark(length):
+    if length <= kind.lead or (_is_mark(length) and length > present):
         is_empty = 0 <= length <= present and _begins_chunk(handle, kind, place + length, size)
         if is_empty or length == present:
             return Stated(None, (), *padded)
@@ -211,7 +211,7 @@ def _au(handle: BinaryIO, start: int, size: int) -> Stated:
     order = ">" if handle.read(4) == b".snd" else "<"
     place, length = start + _number(handle, start + 4, order + "I"), _number(handle, start + 8, order + "I")
     present = size - place
-    if not _is_mark(length):
+    if length and not (_is_mark(length) and length > present):
         return Stated(_cut(length, present))
     return Stated(splices=((start + 8, start + 12, struct.pack(order + "I", max(0, present))),))
 

@@ -241,7 +241,8 @@ def _mp3_frames(handle: BinaryIO, place: int) -> Iterator[tuple[int, bytes, int]
 def mp3(handle: BinaryIO, start: int, size: int) -> Stated:
     """Count the frames: without a Xing header libsndfile guesses the length from the first ones, and reads no further.
 
-    A file without that header gets one in front; one whose header states fewer frames than there are is refused.
+    A file without that header gets one in front; one whose header states fewer frames than there are is refused. Of
+    fewer frames than stated the decoder's count tells.
     """
     handle.seek(start)
     lead = handle.read(1 << 16)
@@ -254,37 +255,53 @@ def mp3(handle: BinaryIO, start: int, size: int) -> Stated:
     if at < 0 or not found:
         return Stated()  # free format and what is no mp3: the decoder decides
     first, n_frames, end = start + at, 0, start + at
-    n_samples, rate_hz = found[1], found[2]
+    frame_s = found[1] / found[2]
     for place, _, length in _mp3_frames(handle, first):
         n_frames, end = n_frames + 1, place + length
     handle.seek(end)
-    rest = handle.read(min(1 << 12, max(0, size - end)))
-    if end > size:
-        n_frames -= 1
-    elif rest.strip(b"\0") and not rest.startswith(_AFTER_FRAMES):
-        return Stated(f"damaged: what follows {n_frames * n_samples / rate_hz:.2f} s is no mp3 frame. {COPY_AGAIN}")
-    stated = _stated_frames(lead[at : at + 200])
-    if stated is None:
-        if end > size:
-            return Stated(f"truncated: the last mp3 frame is not complete. {COPY_AGAIN}")
-        is_layer3 = lead[at + 1] >> 1 & 3 == 1  # only there a Xing header is looked for
-        header = _frame_count_header(lead[at : at + 4], n_frames) if is_layer3 else b""
-        return Stated(splices=((first, first, header),) if header else ())
-    if n_frames - 1 > stated + 1:
+    rest = handle.read(max(0, size - end))
+    if rest.strip(b"\0") and (not rest.startswith(_AFTER_FRAMES) or _holds_mp3(rest)):
+        return Stated(f"damaged: what follows {n_frames * frame_s:.2f} s is no mp3 frame. {COPY_AGAIN}")
+    name, stated = _mp3_count(lead[at : at + found[0]])
+    n_sounding = n_frames - (name != b"") - (end > size)
+    if stated and (n_sounding > stated + 1 or (name == b"VBRI" and n_sounding < stated - 1)):
         return Stated(
-            f"the mp3 header states {stated * n_samples / rate_hz:.2f} s, the file holds "
-            f"{(n_frames - 1) * n_samples / rate_hz:.2f} s. Convert it first: ffmpeg -i FILE converted.wav"
+            f"the mp3 header states {stated * frame_s:.2f} s, the file holds {n_sounding * frame_s:.2f} s: it is truncated, "
+            f"or several in one. Copy it again, or convert it first: ffmpeg -i FILE converted.wav"
         )
-    return Stated()
+    if stated and name != b"VBRI":
+        return Stated()  # the decoder holds the file to it
+    if end > size:
+        return Stated(f"truncated: the last mp3 frame is not complete. {COPY_AGAIN}")
+    if lead[at + 1] >> 1 & 3 != 1:
+        return Stated()  # layers 1 and 2 have frames of one length, and no such header
+    header = _frame_count_header(lead[at : at + 4], n_sounding)
+    return Stated(splices=((first, first + found[0] if name else first, header),))
 
 
-def _stated_frames(frame: bytes) -> int | None:
-    """Frames that the first one states as Xing, Info or VBRI header; None where it holds sound."""
-    for name, at_count in ((b"Xing", 8), (b"Info", 8), (b"VBRI", 14)):
+def _mp3_count(frame: bytes) -> tuple[bytes, int]:
+    """Name of the header that the first frame holds instead of sound, b"" for none, and the frames that it states or 0."""
+    for name in (b"Xing", b"Info", b"VBRI"):
         at = frame.find(name, 4, 44)
-        if at >= 0 and (name == b"VBRI" or frame[at + 7] & 1):
-            return int.from_bytes(frame[at + at_count : at + at_count + 4], "big") or None
-    return None
+        if at >= 0:
+            has_count, count_at = (True, at + 14) if name == b"VBRI" else (bool(frame[at + 7] & 1), at + 8)
+            return name, int.from_bytes(frame[count_at : count_at + 4], "big") if has_count else 0
+    return b"", 0
+
+
+def _holds_mp3(data: bytes) -> bool:
+    """Whether three mp3 frames follow one another somewhere: more than chance."""
+    at = -1
+    while (at := data.find(b"\xff", at + 1)) >= 0:
+        place = at
+        for _ in range(3):
+            found = mp3_frame(data[place : place + 4])
+            place += found[0] if found else 0
+            if not found:
+                break
+        else:
+            return True
+    return False
 
 
 def _frame_count_header(head: bytes, n_frames: int) -> bytes:

@@ -301,6 +301,21 @@ def test_an_mp3_without_a_frame_count_is_read_to_its_end(tmp_path: Path) -> None
     assert len(samples(path)) == len(got)
 
 
+def test_other_headers_of_an_mp3_are_replaced_by_one_that_is_read(tmp_path: Path) -> None:
+    frames = vbr_mp3(tmp_path)
+    n_sounding = len(frames) - 1
+    whole = samples(put(tmp_path / "x.mp3", b"".join(frames[1:])))
+    form = b"VBRI" + struct.pack(">HHHII", 1, 0, 75, len(b"".join(frames)), n_sounding)
+    longest = max(frames, key=len)
+    vbri = longest[:4] + (bytes(32) + form).ljust(len(longest) - 4, b"\0")
+    np.testing.assert_array_equal(samples(put(tmp_path / "x.mp3", b"".join([vbri, *frames[1:]]))), whole)
+    put(tmp_path / "x.mp3", b"".join([vbri, *frames[1:-9]]))
+    assert "the mp3 header states 5.0" in refusal(tmp_path / "x.mp3")
+    at = next(frames[0].index(name) for name in (b"Xing", b"Info") if name in frames[0])
+    no_count = replaced(frames[0], at + 4, bytes(4))
+    np.testing.assert_array_equal(samples(put(tmp_path / "x.mp3", b"".join([no_count, *frames[1:]]))), whole)
+
+
 @pytest.mark.parametrize("n_lost", [1, 40, 100])
 def test_an_mp3_without_a_frame_count_that_ends_within_a_frame_is_refused(tmp_path: Path, n_lost: int) -> None:
     frames = vbr_mp3(tmp_path)
@@ -324,7 +339,7 @@ def test_an_mp3_with_a_wrong_frame_count_is_refused(tmp_path: Path) -> None:
 
 def test_an_mp3_with_foreign_bytes_inside_is_refused(tmp_path: Path) -> None:
     frames = vbr_mp3(tmp_path)
-    for junk in (b"\x55" * 300, b"\xff" * 1_000):
+    for junk in (b"\x55" * 300, b"\xff" * 1_000, bytes(9_000), b"ID3\4\0\0\0\0\0\x14" + bytes(20), b"TAG" + bytes(125)):
         put(tmp_path / "x.mp3", b"".join(frames[1:40]) + junk + b"".join(frames[40:]))
         assert "damaged: what follows 1.40 s is no mp3 frame" in refusal(tmp_path / "x.mp3")
 
