@@ -197,3 +197,26 @@ def resource_folder(name: Literal["data_cards", "models", "app"]) -> Path:
     if checkout.is_dir() and (package.parent / "pyproject.toml").is_file():
         return checkout
     raise SpeechXAIError(f"{installed}: the folder '{name}' of speechxai is missing. Install speechxai again.")
+
+
+def known_format(stated: object, newest: int, what: str) -> int:
+    """Format version of a file or folder: what it states, 1 where it states none.
+
+    Args:
+        stated: what stands there, None for nothing.
+        newest: the latest version that this program writes.
+        what: begins the message, for example "runs/first: this run".
+
+    Raises:
+        SpeechXAIError: a newer version, or no version at all.
+    """
+    if stated is None:
+        return 1
+    if not isinstance(stated, int) or isinstance(stated, bool) or stated < 1:
+        raise SpeechXAIError(f"{what} states the format {stated!r}, which is no version. Formats are 1 to {newest}.")
+    if stated > newest:
+        raise SpeechXAIError(
+            f"{what} has format {stated}, and this version of speechxai reads up to {newest}. Use the newer version that"
+            " wrote it: pip install --upgrade speechxai."
+        )
+    return stated

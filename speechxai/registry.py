@@ -7,13 +7,11 @@ import importlib
 import importlib.metadata
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
-from speechxai.errors import SpeechXAIError
-
-BUILT_IN = ("speechxai.evaluation.unit", "speechxai.mancini2025.protocol")
-"""Modules of our own that register what the rooms below them do not know by name."""
+from speechxai.errors import NotApplicable, SpeechXAIError, told
 
 ENTRY_POINTS = "speechxai.plugins"
 """Group of entry points by which an installed package brings methods, metrics, cards and classifiers of its own."""
@@ -31,6 +29,11 @@ def did_you_mean(name: str, known: list[str], kind: str) -> str:
 class Registry(Generic[F]):
     """Functions of one kind by their own name, each with the facts that every entry must state.
 
+    Args:
+        kind: what an entry is called in messages.
+        required: facts that every entry must state.
+        refused: why names that somebody may ask for have no entry; asking for one raises NotApplicable with the reason.
+
     >>> SHAPES = Registry("shape", required=("corners",))
     >>> @SHAPES.register(corners=4)
     ... def square(side: float) -> float:
@@ -44,48 +47,82 @@ class Registry(Generic[F]):
     speechxai.errors.SpeechXAIError: Unknown shape 'sqare'. Did you mean 'square'? Known: square.
     """
 
-    def __init__(self, kind: str, required: tuple[str, ...] = ()) -> None:
+    def __init__(self, kind: str, required: tuple[str, ...] = (), refused: Mapping[str, str] | None = None) -> None:
         self.kind = kind
         self.required = required
+        self.refused: Mapping[str, str] = refused or {}
+        self._families: dict[str, Registry[F]] = {}
         self._functions: dict[str, F] = {}
         self._facts: dict[str, Mapping[str, Any]] = {}
+        self._loads: dict[str, object] = {}
 
     def register(self, **facts: Any) -> Callable[[F], F]:
-        """Register a function under its own name. Raises SpeechXAIError for a missing fact, docstring or a
-        duplicate."""
+        """Register a function under its own name.
+
+        A module that is loaded again, or a cell of a notebook that is run again, replaces what it registered before.
+
+        Raises:
+            SpeechXAIError: a missing fact or docstring, or a name that another function has.
+        """
 
         def add(function: F) -> F:
             name = function.__name__
             missing = [fact for fact in self.required if fact not in facts]
             if missing:
                 raise SpeechXAIError(f"The {self.kind} '{name}' does not state {', '.join(missing)}.")
-            if name in self._functions:
-                raise SpeechXAIError(f"The {self.kind} '{name}' is registered twice.")
+            load = _load_of(function)
+            if name in self._functions and not self._is_again(name, function, load):
+                raise SpeechXAIError(f"The {self.kind} '{name}' is registered twice: choose another name.")
             if not (function.__doc__ or "").strip():
                 raise SpeechXAIError(f"The {self.kind} '{name}' has no docstring.")
             self._functions[name] = function
             self._facts[name] = MappingProxyType(dict(facts))
+            self._loads[name] = load
             return function
 
         return add
 
+    def _is_again(self, name: str, function: F, load: object) -> bool:
+        """Whether a function is the registered one, defined once more."""
+        known = self._functions[name]
+        if known.__module__ == function.__module__:
+            return load is None or load is not self._loads[name]
+        # One file under two names, such as a folder that is on the path twice.
+        return _file_of(known) == _file_of(function) is not None
+
+    def adopt(self, family: Registry[F], prefix: str) -> None:
+        """Know the entries of a named package too, by names such as "captum:Lime". Lists and presets leave them out."""
+        self._families[prefix] = family
+
+    def _family(self, name: object) -> Registry[F] | None:
+        prefix, colon, _ = str(name).partition(":")
+        return self._families.get(prefix) if colon else None
+
     def __getitem__(self, name: str) -> F:
-        try:
+        family = self._family(name)
+        if family is not None:
+            return family[name]
+        if name in self._functions:
             return self._functions[name]
-        except KeyError:
-            raise SpeechXAIError(did_you_mean(name, list(self._functions), self.kind)) from None
+        if name in self.refused:
+            raise NotApplicable(f"The {self.kind} '{name}' is not taken: {self.refused[name]}.")
+        # Whoever leaves the prefix out finds the entry of a package as well.
+        named = [other for family in self._families.values() for other in family if other.endswith(f":{name}")]
+        raise SpeechXAIError(did_you_mean(name, [*named, *self._functions], self.kind))
 
     def facts(self, name: str) -> Mapping[str, Any]:
         """Return the facts that the entry `name` states. Raises SpeechXAIError for an unknown name."""
         self[name]
-        return self._facts[name]
+        family = self._family(name)
+        return self._facts[name] if family is None else family.facts(name)
 
     def summary(self, name: str) -> str:
         """Return the first paragraph of the entry's docstring as one line."""
         return " ".join((self[name].__doc__ or "").strip().split("\n\n")[0].split())
 
     def __contains__(self, name: object) -> bool:
-        return name in self._functions
+        family = self._family(name)
+        return name in self._functions if family is None else name in family
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._functions)
@@ -94,26 +131,38 @@ class Registry(Generic[F]):
         return len(self._functions)
 
 
-def load_plugins(modules: Iterable[str] = ()) -> None:
-    """Import what registers capabilities: our own rooms, installed packages with entry points, and `modules` by name;
-    each once.
+def _load_of(function: Callable[..., Any]) -> object:
+    """What differs between two loads of one module: its specification. None in a notebook and in a script."""
+    return getattr(function, "__globals__", {}).get("__spec__")
+
+
+def _file_of(function: Callable[..., Any]) -> str | None:
+    code = getattr(function, "__code__", None)
+    return None if code is None else str(code.co_filename)
+
+
+def load_plugins(modules: Iterable[str] = (), folders: Iterable[str | Path] = ()) -> None:
+    """Import what registers capabilities from outside: installed packages with entry points, and `modules`; each once.
 
     Args:
-        modules: names of Python modules, for example "my_methods"; the current folder is searched as well.
+        modules: names of Python modules, for example "my_methods"; looked for in the current folder as well.
+        folders: further folders where `modules` are looked for.
 
     Raises:
         SpeechXAIError: a module that is not there or fails when it is imported; the message names it.
     """
-    installed = [point.value.partition(":")[0] for point in importlib.metadata.entry_points(group=ENTRY_POINTS)]
-    for name in (*BUILT_IN, *installed, *modules):
+    asked = tuple(modules)
+    if asked:
+        # At the end: a file of the folder must not stand in for a library of the same name.
+        sys.path += [place for place in map(str, (*folders, Path.cwd())) if place not in sys.path]
+    installed = [point.module for point in importlib.metadata.entry_points(group=ENTRY_POINTS)]
+    for name in (*installed, *asked):
         if name in sys.modules:
             continue
         try:
             importlib.import_module(name)
-        except SpeechXAIError:
-            raise
         except Exception as error:
             raise SpeechXAIError(
-                f"{name}: this plugin cannot be imported: {type(error).__name__}: {error}. Install it, or set"
-                " PYTHONPATH to its folder."
+                f"{name}: this plugin cannot be imported: {told(error)}. Install it, or set PYTHONPATH to its folder, or"
+                " run the command in that folder."
             ) from error

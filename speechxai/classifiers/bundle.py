@@ -25,15 +25,23 @@ from torch import Tensor
 import speechxai
 from speechxai.classifiers import Classifier, build
 from speechxai.errors import SpeechXAIError, VersionWarning
-from speechxai.files import resource_folder, to_toml, write_atomically
+from speechxai.files import known_format, resource_folder, to_toml, write_atomically
 from speechxai.registry import did_you_mean
 from speechxai.signal.stft import SegmentConfig
 from speechxai.types import CLASS_NAMES, Recording, StftConfig
 
-# What a model bundle's `config.toml` may say, and checked reading of it.
+FORMAT = 1
+"""Version of a bundle's layout, the key `format` of its `config.toml`."""
+
+CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.toml", "weights.safetensors", "card.md"
+PARTS_FOLDER = "weights"
+"""Bundles of large networks have one safetensors file a fold model in this folder, written and read one at a time."""
+
+FINAL = "final"
+"""The network that speaks for speakers no fold's network was trained on."""
+
 NOT_SAVED = "0" * 64
 """Hash of weights that are not on disk yet."""
-CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.toml", "weights.safetensors", "card.md"
 
 
 class _Strict(BaseModel):
@@ -52,7 +60,7 @@ class StftSettings(_Strict):
 
 
 class SegmentSettings(_Strict):
-    """The fields of `segments.SegmentConfig`."""
+    """The fields of `stft.SegmentConfig`."""
 
     length_s: float
     hop_s: float
@@ -60,7 +68,7 @@ class SegmentSettings(_Strict):
 
 
 class AudioSettings(_Strict):
-    """How audio is read for this model: parameters of `io.audio.read`."""
+    """How audio is read for this model: parameters of `signal.audio.read_audio`."""
 
     normalize: Literal["peak", "none"] = "peak"
 
@@ -69,14 +77,13 @@ class WeightsFile(_Strict):
     """The weights' file, its sha256, and how many fold models it holds beside the final one.
 
     Large networks have a file each: `parts` then gives the sha256 of every `weights/<part>.safetensors`, `sha256` is
-        the
-    hash of that table, and `final` names the part that speaks for speakers no model heard.
+    the hash of that table, and `final` names the part that speaks for speakers no model heard.
     """
 
     sha256: str = Field(default=NOT_SAVED, pattern="^[0-9a-f]{64}$")
     n_folds: int = Field(default=0, ge=0, strict=True)
     parts: dict[str, str] = Field(default_factory=dict)
-    final: str = Field(default="final", pattern="^(final|fold[0-9]+)$")
+    final: str = Field(default=FINAL, pattern="^(final|fold[0-9]+)$")
 
 
 class BundleConfig(_Strict):
@@ -98,7 +105,7 @@ class BundleConfig(_Strict):
         speakers, files: fold of every training speaker, and of every training file by its sha256.
     """
 
-    format: Literal[1] = 1
+    format: int = Field(default=FORMAT, ge=1, le=FORMAT, strict=True)
     name: str = Field(min_length=1)
     title: str = ""
     architecture: str
@@ -160,7 +167,11 @@ def version_differences(trained: dict[str, str]) -> list[str]:
 
 
 def read_bundle_config(path: Path) -> BundleConfig:
-    """Read and check a bundle's config.toml. Raises SpeechXAIError, the path first, naming every wrong key."""
+    """Read and check a bundle's config.toml; one that states no format has the first.
+
+    Raises:
+        SpeechXAIError: the path first; what is wrong with every key, or a format that only a newer version knows.
+    """
     try:
         with path.open("rb") as file:
             values = tomllib.load(file)
@@ -173,6 +184,7 @@ def read_bundle_config(path: Path) -> BundleConfig:
         raise SpeechXAIError(
             f"{path}: this is no valid TOML ({error}). Restore the file or train the model again."
         ) from error
+    known_format(values.get("format"), FORMAT, f"{path}: this bundle")
     try:
         return BundleConfig.model_validate(values)
     except ValidationError as error:
@@ -180,13 +192,9 @@ def read_bundle_config(path: Path) -> BundleConfig:
         raise SpeechXAIError(f"{path}: {problems}. Known keys: {', '.join(BundleConfig.model_fields)}.") from error
 
 
-# Bundles of large networks: one safetensors file a fold model, written and read one at a time.
-FOLDER = "weights"
-
-
 def part_path(folder: Path, part: str) -> Path:
     """File of a part ("final", "fold0", ...) of the bundle in `folder`."""
-    return folder / FOLDER / f"{part}.safetensors"
+    return folder / PARTS_FOLDER / f"{part}.safetensors"
 
 
 def _table_hash(parts: Mapping[str, str]) -> str:
@@ -239,7 +247,7 @@ def save_parts(
     config: BundleConfig,
     classifiers: Iterable[tuple[str, Classifier]],
     card: str,
-    final: str = "final",
+    final: str = FINAL,
 ) -> Path:
     """Write a bundle with one file a network; hashes, number of folds and library versions of `config` are filled in.
 
@@ -247,8 +255,7 @@ def save_parts(
         folder: is made where it is missing; its files are replaced.
         config: settings of the model.
         classifiers: names "final", "fold0", "fold1", ... without a gap, each with its network; taken one after the
-            other, so
-            that one is in memory at a time.
+            other, so that one is in memory at a time.
         card: the model card, Markdown.
         final: the part that speaks for speakers no model heard; another than "final" where there is no such network.
 
@@ -261,7 +268,7 @@ def save_parts(
     target = Path(folder)
     parts: dict[str, str] = {}
     try:
-        (target / FOLDER).mkdir(parents=True, exist_ok=True)
+        (target / PARTS_FOLDER).mkdir(parents=True, exist_ok=True)
         for part, classifier in classifiers:
             state = {key: value.detach().cpu().contiguous() for key, value in classifier.state_dict().items()}
             path = part_path(target, part)
@@ -275,23 +282,12 @@ def save_parts(
                 f"A bundle needs the networks {final}, fold0, fold1, ... Got {', '.join(parts) or 'none'}."
             )
         weights = WeightsFile(sha256=_table_hash(parts), n_folds=n_folds, parts=parts, final=final)
-        filled: dict[str, Any] = {
-            **config.model_dump(mode="json", exclude_none=True),
-            "libraries": library_versions(),
-            "weights": weights.model_dump(exclude_defaults=True),
-        }
-        order = {name: filled[name] for name in BundleConfig.model_fields if name in filled}
-        write_atomically(target / CARD_FILE, card.encode())
-        write_atomically(target / CONFIG_FILE, to_toml(order).encode())
+        _write_settings(target, config, weights, card)
     except (OSError, SafetensorError) as error:
         raise SpeechXAIError(
             f"{target}: the bundle cannot be written ({error}). Choose a folder that can be written to."
         ) from error
     return target.resolve()
-
-
-# Model bundles on disk: settings, weights as safetensors, a card for people; and the state of a training that goes on.
-FINAL = "final"
 
 
 @dataclass(frozen=True, eq=False)
@@ -493,26 +489,31 @@ def save_bundle(folder: str | Path, config: BundleConfig, classifiers: Mapping[s
         for key, value in classifiers[part].state_dict().items()
     }
     content = to_safetensors(tensors)
-    filled = {
-        **config.model_dump(mode="json", exclude_none=True),
-        "libraries": library_versions(),
-        "weights": (
-            WeightsFile(sha256=hashlib.sha256(content).hexdigest(), n_folds=n_folds).model_dump(exclude_defaults=True)
-        ),
-    }
-    order = {name: filled[name] for name in BundleConfig.model_fields if name in filled}
     target = Path(folder)
     try:
         target.mkdir(parents=True, exist_ok=True)
-        # The settings come last: a bundle that is half written then has a hash that does not fit, and says so.
         write_atomically(target / WEIGHTS_FILE, content)
-        write_atomically(target / CARD_FILE, card.encode())
-        write_atomically(target / CONFIG_FILE, to_toml(order).encode())
+        weights = WeightsFile(sha256=hashlib.sha256(content).hexdigest(), n_folds=n_folds)
+        _write_settings(target, config, weights, card)
     except OSError as error:
         raise SpeechXAIError(
             f"{target}: the bundle cannot be written ({error.strerror}). Choose a folder that can be written to."
         ) from error
     return load_bundle(target.resolve(), allow_code=True)
+
+
+def _write_settings(folder: Path, config: BundleConfig, weights: WeightsFile, card: str) -> None:
+    """Write card and settings, these last: a bundle that is half written then has a hash that does not fit, and says
+    so."""
+    filled: dict[str, Any] = {
+        **config.model_dump(mode="json", exclude_none=True),
+        "format": FORMAT,
+        "libraries": library_versions(),
+        "weights": weights.model_dump(exclude_defaults=True),
+    }
+    order = {name: filled[name] for name in BundleConfig.model_fields if name in filled}
+    write_atomically(folder / CARD_FILE, card.encode())
+    write_atomically(folder / CONFIG_FILE, to_toml(order).encode())
 
 
 class EpochFile:

@@ -3,6 +3,7 @@ runs."""
 
 from __future__ import annotations
 
+import importlib
 import re
 import tomllib
 from collections.abc import Mapping
@@ -12,8 +13,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from speechxai.errors import SpeechXAIError
-from speechxai.evaluation.values import EvaluateSettings
-from speechxai.registry import did_you_mean
+from speechxai.evaluation.values import PROTOCOLS, EvaluateSettings
+from speechxai.files import known_format
+from speechxai.registry import did_you_mean, load_plugins
+
+FORMAT = 2
+"""Version of a run folder's layout and its `config.toml`. 1, which older ones do not state, had no `facts` of recipes
+and metrics in `environment.json`."""
 
 RECIPE_PRESETS = ("methods", "published", "combinations", "controls", "all")
 """methods: the six published methods; published: those with the controls and their 15 unions and 15 intersections;
@@ -25,7 +31,7 @@ truth."""
 
 FREE_ON_RESUME = (
     *("out", "max_duration_s", "pictures", "max_batch", "memory_mb", "threads"),
-    *("executor", "workers", "scheduler", "cluster"),
+    *("executor", "workers", "scheduler", "cluster", "imports"),
 )
 """Keys that may change when a run is continued: they do not change its numbers."""
 
@@ -101,7 +107,7 @@ class EvaluateConfig(BaseModel):
         recipes: presets of RECIPE_PRESETS and recipe texts.
         controls: whether the control maps, which every method must beat, are scored beside.
         metrics: presets of METRIC_PRESETS and metric names.
-        protocol: "standard", or "mancini2025": the published code's choices.
+        protocol: name in PROTOCOLS: "standard", or for example "mancini2025", the published code's choices.
         evidence: "auto" (positive for signed maps), "positive" or "absolute".
         fill: what stands where evidence is removed.
         seed: of everything stochastic.
@@ -123,6 +129,7 @@ class EvaluateConfig(BaseModel):
         synthetic_speakers: speakers of the synthetic corpus, three recordings each.
         published: what only the protocol "mancini2025" needs.
         auxiliary: settings of an auxiliary study of the run's maps, made after it (needs `maps`); none without it.
+        imports: Python modules that register methods, metrics, protocols of your own, imported by workers as well.
         out: the run folder.
     """
 
@@ -159,6 +166,7 @@ class EvaluateConfig(BaseModel):
     synthetic_speakers: int = Field(8, ge=2)
     published: PublishedConfig = PublishedConfig(clip_s=10.0, batch=64)
     auxiliary: dict[str, Any] = Field(default_factory=dict)
+    imports: tuple[str, ...] = ()
     out: Path | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -167,9 +175,12 @@ class EvaluateConfig(BaseModel):
         return {key: value for key, value in content.items() if value is not None}
 
     def settings(self) -> EvaluateSettings:
-        """Resolve presets and check every recipe, metric and option. Raises SpeechXAIError naming the wrong one."""
+        """Resolve presets and check every recipe, metric, option and the protocol. Raises SpeechXAIError naming the
+        wrong one."""
         from speechxai.explain.explain import check_options
 
+        load_plugins(self.imports)
+        check_protocol(self.protocol)
         check_options(self.options)
         return EvaluateSettings(
             recipes=resolve_recipes(self.recipes, self.controls),
@@ -211,13 +222,16 @@ def load(path: str | Path | None, overrides: Mapping[str, Any] | None = None) ->
 
 
 def from_dict(content: Mapping[str, Any], source: str) -> EvaluateConfig:
-    """Check plain values; `source` (a file) is named in errors."""
+    """Check plain values; `source` (a file) is named in errors. The `format` that a run folder's file states is not
+    kept."""
     known = list(EvaluateConfig.model_fields)
-    for key in content:
+    values = dict(content)
+    known_format(values.pop("format", None), FORMAT, f"{source}: this configuration")
+    for key in values:
         if key not in known:
             raise SpeechXAIError(f"{source}: {did_you_mean(key, known, 'key')}")
     try:
-        return EvaluateConfig.model_validate(dict(content))
+        config = EvaluateConfig.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -227,6 +241,23 @@ def from_dict(content: Mapping[str, Any], source: str) -> EvaluateConfig:
             ) from error
         got = "" if first["input"] is None else f" Got {first['input']!r} instead."
         raise SpeechXAIError(f"{source}: the key '{key}': {first['msg'][0].lower()}{first['msg'][1:]}.{got}") from error
+    load_plugins(config.imports)
+    try:
+        check_protocol(config.protocol)
+    except SpeechXAIError as error:
+        raise SpeechXAIError(f"{source}: the key 'protocol': {error}") from error
+    return config
+
+
+def check_protocol(name: str) -> None:
+    """Check that a protocol is known to this room, a room above or a plugin. Raises SpeechXAIError where it is not."""
+    from speechxai.evaluation import unit as unit  # registers "standard"
+
+    # A room above that brings a protocol registers it in a module of this name, so that none below knows the room's.
+    package = Path(__file__).parents[1]
+    for path in sorted(package.glob("*/protocol.py")):
+        importlib.import_module(f"{package.name}.{path.parent.name}.protocol")
+    PROTOCOLS[name]
 
 
 _MEANING = {

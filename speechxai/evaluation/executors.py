@@ -1,8 +1,10 @@
 """Where the recordings of a run are computed: in this process, in several of this machine, or on a cluster.
 
 A work unit is a recording with all its recipes. Whoever computes one claims it in the run folder, writes its result
-there and
-gives back a small record: ids and numbers travel between processes, voices and maps do not.
+there and gives back a small record: ids and numbers travel between processes, voices and maps do not.
+
+In order: what is said to workers (`Order`, `Task`, `UnitRecord`, `Ledger`), what a worker does (`compute_unit`), who
+the workers are (EXECUTORS), and the door: `execute` computes what a run has not yet.
 """
 
 from __future__ import annotations
@@ -22,25 +24,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 from speechxai import __version__
 from speechxai.errors import SpeechXAIError
-from speechxai.evaluation.machine import peak_memory_mb, thread_environment
+from speechxai.evaluation.config import EvaluateConfig, from_dict
+from speechxai.evaluation.machine import begin_process, peak_memory_mb, thread_environment
 from speechxai.evaluation.runs import RunFolder, finish
-from speechxai.evaluation.session import Session
+from speechxai.evaluation.session import Session, create_run, prepare
 from speechxai.evaluation.values import Failure, Progress, evaluate
 from speechxai.files import hold
-from speechxai.registry import Registry
+from speechxai.registry import Registry, load_plugins
 
-if TYPE_CHECKING:
-    from speechxai.evaluation.config import EvaluateConfig
-    from speechxai.evaluation.runs import RunFolder
-    from speechxai.evaluation.session import Session
-
-
-# What executors and workers say to each other: orders, tasks, records, and who waits for what. Plain values only.
 MAX_ATTEMPTS = 3
 """A recording whose worker is lost so often is listed as failed."""
 
@@ -59,6 +55,7 @@ class Order:
         n_threads: threads of each; None leaves them as they are.
         scheduler: "local", "slurm", or the address of a running scheduler.
         cluster: what the batch system is asked for, the keys of `config.ClusterConfig`.
+        folders: where the modules of the run's `imports` are looked for, beside the places where Python looks.
         version: of this library.
     """
 
@@ -68,6 +65,7 @@ class Order:
     n_threads: int | None = None
     scheduler: str = "local"
     cluster: Mapping[str, Any] = field(default_factory=dict)
+    folders: tuple[str, ...] = ()
     version: str = __version__
 
 
@@ -186,8 +184,9 @@ def order_of(config: EvaluateConfig, run: Path) -> Order:
         threads = threads or max(1, n_cores() // workers)
     elif config.scheduler == "slurm":
         threads = threads or config.cluster.cores
+    folders = (str(Path.cwd()),) if config.imports else ()
     return Order(
-        str(run.resolve()), content, workers, threads, config.scheduler, config.cluster.model_dump(mode="json")
+        str(run.resolve()), content, workers, threads, config.scheduler, config.cluster.model_dump(mode="json"), folders
     )
 
 
@@ -203,10 +202,10 @@ def portable(config: EvaluateConfig) -> dict[str, Any]:
     return content
 
 
-# What a worker process does: it opens a run once, keeps its models, and computes one recording after the other.
 LOCK_WAIT_S = 10.0
 """How long a recording in other hands is waited for when it is asked for again, s."""
 
+# Of a worker process: the run that it has open with its models, whose turn it is, and the GPU that it took.
 _opened: dict[str, tuple[Session, RunFolder]] = {}
 _one_at_a_time = threading.RLock()
 _for_life = ExitStack()
@@ -255,12 +254,10 @@ def open_run(order: Order) -> tuple[Session, RunFolder]:
     """Open the run of an order; its models stay in memory until another run is asked for.
 
     Raises:
-        SpeechXAIError: no run folder at this path on this machine, or a model that is not the run's.
+        SpeechXAIError: no run folder at this path on this machine, a plugin that is not there, or a model that is not
+            the run's.
     """
     if order.run not in _opened:
-        from speechxai.evaluation.config import from_dict
-        from speechxai.evaluation.session import create_run, prepare
-
         if order.version != __version__:
             raise SpeechXAIError(
                 f"The worker on {socket.gethostname()} has speechxai {__version__}, the run is made by {order.version}:"
@@ -277,6 +274,7 @@ def open_run(order: Order) -> tuple[Session, RunFolder]:
             "device": own_device(str(order.config.get("device", "auto"))),
             "threads": order.n_threads,
         }
+        load_plugins(order.config.get("imports", ()), order.folders)
         session = prepare(from_dict(content, order.run), folder.manifest)
         create_run(session, folder)
         _opened.clear()
@@ -288,8 +286,7 @@ def own_device(device: str, n_gpus: int | None = None, folder: Path | None = Non
     """Take a GPU for this process alone where the machine has several, for as long as the process lives.
 
     A lock file for each GPU says which are taken, so the worker that replaces a lost one takes the lost one's GPU,
-    however
-    the workers were started. Where there are more workers than GPUs they share.
+    however the workers were started. Where there are more workers than GPUs they share.
 
     Args:
         device: "auto" and "cuda" leave the choice; anything else stays.
@@ -327,17 +324,88 @@ def _private(folder: Path | None) -> Path:
     return path
 
 
-# Workers of dask.distributed: on this machine, of a running scheduler, or in jobs of Slurm.
+Work = Callable[[Order, Task], UnitRecord]
+Executor = Callable[[Order, Ledger, Work], Iterator[UnitRecord]]
+
+EXECUTORS: Registry[Executor] = Registry("executor", required=("needs", "extra"))
+"""Functions (order, ledger, work) -> records as they come. `needs`: modules that must be installed, by the extra
+`extra`."""
+
+
+def check_executor(config: EvaluateConfig) -> None:
+    """Check that an executor can be used. Raises SpeechXAIError naming the missing extra or the setting that does not
+    fit."""
+    facts = EXECUTORS.facts(config.executor)
+    if any(importlib.util.find_spec(module) is None for module in facts["needs"]):
+        raise SpeechXAIError(
+            f"The executor '{config.executor}' needs the extra '{facts['extra']}': pip install"
+            f" 'speechxai[{facts['extra']}]'."
+        )
+    if config.scheduler != "local" and config.executor != "dask":
+        raise SpeechXAIError(f"The scheduler '{config.scheduler}' needs --executor dask.")
+    if config.workers is not None and config.executor == "serial":
+        raise SpeechXAIError(
+            f"{config.workers} workers need --executor joblib or dask; 'serial' is this process alone."
+        )
+
+
+@EXECUTORS.register(needs=(), extra="")
+def serial(order: Order, ledger: Ledger, work: Work) -> Iterator[UnitRecord]:
+    """One recording after the other, in this process."""
+    while (task := ledger.take()) is not None:
+        yield from ledger.settle(task, work(order, task))
+
+
+@EXECUTORS.register(needs=("joblib",), extra="")
+def joblib(order: Order, ledger: Ledger, work: Work) -> Iterator[UnitRecord]:
+    """Several processes of this machine (loky).
+
+    Each worker is a pool of one process: where one pool holds them all, a single lost process ends the others too.
+    """
+    from joblib.externals.loky import ProcessPoolExecutor
+    from joblib.externals.loky.process_executor import BrokenProcessPool
+
+    def new_pool() -> Any:
+        environment = thread_environment(order.n_threads)
+        return ProcessPoolExecutor(1, initializer=begin_process, initargs=(os.getpid(),), env=environment)
+
+    idle: list[Any] = [new_pool() for _ in range(min(order.n_workers, len(ledger)))]
+    running: dict[Future[UnitRecord], tuple[Any, Task]] = {}
+    try:
+        while True:
+            while idle and (task := ledger.take()) is not None:
+                pool = idle.pop()
+                running[pool.submit(work, order, task)] = pool, task
+            if not running:
+                return
+            finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                pool, task = running.pop(future)
+                try:
+                    record = future.result()
+                except BrokenProcessPool:
+                    pool.shutdown(wait=False, kill_workers=True)
+                    idle.append(new_pool())
+                    yield from ledger.lose(task)
+                else:
+                    idle.append(pool)
+                    yield from ledger.settle(task, record)
+    finally:
+        for pool in (*idle, *(pool for pool, _ in running.values())):
+            pool.shutdown(wait=False, kill_workers=True)
+
+
 CONNECT_S = 30
 """How long a scheduler and its first worker are waited for, s; jobs of Slurm may wait in their queue for as long as
 they like."""
 
 
-def compute_on(order: Order, ledger: Ledger, work: Work) -> Iterator[UnitRecord]:
-    """Hand out tasks, one for each thread of a worker at a time, and give their records as they come.
+@EXECUTORS.register(needs=("dask", "distributed", "dask_jobqueue", "cryptography"), extra="cluster")
+def dask(order: Order, ledger: Ledger, work: Work) -> Iterator[UnitRecord]:
+    """Workers of dask.distributed: on this machine, of a running scheduler, or in jobs of Slurm.
 
-    A million tasks are never in the scheduler's memory at once, and when a worker is lost it is known which task it
-    had.
+    Each thread of a worker has one task at a time: a million tasks are never in the scheduler's memory at once, and
+    when a worker is lost it is known which task it had.
 
     Raises:
         SpeechXAIError: no scheduler or workers, or the scheduler has gone.
@@ -413,8 +481,7 @@ def _settings(order: Order) -> dict[str, Any]:
     """Settings of dask while it works for us.
 
     A lost task comes back to us instead of being tried again by the scheduler, and no worker holds a task that waits:
-        so
-    a recording that kills its worker harms no other.
+    so a recording that kills its worker harms no other.
     """
     settings: dict[str, Any] = {
         "distributed.scheduler.allowed-failures": 0,
@@ -531,88 +598,6 @@ def _described(scheduler: str) -> str:
     )
 
 
-# Where the recordings of a run are computed: in this process, in several of this machine, or on a cluster.
-Work = Callable[[Order, Task], UnitRecord]
-Executor = Callable[[Order, Ledger, Work], Iterator[UnitRecord]]
-
-EXECUTORS: Registry[Executor] = Registry("executor", required=("needs", "extra"))
-"""Functions (order, ledger, work) -> records as they come. `needs`: modules that must be installed, by the extra
-`extra`."""
-
-
-def check_executor(config: EvaluateConfig) -> None:
-    """Check that an executor can be used. Raises SpeechXAIError naming the missing extra or the setting that does not
-    fit."""
-    facts = EXECUTORS.facts(config.executor)
-    if any(importlib.util.find_spec(module) is None for module in facts["needs"]):
-        raise SpeechXAIError(
-            f"The executor '{config.executor}' needs the extra '{facts['extra']}': pip install"
-            f" 'speechxai[{facts['extra']}]'."
-        )
-    if config.scheduler != "local" and config.executor != "dask":
-        raise SpeechXAIError(f"The scheduler '{config.scheduler}' needs --executor dask.")
-    if config.workers is not None and config.executor == "serial":
-        raise SpeechXAIError(
-            f"{config.workers} workers need --executor joblib or dask; 'serial' is this process alone."
-        )
-
-
-@EXECUTORS.register(needs=(), extra="")
-def serial(order: Order, ledger: Ledger, work: Work) -> Iterator[UnitRecord]:
-    """One recording after the other, in this process."""
-    while (task := ledger.take()) is not None:
-        yield from ledger.settle(task, work(order, task))
-
-
-@EXECUTORS.register(needs=("joblib",), extra="")
-def joblib(order: Order, ledger: Ledger, work: Work) -> Iterator[UnitRecord]:
-    """Several processes of this machine (loky).
-
-    Each worker is a pool of one process: where one pool holds them all, a single lost process ends the others too.
-    """
-    from joblib.externals.loky import ProcessPoolExecutor
-    from joblib.externals.loky.process_executor import BrokenProcessPool
-
-    from speechxai.evaluation.machine import begin_process, thread_environment
-
-    def new_pool() -> Any:
-        environment = thread_environment(order.n_threads)
-        return ProcessPoolExecutor(1, initializer=begin_process, initargs=(os.getpid(),), env=environment)
-
-    idle: list[Any] = [new_pool() for _ in range(min(order.n_workers, len(ledger)))]
-    running: dict[Future[UnitRecord], tuple[Any, Task]] = {}
-    try:
-        while True:
-            while idle and (task := ledger.take()) is not None:
-                pool = idle.pop()
-                running[pool.submit(work, order, task)] = pool, task
-            if not running:
-                return
-            finished, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in finished:
-                pool, task = running.pop(future)
-                try:
-                    record = future.result()
-                except BrokenProcessPool:
-                    pool.shutdown(wait=False, kill_workers=True)
-                    idle.append(new_pool())
-                    yield from ledger.lose(task)
-                else:
-                    idle.append(pool)
-                    yield from ledger.settle(task, record)
-    finally:
-        for pool in (*idle, *(pool for pool, _ in running.values())):
-            pool.shutdown(wait=False, kill_workers=True)
-
-
-@EXECUTORS.register(needs=("dask", "distributed", "dask_jobqueue", "cryptography"), extra="cluster")
-def dask(order: Order, ledger: Ledger, work: Work) -> Iterator[UnitRecord]:
-    """Workers of dask.distributed: on this machine, of a running scheduler, or in jobs of Slurm."""
-    pass
-
-    return compute_on(order, ledger, work)
-
-
 def run_units(
     folder: RunFolder,
     order: Order,
@@ -626,7 +611,7 @@ def run_units(
         folder: the run; other processes may work on it too.
         order: what the workers have to know.
         executor: name in EXECUTORS.
-        work: what a worker does with a task, `io.worker.compute_unit`.
+        work: what a worker does with a task, `compute_unit`.
         progress: called after every recording.
 
     Returns:

@@ -2,8 +2,7 @@
 flight.
 
 Every work unit (a recording with all its recipes) becomes one file under `units/`, written beside its place and moved
-there
-in one step. A unit is done when its file is there; everything else in the folder is rebuilt from these files.
+there in one step. A unit is done when its file is there; everything else in the folder is rebuilt from these files.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import re
 import shutil
 import time
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,9 +23,11 @@ from uuid import uuid4
 import pandas as pd
 
 from speechxai.errors import SpeechXAIError, encodable
+from speechxai.evaluation.config import FORMAT
 from speechxai.files import (
     hold,
     is_held,
+    known_format,
     naming_folder,
     read_json,
     read_parquet,
@@ -39,23 +40,18 @@ from speechxai.files import (
 from speechxai.stats import fold_summary, summarize
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    import numpy as np
-    import pandas as pd
-    from numpy.typing import NDArray
-
     from speechxai.evaluation.values import Failure, UnitResult
+    from speechxai.types import Array
 
-
-# The run folder: what an evaluation leaves on disk, written so that a crash at any moment loses only the unit in
-# flight.
 SCORE_COLUMNS = ("recording", "speaker", "label", "predicted", "model", "recipe", "metric", "value")
 """Columns of the tidy table of scores, in order."""
 
 FAILURE_COLUMNS = ("recording", "kind", "stage", "recipe", "message")
 """Columns of `failures.csv`; kind is "failure" (the recording has no scores), "not_matched" (a file
 that the data card could not place) or "not_applicable" (a recipe that the network does not allow)."""
+
+AGREEMENT_COLUMNS = ("first", "second", "iou", "rank_correlation", "n")
+"""Columns of `agreement.csv`: means over `n` recordings of every pair of methods."""
 
 
 @dataclass(frozen=True)
@@ -87,13 +83,13 @@ class RunFolder:
     """One evaluation on disk: `config.toml`, `environment.json`, `recordings.parquet`, `units/` and the tables built
     from them.
 
-    Serves as the sink of `pipeline.evaluate`. Several processes may work on one folder at the same time.
+    Serves as the sink of `values.evaluate`. Several processes may work on one folder at the same time.
 
     Args:
         path: an existing run folder; use `create` for a new one.
 
     Raises:
-        SpeechXAIError: the folder is missing or is no run folder.
+        SpeechXAIError: the folder is missing, is no run folder, or was written by a newer version.
     """
 
     def __init__(self, path: Path) -> None:
@@ -104,6 +100,7 @@ class RunFolder:
             self.config: dict[str, Any] = tomllib.loads((self.path / "config.toml").read_text("utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise SpeechXAIError(f"{self.path / 'config.toml'}: cannot be read: {error}") from error
+        self.format = known_format(self.config.pop("format", None), FORMAT, f"{self.path}: this run")
         self._manifest: pd.DataFrame | None = None
 
     @classmethod
@@ -130,10 +127,8 @@ class RunFolder:
             (folder / "units").mkdir(parents=True, exist_ok=True)
             write_parquet(folder / "recordings.parquet", manifest)
             write_atomically(folder / "environment.json", to_json(environment))
-            write_atomically(folder / "config.toml", to_toml(config).encode())
+            write_atomically(folder / "config.toml", to_toml({"format": FORMAT, **config}).encode())
         return cls(folder)
-
-    # ---- what is planned, what is done
 
     @property
     def manifest(self) -> pd.DataFrame:
@@ -153,6 +148,18 @@ class RunFolder:
         """Ids of the planned recordings, in the manifest's order."""
         return [str(recording) for recording in self.manifest["recording"]]
 
+    @property
+    def facts(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """What the run's tables have to know of its recipes and metrics, as `describe` gives it.
+
+        What was written when the run began holds, so that a run reads the same without the plugin that computed it; the
+        rest (a run of format 1) is what the registries say.
+        """
+        environment = self.environment
+        stored = environment.get("facts", {})
+        found = describe(environment.get("recipes", []), environment.get("metrics", []))
+        return {kind: {**known, **stored.get(kind, {})} for kind, known in found.items()}
+
     def _shard(self, recording: str, suffix: str = ".json") -> Path:
         return self.path / "units" / f"{unit_name(recording)}{suffix}"
 
@@ -171,8 +178,6 @@ class RunFolder:
         failed = [r for r in self.recordings if r not in done and self._shard(r, ".failed").exists()]
         running = [r for r in self.recordings if r not in done and is_held(self._shard(r, ".lock"))]
         return RunStatus(len(self.recordings), len(done), len(set(failed) - set(running)), len(running))
-
-    # ---- sink of the pipeline
 
     @contextmanager
     def claim(self, recording: str) -> Iterator[bool]:
@@ -203,7 +208,7 @@ class RunFolder:
         with naming_folder(self.path, "write"):
             write_atomically(self._shard(failure.recording, ".failed"), to_json(failure.to_dict()))
 
-    def write_maps(self, recording: str, maps: Mapping[str, NDArray[np.float16]]) -> None:
+    def write_maps(self, recording: str, maps: Mapping[str, Array]) -> None:
         """Store maps (F, T) by recipe as float16 under `maps.zarr/<unit>/<recipe>`; they appear all at once."""
         import zarr
 
@@ -235,8 +240,6 @@ class RunFolder:
             (self.path / "sessions").mkdir(exist_ok=True)
             write_atomically(self.path / "sessions" / f"{uuid4().hex[:12]}.json", to_json(record))
 
-    # ---- reading back
-
     def units(self) -> Iterator[UnitResult]:
         """Finished units without their maps, in the manifest's order."""
         from speechxai.evaluation.values import UnitResult
@@ -247,7 +250,7 @@ class RunFolder:
                 yield UnitResult.from_dict(content)
 
     def failed(self) -> list[dict[str, str]]:
-        """What went wrong with recordings that have no scores: the fields of `pipeline.Failure`."""
+        """What went wrong with recordings that have no scores: the fields of `values.Failure`."""
         failures = []
         for recording in self.recordings:
             content = None if self._shard(recording).exists() else read_json(self._shard(recording, ".failed"))
@@ -255,7 +258,7 @@ class RunFolder:
                 failures.append(content)
         return failures
 
-    def maps(self, recording: str, recipe: str) -> NDArray[np.float16]:
+    def maps(self, recording: str, recipe: str) -> Array:
         """Stored map (F, T) of one recording. Raises SpeechXAIError where the run kept none."""
         import zarr
 
@@ -269,8 +272,6 @@ class RunFolder:
 
     def scores(self) -> pd.DataFrame:
         """Tidy table with SCORE_COLUMNS and `fold`, from the finished units in the manifest's order."""
-        import pandas as pd
-
         # Columns rather than rows, and every text once: half the memory where recordings are many.
         columns: dict[str, list[Any]] = {name: [] for name in (*SCORE_COLUMNS, "fold")}
         known: dict[Any, Any] = {}
@@ -284,8 +285,6 @@ class RunFolder:
 
     def failures(self) -> pd.DataFrame:
         """FAILURE_COLUMNS: recordings without scores, and recipes that a recording's network does not allow."""
-        import pandas as pd
-
         rows = [{"kind": "failure", "recipe": "", **failure} for failure in self.failed()]
         for path, reason in self.environment.get("unmatched", []):
             rows.append({"recording": path, "kind": "not_matched", "stage": "find", "recipe": "", "message": reason})
@@ -304,8 +303,6 @@ class RunFolder:
 
     def table(self, name: str) -> pd.DataFrame:
         """Read back `scores`, `recordings` (parquet) or `summary`, `agreement`, `failures` (CSV) of a finished run."""
-        import pandas as pd
-
         path = self.path / f"{name}.parquet"
         if path.exists():
             return read_parquet(path)
@@ -317,13 +314,41 @@ class RunFolder:
         return pd.read_csv(path, keep_default_na=True)
 
 
-# The tables of a run, rebuilt from its finished units: the same units give the same bytes, however often the run
-# stopped.
-AGREEMENT_COLUMNS = ("first", "second", "iou", "rank_correlation", "n")
+def describe(recipes: Iterable[str], metrics: Iterable[str]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Say what tables and reports have to know of recipes and metrics, as plain values.
+
+    Returns:
+        `recipes`: name -> signed, control, combination ("" for a method), parts, summary;
+        `metrics`: name -> best, bounds, cites, summary and what else the metric states. Unknown names are left out.
+    """
+    from speechxai.explain import METHODS
+    from speechxai.explain.combination import COMBINATIONS
+    from speechxai.explain.recipe import parse
+    from speechxai.metrics import METRICS
+
+    found: dict[str, dict[str, dict[str, Any]]] = {"recipes": {}, "metrics": {}}
+    for name in recipes:
+        with suppress(SpeechXAIError):
+            recipe = parse(name)
+            registry = COMBINATIONS if recipe.parts else METHODS
+            found["recipes"][name] = {
+                "signed": recipe.signed,
+                "control": bool(registry.facts(recipe.name).get("control")),
+                "combination": recipe.name if recipe.parts else "",
+                "parts": [str(part) for part in recipe.parts],
+                "summary": registry.summary(recipe.name),
+            }
+    for name in metrics:
+        with suppress(SpeechXAIError):
+            facts = METRICS.facts(name).items()
+            plain = {key: value for key, value in facts if isinstance(value, str | int | float | tuple | None)}
+            found["metrics"][name] = {**plain, "summary": METRICS.summary(name)}
+    return found
 
 
 def finish(folder: RunFolder) -> None:
-    """Write scores (parquet, CSV), summary, agreement, failures and recordings from the units that are done.
+    """Write scores (parquet, CSV), summary, agreement, failures and recordings from the units that are done: the same
+    units give the same bytes, however often the run stopped.
 
     Processes that share a folder take turns from reading to writing: tables of fewer units never replace those of more.
 

@@ -23,47 +23,12 @@ from speechxai.data.manifest import Locator, validate
 from speechxai.errors import SpeechXAIError
 from speechxai.evaluation.config import EvaluateConfig
 from speechxai.evaluation.machine import configure, machine
-from speechxai.evaluation.runs import RunFolder
+from speechxai.evaluation.runs import RunFolder, describe
 from speechxai.evaluation.values import PROTOCOLS, EvaluateSettings, Job
-from speechxai.registry import did_you_mean, load_plugins
+from speechxai.registry import did_you_mean
 from speechxai.types import Recording
 
 
-# Recordings that are made, not read: the synthetic corpus of a run and its manifest.
-def synthetic_voices(config: EvaluateConfig) -> list[Recording]:
-    """Make the synthetic corpus: the same voices for the same seed, and none that `synthetic-cnn` was trained on."""
-    from speechxai.data.synthetic import corpus
-
-    return corpus(config.synthetic_speakers, config.seed + 1_000)
-
-
-def resampled(voice: Recording, sample_rate: int) -> Recording:
-    """Bring a recording to the sample rate that a network hears."""
-    if voice.sample_rate == sample_rate:
-        return voice
-    import soxr  # type: ignore[import-untyped]
-
-    waveform = soxr.resample(voice.waveform.numpy(), voice.sample_rate, sample_rate, quality="HQ")
-    return replace(voice, waveform=torch.from_numpy(waveform).float(), sample_rate=sample_rate)
-
-
-def manifest_of(voices: list[Recording]) -> pd.DataFrame:
-    """Write the manifest of recordings that are in memory; their path is "(made)"."""
-    rows = [
-        {
-            "recording": v.id,
-            "path": "(made)",
-            "speaker": v.speaker,
-            "label": v.label,
-            "task": v.task,
-            "dataset": "synthetic",
-        }
-        for v in voices
-    ]
-    return validate(pd.DataFrame(rows))
-
-
-# From settings to work: which recordings, which classifier judges each, and what a finished run says of itself.
 @dataclass(eq=False)
 class Session:
     """A configuration with everything it names: the recordings, the bundle and the resolved settings.
@@ -75,7 +40,7 @@ class Session:
         bundle: the classifier and its folds.
         voices: recordings that are made, not read, by id.
         unmatched: (path, reason) of files that may be recordings but could not be placed.
-        hardware: what this process asked of it and may change results, see `hardware.configure`.
+        hardware: what this process asked of it and may change results, see `machine.configure`.
     """
 
     config: EvaluateConfig
@@ -150,12 +115,11 @@ def prepare(config: EvaluateConfig, manifest: pd.DataFrame | None = None, bundle
     Raises:
         SpeechXAIError: a recipe, metric, model, device or data set that is not there.
     """
-    load_plugins()
     settings = config.settings()
     hardware = configure(device_of(config.device), threads=config.threads, deterministic=config.deterministic)
     if bundle is None:
         bundle = bundle_of(config)
-    check = PROTOCOLS.facts(settings.protocol)["check"]
+    check = PROTOCOLS.facts(settings.protocol).get("check")
     if check is not None:
         check(bundle, config)
     voices: dict[str, Recording] = {}
@@ -213,7 +177,7 @@ def find_recordings(config: EvaluateConfig) -> tuple[pd.DataFrame, list[tuple[st
     Raises:
         SpeechXAIError: nothing there, or the root is missing.
     """
-    recordings = PROTOCOLS.facts(config.protocol)["recordings"]
+    recordings = PROTOCOLS.facts(config.protocol).get("recordings")
     own = recordings(config) if recordings is not None else None
     if own is not None:
         return own  # type: ignore[no-any-return]
@@ -245,6 +209,39 @@ def chosen(manifest: pd.DataFrame, config: EvaluateConfig) -> pd.DataFrame:
     if found.empty:
         raise SpeechXAIError(f"{config.root or config.data}: no recordings found. 'speechxai data check' says why.")
     return found.reset_index(drop=True)
+
+
+def synthetic_voices(config: EvaluateConfig) -> list[Recording]:
+    """Make the synthetic corpus: the same voices for the same seed, and none that `synthetic-cnn` was trained on."""
+    from speechxai.data.synthetic import corpus
+
+    return corpus(config.synthetic_speakers, config.seed + 1_000)
+
+
+def resampled(voice: Recording, sample_rate: int) -> Recording:
+    """Bring a recording to the sample rate that a network hears."""
+    if voice.sample_rate == sample_rate:
+        return voice
+    import soxr  # type: ignore[import-untyped]
+
+    waveform = soxr.resample(voice.waveform.numpy(), voice.sample_rate, sample_rate, quality="HQ")
+    return replace(voice, waveform=torch.from_numpy(waveform).float(), sample_rate=sample_rate)
+
+
+def manifest_of(voices: list[Recording]) -> pd.DataFrame:
+    """Write the manifest of recordings that are in memory; their path is "(made)"."""
+    rows = [
+        {
+            "recording": v.id,
+            "path": "(made)",
+            "speaker": v.speaker,
+            "label": v.label,
+            "task": v.task,
+            "dataset": "synthetic",
+        }
+        for v in voices
+    ]
+    return validate(pd.DataFrame(rows))
 
 
 def create_run(session: Session, folder: RunFolder | None = None) -> RunFolder:
@@ -287,10 +284,10 @@ def describe_environment(session: Session) -> dict[str, Any]:
         "unmatched": session.unmatched,
         "recipes": list(session.settings.recipes),
         "metrics": list(session.settings.metrics),
+        "facts": describe(session.settings.recipes, session.settings.metrics),
     }
 
 
-# What an evaluation will cost, counted on a stand-in: the same recipes and metrics through a network of no weight.
 DEFAULT_DURATION_S = 5.0
 
 
@@ -309,7 +306,7 @@ class Plan:
 
 
 def plan(session: Session) -> Plan:
-    """Count passes by running every recipe and metric once on noise, through a CNN of a few weights.
+    """Count what an evaluation will cost: every recipe and metric once on noise, through a CNN of a few weights.
 
     The counts are exact for that network; another one may refuse methods. They do not depend on what is heard, and only
     occlusion's depend on how long.
@@ -343,15 +340,11 @@ def _duration_s(session: Session) -> float:
     """Length of the first recording that can be read."""
     from speechxai.signal.audio import probe
 
-    pass
-
     for row in session.manifest.head(5).to_dict("records"):
         voice = session.voices.get(str(row["recording"]))
         if voice is not None:
             return voice.duration_s
         with suppress(Exception):  # the run itself says what is wrong with this one
-            return min(
-                30.0,
-                max(0.2, float(probe(root_of(session.config.data, session.config.root) / str(row["path"])).duration_s)),
-            )
+            path = root_of(session.config.data, session.config.root) / str(row["path"])
+            return min(30.0, max(0.2, float(probe(path).duration_s)))
     return DEFAULT_DURATION_S

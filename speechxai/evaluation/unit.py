@@ -27,7 +27,7 @@ N_TENSORS = 8
 """Tensors of a stack's size that testing it holds at once: maps, masks, masked magnitudes and what metrics derive."""
 
 
-@PROTOCOLS.register(recordings=None, check=None, finish=None)
+@PROTOCOLS.register()
 def standard(job: Job, settings: EvaluateSettings, stages: list[str]) -> UnitResult:
     """Score all recipes of one recording.
 
@@ -211,8 +211,7 @@ def agreement_of_methods(
     """Agreement of every pair of plain methods (no combinations), of evidence by magnitude.
 
     IoU of the bins that reach `threshold` of their own map's maximum, and Spearman's rank correlation; what
-    `agreement.iou` and
-    `agreement.rank_correlation` give pair by pair, with every map sorted once.
+    `agreement.iou` and `agreement.rank_correlation` give pair by pair, with every map sorted once.
 
     Returns:
         "a | b" -> iou, rank_correlation; NaN where a map is constant or empty.

@@ -30,7 +30,7 @@ class EvaluateSettings:
         evidence: "positive", "absolute", or None: positive for signed maps.
         fill: what stands where evidence is removed: "silence", "noise" or "mean".
         protocol: name in PROTOCOLS.
-        clip_s: length to which "mancini2025" repeats or cuts recordings, seconds.
+        clip_s: length to which a protocol of `clips` repeats or cuts recordings, seconds.
         seed: of every stochastic method.
         options: options by method name, for example {"integrated_gradients": {"n_steps": 16}}.
         keep_maps: whether results carry the maps, float16.
@@ -53,13 +53,15 @@ class EvaluateSettings:
 
 Compute = Callable[["Job", EvaluateSettings, list[str]], "UnitResult"]
 
-PROTOCOLS: Registry[Compute] = Registry("protocol", required=("recordings", "check", "finish"))
-"""What is done with one recording: functions (job, settings, stages) -> UnitResult. Facts, each None where there is
+PROTOCOLS: Registry[Compute] = Registry("protocol")
+"""What is done with one recording: functions (job, settings, stages) -> UnitResult. Facts, each left out where there is
 nothing of the kind:
 
 recordings: config -> (manifest, unmatched) or None, where the protocol knows which recordings belong to it;
 check: (bundle, config) -> None, raises where the networks are not those that the protocol asks for;
-finish: (session, folder, told) -> lines to say, what else belongs to a run whose recordings are computed.
+finish: (session, folder, told) -> lines to say, what else belongs to a run whose recordings are computed;
+clips: True where recordings are repeated or cut to `clip_s`;
+evidence: "positive" or "absolute", where the protocol reads all maps so, whatever the settings say.
 """
 
 
@@ -133,7 +135,7 @@ class Failure:
 
 
 class Sink(Protocol):
-    """Takes results; `io.runs.RunFolder` is one."""
+    """Takes results; `runs.RunFolder` is one."""
 
     def claim(self, recording: str) -> AbstractContextManager[bool]:
         """Hold a recording for this process; False when it is done already or in other hands."""
@@ -167,8 +169,8 @@ def evaluate(
     """Score every recording that the sink has not yet, one after the other.
 
     Whatever goes wrong with one recording is given to the sink, and the others go on. A sink that cannot write (it
-    raises
-    SpeechXAIError: the disk is full) ends the run; a result that cannot be written is its own recording's failure.
+    raises SpeechXAIError: the disk is full) ends the run; a result that cannot be written is its own recording's
+    failure.
 
     Args:
         recordings: ids, the work units.
@@ -204,7 +206,7 @@ def attempt(
     """Load and score one recording; any error becomes a Failure with the stage where it happened.
 
     Readers, networks, methods and metrics may come from anywhere, and so may their errors: none of them is left out
-        here.
+    here.
     """
     stages = ["load"]
     started = time.perf_counter()

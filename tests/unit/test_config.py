@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from speechxai.errors import SpeechXAIError
-from speechxai.evaluation.config import difference, from_dict, load, resolve_metrics, resolve_recipes
+from speechxai.evaluation.config import FORMAT, difference, from_dict, load, resolve_metrics, resolve_recipes
 from speechxai.explain.recipe import published_recipes
 from speechxai.files import to_toml
 
@@ -37,6 +37,15 @@ def test_missing_and_wrong_values_name_the_key() -> None:
         == "study.toml: the key 'fill': input should be 'silence', 'noise' or 'mean'. Got 'zeros' instead."
     )
     assert refusal({**MINIMAL, "device": "gpu"}).startswith("study.toml: the key 'device': string should match pattern")
+
+
+def test_a_protocol_that_nobody_brings_is_answered_when_the_settings_are_read() -> None:
+    with pytest.raises(SpeechXAIError) as caught:
+        from_dict({**MINIMAL, "protocol": "mancini2024"}, "study.toml")
+    assert str(caught.value) == (
+        "study.toml: the key 'protocol': Unknown protocol 'mancini2024'. Did you mean 'mancini2025'? Known: standard,"
+        " mancini2025."
+    )
 
 
 def test_unknown_recipe_metric_and_option_are_answered() -> None:
@@ -92,6 +101,18 @@ def test_settings_survive_the_file(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text(to_toml(config.to_dict()), "utf-8")
     assert load(path) == config
+
+
+def test_settings_of_a_run_are_read_whatever_format_they_state_and_newer_ones_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    for line in ("", "format = 1\n", f"format = {FORMAT}\n"):
+        path.write_text(f'{line}data = "synthetic"\nmodel = "m"\n')
+        assert load(path) == from_dict(MINIMAL, "t")
+    path.write_text(f'format = {FORMAT + 1}\ndata = "synthetic"\nmodel = "m"\nnew = 1\n')
+    with pytest.raises(
+        SpeechXAIError, match=r"config\.toml: this configuration has format 3, and this .* up to 2\. Use"
+    ):
+        load(path)
 
 
 def test_difference_names_the_first_key_that_changes_numbers() -> None:

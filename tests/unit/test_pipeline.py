@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from speechxai.errors import SpeechXAIError
-from speechxai.evaluation.config import resolve_metrics, resolve_recipes
+from speechxai.evaluation.config import check_protocol, resolve_metrics, resolve_recipes
 from speechxai.evaluation.unit import agreement_of_methods, half, stack_size, standard, tiled
-from speechxai.evaluation.values import EvaluateSettings, Failure, Job, Progress, UnitResult, evaluate, protocol_of
+from speechxai.evaluation.values import PROTOCOLS, EvaluateSettings, Failure, Job, Progress, UnitResult, evaluate
 from speechxai.explain.agreement import iou, rank_correlation
 from speechxai.explain.combination import evidence
 from speechxai.explain.explain import explain, explain_all
@@ -220,7 +220,8 @@ def test_the_published_protocol_reads_the_probability_of_pd_and_tiles() -> None:
     values = {}
     for protocol in ("standard", "mancini2025"):
         settings = EvaluateSettings(("energy_map",), ("average_drop", "average_gain"), protocol=protocol)
-        result = protocol_of(settings)(Job(noise_recording("a", 10.0), model), settings, [])
+        check_protocol(protocol)
+        result = PROTOCOLS[protocol](Job(noise_recording("a", 10.0), model), settings, [])
         values[protocol] = result.values["energy_map"]
     # Predicted healthy: what we call a drop of P(HC) is a gain of P(PD) for the published code, and the other way
     # round.

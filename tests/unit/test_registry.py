@@ -35,6 +35,31 @@ def test_missing_fact_missing_docstring_and_duplicates_are_refused() -> None:
     assert registry.summary("documented") == "Say one."
 
 
+def define(text: str, module: str, spec: object, file: str = "plugin.py") -> Callable[..., Any]:
+    """A function of a module, as one load of it would define it."""
+    scope: dict[str, Any] = {"__name__": module, "__spec__": spec}
+    exec(compile(text, file, "exec"), scope)
+    return scope["mine"]  # type: ignore[no-any-return]
+
+
+def test_a_module_that_is_loaded_again_replaces_its_entries_and_no_others() -> None:
+    registry, first, second = make(), object(), object()
+    old, new = "def mine():\n    'Say one.'\n", "def mine():\n    'Say two.'\n"
+    registry.register(cites="own")(define(old, "plugin", first))
+    registry.register(cites="own")(define(new, "plugin", second))  # importlib.reload
+    assert registry.summary("mine") == "Say two."
+    with pytest.raises(SpeechXAIError, match="The thing 'mine' is registered twice: choose another name"):
+        registry.register(cites="own")(define(old, "plugin", second))  # twice in one file
+    with pytest.raises(SpeechXAIError, match="registered twice"):
+        registry.register(cites="own")(define(old, "other", object(), "other.py"))
+    registry.register(cites="own")(define(old, "package.plugin", object()))  # the file under another name
+    assert registry.summary("mine") == "Say one."
+    notebook = make()
+    notebook.register(cites="own")(define(old, "__main__", None, "<cell 1>"))
+    notebook.register(cites="own")(define(new, "__main__", None, "<cell 1, run again>"))
+    assert notebook.summary("mine") == "Say two."
+
+
 def test_facts_cannot_be_changed() -> None:
     registry = make()
     registry.register(cites="own")(documented)

@@ -15,6 +15,7 @@ import pytest
 from speechxai import files
 from speechxai.errors import SpeechXAIError
 from speechxai.evaluation import runs
+from speechxai.evaluation.config import FORMAT
 from speechxai.evaluation.runs import RunFolder, unit_name
 from speechxai.evaluation.values import Failure, UnitResult
 
@@ -155,6 +156,44 @@ def test_a_folder_without_settings_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(SpeechXAIError) as caught:
         RunFolder.open(tmp_path)
     assert str(caught.value) == f"{tmp_path}: not a run folder (no config.toml in it)."
+
+
+@pytest.mark.parametrize(
+    ("stated", "read"), [(None, 1), (1, 1), (FORMAT, FORMAT), (FORMAT + 1, "newer"), ("two", "none"), (True, "none")]
+)
+def test_an_older_run_is_read_and_a_newer_one_is_refused(tmp_path: Path, stated: object, read: object) -> None:
+    run = make(tmp_path)
+    assert run.format == FORMAT
+    assert run.config == CONFIG, "the format is no setting"
+    content = {**CONFIG, **({} if stated is None else {"format": stated})}
+    (run.path / "config.toml").write_text(files.to_toml(content))
+    if isinstance(read, int):
+        assert RunFolder.open(run.path).format == read
+        return
+    with pytest.raises(SpeechXAIError) as caught:
+        RunFolder.open(run.path)
+    assert str(caught.value) == (
+        f"{run.path}: this run has format {FORMAT + 1}, and this version of speechxai reads up to {FORMAT}. Use the"
+        " newer version that wrote it: pip install --upgrade speechxai."
+        if read == "newer"
+        else f"{run.path}: this run states the format {stated!r}, which is no version. Formats are 1 to {FORMAT}."
+    )
+
+
+def test_what_the_run_wrote_of_its_metrics_holds_and_an_older_run_asks_the_registries(tmp_path: Path) -> None:
+    recipes, metrics = ["union(saliency, rise)", "energy_map", "gone"], ["faithfulness", "gone"]
+    run = RunFolder.create(tmp_path / "old", CONFIG, MANIFEST, {"recipes": recipes, "metrics": metrics})
+    assert run.facts["metrics"].keys() == {"faithfulness"}
+    assert run.facts["metrics"]["faithfulness"]["best"] == "high"
+    assert run.facts["recipes"]["energy_map"]["control"] is True
+    union = run.facts["recipes"]["union(saliency, rise)"]
+    assert (union["combination"], union["parts"], union["signed"]) == ("union", ["saliency", "rise"], False)
+    stored = {"metrics": {"gone": {"best": "low", "summary": "Of a plugin."}}, "recipes": {"gone": {"signed": True}}}
+    environment = {"recipes": recipes, "metrics": metrics, "facts": stored}
+    run = RunFolder.create(tmp_path / "new", CONFIG, MANIFEST, environment)
+    assert run.facts["metrics"]["gone"] == {"best": "low", "summary": "Of a plugin."}
+    assert run.facts["recipes"]["gone"]["signed"] is True
+    assert run.facts["metrics"]["faithfulness"]["best"] == "high"
 
 
 def test_maps_appear_whole_and_replace_older_ones(tmp_path: Path) -> None:
