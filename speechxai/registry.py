@@ -7,6 +7,8 @@ import importlib
 import importlib.metadata
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
@@ -55,6 +57,7 @@ class Registry(Generic[F]):
         self._functions: dict[str, F] = {}
         self._facts: dict[str, Mapping[str, Any]] = {}
         self._loads: dict[str, object] = {}
+        self._told: ContextVar[Mapping[str, Mapping[str, Any]]] = ContextVar(kind, default=MappingProxyType({}))
 
     def register(self, **facts: Any) -> Callable[[F], F]:
         """Register a function under its own name.
@@ -90,6 +93,19 @@ class Registry(Generic[F]):
         # One file under two names, such as a folder that is on the path twice.
         return _file_of(known) == _file_of(function) is not None
 
+    @contextmanager
+    def told(self, entries: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
+        """Know, while the context lasts, what is said of these names, such as by a run whose plugin is not loaded.
+
+        Args:
+            entries: facts by name, the summary among them. They go before those of the registry. None can be called.
+        """
+        token = self._told.set({**self._told.get(), **entries})
+        try:
+            yield
+        finally:
+            self._told.reset(token)
+
     def adopt(self, family: Registry[F], prefix: str) -> None:
         """Know the entries of a named package too, by names such as "captum:Lime". Lists and presets leave them out."""
         self._families[prefix] = family
@@ -104,6 +120,10 @@ class Registry(Generic[F]):
             return family[name]
         if name in self._functions:
             return self._functions[name]
+        if name in self._told.get():
+            raise SpeechXAIError(
+                f"The {self.kind} '{name}' comes from a plugin that is not loaded: give its module with --import."
+            )
         if name in self.refused:
             raise NotApplicable(f"The {self.kind} '{name}' is not taken: {self.refused[name]}.")
         # Whoever leaves the prefix out finds the entry of a package as well.
@@ -112,15 +132,21 @@ class Registry(Generic[F]):
 
     def facts(self, name: str) -> Mapping[str, Any]:
         """Return the facts that the entry `name` states. Raises SpeechXAIError for an unknown name."""
+        if name in self._told.get():
+            return self._told.get()[name]
         self[name]
         family = self._family(name)
         return self._facts[name] if family is None else family.facts(name)
 
     def summary(self, name: str) -> str:
         """Return the first paragraph of the entry's docstring as one line."""
+        if name in self._told.get():
+            return str(self._told.get()[name].get("summary", ""))
         return " ".join((self[name].__doc__ or "").strip().split("\n\n")[0].split())
 
     def __contains__(self, name: object) -> bool:
+        if name in self._told.get():
+            return True
         family = self._family(name)
         return name in self._functions if family is None else name in family
 

@@ -41,6 +41,7 @@ from speechxai.stats import fold_summary, summarize
 
 if TYPE_CHECKING:
     from speechxai.evaluation.values import Failure, UnitResult
+    from speechxai.registry import Registry
     from speechxai.types import Array
 
 SCORE_COLUMNS = ("recording", "speaker", "label", "predicted", "model", "recipe", "metric", "value")
@@ -148,17 +149,15 @@ class RunFolder:
         """Ids of the planned recordings, in the manifest's order."""
         return [str(recording) for recording in self.manifest["recording"]]
 
-    @property
-    def facts(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """What the run's tables have to know of its recipes and metrics, as `describe` gives it.
-
-        What was written when the run began holds, so that a run reads the same without the plugin that computed it; the
-        rest (a run of format 1) is what the registries say.
-        """
-        environment = self.environment
-        stored = environment.get("facts", {})
-        found = describe(environment.get("recipes", []), environment.get("metrics", []))
-        return {kind: {**known, **stored.get(kind, {})} for kind, known in found.items()}
+    @contextmanager
+    def known(self) -> Iterator[None]:
+        """Let the registries know this run's methods, combinations and metrics as it describes them, while the context
+        lasts: its tables and its report read the same without the plugin that computed it."""
+        facts = self.environment.get("facts", {})
+        with ExitStack() as stack:
+            for kind, registry in _registries().items():
+                stack.enter_context(registry.told(facts.get(kind, {})))
+            yield
 
     def _shard(self, recording: str, suffix: str = ".json") -> Path:
         return self.path / "units" / f"{unit_name(recording)}{suffix}"
@@ -314,35 +313,35 @@ class RunFolder:
         return pd.read_csv(path, keep_default_na=True)
 
 
-def describe(recipes: Iterable[str], metrics: Iterable[str]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Say what tables and reports have to know of recipes and metrics, as plain values.
-
-    Returns:
-        `recipes`: name -> signed, control, combination ("" for a method), parts, summary;
-        `metrics`: name -> best, bounds, cites, summary and what else the metric states. Unknown names are left out.
-    """
+def _registries() -> dict[str, Registry[Any]]:
     from speechxai.explain import METHODS
     from speechxai.explain.combination import COMBINATIONS
-    from speechxai.explain.recipe import parse
     from speechxai.metrics import METRICS
 
-    found: dict[str, dict[str, dict[str, Any]]] = {"recipes": {}, "metrics": {}}
-    for name in recipes:
-        with suppress(SpeechXAIError):
-            recipe = parse(name)
-            registry = COMBINATIONS if recipe.parts else METHODS
-            found["recipes"][name] = {
-                "signed": recipe.signed,
-                "control": bool(registry.facts(recipe.name).get("control")),
-                "combination": recipe.name if recipe.parts else "",
-                "parts": [str(part) for part in recipe.parts],
-                "summary": registry.summary(recipe.name),
-            }
-    for name in metrics:
-        with suppress(SpeechXAIError):
-            facts = METRICS.facts(name).items()
+    return {"methods": METHODS, "combinations": COMBINATIONS, "metrics": METRICS}
+
+
+def describe(recipes: Iterable[str], metrics: Iterable[str]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Write down what tables and reports have to know of the methods, combinations and metrics of a run.
+
+    Returns:
+        Facts that are plain values, and the summary, by name, by kind: "methods", "combinations", "metrics".
+    """
+    from speechxai.explain.recipe import parse
+
+    steps = [step for recipe in recipes for step in parse(recipe).walk()]
+    names = {
+        "methods": [step.name for step in steps if not step.parts],
+        "combinations": [step.name for step in steps if step.parts],
+        "metrics": metrics,
+    }
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for kind, registry in _registries().items():
+        found[kind] = {}
+        for name in names[kind]:
+            facts = registry.facts(name).items()
             plain = {key: value for key, value in facts if isinstance(value, str | int | float | tuple | None)}
-            found["metrics"][name] = {**plain, "summary": METRICS.summary(name)}
+            found[kind][name] = {**plain, "summary": registry.summary(name)}
     return found
 
 

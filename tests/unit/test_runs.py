@@ -16,8 +16,10 @@ from speechxai import files
 from speechxai.errors import SpeechXAIError
 from speechxai.evaluation import runs
 from speechxai.evaluation.config import FORMAT
-from speechxai.evaluation.runs import RunFolder, unit_name
+from speechxai.evaluation.runs import RunFolder, describe, unit_name
 from speechxai.evaluation.values import Failure, UnitResult
+from speechxai.explain.recipe import parse
+from speechxai.metrics import METRICS
 
 MANIFEST = pd.DataFrame({"recording": ["a", "b/1", "c"], "speaker": ["s/1", "s/2", "s/3"]})
 CONFIG = {"data": "synthetic", "model": "m", "recipes": ["saliency"], "out": "runs/x"}
@@ -180,20 +182,28 @@ def test_an_older_run_is_read_and_a_newer_one_is_refused(tmp_path: Path, stated:
     )
 
 
-def test_what_the_run_wrote_of_its_metrics_holds_and_an_older_run_asks_the_registries(tmp_path: Path) -> None:
-    recipes, metrics = ["union(saliency, rise)", "energy_map", "gone"], ["faithfulness", "gone"]
-    run = RunFolder.create(tmp_path / "old", CONFIG, MANIFEST, {"recipes": recipes, "metrics": metrics})
-    assert run.facts["metrics"].keys() == {"faithfulness"}
-    assert run.facts["metrics"]["faithfulness"]["best"] == "high"
-    assert run.facts["recipes"]["energy_map"]["control"] is True
-    union = run.facts["recipes"]["union(saliency, rise)"]
-    assert (union["combination"], union["parts"], union["signed"]) == ("union", ["saliency", "rise"], False)
-    stored = {"metrics": {"gone": {"best": "low", "summary": "Of a plugin."}}, "recipes": {"gone": {"signed": True}}}
-    environment = {"recipes": recipes, "metrics": metrics, "facts": stored}
-    run = RunFolder.create(tmp_path / "new", CONFIG, MANIFEST, environment)
-    assert run.facts["metrics"]["gone"] == {"best": "low", "summary": "Of a plugin."}
-    assert run.facts["recipes"]["gone"]["signed"] is True
-    assert run.facts["metrics"]["faithfulness"]["best"] == "high"
+def test_a_run_knows_its_recipes_and_metrics_without_the_plugin_that_computed_it(tmp_path: Path) -> None:
+    facts = describe(["union(saliency, rise)", "energy_map"], ["faithfulness"])
+    assert facts["methods"].keys() == {"saliency", "rise", "energy_map"}
+    assert facts["methods"]["energy_map"]["control"] is True
+    assert facts["metrics"]["faithfulness"]["bounds"] == (-1.0, 1.0)
+    facts["metrics"]["gone"] = {"best": "low", "summary": "Of a plugin."}
+    facts["methods"]["mine"] = {"signed": True, "summary": "Of a plugin."}
+    run = RunFolder.create(tmp_path / "run", CONFIG, MANIFEST, {"facts": facts})
+    with run.known():
+        assert METRICS.facts("gone")["best"] == "low"
+        assert METRICS.summary("gone") == "Of a plugin."
+        assert "gone" in METRICS
+        assert parse("mine").signed is True
+        assert parse("union(mine, saliency)").methods == ("mine", "saliency")
+        with pytest.raises(SpeechXAIError, match="The metric 'gone' comes from a plugin that is not loaded: give"):
+            METRICS["gone"]
+        assert METRICS["faithfulness"] is not None
+    assert "gone" not in METRICS
+    with pytest.raises(SpeechXAIError, match="Unknown metric 'gone'"):
+        METRICS.facts("gone")
+    with RunFolder.create(tmp_path / "old", CONFIG, MANIFEST, {}).known():
+        assert METRICS.facts("faithfulness")["best"] == "high"
 
 
 def test_maps_appear_whole_and_replace_older_ones(tmp_path: Path) -> None:
