@@ -29,7 +29,7 @@ from speechxai.classifiers.bundle import Bundle, bundle_names, load_bundle
 from speechxai.data import corpus
 from speechxai.evaluation.config import EvaluateConfig
 from speechxai.metrics import PUBLISHED_METRICS
-from speechxai.signal.audio import read
+from speechxai.signal.audio import read_audio
 
 # What the app was started with, and where it may write.
 SYNTHETIC = "synthetic"
@@ -306,7 +306,7 @@ def read_mine(digest: str, sample_rate: int | None, normalize: str = "none") -> 
         path = Path(folder) / f"recording{suffix}"
         path.write_bytes(content)
         try:
-            found = read(path, sample_rate=sample_rate, normalize=normalize, max_duration_s=MAX_UPLOAD_S)  # type: ignore[arg-type]
+            found = read_audio(path, sample_rate=sample_rate, normalize=normalize, max_duration_s=MAX_UPLOAD_S)  # type: ignore[arg-type]
         except SpeechXAIError as error:
             raise SpeechXAIError(str(error).replace(str(path), name)) from error
     return replace(found, id=Path(name).stem, speaker=f"mine/{digest}", metadata={**found.metadata, "path": name})

@@ -100,7 +100,7 @@ def network(name: str, segment_s: float | None = None) -> Classifier:
 
 def voice(seconds: float, index: int = 0, path: str | None = None) -> Recording:
     """A synthetic voice, or that of a file, repeated or cut to a length."""
-    wave = corpus(2, index)[0].waveform if path is None else audio.read(path, sample_rate=RATE_HZ).waveform
+    wave = corpus(2, index)[0].waveform if path is None else audio.read_audio(path, sample_rate=RATE_HZ).waveform
     n_samples = round(seconds * RATE_HZ)
     return Recording(wave.repeat(-(-n_samples // len(wave)))[:n_samples], RATE_HZ, f"voice-{index}", f"voice-{index}")
 

@@ -47,7 +47,7 @@ from speechxai.data.manifest import to_recording_kwargs
 from speechxai.data.splits import speaker_folds
 from speechxai.errors import SpeechXAIError, named
 from speechxai.registry import did_you_mean
-from speechxai.signal.audio import read
+from speechxai.signal.audio import read_audio
 from speechxai.signal.stft import SegmentConfig
 from speechxai.types import Recording, StftConfig
 
@@ -88,7 +88,7 @@ class Plan:
         segment: how long recordings are heard; None hears them whole.
         cam_layer: module that Grad-CAM reads.
         stft: settings of the explained spectrogram.
-        normalize: as in `io.audio.read`.
+        normalize: as in `signal.audio.read_audio`.
         n_bootstrap: resamples behind the card's intervals.
         note: what else the card must say about the training, for example how settings were chosen.
         pretrained: weights that the backbone `ssl` starts from; see `io.import_checkpoints.pretrained`.
@@ -154,7 +154,7 @@ def read_corpus(card_name: str, root: str | Path, plan: Plan, progress: Progress
         path = Path(root) / str(row["path"])
         values: dict[str, Any] = to_recording_kwargs({str(key): value for key, value in row.items()})
         try:
-            recordings.append(read(path, sample_rate=plan.stft.sample_rate, normalize=plan.normalize, **values))
+            recordings.append(read_audio(path, sample_rate=plan.stft.sample_rate, normalize=plan.normalize, **values))
         except Exception as error:
             unreadable.append(str(named(error, path)))
         if progress is not None:

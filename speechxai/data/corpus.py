@@ -105,7 +105,7 @@ def load(
     Args:
         row: a row of a valid manifest, by column (`row.to_dict()` of a table's row).
         root: folder that its path is relative to; a Locator saves time where many paths are pseudonymous.
-        sample_rate: as `io.audio.read`, like the other options.
+        sample_rate: as `signal.audio.read_audio`, like the other options.
         normalize: "peak" or "none".
         max_duration_s: longer files are refused.
         min_duration_s: shorter files are refused.
@@ -121,7 +121,7 @@ def load(
     locator = root if isinstance(root, Locator) else Locator(root)
     path = locator.locate(stated)
     try:
-        recording = audio.read(
+        recording = audio.read_audio(
             path,
             sample_rate=sample_rate,
             normalize=normalize,

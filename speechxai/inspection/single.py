@@ -24,7 +24,7 @@ from speechxai.explain.recipe import parse
 from speechxai.files import naming_folder, to_json, write_atomically
 from speechxai.metrics import Case
 from speechxai.report import plots
-from speechxai.signal.audio import read, write
+from speechxai.signal.audio import read_audio, write
 from speechxai.signal.stft import bin_frequencies_hz, frame_times_s, inverse, spectrogram
 from speechxai.types import Recording, Spectrogram
 
@@ -67,13 +67,13 @@ def hear(bundle: Bundle, path: Path, device: str = "auto", **reading: Any) -> He
         bundle: the model.
         path: audio file.
         device: where the network runs.
-        reading: options of `io.audio.read` beside those of the bundle, for example `channel`.
+        reading: options of `signal.audio.read_audio` beside those of the bundle, for example `channel`.
 
     Raises:
         SpeechXAIError: a file that cannot be used.
     """
     config = bundle.config
-    recording = read(path, sample_rate=config.stft.sample_rate, normalize=config.audio.normalize, **reading)
+    recording = read_audio(path, sample_rate=config.stft.sample_rate, normalize=config.audio.normalize, **reading)
     fold = bundle.fold_of(recording)
     model = bundle.classifier(fold).to(device_of(device))
     spec = spectrogram(recording.waveform[None].to(device_of(device)), model.stft)

@@ -88,7 +88,7 @@ def _probe(path: str | Path) -> tuple[AudioInfo, Stated]:
     return found, stated
 
 
-def read(
+def read_audio(
     path: str | Path,
     *,
     sample_rate: int | None = 16_000,
@@ -123,13 +123,15 @@ def read(
     unknown = set(identity) - Identity.__optional_keys__
     if unknown:
         raise SpeechXAIError(
-            f"The parameters {sorted(unknown)} of read are unknown. Known: {sorted(Identity.__optional_keys__)}."
+            f"The parameters {sorted(unknown)} of read_audio are unknown. Known: {sorted(Identity.__optional_keys__)}."
         )
     if normalize not in ("peak", "none"):
-        raise SpeechXAIError(f"The 'normalize' parameter of read must be 'peak' or 'none'. Got {normalize!r} instead.")
+        raise SpeechXAIError(
+            f"The 'normalize' parameter of read_audio must be 'peak' or 'none'. Got {normalize!r} instead."
+        )
     if sample_rate is not None and not MIN_RATE_HZ <= sample_rate <= MAX_RATE_HZ:
         raise SpeechXAIError(
-            f"The 'sample_rate' parameter of read must be 8000 to 96000 Hz. Got {sample_rate!r} instead."
+            f"The 'sample_rate' parameter of read_audio must be 8000 to 96000 Hz. Got {sample_rate!r} instead."
         )
     info, stated = _probe(path)
     _check_header(info, max_duration_s, min_duration_s, channel)

@@ -480,9 +480,9 @@ def times_of_what_readers_wait_for(tab: Tab, server: Server) -> dict[str, float]
         tab.settled()
     from speechxai import load_bundle
     from speechxai.inspection import inspect
-    from speechxai.signal.audio import read
+    from speechxai.signal.audio import read_audio
 
-    heard = inspect.hear(load_bundle("synthetic-cnn"), read(server.folder / "ten-seconds.wav"), threading.RLock())
+    heard = inspect.hear(load_bundle("synthetic-cnn"), read_audio(server.folder / "ten-seconds.wav"), threading.RLock())
     for _ in range(5):
         began = time.monotonic()
         inspect.explain(heard, ["saliency"], threading.RLock())

@@ -54,7 +54,7 @@ def raising_reader() -> Iterator[None]:
     from speechxai.inspection import single
     from speechxai.signal import audio
 
-    read = audio.read
+    read = audio.read_audio
 
     def reader(path: str | Path, **options: Any) -> Any:
         if Path(path).stem in ERRORS:
@@ -62,9 +62,9 @@ def raising_reader() -> Iterator[None]:
         return read(path, **options)
 
     with (
-        mock.patch.object(corpus.audio, "read", reader),
-        mock.patch.object(single, "read", reader),
-        mock.patch.object(training, "read", reader),
+        mock.patch.object(corpus.audio, "read_audio", reader),
+        mock.patch.object(single, "read_audio", reader),
+        mock.patch.object(training, "read_audio", reader),
     ):
         yield
 

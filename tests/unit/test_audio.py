@@ -39,7 +39,7 @@ def test_every_format_gives_the_same_samples(
 ) -> None:
     signal = tone(16_000)
     soundfile.write(tmp_path / name, signal, 16_000, format=kind, subtype=subtype)
-    recording = audio.read(tmp_path / name, normalize="none")
+    recording = audio.read_audio(tmp_path / name, normalize="none")
     middle = slice(2_000, 6_000)
     assert recording.waveform.dtype == torch.float32
     np.testing.assert_allclose(recording.waveform[middle], signal[middle], atol=tolerance)
@@ -48,7 +48,7 @@ def test_every_format_gives_the_same_samples(
 @pytest.mark.parametrize("rate_hz", [8_000, 11_025, 22_050, 44_099, 44_100, 48_000, 96_000])
 def test_resampling_keeps_a_tone_in_place(tmp_path: Path, rate_hz: int) -> None:
     soundfile.write(tmp_path / "a.wav", tone(rate_hz), rate_hz, subtype="FLOAT")
-    recording = audio.read(tmp_path / "a.wav", normalize="none")
+    recording = audio.read_audio(tmp_path / "a.wav", normalize="none")
     expected = tone(16_000)
     assert recording.sample_rate == 16_000
     assert abs(len(expected) - recording.waveform.numel()) <= 1
@@ -58,22 +58,22 @@ def test_resampling_keeps_a_tone_in_place(tmp_path: Path, rate_hz: int) -> None:
 
 def test_resampling_removes_what_lies_above_the_new_nyquist_frequency(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", tone(44_100, frequency_hz=9_000.0), 44_100, subtype="FLOAT")
-    middle = audio.read(tmp_path / "a.wav", normalize="none").waveform[1_000:7_000]
+    middle = audio.read_audio(tmp_path / "a.wav", normalize="none").waveform[1_000:7_000]
     assert float(middle.abs().max()) < 1e-5  # 94 dB under the tone's 0.5
 
 
 def test_channels_are_averaged_or_one_is_chosen(tmp_path: Path) -> None:
     left, right = tone(16_000), tone(16_000, frequency_hz=300.0)
     soundfile.write(tmp_path / "a.wav", np.stack([left, right], axis=1), 16_000, subtype="FLOAT")
-    mean = audio.read(tmp_path / "a.wav", normalize="none")
+    mean = audio.read_audio(tmp_path / "a.wav", normalize="none")
     np.testing.assert_allclose(mean.waveform, (left + right) / 2, atol=1e-6)
     assert mean.metadata["original_channels"] == 2
-    np.testing.assert_allclose(audio.read(tmp_path / "a.wav", normalize="none", channel=1).waveform, right, atol=1e-6)
+    np.testing.assert_allclose(audio.read_audio(tmp_path / "a.wav", normalize="none", channel=1).waveform, right, atol=1e-6)
 
 
 def test_normalization_and_what_it_remembers(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "voice.wav", 0.2 * tone(22_050), 22_050, subtype="FLOAT")
-    recording = audio.read(tmp_path / "voice.wav", label=1, speaker="set/1", metadata={"age": 70})
+    recording = audio.read_audio(tmp_path / "voice.wav", label=1, speaker="set/1", metadata={"age": 70})
     assert float(recording.waveform.abs().max()) == pytest.approx(1.0, abs=1e-6)
     assert (recording.id, recording.speaker, recording.label) == ("voice", "set/1", 1)
     assert recording.metadata["original_peak"] == pytest.approx(0.1, abs=1e-3)
@@ -87,7 +87,7 @@ def test_normalization_and_what_it_remembers(tmp_path: Path) -> None:
 
 def test_the_own_rate_is_kept_on_request(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", tone(8_000), 8_000)
-    assert audio.read(tmp_path / "a.wav", sample_rate=None).sample_rate == 8_000
+    assert audio.read_audio(tmp_path / "a.wav", sample_rate=None).sample_rate == 8_000
 
 
 def test_probe_reads_the_header(tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ BAD = [
 def test_bad_input_is_named_and_answered(tmp_path: Path, make: object, words: str) -> None:
     path = make(tmp_path)  # type: ignore[operator]
     with pytest.raises(SpeechXAIError) as error:
-        audio.read(path)
+        audio.read_audio(path)
     assert str(error.value).startswith(f"{path}: ")
     assert words in str(error.value)
 
@@ -282,7 +282,7 @@ def test_a_cut_file_is_never_filled_with_what_was_not_decoded(
         fill_the_heap_with_a_voice(tmp_path)
         n_decoded = 0
         with pytest.raises(SpeechXAIError) as error:
-            audio.read(tmp_path / name)
+            audio.read_audio(tmp_path / name)
         assert str(error.value).startswith(f"{tmp_path / name}: ")
         assert "truncated" in str(error.value)
         assert handed_out == 0  # what lies behind the decoded samples in the buffer is silence
@@ -306,7 +306,7 @@ def test_a_decoder_that_stops_early_gives_its_count_and_an_error(
 
     monkeypatch.setattr(soundfile.SoundFile, "_array_io", stops)
     with pytest.raises(SpeechXAIError) as error:
-        audio.read(tmp_path / "x.wav")
+        audio.read_audio(tmp_path / "x.wav")
     assert f"decoded {n_decoded / 16_000:.2f} s of 5.00 s ({n_decoded} of 80000 samples)" in str(error.value)
 
 
@@ -317,16 +317,16 @@ def test_an_hour_is_refused_before_its_samples_are_read(tmp_path: Path, monkeypa
     path = too_long(tmp_path)
     monkeypatch.setattr(audio, "_samples", never)
     with pytest.raises(SpeechXAIError, match="3600"):
-        audio.read(path)
+        audio.read_audio(path)
 
 
 def test_limits_can_be_raised(tmp_path: Path) -> None:
-    assert audio.read(too_short(tmp_path), min_duration_s=0.0).waveform.numel() == 320
-    assert audio.read(sixteen_channels(tmp_path), channel=15).waveform.numel() == 8_000
+    assert audio.read_audio(too_short(tmp_path), min_duration_s=0.0).waveform.numel() == 320
+    assert audio.read_audio(sixteen_channels(tmp_path), channel=15).waveform.numel() == 8_000
     with pytest.raises(SpeechXAIError, match="no channel 16"):
-        audio.read(tmp_path / "x.wav", channel=16)
+        audio.read_audio(tmp_path / "x.wav", channel=16)
     with pytest.raises(SpeechXAIError, match=r"limit of 0\.2 s"):
-        audio.read(tmp_path / "x.wav", channel=0, max_duration_s=0.2)
+        audio.read_audio(tmp_path / "x.wav", channel=0, max_duration_s=0.2)
 
 
 def test_a_wav_of_unknown_length_from_a_pipe_is_read(tmp_path: Path) -> None:
@@ -335,24 +335,24 @@ def test_a_wav_of_unknown_length_from_a_pipe_is_read(tmp_path: Path) -> None:
     at = data.index(b"data") + 4
     data[at : at + 4] = b"\xff\xff\xff\xff"
     path.write_bytes(bytes(data))
-    assert audio.read(path).waveform.numel() == 8_000
+    assert audio.read_audio(path).waveform.numel() == 8_000
 
 
 def test_wrong_settings_are_refused(tmp_path: Path) -> None:
     path = wav(tmp_path / "x.wav", tone(16_000))
     with pytest.raises(SpeechXAIError, match="'normalize' parameter"):
-        audio.read(path, normalize="rms")  # type: ignore[arg-type]
+        audio.read_audio(path, normalize="rms")  # type: ignore[arg-type]
     with pytest.raises(SpeechXAIError, match="'sample_rate' parameter"):
-        audio.read(path, sample_rate=0)
+        audio.read_audio(path, sample_rate=0)
     with pytest.raises(SpeechXAIError, match="speeker"):
-        audio.read(path, speeker="x")  # type: ignore[call-arg]
+        audio.read_audio(path, speeker="x")  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac"])
 def test_write_then_read_is_the_same(tmp_path: Path, name: str) -> None:
     waveform = torch.from_numpy(tone(16_000)).float()
     audio.write(tmp_path / name, waveform, 16_000)
-    back = audio.read(tmp_path / name, normalize="none").waveform
+    back = audio.read_audio(tmp_path / name, normalize="none").waveform
     torch.testing.assert_close(back, waveform, atol=2e-7, rtol=0)
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
 
@@ -373,4 +373,4 @@ def test_write_refuses_what_would_be_wrong(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="names with these characters are not allowed there")
 def test_unusual_names_are_read(tmp_path: Path) -> None:
-    assert audio.read(wav(tmp_path / "Ängström 'a' [1].wav", tone(16_000))).id == "Ängström 'a' [1]"
+    assert audio.read_audio(wav(tmp_path / "Ängström 'a' [1].wav", tone(16_000))).id == "Ängström 'a' [1]"

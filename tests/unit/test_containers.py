@@ -70,7 +70,7 @@ def saved(folder: Path, kind: str, subtype: str, endian: str | None = None, sign
 
 
 def samples(path: Path) -> np.ndarray:
-    return audio.read(path, sample_rate=None, normalize="none").waveform.numpy()
+    return audio.read_audio(path, sample_rate=None, normalize="none").waveform.numpy()
 
 
 def put(path: Path, data: bytes) -> Path:
@@ -84,7 +84,7 @@ def replaced(data: bytes, at: int, new: bytes) -> bytes:
 
 def refusal(path: Path) -> str:
     with pytest.raises(SpeechXAIError) as error:
-        audio.read(path)
+        audio.read_audio(path)
     text = str(error.value)
     assert text.startswith(f"{path}: ")
     assert "\n" not in text

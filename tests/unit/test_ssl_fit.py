@@ -139,7 +139,7 @@ def figshare(root: Path) -> tuple[list[Recording], list[Recording]]:
     """The 81 recordings, every fifth for validation."""
     rows = [line.split("\t") for line in (root / "manifest.tsv").read_text().splitlines()[1:]]
     recordings = [
-        audio.read(root / "audio" / name, id=name, speaker=f"figshare/{name}", label=("HC", "PD").index(kind))
+        audio.read_audio(root / "audio" / name, id=name, speaker=f"figshare/{name}", label=("HC", "PD").index(kind))
         for _, _, kind, name in rows
     ]
     return [r for k, r in enumerate(recordings) if k % 5], recordings[::5]

@@ -218,7 +218,7 @@ def test_the_name_of_a_person_stays_out_of_an_unforeseen_error(tmp_path: Path, m
     row = {"recording": "p1", "path": f"{PREFIX}0", "speaker": "x/p1", "label": 0, "task": "reading", "dataset": "x"}
     monkeypatch.setattr(Locator, "locate", lambda self, path: secret)
     monkeypatch.setattr(corpus, "to_recording_kwargs", lambda row: {"id": "p1"})
-    monkeypatch.setattr(corpus.audio, "read", lambda path, **options: throw(ValueError(f"{path} of Anna Rossi")))
+    monkeypatch.setattr(corpus.audio, "read_audio", lambda path, **options: throw(ValueError(f"{path} of Anna Rossi")))
     with pytest.raises(SpeechXAIError) as caught:
         corpus.load(row, tmp_path)
     assert "ValueError" in str(caught.value)
