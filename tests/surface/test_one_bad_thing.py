@@ -141,6 +141,6 @@ def test_the_exit_status_is_in_the_help(command: str, capsys: pytest.CaptureFixt
 def test_an_error_outside_of_a_recordings_work_is_not_swallowed(
     work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("speechxai.evaluation.session.finish", lambda folder: 1 / 0)
+    monkeypatch.setattr("speechxai.evaluation.executors.finish", lambda folder: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main(["evaluate", "--data", "voices", "--model", "tiny", *RUN, "--out", "run"])

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -20,13 +23,30 @@ from speechxai.evaluation.config import EvaluateConfig, from_dict
 from speechxai.evaluation.executors import execute, order_of, run_units
 from speechxai.evaluation.runs import RunFolder, finish
 from speechxai.evaluation.session import create_run, prepare
-from speechxai.evaluation.values import EvaluateSettings, Job, UnitResult, evaluate
+from speechxai.evaluation.values import EvaluateSettings, Failure, Job, UnitResult, evaluate
 from speechxai.planted.folder import BenchmarkFolder, healthy_voices
 from speechxai.testing import noise_recording, tiny_bundle, tiny_classifier
 from tests.unit.raising import ERRORS, compute_with_raising_reader, raising_reader
-from tests.unit.test_pipeline import Memory
 
 SETTINGS = EvaluateSettings(("saliency",), ("faithfulness",))
+
+
+class Memory:
+    """A sink that keeps everything."""
+
+    def __init__(self) -> None:
+        self.results: dict[str, UnitResult] = {}
+        self.failures: list[Failure] = []
+
+    @contextmanager
+    def claim(self, recording: str) -> Iterator[bool]:
+        yield recording not in self.results
+
+    def write(self, result: UnitResult) -> None:
+        self.results[result.recording] = result
+
+    def fail(self, failure: Failure) -> None:
+        self.failures.append(failure)
 
 
 def begins(name: str) -> str:
@@ -213,6 +233,29 @@ def test_voices_that_the_benchmark_could_not_read_are_failures_of_the_run(tmp_pa
     assert folder.failures()["kind"].tolist() == ["failure"]
 
 
+def test_maps_that_cannot_be_read_cost_their_recording_alone_in_the_published_batches() -> None:
+    from speechxai.mancini2025.study import batch_maxima
+
+    def maps(recording: str, recipe: str) -> np.ndarray:
+        if recording == "bad":
+            raise KeyError("c/0/0")
+        return np.full((2, 3), 0.5 if recording == "a" else 1.0, dtype="float16")
+
+    names = ("saliency", "smoothgrad", "union(saliency, smoothgrad)")
+    published = SimpleNamespace(batch=2)
+    session: Any = SimpleNamespace(
+        recordings=["a", "bad", "b"],
+        settings=SimpleNamespace(recipes=names, protocol_options=published),
+        config=SimpleNamespace(published=published),
+    )
+    facts = {"fold": "0", "top_saliency": 2.0, "top_smoothgrad": 4.0}
+    units: Any = {name: SimpleNamespace(facts=facts) for name in session.recordings}
+    found = batch_maxima(session, SimpleNamespace(maps=maps), units)  # type: ignore[arg-type]
+    assert set(found) == {"a", "bad", "b"}
+    assert set(found["a"]["tops"]) == {"union(saliency, smoothgrad)"} == set(found["bad"]["tops"])
+    assert found["a"]["tops"]["union(saliency, smoothgrad)"] > 0
+
+
 def test_the_name_of_a_person_stays_out_of_an_unforeseen_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = tmp_path / "Anna Rossi.wav"
     row = {"recording": "p1", "path": f"{PREFIX}0", "speaker": "x/p1", "label": 0, "task": "reading", "dataset": "x"}
@@ -227,8 +270,6 @@ def test_the_name_of_a_person_stays_out_of_an_unforeseen_error(tmp_path: Path, m
 
 
 def test_an_identifier_that_is_not_utf8_can_be_written(voices: Path, tmp_path: Path) -> None:
-    from speechxai.evaluation.values import Failure
-
     session = prepare(configuration(voices, tmp_path / "run", limit=2))
     folder = create_run(session)
     folder.fail(Failure("voice-\udcff", "load", told(ValueError("voice-\udcff"))))
