@@ -27,6 +27,7 @@ import streamlit as st
 from speechxai import Recording, RunFolder, SpeechXAIError
 from speechxai.classifiers.bundle import Bundle, bundle_names, load_bundle
 from speechxai.data import corpus
+from speechxai.errors import named
 from speechxai.evaluation.config import EvaluateConfig
 from speechxai.metrics import PUBLISHED_METRICS
 from speechxai.signal.audio import read_audio
@@ -307,8 +308,8 @@ def read_mine(digest: str, sample_rate: int | None, normalize: str = "none") -> 
         path.write_bytes(content)
         try:
             found = read_audio(path, sample_rate=sample_rate, normalize=normalize, max_duration_s=MAX_UPLOAD_S)  # type: ignore[arg-type]
-        except SpeechXAIError as error:
-            raise SpeechXAIError(str(error).replace(str(path), name)) from error
+        except Exception as error:
+            raise SpeechXAIError(str(named(error, name)).replace(str(path), name)) from error
     return replace(found, id=Path(name).stem, speaker=f"mine/{digest}", metadata={**found.metadata, "path": name})
 
 

@@ -33,6 +33,7 @@ from app.sources import (
 from speechxai import METHODS, Recording, SpeechXAIError, __version__, predict, spectrogram
 from speechxai.classifiers.bundle import Bundle
 from speechxai.data import corpus
+from speechxai.errors import named
 from speechxai.explain.combination import COMBINATIONS
 from speechxai.explain.recipe import CONTROLS, parse
 from speechxai.inspection import inspect
@@ -285,12 +286,12 @@ def predictions(model: str, tick: Any = None) -> pd.DataFrame:
 def _predicted(model: str, name: str) -> dict[str, Any]:
     try:
         voice = catalogue_recording(model, name)
-    except SpeechXAIError as error:
-        return {"problem": str(error)}
-    chosen, lock = bundle_and_lock(model)
-    network = chosen.for_recording(voice)
-    with lock:
-        probability = predict(network, spectrogram(voice.waveform[None], network.stft))[0]
+        chosen, lock = bundle_and_lock(model)
+        network = chosen.for_recording(voice)
+        with lock:
+            probability = predict(network, spectrogram(voice.waveform[None], network.stft))[0]
+    except Exception as error:  # one recording of many: the others are shown
+        return {"problem": str(named(error, name))}
     return {"p": float(probability[1])}
 
 
