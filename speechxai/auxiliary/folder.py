@@ -21,13 +21,14 @@ from speechxai.auxiliary.fit import band_names
 from speechxai.auxiliary.study import study, units
 from speechxai.auxiliary.tables import arms, coefficients, leak, table
 from speechxai.auxiliary.values import AuxiliarySettings, Fit, Material, Unit
-from speechxai.auxiliary.words import Sentence, sentences
+from speechxai.auxiliary.words import sentences
 from speechxai.errors import SpeechXAIError, named
 from speechxai.evaluation.config import EvaluateConfig, from_dict
 from speechxai.evaluation.machine import machine, peak_memory_mb
 from speechxai.evaluation.runs import RunFolder, unit_name
 from speechxai.evaluation.session import Session, prepare
 from speechxai.evaluation.unit import tiled
+from speechxai.evaluation.values import PROTOCOLS
 from speechxai.explain.combination import COMBINATIONS, evidence
 from speechxai.explain.recipe import CONTROLS, Recipe, parse
 from speechxai.files import (
@@ -40,6 +41,7 @@ from speechxai.files import (
     write_atomically,
     write_parquet,
 )
+from speechxai.report.render import Finding
 from speechxai.signal.acoustics import segments_by_voicing
 from speechxai.signal.stft import spectrogram
 
@@ -193,10 +195,10 @@ def _is_there(stored: Path, recipe: Recipe) -> bool:
 
 
 def _waveform(session: Session, row: dict[str, Any], config: EvaluateConfig) -> Tensor:
-    """Waveform as the run explained it: the published protocol repeats short ones and cuts long ones."""
+    """Waveform as the run explained it: a protocol of clips repeats short ones and cuts long ones."""
     voice = session.voices.get(str(row["recording"])) or session.read(row)
-    published = config.protocol == "mancini2025"
-    return tiled(voice.waveform, voice.sample_rate, config.published.clip_s) if published else voice.waveform
+    clips = PROTOCOLS.facts(config.protocol).get("clips", False)
+    return tiled(voice.waveform, voice.sample_rate, config.published.clip_s) if clips else voice.waveform
 
 
 def _loaded(session: Session, row: dict[str, Any], config: EvaluateConfig) -> _Loaded:
@@ -237,10 +239,9 @@ def _evidence(folder: RunFolder, config: EvaluateConfig, recipe: Recipe, recordi
         raise SpeechXAIError(
             f"{folder.path}: the stored map of '{recipe}' for '{recording}' has NaN or infinite values."
         )
-    if config.evidence != "auto" and config.protocol != "mancini2025":
-        return evidence(values[None], config.evidence)[0]
-    positive = recipe.signed and config.protocol != "mancini2025"
-    return evidence(values[None], "positive" if positive else "absolute")[0]
+    usual = "positive" if recipe.signed else "absolute"
+    asked = usual if config.evidence == "auto" else config.evidence
+    return evidence(values[None], PROTOCOLS.facts(config.protocol).get("evidence", asked))[0]
 
 
 def _held_out(folder: RunFolder, session: Session, manifest: pd.DataFrame) -> dict[str, bool | None]:
@@ -308,10 +309,10 @@ class StudyFolder:
         return read_parquet(self.path / "recordings.parquet")
 
     @property
-    def sentences(self) -> list[Sentence]:
+    def sentences(self) -> list[Finding]:
         """What the numbers support. Empty while the study is not finished."""
         content = read_json(self.path / "sentences.json") or {}
-        return [Sentence(**one) for one in content.get("sentences", [])]
+        return [Finding(**one) for one in content.get("sentences", [])]
 
     def table(self, name: str) -> pd.DataFrame:
         """Read back "table", "leak", "coefficients" or "curves". Raises SpeechXAIError where the study is not

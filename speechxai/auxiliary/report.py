@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from importlib import resources
+import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from speechxai import __version__
+from markupsafe import Markup
+
 from speechxai.auxiliary.folder import StudyFolder, finished_studies, wall_time_s
 from speechxai.auxiliary.values import CEILING, FLOORS, LINEAR
-from speechxai.auxiliary.words import ALPHA, number, p_text, signed
+from speechxai.auxiliary.words import number, signed
 from speechxai.evaluation.report import Section, data_uri
 from speechxai.files import naming_folder, write_atomically
-from speechxai.report import plots
+from speechxai.report import plots, render
+from speechxai.report.render import ALPHA, NONE, Cell, Row, Table, difference_cell, page, plain_table, span
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Part = dict[str, Any]
 Line = dict[str, Any]
+"""A row of a study's table."""
 
 PLAIN = ("auroc", "accuracy", "macro_f1")
 WORDS = {"auroc": "AUROC", "accuracy": "accuracy", "macro_f1": "macro F1"}
@@ -39,34 +43,20 @@ def sections(run: Path) -> list[Section]:
     studies = finished_studies(run)
     if not studies:
         return []
-    body = _template("auxiliary.html.j2").render(studies=[study_parts(study) for study in studies])
-    return [Section("auxiliary", "What maps know", "What do the maps alone know?", ABOUT + body)]
+    return [Section("auxiliary", "What maps know", "What do the maps alone know?", ABOUT + _studies(studies))]
 
 
 def write_study_html(study: StudyFolder) -> Path:
     """Write the study's own page, `report.html` in its folder."""
-    body = _template("auxiliary.html.j2").render(studies=[study_parts(study)])
-    source = resources.files("speechxai").joinpath("templates", "report.html.j2").read_text("utf-8")
-    style = source[source.index("<style>") : source.index("</style>") + len("</style>")]
-    page = (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="viewport"'
-        ' content="width=device-width, initial-scale=1">\n<title>What do the maps alone know? –'
-        f" speechxai</title>\n{style}\n</head>\n<body>\n<main>\n<header>\n<h1>What do the maps alone know?</h1>\n<p"
-        f' class="soft">An auxiliary classifier, trained on explanations. Written by speechxai {__version__}.</p>\n<ul'
-        ' class="badges"><li class="strong">Not a medical'
-        f" device</li></ul>\n</header>\n{body}\n</main>\n</body>\n</html>\n"
-    )
+    text = page("study.html.j2", body=Markup(_studies([study])))  # noqa: S704
     path = study.path / "report.html"
     with naming_folder(study.path, "write the report"):
-        write_atomically(path, page.encode())
+        write_atomically(path, text.encode())
     return path
 
 
-def _template(name: str) -> Any:
-    import jinja2
-
-    source = resources.files("speechxai").joinpath("templates", name).read_text("utf-8")
-    return jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True).from_string(source)
+def _studies(studies: Sequence[StudyFolder]) -> str:
+    return page("auxiliary.html.j2", studies=[study_parts(study) for study in studies])
 
 
 def study_parts(study: StudyFolder) -> Part:
@@ -133,30 +123,31 @@ def _rows(frame: pd.DataFrame, metric: str) -> dict[str, Line]:
     return {str(row["name"]): row for row in part.to_dict("records")}  # type: ignore[misc]
 
 
-def _cell(row: Line | None, mark: str = "") -> Part:
+def _cell(row: Line | None, mark: Literal["", "worse"] = "") -> Cell:
     if row is None or row["value"] != row["value"]:
-        return {"text": "–"}
-    return {"text": number(row["value"]), "small": f"{number(row['low'])} to {number(row['high'])}", "mark": mark}
+        return Cell(NONE)
+    return Cell(number(row["value"]), span(row["low"], row["high"], 2), mark)
 
 
-def _grouped(lines: dict[str, Line], cells: dict[str, list[Part]]) -> list[Part]:
-    groups = []
-    for kind, words in GROUPS.items():
-        rows = [{"name": name, "cells": cells[name]} for name, row in lines.items() if row["kind"] == kind]
-        if rows:
-            groups.append({"name": words, "kind": kind, "rows": rows})
-    return groups
+def _table(title: str, columns: Sequence[str], lines: dict[str, Line], cells: dict[str, list[Cell]]) -> Table:
+    rows = [
+        Row(name, tuple(cells[name]), words)
+        for kind, words in GROUPS.items()
+        for name, row in lines.items()
+        if row["kind"] == kind
+    ]
+    return Table(title, ("input", *columns), tuple(rows), apart=(GROUPS["floor"], GROUPS["ceiling"]))
 
 
-def _scores(honest: pd.DataFrame, leaky: pd.DataFrame | None, leak: pd.DataFrame | None) -> Part:
+def _scores(honest: pd.DataFrame, leaky: pd.DataFrame | None, leak: pd.DataFrame | None) -> Table:
     """Rows by group with every metric; beside it, marked, what folds by recording would have said."""
     values = {metric: _rows(honest, metric) for metric in (*PLAIN, *(f"selective_{m}" for m in PLAIN))}
     lines = values["auroc"]
     columns = ["mean mask", *WORDS.values()]
-    cells: dict[str, list[Part]] = {}
+    cells: dict[str, list[Cell]] = {}
     for name, row in lines.items():
         mask = row["mean_mask"]
-        cells[name] = [{"text": "–" if mask != mask else f"{mask:.3f}"}]
+        cells[name] = [Cell(NONE if mask != mask else f"{mask:.3f}")]
         cells[name] += [_cell(values[metric].get(name)) for metric in PLAIN]
     if leaky is not None and leak is not None and not leaky.empty:
         columns += [f"{LEAKY}: {WORDS[m]}" for m in PLAIN] + ["the leak adds to AUROC"]
@@ -165,41 +156,37 @@ def _scores(honest: pd.DataFrame, leaky: pd.DataFrame | None, leak: pd.DataFrame
         for name in lines:
             difference, low, high = (float(added.at[name, part]) for part in ("added", "low", "high"))  # type: ignore[arg-type]
             cells[name] += [_cell(other[metric].get(name), "worse") for metric in PLAIN]
-            cells[name].append({"text": signed(difference), "small": f"{signed(low)} to {signed(high)}"})
+            cells[name].append(Cell(signed(difference), span(low, high, 2, render.signed)))
     columns += [f"selective {words}" for words in WORDS.values()]
     for name in lines:
         cells[name] += [_cell(values[f"selective_{metric}"].get(name)) for metric in PLAIN]
-    caption = (
+    title = (
         "Answers for speakers whom the network never heard, with 95 % intervals over speakers and seeds; selective:"
         " times 1 - mean mask"
     )
-    return {"caption": caption, "columns": columns, "groups": _grouped(lines, cells)}
+    return _table(title, columns, lines, cells)
 
 
-def _differences(honest: pd.DataFrame) -> Part | None:
+def _differences(honest: pd.DataFrame) -> Table | None:
     """AUROC of explanations minus that of every floor and of the ceiling."""
     lines = {name: row for name, row in _rows(honest, "auroc").items() if row["kind"] == "explanation"}
     if not lines:
         return None
     others = [name for name in (*FLOORS, CEILING) if f"vs_{name}" in honest.columns]
-    cells: dict[str, list[Part]] = {}
-    for name, row in lines.items():
-        cells[name] = []
-        for other in others:
-            low, high, p = (row.get(f"vs_{other}_{end}", float("nan")) for end in ("low", "high", "p"))
-            sure = p < ALPHA if p == p else False
-            mark = "better" if sure and low > 0 else "worse" if sure and high < 0 else ""
-            sign = {"better": "▲ ", "worse": "▼ ", "": ""}[mark]
-            small = f"{signed(low)} to {signed(high)}" + (f", {p_text(p)}" if p == p else "")
-            cells[name].append({"text": f"{sign}{signed(row[f'vs_{other}'])}", "small": small, "mark": mark})
-    caption = (
+
+    def cell(row: Line, other: str) -> Cell:
+        value, low, high, p = (float(row.get(f"vs_{other}{end}", math.nan)) for end in ("", "_low", "_high", "_p"))
+        return difference_cell(value, low, high, p, 2)
+
+    cells = {name: [cell(row, other) for other in others] for name, row in lines.items()}
+    title = (
         "AUROC minus that of each floor and of the ceiling, paired over speakers and seeds; ▲ better, ▼ worse at p <"
         f" {ALPHA} after Holm correction"
     )
-    return {"caption": caption, "columns": [f"vs {other}" for other in others], "groups": _grouped(lines, cells)}
+    return _table(title, [f"vs {other}" for other in others], lines, cells)
 
 
-def _coefficients(coefficients: pd.DataFrame, name: str) -> Part:
+def _coefficients(coefficients: pd.DataFrame, name: str) -> Table:
     """Band x segment coefficients of the readable model on one row's inputs, folds by speaker."""
     part = coefficients[(coefficients["name"] == name) & (coefficients["split"] == "speaker")]
     segments, bands = list(dict.fromkeys(part["segment"])), list(dict.fromkeys(part["band"]))
@@ -208,9 +195,9 @@ def _coefficients(coefficients: pd.DataFrame, name: str) -> Part:
     for band in bands:
         cells = [found[band, segment] for segment in segments]
         # Exactly 0: the summary is the same in all recordings, as above a telephone's band.
-        texts = [f"{signed(r['log_odds'])} ({100 * r['same_sign']:.0f} %)" if r["std"] > 0 else "–" for r in cells]
+        texts = [f"{signed(r['log_odds'])} ({100 * r['same_sign']:.0f} %)" if r["std"] > 0 else NONE for r in cells]
         rows.append([band, *texts])
-    return {"name": name, "columns": ["band", *segments], "rows": rows}
+    return plain_table(name, ("band", *map(str, segments)), rows)
 
 
 def _picture(network: pd.DataFrame) -> Part:

@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from speechxai.auxiliary.values import CEILING, ENERGY, FLOORS, LINEAR, PERMUTED, RANDOM
+from speechxai.report import render
+from speechxai.report.render import ALPHA, Finding, p_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
-ALPHA = 0.05
 HEADLINE = "auroc"
 FLOOR_WORDS = {
     RANDOM: "maps of chance",
@@ -23,20 +24,12 @@ FLOOR_WORDS = {
 }
 
 
-@dataclass(frozen=True)
-class Sentence:
-    """A sentence with its tone: "good", "caution" or "plain"."""
-
-    text: str
-    tone: str = "plain"
-
-
 Rows = dict[str, dict[str, Any]]
 
 
 def sentences(
     table: pd.DataFrame, leak: pd.DataFrame, coefficients: pd.DataFrame, facts: Mapping[str, Any]
-) -> list[Sentence]:
+) -> list[Finding]:
     """Say what a study supports: procedure, ceiling, explanations against floors, the readable twin, the leak.
 
     Args:
@@ -61,16 +54,8 @@ def sentences(
     return found
 
 
-def number(value: float) -> str:
-    """Two decimals with a real minus: 0.52, −0.04."""
-    text = f"{value:.2f}"
-    return (text.lstrip("-") if float(text) == 0 else text).replace("-", "−")
-
-
-def signed(value: float) -> str:
-    """Two decimals with a sign: +0.05, −0.04."""
-    text = number(value)
-    return text if text.startswith("−") else f"+{text}"
+number, signed = partial(render.number, n_digits=2), partial(render.signed, n_digits=2)
+"""Two decimals: an AUROC over a hundred speakers supports no more."""
 
 
 def span(row: Mapping[str, Any]) -> str:
@@ -81,11 +66,6 @@ def span(row: Mapping[str, Any]) -> str:
 def inner(row: Mapping[str, Any]) -> str:
     """Value with its interval where it stands in parentheses itself: 0.61, 0.49 to 0.72."""
     return f"{number(row['value'])}, {number(row['low'])} to {number(row['high'])}"
-
-
-def p_text(p: float) -> str:
-    """p = 0.031, or p < 0.001."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def listed(names: Sequence[str]) -> str:
@@ -99,12 +79,12 @@ def beats(row: Mapping[str, Any], floor: str) -> bool:
     return bool(low > 0 and p < ALPHA)
 
 
-def _held_out(facts: Mapping[str, Any]) -> list[Sentence]:
+def _held_out(facts: Mapping[str, Any]) -> list[Finding]:
     bad, unknown = int(facts.get("not_held_out", 0)), int(facts.get("unknown_held_out", 0))
     found = []
     if bad:
         found.append(
-            Sentence(
+            Finding(
                 f"{bad} of {facts['n_recordings']} maps come from a network that heard the speaker in training. Such"
                 " maps can carry the label itself: do not report this study.",
                 "caution",
@@ -112,7 +92,7 @@ def _held_out(facts: Mapping[str, Any]) -> list[Sentence]:
         )
     if unknown:
         found.append(
-            Sentence(
+            Finding(
                 f"For {unknown} of {facts['n_recordings']} maps nobody can say whether the network had heard the"
                 " speaker in training.",
                 "caution",
@@ -121,34 +101,34 @@ def _held_out(facts: Mapping[str, Any]) -> list[Sentence]:
     return found
 
 
-def _procedure(network: Rows) -> list[Sentence]:
+def _procedure(network: Rows) -> list[Finding]:
     row = network[PERMUTED]
     if row["low"] > 0.5 or row["high"] < 0.5:
         return [
-            Sentence(
+            Finding(
                 f"With shuffled labels the AUROC is {span(row)}, which is not chance: read nothing else here before"
                 " this is understood.",
                 "caution",
             )
         ]
     return [
-        Sentence(
+        Finding(
             f"The procedure is fair: with shuffled labels the AUROC is {span(row)}, as chance would have it.", "good"
         )
     ]
 
 
-def _ceiling(row: Mapping[str, Any]) -> Sentence:
+def _ceiling(row: Mapping[str, Any]) -> Finding:
     if row["low"] > 0.5:
-        return Sentence(f"The spectrogram itself tells the classes apart with an AUROC of {span(row)}: the ceiling.")
-    return Sentence(
+        return Finding(f"The spectrogram itself tells the classes apart with an AUROC of {span(row)}: the ceiling.")
+    return Finding(
         f"Not even the spectrogram itself tells the classes apart beyond chance (AUROC {inner(row)}), with this network"
         " and so few speakers: the study can hardly say what the maps lose.",
         "caution",
     )
 
 
-def _against(explanations: Sequence[Mapping[str, Any]], floor: str) -> list[Sentence]:
+def _against(explanations: Sequence[Mapping[str, Any]], floor: str) -> list[Finding]:
     winners = [row for row in explanations if beats(row, floor)]
     best = max(explanations, key=lambda row: row[f"vs_{floor}"])
     difference = (
@@ -157,14 +137,14 @@ def _against(explanations: Sequence[Mapping[str, Any]], floor: str) -> list[Sent
     )
     if not winners:
         return [
-            Sentence(
+            Finding(
                 f"No evidence that the maps know more than {FLOOR_WORDS[floor]}: of {len(explanations)} explanations"
                 f" the largest difference in AUROC is that of {best['name']}, {difference}.",
                 "caution",
             )
         ]
     return [
-        Sentence(
+        Finding(
             f"{len(winners)} of {len(explanations)} explanations know more than {FLOOR_WORDS[floor]}:"
             f" {listed([str(r['name']) for r in winners])}. The largest difference in AUROC is that of {best['name']},"
             f" {difference}.",
@@ -173,7 +153,7 @@ def _against(explanations: Sequence[Mapping[str, Any]], floor: str) -> list[Sent
     ]
 
 
-def _all_floors(explanations: Sequence[Mapping[str, Any]]) -> list[Sentence]:
+def _all_floors(explanations: Sequence[Mapping[str, Any]]) -> list[Finding]:
     others = [floor for floor in FLOORS if floor != ENERGY]
     winners = [row for row in explanations if all(beats(row, floor) for floor in others)]
     words = f"{FLOOR_WORDS[RANDOM]}, {FLOOR_WORDS[PERMUTED]} and {FLOOR_WORDS['majority']}"
@@ -181,13 +161,13 @@ def _all_floors(explanations: Sequence[Mapping[str, Any]]) -> list[Sentence]:
         ranked = sorted(winners, key=lambda row: -float(row["value"]))
         values = listed([f"{row['name']} with {span(row)}" for row in ranked])
         return [
-            Sentence(
+            Finding(
                 f"{len(winners)} of {len(explanations)} explanations know more than {words} (AUROC): {values}.", "good"
             )
         ]
     best = max(explanations, key=lambda row: float(row["value"]))
     return [
-        Sentence(
+        Finding(
             f"No explanation knows more than each of {words}; the highest AUROC is that of {best['name']},"
             f" {span(best)}.",
             "caution",
@@ -195,7 +175,7 @@ def _all_floors(explanations: Sequence[Mapping[str, Any]]) -> list[Sentence]:
     ]
 
 
-def _survival(explanations: Sequence[Mapping[str, Any]], ceiling: Mapping[str, Any]) -> Sentence:
+def _survival(explanations: Sequence[Mapping[str, Any]], ceiling: Mapping[str, Any]) -> Finding:
     below = [row for row in explanations if row[f"vs_{CEILING}_high"] < 0]
     above = [row for row in explanations if row[f"vs_{CEILING}_low"] > 0]
     equal = len(explanations) - len(below) - len(above)
@@ -204,33 +184,33 @@ def _survival(explanations: Sequence[Mapping[str, Any]], ceiling: Mapping[str, A
         f" explanations know less, {equal} cannot be told from it"
     )
     if not above:
-        return Sentence(f"{text}.")
+        return Finding(f"{text}.")
     # More than the input holds can only come from the network that made the maps.
     names = listed([str(r["name"]) for r in above])
-    return Sentence(
+    return Finding(
         f"{text}, {len(above)} know more ({names}): these maps carry what the explained network has learned or decided,"
         " not only what the voice holds."
     )
 
 
-def _masked(row: Mapping[str, Any]) -> Sentence:
+def _masked(row: Mapping[str, Any]) -> Finding:
     if row["low"] > 0.5:
-        return Sentence(
+        return Finding(
             f"Masked with chance alone the spectrogram still tells the classes apart (AUROC {inner(row)}): the input"
             " 'masked' shows what a mask lets through, not what the map knows. Read it only against this floor, or"
             " take the input 'map'.",
             "caution",
         )
-    return Sentence(f"Masked with chance the spectrogram tells nothing (AUROC {inner(row)}).")
+    return Finding(f"Masked with chance the spectrogram tells nothing (AUROC {inner(row)}).")
 
 
-def _readable(twin: Rows, coefficients: pd.DataFrame) -> list[Sentence]:
+def _readable(twin: Rows, coefficients: pd.DataFrame) -> list[Finding]:
     known = [row for row in twin.values() if row["kind"] == "explanation" and row["low"] > 0.5]
     if not [row for row in twin.values() if row["kind"] == "explanation"]:
         return []
     if not known:
         return [
-            Sentence(
+            Finding(
                 "The linear model on band x segment summaries finds nothing in any map beyond chance, so its"
                 " coefficients mean nothing."
             )
@@ -249,13 +229,13 @@ def _readable(twin: Rows, coefficients: pd.DataFrame) -> list[Sentence]:
     )
     energy = span(twin[ENERGY])
     if beats(best, ENERGY):
-        return [Sentence(f"{text} That is more than it reads from energy maps, {energy}.", "good")]
+        return [Finding(f"{text} That is more than it reads from energy maps, {energy}.", "good")]
     return [
-        Sentence(f"{text} There is no evidence that this is more than it reads from energy maps, {energy}.", "caution")
+        Finding(f"{text} There is no evidence that this is more than it reads from energy maps, {energy}.", "caution")
     ]
 
 
-def _leak(leak: pd.DataFrame, facts: Mapping[str, Any]) -> list[Sentence]:
+def _leak(leak: pd.DataFrame, facts: Mapping[str, Any]) -> list[Finding]:
     part = leak[(leak["metric"] == HEADLINE) & (leak["architecture"] != LINEAR) & (leak["kind"] != "floor")]
     if part.empty:
         return []
@@ -266,11 +246,11 @@ def _leak(leak: pd.DataFrame, facts: Mapping[str, Any]) -> list[Sentence]:
     )
     if facts["n_recordings"] == facts["n_speakers"]:
         return [
-            Sentence(f"{text}. Every speaker has one recording here, so both splits are the same and nothing can leak.")
+            Finding(f"{text}. Every speaker has one recording here, so both splits are the same and nothing can leak.")
         ]
     most = part.sort_values("added").to_dict("records")[-1]
     return [
-        Sentence(
+        Finding(
             f"{text}, most for {most['name']}: from {number(most['by_speaker'])} to {number(most['by_recording'])}"
             f" ({signed(most['low'])} to {signed(most['high'])}). What is added comes from knowing the speaker, not the"
             " disease.",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from speechxai.commands.console import duration, say, table, warn
+from speechxai.commands.console import duration, flag, say, table, warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,19 +32,18 @@ Exit status: 0 all tasks done (excluded ones are named), 1 some failed or record
 
 def benchmark(
     quick: Annotated[bool, typer.Option("--quick", help="The short form: 2 cues, 1 seed, few voices.")] = False,
-    out: Annotated[Path, typer.Option(help="The new run folder.")] = Path("runs/benchmark"),
+    out: Annotated[Path, flag("out", also="It must be new.")] = Path("runs/benchmark"),
     data: Annotated[
-        list[str] | None,
-        typer.Option(help="Plant into this set of real recordings (data card or manifest); repeat, each with --root."),
+        list[str] | None, flag("data", also="Cues are planted into its healthy voices; repeat, each with --root.")
     ] = None,
-    root: Annotated[list[Path] | None, typer.Option(help="Folder of the recordings of each --data.")] = None,
+    root: Annotated[list[Path] | None, flag("root", also="One for each --data.")] = None,
     cue: Annotated[list[str] | None, typer.Option(help="Only this cue; repeat for several.")] = None,
     severity: Annotated[
         list[float] | None, typer.Option(help="How strong the cue is, 0 to 1 (default: 1); repeat for several.")
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds (default: 3).")] = None,
-    speakers: Annotated[int | None, typer.Option(min=3, help="Synthetic speakers of a task (default: 24).")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of training at most (default: 30).")] = None,
+    speakers: Annotated[int | None, flag("speakers", min=3, also="Of each task (default: 24).")] = None,
+    epochs: Annotated[int | None, flag("epochs", also="Of each task (default: 30).")] = None,
     explained: Annotated[int | None, typer.Option(min=1, help="Recordings explained for each task.")] = None,
     processes: Annotated[int, typer.Option(min=1, max=64, help="Processes of one thread each.")] = 1,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Continue a benchmark; its settings hold.")] = None,
@@ -155,5 +154,5 @@ def summarize(folder: BenchmarkFolder) -> None:
     say(table(("task", "held-out AUC", "explained", "verdict"), rows, right=(1, 2)))
     say()
     for line in findings(folder):
-        say(f"- {line}")
+        say(f"- {line.text}")
     say()

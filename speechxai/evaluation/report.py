@@ -7,18 +7,16 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from speechxai import __version__
 from speechxai.classifiers.precision import PRECISION_NOTES
 from speechxai.errors import SpeechXAIError
 from speechxai.evaluation.runs import RunFolder, unit_name
 from speechxai.evaluation.session import Session
-from speechxai.evaluation.words import ALPHA, findings
+from speechxai.evaluation.words import findings
 from speechxai.explain.explain import explain_all
 from speechxai.explain.recipe import CONTROLS, parse
 from speechxai.files import naming_folder, read_json, to_json, write_atomically
@@ -26,18 +24,30 @@ from speechxai.metrics import EQUAL_BUDGET_METRICS, METRICS, PUBLISHED_METRICS
 from speechxai.registry import did_you_mean
 from speechxai.report import plots
 from speechxai.report.render import (
+    ALPHA,
     HEADLINE,
+    LATEX_NEEDS,
+    NONE,
     Cell,
-    _latex,
-    _markdown,
+    Estimate,
+    Row,
+    Table,
     arrow,
-    cells,
+    column_name,
+    console,
+    difference_cell,
     digits,
+    estimates,
     grouped,
     is_control,
+    latex,
+    markdown,
     metrics_of,
     number,
+    page,
+    plain_table,
     short_name,
+    span,
 )
 from speechxai.signal.stft import spectrogram
 from speechxai.stats import auc
@@ -136,8 +146,10 @@ def draw(session: Session, recording: str) -> tuple[dict[str, Any], bytes]:
     return {"recipes": list(maps), "duration_s": job.recording.duration_s}, picture
 
 
-# The parts of the report: tables as rows of text, pictures as data URIs with the words that stand for them.
 Part = dict[str, Any]
+"""A picture: its data URI, the words that stand for it, its caption."""
+
+BESIDE = "Controls: what every explanation must beat"
 
 
 def data_uri(png: bytes) -> str:
@@ -145,83 +157,73 @@ def data_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
-def column_name(metric: str) -> str:
-    """Heading of a metric's column, with the better direction."""
-    unit = " (%)" if short_name(metric) in ("AI", "AD", "AG") else ""
-    name = "mean mask" if metric == "mean_mask" else short_name(metric)
-    return f"{name}{unit} {arrow(metric)}".strip()
+def score_table(
+    summary: pd.DataFrame, metrics: Sequence[str], title: str, *, small: bool = True, note: str = ""
+) -> Table | None:
+    """Recipes x metrics with intervals, in groups with the controls last; None where the run has none of the metrics.
 
-
-def score_table(summary: pd.DataFrame, metrics: Sequence[str], caption: str) -> Part | None:
-    """Recipes x metrics with intervals, in groups with the controls last; None where the run has none of the
-    metrics."""
+    Args:
+        summary: `summary.csv`.
+        metrics: columns, where the run has them.
+        title: of the table.
+        small: whether intervals and numbers of undefined values stand in the cells.
+        note: what to know of the table.
+    """
     wanted = [metric for metric in metrics if metric in metrics_of(summary)]
     if not [metric for metric in wanted if metric != "mean_mask"]:
         return None
-    values = cells(summary, wanted)
-    n_digits = {
-        m: digits(m, max((abs(row[m].mean) for row in values.values() if m in row), default=math.inf)) for m in wanted
-    }
-    groups = []
-    for name, recipes in grouped(list(values)).items():
-        rows = []
-        for recipe in recipes:
-            found = []
-            for metric in wanted:
-                cell, n = values[recipe].get(metric), n_digits[metric]
-                if cell is None:
-                    found.append({"text": "–"})
-                    continue
-                small = "" if metric == "mean_mask" else f"{number(cell.low, n)} to {number(cell.high, n)}"
-                if cell.n_nan:
-                    small += f" ({cell.n_nan} undefined)"
-                mark = "best" if cell.best and not is_control(recipe) else ""
-                found.append({"text": number(cell.mean, n), "small": small, "mark": mark})
-            rows.append({"name": recipe, "cells": found})
-        groups.append({"name": name, "rows": rows})
-    return {"caption": caption, "columns": [column_name(metric) for metric in wanted], "groups": groups}
+    values = estimates(summary, wanted)
+    largest = {m: max((abs(row[m].mean) for row in values.values() if m in row), default=math.inf) for m in wanted}
+
+    def cell(recipe: str, metric: str) -> Cell:
+        found, n = values[recipe].get(metric), digits(metric, largest[metric])
+        if found is None:
+            return Cell(NONE)
+        below = "" if metric == "mean_mask" or not small else span(found.low, found.high, n)
+        if found.n_nan and small:
+            below = f"{below} ({found.n_nan} undefined)".strip()
+        return Cell(number(found.mean, n), below, "best" if found.best and not is_control(recipe) else "")
+
+    rows = [
+        Row(recipe, tuple(cell(recipe, metric) for metric in wanted), BESIDE if name == "Controls" else name)
+        for name, recipes in grouped(list(values)).items()
+        for recipe in recipes
+    ]
+    return Table(title, ("explanation", *map(column_name, wanted)), tuple(rows), note, apart=(BESIDE,))
 
 
-def difference_table(summary: pd.DataFrame, metrics: Sequence[str]) -> Part | None:
+def difference_table(summary: pd.DataFrame, metrics: Sequence[str]) -> Table | None:
     """Differences of every explanation to the controls, with interval and corrected p-value."""
-    controls = [name for name in ("energy_map", "random_map") if f"vs_{name}" in summary]
+    controls = [name for name in CONTROLS if f"vs_{name}" in summary]
     wanted = [(m, c) for m in metrics if m in metrics_of(summary) for c in controls]
     recipes = [recipe for recipe in dict.fromkeys(summary["recipe"].astype(str)) if not is_control(recipe)]
     if not wanted or not recipes:
         return None
     rows_of = {(row["recipe"], row["metric"]): row for row in summary.to_dict("records")}
-    groups = []
-    for name, members in grouped(recipes).items():
-        rows = []
-        for recipe in members:
-            found = []
-            for metric, control in wanted:
-                row = rows_of.get((recipe, metric))
-                found.append({"text": "–"} if row is None else _difference(row, metric, control))
-            rows.append({"name": recipe, "cells": found})
-        groups.append({"name": name, "rows": rows})
-    caption = (
+
+    def cell(recipe: str, metric: str, control: str) -> Cell:
+        row = rows_of.get((recipe, metric))
+        return Cell(NONE) if row is None else _difference(row, metric, control)
+
+    rows = [
+        Row(recipe, tuple(cell(recipe, metric, control) for metric, control in wanted), name)
+        for name, members in grouped(recipes).items()
+        for recipe in members
+    ]
+    title = (
         f"Mean difference to a control, with its 95 % interval over speakers; ▲ better, ▼ worse at p < {ALPHA} after"
         " Holm correction"
     )
-    return {"caption": caption, "columns": [f"{short_name(m)} vs {c}" for m, c in wanted], "groups": groups}
+    return Table(title, ("explanation", *(f"{short_name(m)} vs {c}" for m, c in wanted)), tuple(rows))
 
 
-def _difference(row: dict[Any, Any], metric: str, control: str) -> Part:
+def _difference(row: dict[Any, Any], metric: str, control: str) -> Cell:
     value, p = float(row[f"vs_{control}"]), float(row[f"vs_{control}_p"])
     n = digits(metric, abs(value))
     if math.isnan(value) or math.isnan(p):
-        return {"text": "–"}
-    better = value > 0 if METRICS.facts(metric)["best"] == "high" else value < 0
-    mark = "" if p >= ALPHA or value == 0 else "better" if better else "worse"
-    sign = {"better": "▲ ", "worse": "▼ ", "": ""}[mark]
+        return Cell(NONE)
     low, high = float(row[f"vs_{control}_low"]), float(row[f"vs_{control}_high"])
-    shown = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-    return {
-        "text": f"{sign}{number(value, n)}",
-        "small": f"{number(low, n)} to {number(high, n)}, {shown}",
-        "mark": mark,
-    }
+    return difference_cell(value, low, high, p, n, higher_is_better=METRICS.facts(metric)["best"] == "high")
 
 
 def bars(summary: pd.DataFrame, metric: str) -> Part | None:
@@ -279,7 +281,7 @@ def agreement_pictures(agreement: pd.DataFrame) -> list[Part]:
     return pictures
 
 
-def confusion_table(predictions: pd.DataFrame, classes: Sequence[str]) -> Part | None:
+def confusion_table(predictions: pd.DataFrame, classes: Sequence[str]) -> Table | None:
     """Recordings by label and predicted class."""
     known = predictions.dropna(subset=["label", "predicted"]) if "predicted" in predictions else predictions[:0]
     if known.empty:
@@ -289,14 +291,11 @@ def confusion_table(predictions: pd.DataFrame, classes: Sequence[str]) -> Part |
         part = known[known["label"].astype(int) == index]
         counts = [int((part["predicted"].astype(int) == other).sum()) for other in range(len(classes))]
         rows.append([f"label {name}", *counts, part["speaker"].nunique()])
-    return {
-        "caption": "Recordings by label and prediction",
-        "columns": ["", *(f"predicted {c}" for c in classes), "speakers"],
-        "rows": rows,
-    }
+    columns = ("", *(f"predicted {name}" for name in classes), "speakers")
+    return plain_table("Recordings by label and prediction", columns, rows)
 
 
-def confound_table(predictions: pd.DataFrame, classes: Sequence[str]) -> Part | None:
+def confound_table(predictions: pd.DataFrame, classes: Sequence[str]) -> Table | None:
     """How well age, duration, sex and sample rate alone separate the labels, and how they go with the prediction
     (AUC)."""
     known = predictions.dropna(subset=["label"])
@@ -317,8 +316,8 @@ def confound_table(predictions: pd.DataFrame, classes: Sequence[str]) -> Part | 
         )
     if not rows:
         return None
-    caption = "What separates the classes without hearing disease: AUC, 0.5 is chance, 1 a perfect shortcut"
-    return {"caption": caption, "columns": ["of itself", "the label", "the prediction"], "rows": rows}
+    title = "What separates the classes without hearing disease: AUC, 0.5 is chance, 1 a perfect shortcut"
+    return plain_table(title, ("of itself", "the label", "the prediction"), rows)
 
 
 def _either_way(values: np.ndarray[Any, Any], labels: pd.Series[Any]) -> float:
@@ -371,11 +370,7 @@ def write_html(folder: RunFolder, out: Path | None = None, sections: Sequence[Se
     Raises:
         SpeechXAIError: a table is missing, or the file cannot be written.
     """
-    import jinja2
-
-    source = resources.files("speechxai").joinpath("templates", "report.html.j2").read_text("utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    text = environment.from_string(source).render(context(folder, sections))
+    text = page("report.html.j2", **context(folder, sections))
     path = out or folder.path / "report.html"
     with naming_folder(path.parent, "write the report"):
         write_atomically(path, text.encode())
@@ -433,7 +428,6 @@ def context(folder: RunFolder, sections: Sequence[Section] = ()) -> dict[str, An
     return {
         **parts,
         "title": f"{model['name']} on {_data_name(folder)}",
-        "version": __version__,
         "synthetic": bool(environment.get("synthetic")),
         "model": {"card": "", **model},
         "config": {"protocol": "standard", **folder.config},
@@ -522,7 +516,7 @@ def _folds(predictions: pd.DataFrame) -> str:
     return text + (f"; the final model for {rest}" if rest else "")
 
 
-def _failures(folder: RunFolder) -> dict[str, Any] | None:
+def _failures(folder: RunFolder) -> Table | None:
     table = folder.table("failures")
     if table.empty:
         return None
@@ -535,26 +529,19 @@ def _failures(folder: RunFolder) -> dict[str, Any] | None:
         for r in counts.to_dict("records")
     ]
     more = f"; {len(lost) - N_FAILURES} more in failures.csv" if len(lost) > N_FAILURES else ""
-    return {
-        "caption": f"Recordings and explanations without scores{more}",
-        "columns": ["what", "where", "why"],
-        "rows": rows,
-        "text": True,
-    }
+    title = f"Recordings and explanations without scores{more}"
+    return plain_table(title, ("what", "where", "why"), rows, words=True)
 
 
-def _undefined(summary: pd.DataFrame) -> dict[str, Any] | None:
+def _undefined(summary: pd.DataFrame) -> Table | None:
     part = summary[summary["n_nan"] > 0]
     if part.empty:
         return None
     rows = [
         [str(r["recipe"]), str(r["metric"]), int(r["n_nan"]), int(r["n_nan"] + r["n"])] for r in part.to_dict("records")
     ]
-    return {
-        "caption": "Undefined values, left out of the means",
-        "columns": ["explanation", "metric", "undefined", "of"],
-        "rows": rows,
-    }
+    columns = ("explanation", "metric", "undefined", "of")
+    return plain_table("Undefined values, left out of the means", columns, rows)
 
 
 def _environment(environment: dict[str, Any]) -> list[tuple[str, str]]:
@@ -611,28 +598,24 @@ def console_table(folder: RunFolder) -> str:
     summary = folder.table("summary")
     present = metrics_of(summary)
     metrics = [m for m in (*HEADLINE, *PUBLISHED_METRICS) if m in present] or present[:8]
-    if "mean_mask" in present:
-        metrics = ["mean_mask", *metrics]
-    names = {"comprehensiveness@10": "compr@10", "sufficiency@10": "suff@10", "mean_mask": "mask"}
-    header = ["recipe", *(f"{names.get(m, short_name(m))} {arrow(m)}".strip() for m in metrics)]
-    values = cells(summary, metrics)
-    lines: list[list[str]] = []
-    for index, group in enumerate(grouped(list(values)).values()):
-        if index:
-            lines.append([""] * len(header))
-        for recipe in group:
-            row = values[recipe]
-            lines.append([recipe, *(number(row[m].mean, digits(m)) if m in row else "–" for m in metrics)])
-    widths = [max(len(line[i]) for line in (header, *lines)) for i in range(len(header))]
-    text = [
-        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]).rstrip()
-        for line in (header, ["-" * w for w in widths], *lines)
-    ]
+    table = score_table(summary, ["mean_mask", *metrics], "", small=False)
+    if table is None:
+        return "The run has no scores."
+    narrow = {
+        "comprehensiveness": "compr",
+        "sufficiency": "suff",
+        "mean mask": "mask",
+        " (%)": "",
+        "explanation": "recipe",
+    }
+    columns = table.columns
+    for long, short in narrow.items():
+        columns = tuple(column.replace(long, short) for column in columns)
     note = (
         "Means over speakers; AI, AD and AG in percent; ↑ higher is better, ↓ lower is better. Compare rows by the @10"
-        " columns:"
+        " columns:\nonly there does every map keep or lose the same number of bins."
     )
-    return "\n".join([*text, "", note, "only there does every map keep or lose the same number of bins."])
+    return f"{console(replace(table, columns=columns))}\n\n{note}"
 
 
 def published_frame(folder: RunFolder) -> pd.DataFrame:
@@ -648,7 +631,7 @@ def published_frame(folder: RunFolder) -> pd.DataFrame:
             " default."
         )
     budget = "mean_mask" in metrics_of(summary)
-    values = cells(summary, [*present, *(["mean_mask"] if budget else [])])
+    values = estimates(summary, [*present, *(["mean_mask"] if budget else [])])
     rows: list[dict[str, Any]] = []
     for group, recipes in grouped(list(values)).items():
         for recipe in recipes:
@@ -656,7 +639,7 @@ def published_frame(folder: RunFolder) -> pd.DataFrame:
             if budget:
                 row["mean_mask"] = values[recipe]["mean_mask"].mean
             for metric in present:
-                cell = values[recipe].get(metric, Cell(math.nan))
+                cell = values[recipe].get(metric, Estimate(math.nan))
                 name = short_name(metric)
                 row |= {name: cell.mean, f"{name}_low": cell.low, f"{name}_high": cell.high}
             rows.append(row)
@@ -674,19 +657,15 @@ def tables(folder: RunFolder, format: str) -> str:
     frame = published_frame(folder)
     if format == "csv":
         return frame.to_csv(index=False, lineterminator="\n")
-    present = [m for m in PUBLISHED_METRICS if short_name(m) in frame.columns]
-    caption = (
+    note = (
         f"Model {folder.config['model']}, data {folder.config['data']}, protocol"
         f" {folder.config.get('protocol', 'standard')}. Means over speakers with 95 % bootstrap intervals over"
-        " speakers. AI, AD and AG in percent."
+        " speakers. AI, AD and AG in percent"
     )
-    body = []
-    for row in frame.to_dict("records"):
-        found = [number(row["mean_mask"], 4)] if "mean_mask" in row else []
-        for metric in present:
-            name, n = short_name(metric), digits(metric)
-            interval = f"[{number(row[f'{name}_low'], n)}, {number(row[f'{name}_high'], n)}]"
-            found.append(f"{number(row[name], n)} {interval}")
-        body.append((str(row["group"]), str(row["recipe"]), found))
-    header = (["mask"] if "mean_mask" in frame.columns else []) + [f"{short_name(m)} {arrow(m)}" for m in present]
-    return _latex(header, body, caption) if format == "latex" else _markdown(header, body, caption)
+    title = "Explanations of a speech classifier"
+    table = score_table(folder.table("summary"), ["mean_mask", *PUBLISHED_METRICS], title, note=note)
+    if table is None:
+        raise SpeechXAIError(f"{folder.path}: the run has none of the paper's metrics.")
+    if format == "latex":
+        return f"{LATEX_NEEDS}\n{latex(table)}"
+    return f"{markdown(table)}\n\n{note}.\n"

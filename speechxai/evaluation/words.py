@@ -5,21 +5,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from speechxai.explain.recipe import parse
 from speechxai.metrics import METRICS
-from speechxai.report.render import HEADLINE, is_control, metrics_of, number
+from speechxai.report.render import ALPHA, HEADLINE, Finding, is_control, metrics_of, number
 
 if TYPE_CHECKING:
     import pandas as pd
-
-ALPHA = 0.05
-"""Level below which a Holm-corrected p-value counts as a difference."""
-
 
 CONFOUNDED = 0.7
 """AUC from which something that is no sign of disease counts as a possible shortcut."""
@@ -29,14 +24,6 @@ SMALL = 0.01
 
 FEWEST_SPEAKERS = 5
 """Speakers a class needs before an interval over speakers says anything."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A sentence with its tone: "good", "caution" or "plain"."""
-
-    text: str
-    tone: str = "plain"
 
 
 def findings(

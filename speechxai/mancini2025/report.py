@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from itertools import combinations
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from speechxai import __version__
 from speechxai.evaluation.runs import RunFolder
 from speechxai.explain.recipe import PUBLISHED_METHODS, parse
 from speechxai.files import naming_folder, write_atomically
@@ -22,7 +20,21 @@ from speechxai.mancini2025.maps import published_running_means, raw_fidelity_cou
 from speechxai.mancini2025.study import BATCH, CORRECTED
 from speechxai.mancini2025.unit import DEGENERATE, MENDED_MAP, PD_METRICS, PREDICTED_CLASS
 from speechxai.metrics import PUBLISHED_METRICS
-from speechxai.report.render import PERCENT, grouped, number, short_name
+from speechxai.report.render import (
+    LATEX_NEEDS,
+    NONE,
+    PERCENT,
+    Cell,
+    Finding,
+    Row,
+    Table,
+    grouped,
+    latex,
+    markdown,
+    number,
+    page,
+    short_name,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -340,15 +352,6 @@ NOTES = (
 )
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table of text: the first column names the row; a row of one cell is a heading."""
-
-    caption: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
 def write_protocol(folder: RunFolder) -> Path:
     """Write protocol.html, .md, .tex, and the numbers as protocol.csv and corrections.csv into the run's folder.
 
@@ -361,9 +364,9 @@ def write_protocol(folder: RunFolder) -> Path:
     compared, changed = comparison(folder), corrections(folder)
     tables = build(folder, compared, changed)
     files = {
-        "protocol.html": html(folder, tables),
-        "protocol.md": markdown(folder, tables),
-        "protocol.tex": latex(tables),
+        "protocol.html": protocol_html(folder, tables),
+        "protocol.md": protocol_markdown(folder, tables),
+        "protocol.tex": "\n".join([LATEX_NEEDS, *map(latex, tables)]),
         "protocol.csv": compared.to_csv(index=False, lineterminator="\n"),
         "corrections.csv": changed.to_csv(index=False, lineterminator="\n"),
     }
@@ -389,6 +392,10 @@ def build(folder: RunFolder, compared: pd.DataFrame, changed: pd.DataFrame) -> l
     return [*tables, detail_table(changed), running_table()]
 
 
+def _row(name: str, *texts: str, group: str = "") -> Row:
+    return Row(name, tuple(map(Cell, texts)), group)
+
+
 def metric_name(metric: str) -> str:
     """Heading of a metric."""
     percent = " (%)" if short_name(metric) in ("AI", "AD", "AG") else ""
@@ -402,17 +409,17 @@ def _digits(metric: str) -> int:
 def correction_table(changed: pd.DataFrame) -> Table:
     """One row a correction and metric: mean over maps or pairs as published and corrected, mean difference and the
     largest."""
-    rows: list[tuple[str, ...]] = []
+    rows: list[Row] = []
     for name, meaning in CORRECTIONS.items():
-        rows.append((meaning,))
         for metric, part in changed[changed["correction"] == name].groupby("metric", sort=False):
             if metric == "":
-                rows.append(("not run", "–", "–", "–", "–", "0"))
+                rows.append(_row("not run", NONE, NONE, NONE, NONE, "0", group=meaning))
                 continue
             n, means = _digits(str(metric)), part[["published", "corrected", "difference"]].mean()
             largest = max(part["difference"].dropna(), key=abs, default=math.nan)
             cells = [number(float(value), n) for value in (*means, largest)]
-            rows.append((metric_name(str(metric)), *cells, str(int(part["difference"].notna().sum()))))
+            n_compared = str(int(part["difference"].notna().sum()))
+            rows.append(_row(metric_name(str(metric)), *cells, n_compared, group=meaning))
     columns = ("metric", "published", "corrected", "difference", "largest", "maps or pairs")
     return Table(
         "What each correction changes by itself, everything else as published: means over maps", columns, tuple(rows)
@@ -421,21 +428,18 @@ def correction_table(changed: pd.DataFrame) -> Table:
 
 def detail_table(changed: pd.DataFrame) -> Table:
     """Every row behind `correction_table`."""
-    rows: list[tuple[str, ...]] = []
+    rows: list[Row] = []
     for name, meaning in CORRECTIONS.items():
-        rows.append((meaning,))
         for row in changed[(changed["correction"] == name) & (changed["metric"] != "")].to_dict("records"):
             n = _digits(str(row["metric"]))
             cells = [number(float(row[key]), n) for key in ("published", "corrected", "difference")]
-            rows.append((f"{row['recipe']}, {metric_name(str(row['metric']))}", *cells))
+            rows.append(_row(f"{row['recipe']}, {metric_name(str(row['metric']))}", *cells, group=meaning))
     return Table("The same, map by map", ("map and metric", "published", "corrected", "difference"), tuple(rows))
 
 
 def classifier_table(folder: RunFolder) -> Table:
     """Accuracy, sensitivity and specificity in percent: mean and standard deviation over folds, recordings heard as
     published."""
-    pass
-
     predictions = folder.table("predictions").dropna(subset=["label"])
     measures: dict[str, list[float]] = {"accuracy": [], "sensitivity": [], "specificity": []}
     for _, part in predictions.groupby("fold"):
@@ -445,7 +449,7 @@ def classifier_table(folder: RunFolder) -> Table:
             measures[name].append(100 * float(values.mean()))
     authors = reference()["classifier"]
     rows = tuple(
-        (name, _spread(*mean_std(values), 1), _spread(authors[name][0], authors[name][1], 1))
+        _row(name, _spread(*mean_std(values), 1), _spread(authors[name][0], authors[name][1], 1))
         for name, values in measures.items()
     )
     return Table(
@@ -474,7 +478,7 @@ def comparison_table(part: pd.DataFrame, group: str, metrics: Sequence[str]) -> 
                 number(row["corrected"], n) + interval,
             ]
         mark = f" {DAGGER}" if bool(own["degenerate"].iloc[0]) else ""
-        rows.append((f"{recipe}{mark}", *cells))
+        rows.append(_row(f"{recipe}{mark}", *cells))
     columns = [f"{metric_name(metric)} {side}" for metric in metrics for side in ("published", "authors", "corrected")]
     names = ", ".join(metric_name(metric) for metric in metrics)
     return Table(f"{group}: {names}", ("map", *columns), tuple(rows))
@@ -488,7 +492,7 @@ def auxiliary_table(accuracy: dict[str, dict[str, float]]) -> Table:
     """Accuracy of the auxiliary classifier: split by clip as published, the authors', and by speaker."""
     content = reference()["auxiliary"]
     rows = tuple(
-        (
+        _row(
             name,
             number(row["by_recording"], 3),
             number(content[name][0], 2) if name in content else "–",
@@ -507,7 +511,7 @@ def running_table() -> Table:
     """The authors' IoU as printed, and each pair's own, which follows from the running means."""
     figures = authors_figures()
     rows = tuple(
-        (
+        _row(
             recipe.removeprefix("union"),
             number(row["authors_printed"], 4),
             number(row["authors"], 4),
@@ -534,89 +538,28 @@ def missing_parts(folder: RunFolder) -> list[str]:
         found.append("The corrected protocol was not run.")
     if not auxiliary_accuracy(folder):
         found.append(
-            "No auxiliary study with both splits belongs to this run: scripts/configs/mancini2025-auxiliary.toml makes"
+            "No auxiliary study with both splits belongs to this run: the configuration mancini2025-auxiliary makes"
             " one."
         )
     return found
 
 
-def markdown(folder: RunFolder, tables: Sequence[Table]) -> str:
+def protocol_markdown(folder: RunFolder, tables: Sequence[Table]) -> str:
     """The report as Markdown."""
     lines = [f"# The published protocol: {folder.environment['model']['name']}", ""]
     lines += [f"- {note}" for note in (*NOTES, *missing_parts(folder))]
-    for table in tables:
-        lines += [
-            "",
-            f"**{table.caption}**",
-            "",
-            f"| {' | '.join(table.columns)} |",
-            f"|---|{'---:|' * (len(table.columns) - 1)}",
-        ]
-        for row in table.rows:
-            cells = (f"**{row[0]}**", *[""] * (len(table.columns) - 1)) if len(row) == 1 else row
-            lines.append(f"| {' | '.join(cell.replace('|', ',') for cell in cells)} |")
+    lines += [f"\n**{table.title}**\n\n{markdown(table)}" for table in tables]
     return "\n".join([*lines, ""])
 
 
-def latex(tables: Sequence[Table]) -> str:
-    """The tables for a paper; needs booktabs."""
-    lines = ["% needs \\usepackage{booktabs,graphicx}"]
-    for table in tables:
-        lines += [
-            r"\begin{table*}",
-            r"\centering",
-            f"\\caption{{{_escaped(table.caption)}}}",
-            r"\resizebox{\linewidth}{!}{%",
-            f"\\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",
-            r"\toprule",
-            " & ".join(map(_escaped, table.columns)) + r" \\",
-            r"\midrule",
-        ]
-        for row in table.rows:
-            text = (
-                f"\\multicolumn{{{len(table.columns)}}}{{l}}{{\\emph{{{_escaped(row[0])}}}}}"
-                if len(row) == 1
-                else " & ".join(map(_escaped, row))
-            )
-            lines.append(text + r" \\")
-        lines += [r"\bottomrule", r"\end{tabular}}", r"\end{table*}", ""]
-    return "\n".join(lines)
-
-
-def _escaped(text: str) -> str:
-    signs = {
-        "_": r"\_",
-        "%": r"\%",
-        "&": r"\&",
-        "#": r"\#",
-        "−": "$-$",
-        "–": "--",
-        "±": r"$\pm$",
-        "→": r"$\to$",
-        "†": r"$\dagger$",
-        "|": "--",
-        "“": "``",
-        "”": "''",
-    }
-    return "".join(signs.get(sign, sign) for sign in text)
-
-
-def html(folder: RunFolder, tables: Sequence[Table]) -> str:
+def protocol_html(folder: RunFolder, tables: Sequence[Table]) -> str:
     """The report as one page that asks no server for anything."""
-    import jinja2
-
-    package = resources.files("speechxai")
-    style = package.joinpath("templates", "report.html.j2").read_text("utf-8")
-    source = package.joinpath("templates", "protocol.html.j2").read_text("utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    facts: dict[str, Any] = {
-        "version": __version__,
-        "model": folder.environment["model"]["name"],
-        "source": reference()["source"],
-        "notes": NOTES,
-        "missing": missing_parts(folder),
-        "tables": tables,
-        "n_recordings": len(folder.done_units()),
-        "style": style[style.index("<style>") + len("<style>") : style.index("</style>")],
-    }
-    return environment.from_string(source).render(facts)
+    return page(
+        "protocol.html.j2",
+        model=folder.environment["model"]["name"],
+        source=reference()["source"],
+        notes=NOTES,
+        missing=[Finding(f"Not there: {sentence}", "caution") for sentence in missing_parts(folder)],
+        tables=tables,
+        n_recordings=len(folder.done_units()),
+    )

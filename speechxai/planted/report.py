@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from importlib import resources
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from speechxai import __version__
 from speechxai.errors import SpeechXAIError
 from speechxai.files import naming_folder, write_atomically
 from speechxai.metrics import LOCALIZATION_METRICS, METRICS
@@ -17,7 +14,23 @@ from speechxai.planted.settings import MIN_AUC, SPECIFICATION, TRUTH
 from speechxai.planted.tables import ALL_CUES, average_over_cues
 from speechxai.planted.task import CHECKS, LIMITS
 from speechxai.registry import did_you_mean
-from speechxai.report.render import arrow, group_of, is_control, number, short_name
+from speechxai.report.render import (
+    ALPHA,
+    LATEX_NEEDS,
+    Cell,
+    Finding,
+    Row,
+    Table,
+    arrow,
+    group_of,
+    is_control,
+    latex,
+    markdown,
+    number,
+    page,
+    short_name,
+    with_span,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +39,6 @@ if TYPE_CHECKING:
 
 
 # What the leaderboard shows: tables as rows of text, with the numbers behind cells that are shaded.
-ALPHA = 0.05
 FEWEST_SPEAKERS = 6
 """Fewer speakers allow no statement: an interval over them is wider than it looks."""
 FIRST = "relevance_rank"
@@ -46,38 +58,7 @@ SHOWN = (
 )
 
 
-@dataclass(frozen=True)
-class Line:
-    """A row of a table: its name, its cells as text, which of them (by index) are the best of their column, and its
-    group.
-
-    `values` are the numbers behind the cells, NaN where a cell has none; empty in tables that are not shaded.
-    """
-
-    name: str
-    cells: list[str]
-    best: tuple[int, ...] = ()
-    group: str = ""
-    values: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True)
-class Part:
-    """A table with a title and what to know of it.
-
-    `folded` tables are shown on demand where the format allows; `shading` is "share" (0 to 1), "correlation" (-1 to 1)
-    or none.
-    """
-
-    title: str
-    text: str
-    header: list[str]
-    rows: list[Line] = field(default_factory=list)
-    folded: bool = False
-    shading: str = ""
-
-
-def parts(folder: BenchmarkFolder) -> list[Part]:
+def tables(folder: BenchmarkFolder) -> list[Table]:
     """Build all tables of a finished benchmark, in the order of the report.
 
     Raises:
@@ -100,20 +81,32 @@ def parts(folder: BenchmarkFolder) -> list[Part]:
     return [*found, *(_group(summary, str(group)) for group in groups)]
 
 
-def value_of(value: Any, n: int = 3) -> str:
-    """Write a number with `n` digits, a dash for none."""
-    return "–" if value is None or (isinstance(value, float) and math.isnan(value)) else number(float(value), n)
-
-
 def with_interval(row: Mapping[Any, Any], name: str = "mean", n: int = 3) -> str:
     """Write the number `name` of a row with its interval."""
-    if value_of(row[name]) == "–":
-        return "–"
     low, high = (row[f"{name}_low" if name != "mean" else "low"], row[f"{name}_high" if name != "mean" else "high"])
-    return f"{value_of(row[name], n)} [{value_of(low, n)}, {value_of(high, n)}]"
+    mean, low, high = (math.nan if value is None else float(value) for value in (row[name], low, high))
+    return with_span(mean, low, high, n)
 
 
-def _tasks(tasks: pd.DataFrame) -> Part:
+def _row(
+    name: str,
+    texts: Sequence[str],
+    group: str = "",
+    *,
+    best: Collection[int] = (),
+    values: Sequence[float] = (),
+    words: bool = False,
+) -> Row:
+    """A row of texts: which of them (by index) are the best of their column, the numbers that shade them, and whether the
+    first is a sentence."""
+    cells = (
+        Cell(text, "", "best" if i in best else "", values[i] if values else math.nan, words and i == 0)
+        for i, text in enumerate(texts)
+    )
+    return Row(name, tuple(cells), group)
+
+
+def _tasks(tasks: pd.DataFrame) -> Table:
     header = [
         "task",
         "verdict",
@@ -138,18 +131,18 @@ def _tasks(tasks: pd.DataFrame) -> Part:
             str(row["n_pairs"]),
             str(row["n_speakers"]),
             str(row["n_explained"]),
-            *(value_of(row[n]) for n in ("rms_auc", "peak_auc", "permuted_auc", "truth_area")),
-            value_of(row["truth_contrast"], 1),
+            *(number(row[n]) for n in ("rms_auc", "peak_auc", "permuted_auc", "truth_area")),
+            number(row["truth_contrast"], 1),
             str(row["n_skipped"]),
         ]
-        rows.append(Line(str(row["task"]), cells))
+        rows.append(_row(str(row["task"]), cells, words=True))
     text = (
         f"A classifier with a held-out AUC under {MIN_AUC:.2f} did not learn its task, and its explanations are not"
         " scored. AUC of RMS and of peak: what level alone would give, 0.5 is none. Permuted labels: AUC of a"
         " classifier trained on labels dealt out by chance. Not carried: pieces of recordings that the cue could not"
         " be planted into."
     )
-    return Part("Tasks and what was learned", text, header, rows)
+    return Table("Tasks and what was learned", tuple(header), tuple(rows), text)
 
 
 def _group_name(recipe: str) -> str:
@@ -167,7 +160,7 @@ def seeds_that_count(tasks: pd.DataFrame) -> dict[str, int]:
     return {str(group): len(part) for group, part in counting.groupby("group", sort=False)}
 
 
-def _board(summary: pd.DataFrame, tasks: pd.DataFrame, metric: str, combined: bool) -> Part:
+def _board(summary: pd.DataFrame, tasks: pd.DataFrame, metric: str, combined: bool) -> Table:
     """Recipes x groups of one localization metric, the mean of the columns beside them; best first.
 
     Combinations have a table of their own, for they are many.
@@ -188,7 +181,8 @@ def _board(summary: pd.DataFrame, tasks: pd.DataFrame, metric: str, combined: bo
             for index, group in enumerate(wide.columns)
             if name in compared and values[index] >= wide.loc[compared, group].max()
         )
-        rows.append(Line(name, [*cells, value_of(values[-1])], marked, _group_name(name), values))
+        texts = [*cells, number(values[-1])]
+        rows.append(_row(name, texts, _group_name(name), best=marked, values=values))
     seeds = seeds_that_count(tasks)
     text = (
         f"{METRICS.summary(metric)} Mean over speakers and 95 % interval by bootstrap over speakers; the best of a"
@@ -196,19 +190,20 @@ def _board(summary: pd.DataFrame, tasks: pd.DataFrame, metric: str, combined: bo
         f" without them. Seeds that count: {'; '.join(f'{group}: {seeds.get(group, 0)}' for group in groups)}."
     )
     title = f"Combinations: {metric}" if combined else f"Leaderboard: {metric}"
-    return Part(title, text, ["explanation", *groups, "mean of the columns"], rows, folded=combined, shading="share")
+    columns = ("explanation", *groups, "mean of the columns")
+    return Table(title, columns, tuple(rows), text, folded=combined, shading="share")
 
 
-def _chance(chance: pd.DataFrame) -> Part:
+def _chance(chance: pd.DataFrame) -> Table:
     rows = [
-        Line(
+        _row(
             str(r["metric"]),
             [
-                value_of(r["expected"]),
-                f"{value_of(r['random_map'])} [{value_of(r['random_low'])}, {value_of(r['random_high'])}]",
-                value_of(r["truth_lowest"]),
+                number(r["expected"]),
+                f"{number(r['random_map'])} [{number(r['random_low'])}, {number(r['random_high'])}]",
+                number(r["truth_lowest"]),
             ],
-            group=str(r["model"]),
+            str(r["model"]),
         )
         for r in chance.to_dict("records")
     ]
@@ -216,10 +211,10 @@ def _chance(chance: pd.DataFrame) -> Part:
         "random_map must score the truth's share of the bins (one half for localization_auc), and the truth itself 1."
     )
     header = ["metric", "expected of random_map", "random_map", "lowest of the truth"]
-    return Part("Is the ruler straight?", text, header, rows)
+    return Table("Is the ruler straight?", tuple(header), tuple(rows), text)
 
 
-def _believable(believed: pd.DataFrame, truth_metric: str, kind: str) -> Part:
+def _believable(believed: pd.DataFrame, truth_metric: str, kind: str) -> Table:
     """Faithfulness metrics x groups: rank correlations "within" recordings, all groups together last, or "pooled"."""
     used = believed[believed["truth_metric"] == truth_metric]
     groups = [group for group in dict.fromkeys(used["model"]) if kind == "within" or group != ALL_CUES]
@@ -228,7 +223,7 @@ def _believable(believed: pd.DataFrame, truth_metric: str, kind: str) -> Part:
     for metric in dict.fromkeys(used["metric"]):
         cells = [with_interval(cell[metric, group], kind, 2) for group in groups]
         values = tuple(float(cell[metric, group][kind]) for group in groups)
-        rows.append(Line(f"{metric} {arrow(str(metric))}".strip(), cells, values=values))
+        rows.append(_row(f"{metric} {arrow(str(metric))}".strip(), cells, values=values))
     how = {
         "within": "Over the methods of one recording, then mean over recordings and speakers.",
         "pooled": "Over all pairs of method and recording.",
@@ -239,18 +234,20 @@ def _believable(believed: pd.DataFrame, truth_metric: str, kind: str) -> Part:
         f" {how[kind]} 95 % intervals over speakers; a dash where a metric gives all methods the same value."
     )
     title = f"Which faithfulness metric to believe: {truth_metric}{', pooled' if kind == 'pooled' else ''}"
-    return Part(title, text, ["faithfulness metric", *groups], rows, folded=kind == "pooled", shading="correlation")
+    columns = ("faithfulness metric", *groups)
+    return Table(title, columns, tuple(rows), text, folded=kind == "pooled", shading="correlation")
 
 
-def _sanity(sanity: pd.DataFrame) -> Part:
+def _sanity(sanity: pd.DataFrame) -> Table:
     rows = [
-        Line(
+        _row(
             str(row["recipe"]),
             [
                 row["fails"] if isinstance(row["fails"], str) and row["fails"] else "none",
-                *(value_of(row[check], 2) for check in CHECKS),
+                *(number(row[check], 2) for check in CHECKS),
             ],
-            group="Controls" if is_control(str(row["recipe"])) else "Methods",
+            "Controls" if is_control(str(row["recipe"])) else "Methods",
+            words=True,
         )
         for row in sanity.to_dict("records")
     ]
@@ -261,19 +258,19 @@ def _sanity(sanity: pd.DataFrame) -> Part:
         f" {'; '.join(f'{name}: {what}' for name, what in CHECKS.items())}."
     )
     header = ["explanation", "fails", *(name.replace("_", " ") for name in CHECKS)]
-    return Part("Sanity checks", text, header, rows)
+    return Table("Sanity checks", tuple(header), tuple(rows), text)
 
 
-def _group(summary: pd.DataFrame, group: str) -> Part:
+def _group(summary: pd.DataFrame, group: str) -> Table:
     part = summary[summary["model"] == group]
     metrics = [m for m in (*LOCALIZATION_METRICS, *SHOWN) if m in set(part["metric"])]
     cell = {(row["recipe"], row["metric"]): row for row in part.to_dict("records")}
     recipes = _ordered([str(recipe) for recipe in dict.fromkeys(part["recipe"])])
     rows = [
-        Line(
+        _row(
             recipe,
             [with_interval(cell[recipe, m]) if (recipe, m) in cell else "–" for m in metrics],
-            group=_group_name(recipe),
+            _group_name(recipe),
         )
         for recipe in recipes
     ]
@@ -281,11 +278,16 @@ def _group(summary: pd.DataFrame, group: str) -> Part:
         "Mean over speakers and 95 % interval; all values are fractions. Compare maps by the @ columns: equal budgets."
     )
     header = ["explanation", *(f"{short_name(m)} {arrow(m)}".strip() for m in metrics)]
-    return Part(f"All metrics: {group}", text, header, rows, folded=True)
+    return Table(f"All metrics: {group}", tuple(header), tuple(rows), text, folded=True)
 
 
 # The sentences of the leaderboard, each computed from its tables.
-def findings(folder: BenchmarkFolder) -> list[str]:
+def findings(folder: BenchmarkFolder) -> list[Finding]:
+    """The sentences of the leaderboard, each computed from its tables."""
+    return [Finding(text) for text in _sentences(folder)]
+
+
+def _sentences(folder: BenchmarkFolder) -> list[str]:
     """Write the sentences that follow from the tables: what counts, who points at the truth, which metric to believe,
     who fails."""
     tasks, summary = folder.table("tasks"), folder.table("summary")
@@ -365,7 +367,7 @@ def _combinations(part: pd.DataFrame) -> list[str]:
             found.setdefault(parsed.name, []).append(value[recipe, group] - max(alone))
     return [
         f"Of {len(gains)} cases of {name} and cue {sum(gain > 0 for gain in gains)} score above the better of their"
-        f" parts by {FIRST}; the mean difference is {value_of(sum(gains) / len(gains))}."
+        f" parts by {FIRST}; the mean difference is {number(sum(gains) / len(gains))}."
         for name, gains in ((name, [gain for gain in gains if gain == gain]) for name, gains in found.items())
         if gains
     ]
@@ -389,7 +391,7 @@ def _which_metric(believed: pd.DataFrame) -> list[str]:
     misleading = chosen[chosen["within_high"] < 0]["metric"].tolist()
     lines = [
         f"Of the faithfulness metrics {first['metric']} goes best with {FIRST}: mean rank correlation over methods"
-        f" {with_interval(dict(first), 'within', 2)}, from {value_of(spread.min(), 2)} to {value_of(spread.max(), 2)}"
+        f" {with_interval(dict(first), 'within', 2)}, from {number(spread.min(), 2)} to {number(spread.max(), 2)}"
         f" over the cues; worst is {last['metric']}: {with_interval(dict(last), 'within', 2)}."
     ]
     if len(silent):
@@ -405,20 +407,6 @@ def _which_metric(believed: pd.DataFrame) -> list[str]:
 
 # The leaderboard of a benchmark as HTML, Markdown and LaTeX: the same tables, rendered three ways.
 FORMATS = ("html", "markdown", "latex")
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "_": r"\_",
-    "%": r"\%",
-    "&": r"\&",
-    "#": r"\#",
-    "−": "$-$",
-    "–": "--",
-    "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$",
-    "§": r"\S",
-    "×": r"$\times$",
-    "≥": r"$\ge$",
-}
 
 
 def write_reports(folder: BenchmarkFolder) -> Path:
@@ -442,14 +430,15 @@ def leaderboard(folder: BenchmarkFolder, format: str) -> str:
     """
     if format not in FORMATS:
         raise SpeechXAIError(did_you_mean(format, list(FORMATS), "format"))
-    found = parts(folder)
+    found = tables(folder)
     said = findings(folder)
     if format == "html":
         return _html(folder, said, found)
     if format == "latex":
-        return "\n".join(["% needs \\usepackage{booktabs}", *(_latex(part) for part in found)])
-    head = ["# Which explanation points at the truth?", "", _subtitle(folder), "", *(f"- {line}" for line in said), ""]
-    return "\n".join([*head, *(_markdown(part) for part in found)])
+        return "\n".join([LATEX_NEEDS, *map(latex, found)])
+    head = ["# Which explanation points at the truth?", "", _subtitle(folder), ""]
+    head += [*(f"- {line.text}" for line in said), ""]
+    return "\n".join([*head, *(f"## {part.title}\n\n{part.note}\n\n{markdown(part)}\n" for part in found)])
 
 
 def _subtitle(folder: BenchmarkFolder) -> str:
@@ -460,72 +449,14 @@ def _subtitle(folder: BenchmarkFolder) -> str:
     )
 
 
-def _markdown(part: Part) -> str:
-    lines = [f"## {part.title}", "", part.text, ""]
-    lines += [f"| {' | '.join(part.header)} |", f"|---|{'---:|' * (len(part.header) - 1)}"]
-    group = ""
-    for row in part.rows:
-        if row.group != group:
-            lines.append(f"| **{row.group}** |{' |' * (len(part.header) - 1)}")
-            group = row.group
-        lines.append(
-            f"| {' | '.join([row.name, *(f'**{c}**' if i in row.best else c for i, c in enumerate(row.cells))])} |"
-        )
-    return "\n".join([*lines, ""])
-
-
-def _latex(part: Part) -> str:
-    def clean(text: str) -> str:
-        return "".join(_LATEX.get(sign, sign) for sign in text)
-
-    lines = [
-        r"\begin{table*}",
-        r"\centering",
-        f"\\caption{{{clean(part.title)}. {clean(part.text)}}}",
-        f"\\begin{{tabular}}{{l{'r' * (len(part.header) - 1)}}}",
-        r"\toprule",
-        " & ".join(clean(name) for name in part.header) + r" \\",
-        r"\midrule",
-    ]
-    group = ""
-    for row in part.rows:
-        if row.group != group:
-            lines.append(f"\\multicolumn{{{len(part.header)}}}{{l}}{{\\emph{{{clean(row.group)}}}}} \\\\")
-            group = row.group
-        cells = [f"\\textbf{{{clean(c)}}}" if i in row.best else clean(c) for i, c in enumerate(row.cells)]
-        lines.append(" & ".join([clean(row.name), *cells]) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table*}", ""])
-
-
-def shade(kind: str, value: float) -> str:
-    """Style of a cell: a bar for a share (0 to 1), blue above and orange below zero for a correlation.
-
-    >>> shade("share", 0.25)
-    'background: linear-gradient(90deg, var(--mark) 25%, transparent 25%)'
-    >>> shade("correlation", -0.5)
-    'background: rgba(201, 106, 18, 0.20)'
-    """
-    if kind == "share":
-        width = f"{100 * min(max(value, 0), 1):.0f}%"
-        return f"background: linear-gradient(90deg, var(--mark) {width}, transparent {width})"
-    color = "45, 116, 196" if value > 0 else "201, 106, 18"
-    return f"background: rgba({color}, {0.4 * min(abs(value), 1):.2f})"
-
-
-def _html(folder: BenchmarkFolder, said: list[str], found: list[Part]) -> str:
-    import jinja2
-
-    source = resources.files("speechxai").joinpath("templates", "benchmark.html.j2").read_text("utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    text: str = environment.from_string(source).render(
+def _html(folder: BenchmarkFolder, said: list[Finding], found: list[Table]) -> str:
+    return page(
+        "benchmark.html.j2",
         title="Which explanation points at the truth?",
         subtitle=_subtitle(folder),
-        version=__version__,
         min_auc=MIN_AUC,
         synthetic=bool(folder.environment.get("synthetic")),
         findings=said,
-        shade=shade,
-        parts=found,
+        tables=found,
         config_text=(folder.path / "config.toml").read_text("utf-8"),
     )
-    return text

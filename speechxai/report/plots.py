@@ -1,4 +1,4 @@
-"""Pictures as PNG bytes: evidence over spectrograms, maps, scores with intervals, agreement, calibration.
+"""Pictures as PNG: evidence over spectrograms, maps, scores with intervals, agreement, calibration.
 
 Object-oriented matplotlib only, so that pictures can be drawn from several threads; perceptually uniform, color-blind
 safe.
@@ -9,22 +9,19 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 
 from speechxai.errors import SpeechXAIError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from speechxai.types import StftConfig
-
-Array = NDArray[np.floating[Any]]
+    from speechxai.types import Array, Spectrogram, StftConfig
 
 EVIDENCE_COLOR = "#e8590c"
 METHOD_COLOR = "#2b6cb0"
@@ -51,6 +48,13 @@ class Style:
     dynamic_db: float = 70.0
 
 
+class Picture(bytes):
+    """A PNG file as bytes, which a notebook shows as a picture."""
+
+    def _repr_png_(self) -> bytes:
+        return bytes(self)
+
+
 def _figure(style: Style, n_rows: int = 1, n_columns: int = 1) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(style.width_in, style.height_in), dpi=style.dpi, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
@@ -62,11 +66,11 @@ def _figure(style: Style, n_rows: int = 1, n_columns: int = 1) -> tuple[Figure, 
     return figure, list(axes.flat)
 
 
-def _png(figure: Figure) -> bytes:
+def _png(figure: Figure) -> Picture:
     buffer = io.BytesIO()
     # No date and no library version in the file: the same picture is the same bytes.
     figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    return Picture(buffer.getvalue())
 
 
 def _shrink(values: Array, n_columns: int, reduce: Literal["mean", "max"]) -> Array:
@@ -120,7 +124,7 @@ def _draw_overlay(axes: Axes, magnitude: Array, evidence: Array | None, stft: St
     _axes_of_sound(axes, stft, style.f_max_hz)
 
 
-def evidence_overlay(magnitude: Array, evidence: Array | None, stft: StftConfig, style: Style | None = None) -> bytes:
+def evidence_overlay(magnitude: Array, evidence: Array | None, stft: StftConfig, style: Style | None = None) -> Picture:
     """Spectrogram in gray with evidence in orange over it; opacity grows with the root of the evidence.
 
     Args:
@@ -141,7 +145,49 @@ def evidence_overlay(magnitude: Array, evidence: Array | None, stft: StftConfig,
     return _png(figure)
 
 
-def map_picture(values: Array, stft: StftConfig, style: Style | None = None) -> bytes:
+class _Heard(Protocol):
+    @property
+    def spec(self) -> Spectrogram: ...
+
+
+class _Map(Protocol):
+    @property
+    def recipe(self) -> str: ...
+    @property
+    def mask(self) -> Array: ...
+    @property
+    def p(self) -> float: ...
+
+
+class Inspected(Protocol):
+    """What `plot_map` draws: an `inspection.Inspection`, or anything with its recording, map and class."""
+
+    @property
+    def heard(self) -> _Heard:
+        """The recording: `spec` (1, F, T)."""
+
+    @property
+    def map(self) -> _Map:
+        """Its map: `recipe`, `mask` (F, T) in [0, 1], and `p`, the probability of the explained class."""
+
+    @property
+    def class_name(self) -> str:
+        """The explained class as people read it."""
+
+
+def plot_map(inspection: Inspected, style: Style | None = None) -> Picture:
+    """Draw an inspected recording: its spectrogram in gray, and in orange what speaks for the explained class.
+
+    Args:
+        inspection: what `inspect` gives.
+        style: size and title; by default recipe, class and its probability are the title.
+    """
+    map_, spec = inspection.map, inspection.heard.spec
+    title = f"{map_.recipe}: evidence for {inspection.class_name}, probability {map_.p:.3f}"
+    return evidence_overlay(spec.magnitude[0].cpu().numpy(), map_.mask, spec.stft, style or Style(title=title))
+
+
+def map_picture(values: Array, stft: StftConfig, style: Style | None = None) -> Picture:
     """One map (F, T) with its color bar: red against blue where it has negative values, else dark to bright."""
     style = style or Style()
     values = _check(values, stft, "map")
@@ -168,7 +214,7 @@ def _draw_map(axes: Axes, values: Array, stft: StftConfig, style: Style, figure:
 
 def maps_grid(
     magnitude: Array, maps: Mapping[str, Array], stft: StftConfig, style: Style | None = None, n_columns: int = 2
-) -> bytes:
+) -> Picture:
     """Several evidence maps (F, T) in [0, 1] of one recording, each over the spectrogram, the names as titles."""
     if not maps:
         raise SpeechXAIError("A grid of maps needs at least one map.")
@@ -199,7 +245,7 @@ def score_bars(
     controls: Sequence[bool],
     higher: bool = True,
     style: Style | None = None,
-) -> bytes:
+) -> Picture:
     """Means as dots with their intervals, one line a recipe; controls are gray squares, a dashed line marks the best of
     them.
 
@@ -230,7 +276,7 @@ def score_bars(
     return _png(figure)
 
 
-def agreement_heatmap(names: Sequence[str], matrix: Array, style: Style | None = None) -> bytes:
+def agreement_heatmap(names: Sequence[str], matrix: Array, style: Style | None = None) -> Picture:
     """Symmetric matrix (M, M) of agreement between methods in [0, 1] or [-1, 1], every value written in its cell."""
     matrix = np.asarray(matrix, dtype=np.float64)
     if matrix.shape != (len(names), len(names)):
@@ -254,7 +300,7 @@ def agreement_heatmap(names: Sequence[str], matrix: Array, style: Style | None =
 
 def calibration_curve(
     probabilities: Sequence[float], labels: Sequence[int], n_bins: int = 5, style: Style | None = None
-) -> bytes:
+) -> Picture:
     """Share of PD among recordings of like predicted probability, in bins of equal counts, over the diagonal of perfect
     calibration.
 

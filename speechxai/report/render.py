@@ -1,12 +1,18 @@
-"""Tables of a run for terminals, papers and the report: means with intervals, controls apart, percent where papers
-print it."""
+"""One table, one finding, and one way to print them: pages, papers, Markdown, CSV and terminals show the same words.
+
+A room that has something to show makes a `Table` of text and `Finding`s; the renderers below are the only ones.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from importlib import resources
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Literal
 
 from speechxai.explain.recipe import CONTROLS, parse
 from speechxai.metrics import METRICS
@@ -14,6 +20,8 @@ from speechxai.metrics import METRICS
 if TYPE_CHECKING:
     import pandas as pd
 
+ALPHA = 0.05
+"""Level below which a corrected p-value counts as a difference."""
 
 PERCENT = ("average_increase", "average_drop", "average_gain")
 """Metrics that papers print in percent; everywhere else they are fractions."""
@@ -26,10 +34,366 @@ N_SHARED = 3
 
 ARROWS = {"high": "↑", "low": "↓", "none": ""}
 
+NONE = "–"
+"""What stands where a number is undefined."""
+
+Tone = Literal["good", "caution", "plain"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sentence that follows from numbers.
+
+    Args:
+        text: the sentence.
+        tone: "good", "caution" or "plain".
+        key: what it is about, for those who pick sentences out.
+    """
+
+    text: str
+    tone: Tone = "plain"
+    key: str = ""
+
 
 @dataclass(frozen=True)
 class Cell:
-    """One number of a table with its interval, in the unit that is printed; NaN where it is undefined."""
+    """A cell of a table.
+
+    Args:
+        text: what it says.
+        small: said below it, such as an interval.
+        mark: "best", "better", "worse" or none.
+        value: the number behind the text where the cell is shaded by it, else NaN.
+        words: whether the text is a sentence, which may be broken into lines.
+    """
+
+    text: str
+    small: str = ""
+    mark: Literal["", "best", "better", "worse"] = ""
+    value: float = math.nan
+    words: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table: its name, its cells, and the heading that it stands under."""
+
+    name: str
+    cells: tuple[Cell, ...]
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text.
+
+    Args:
+        title: what it shows.
+        columns: headings, that of the rows' names first.
+        rows: rows of one group stand beside each other.
+        note: what to know of it.
+        folded: shown on demand where the format allows.
+        shading: how cells with a value are shaded: "share" (0 to 1), "correlation" (-1 to 1) or none.
+        apart: groups that are shown as what the others are compared with.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    note: str = ""
+    folded: bool = False
+    shading: Literal["", "share", "correlation"] = ""
+    apart: tuple[str, ...] = ()
+
+    def groups(self) -> Iterator[tuple[str, list[Row]]]:
+        """Rows by heading, in order."""
+        for name, rows in groupby(self.rows, key=lambda row: row.group):
+            yield name, list(rows)
+
+
+def plain_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, words: bool = False) -> Table:
+    """A table of plain cells; the first of each row is its name.
+
+    Args:
+        title: what it shows.
+        columns: headings.
+        rows: values, written as they are.
+        words: whether the cells are sentences.
+    """
+    made = [Row(str(name), tuple(Cell(str(value), words=words) for value in values)) for name, *values in rows]
+    return Table(title, tuple(columns), tuple(made))
+
+
+# Numbers as people read them
+
+
+def number(value: float | None, n_digits: int = 3) -> str:
+    """Write a number with `n_digits` decimals and a real minus; "–" where it is undefined.
+
+    >>> number(-0.01234), number(float("nan")), number(-0.00001)
+    ('−0.012', '–', '0.000')
+    """
+    if value is None or math.isnan(value):
+        return NONE
+    text = f"{value:.{n_digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
+
+
+def signed(value: float | None, n_digits: int = 3) -> str:
+    """Write a difference with its sign.
+
+    >>> signed(0.012), signed(-0.012), signed(0.0)
+    ('+0.012', '−0.012', '0.000')
+    """
+    text = number(value, n_digits)
+    return f"+{text}" if value is not None and value > 0 and float(text) != 0 else text
+
+
+def span(low: float, high: float, n_digits: int = 3, write: Callable[[float, int], str] = number) -> str:
+    """Write an interval; empty where it is undefined.
+
+    >>> span(-0.1, 0.25, 2), span(float("nan"), 1.0)
+    ('−0.10 to 0.25', '')
+    """
+    if math.isnan(low) or math.isnan(high):
+        return ""
+    return f"{write(low, n_digits)} to {write(high, n_digits)}"
+
+
+def with_span(value: float, low: float, high: float, n_digits: int = 3) -> str:
+    """Write a number with its interval in brackets, where it has one.
+
+    >>> with_span(0.5, 0.25, 0.75, 2), with_span(0.5, float("nan"), float("nan"), 2)
+    ('0.50 [0.25, 0.75]', '0.50')
+    """
+    if math.isnan(value) or math.isnan(low) or math.isnan(high):
+        return number(value, n_digits)
+    return f"{number(value, n_digits)} [{number(low, n_digits)}, {number(high, n_digits)}]"
+
+
+def p_text(p: float) -> str:
+    """Write a p-value.
+
+    >>> p_text(0.0004), p_text(0.0312), p_text(float("nan"))
+    ('p < 0.001', 'p = 0.031', 'p undefined')
+    """
+    return "p undefined" if math.isnan(p) else "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def difference_cell(
+    value: float, low: float, high: float, p: float, n_digits: int = 3, *, higher_is_better: bool = True
+) -> Cell:
+    """Write a difference to a control: ▲ better or ▼ worse where p is below ALPHA and the interval does not hold 0."""
+    sure = p < ALPHA and (low > 0 or high < 0)
+    mark: Literal["", "better", "worse"] = "" if not sure else "better" if (value > 0) == higher_is_better else "worse"
+    small = ", ".join(part for part in (span(low, high, n_digits), "" if math.isnan(p) else p_text(p)) if part)
+    return Cell({"better": "▲ ", "worse": "▼ ", "": ""}[mark] + number(value, n_digits), small, mark)
+
+
+# Renderers
+
+
+def html(table: Table) -> Any:
+    """Render a table for a page: markup, everything in it escaped."""
+    from markupsafe import Markup, escape
+
+    def heading(column: str) -> Markup:
+        # Long names may break after "_" and before "@".
+        return escape(column.replace("@", "\u200b@").replace("_", "_\u200b"))
+
+    def cell(found: Cell) -> Markup:
+        kind = found.mark or ("text" if found.words else "")
+        style = "" if not table.shading or math.isnan(found.value) else shade(table.shading, found.value)
+        return Markup("<td{}{}>{}{}</td>").format(
+            Markup(' class="{}"').format(kind) if kind else "",
+            Markup(' style="{}"').format(style) if style else "",
+            found.text,
+            Markup("<small>{}</small>").format(found.small) if found.small else "",
+        )
+
+    bodies = []
+    for group, rows in table.groups():
+        lines = [
+            Markup('<tr><th scope="row">{}</th>{}</tr>').format(row.name, Markup("").join(map(cell, row.cells)))
+            for row in rows
+        ]
+        if group:
+            head = Markup('<tr><th class="group" scope="colgroup" colspan="{}">{}</th></tr>')
+            lines.insert(0, head.format(len(table.columns), group))
+        kind = Markup(' class="controls"') if group in table.apart else ""
+        bodies.append(Markup("<tbody{}>{}</tbody>").format(kind, Markup("\n").join(lines)))
+    columns = Markup("").join(Markup('<th scope="col">{}</th>').format(heading(column)) for column in table.columns)
+    return Markup(
+        '<div class="scroll" tabindex="0" role="region" aria-label="{}"><table class="score">\n<caption>{}</caption>\n'
+        "<thead><tr>{}</tr></thead>\n{}</table></div>"
+    ).format(table.title, table.title, columns, Markup("\n").join(bodies))
+
+
+def shade(kind: str, value: float) -> str:
+    """Style of a cell: a bar for a share (0 to 1), blue above and orange below zero for a correlation.
+
+    >>> shade("share", 0.25)
+    'background: linear-gradient(90deg, var(--mark) 25%, transparent 25%)'
+    >>> shade("correlation", -0.5)
+    'background: rgba(201, 106, 18, 0.20)'
+    """
+    if kind == "share":
+        width = f"{100 * min(max(value, 0), 1):.0f}%"
+        return f"background: linear-gradient(90deg, var(--mark) {width}, transparent {width})"
+    color = "45, 116, 196" if value > 0 else "201, 106, 18"
+    return f"background: rgba({color}, {0.4 * min(abs(value), 1):.2f})"
+
+
+def _line(row: Row, best: Callable[[str], str]) -> list[str]:
+    """The texts of a row, intervals in brackets, the best of a column marked."""
+    cells = []
+    for cell in row.cells:
+        below = cell.small.replace(" to ", ", ", 1)
+        text = cell.text + (f" [{below}]" if below else "")
+        cells.append(best(text) if cell.mark == "best" else text)
+    return [row.name, *cells]
+
+
+def markdown(table: Table) -> str:
+    """Render a table's rows as Markdown, without title and note."""
+    n = len(table.columns) - 1
+
+    def line(texts: Sequence[str]) -> str:
+        return f"| {' | '.join(text.replace('|', ',') for text in texts)} |"
+
+    lines = [line(table.columns), f"|---|{'---:|' * n}"]
+    for group, rows in table.groups():
+        if group:
+            lines.append(f"| **{group}** |{' |' * n}")
+        lines += [line(_line(row, lambda text: f"**{text}**")) for row in rows]
+    return "\n".join(lines)
+
+
+LATEX_NEEDS = "% needs \\usepackage{booktabs,graphicx}"
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "_": r"\_",
+    "%": r"\%",
+    "&": r"\&",
+    "#": r"\#",
+    "$": r"\$",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "|": "--",
+    "<": "$<$",
+    ">": "$>$",
+    "−": "$-$",
+    "–": "--",
+    "“": "``",
+    "”": "''",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "→": r"$\to$",
+    "▲": r"$\blacktriangle$",
+    "▼": r"$\blacktriangledown$",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "≥": r"$\ge$",
+    "†": r"$\dagger$",
+    "§": r"\S",
+}
+
+
+def latex_text(text: str) -> str:
+    """Write text so that LaTeX prints it as it is.
+
+    >>> latex_text("50 % of a_b")
+    '50 \\\\% of a\\\\_b'
+    """
+    return "".join(_LATEX.get(sign, sign) for sign in text)
+
+
+def latex(table: Table) -> str:
+    """Render a table for a paper, as wide as the text; needs booktabs and graphicx."""
+    lines = [
+        r"\begin{table*}",
+        r"\centering",
+        f"\\caption{{{latex_text('. '.join(part.rstrip('.') for part in (table.title, table.note) if part))}.}}",
+        r"\resizebox{\linewidth}{!}{%",
+        f"\\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",
+        r"\toprule",
+        " & ".join(map(latex_text, table.columns)) + r" \\",
+    ]
+    for group, rows in table.groups():
+        lines.append(r"\midrule")
+        if group:
+            lines.append(f"\\multicolumn{{{len(table.columns)}}}{{l}}{{\\emph{{{latex_text(group)}}}}} \\\\")
+        for row in rows:
+            texts = [latex_text(text) for text in _line(row, lambda text: text)]
+            marked = ["", *(cell.mark for cell in row.cells)]
+            bold = [f"\\textbf{{{t}}}" if mark == "best" else t for t, mark in zip(texts, marked, strict=True)]
+            lines.append(" & ".join(bold) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}}", r"\end{table*}", ""])
+
+
+def csv_text(table: Table) -> str:
+    """Render a table as comma-separated values, the group as a column of its own."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["group", *table.columns])
+    for row in table.rows:
+        writer.writerow([row.group, *_line(row, lambda text: text)])
+    return out.getvalue()
+
+
+def console(table: Table) -> str:
+    """Render a table for a terminal, numbers to the right and an empty line between groups."""
+    lines: list[list[str]] = []
+    for index, (_, rows) in enumerate(table.groups()):
+        lines += [[""] * len(table.columns)] if index else []
+        lines += [_line(row, lambda text: text) for row in rows]
+    header = list(table.columns)
+    widths = [max(len(line[i]) for line in (header, *lines)) for i in range(len(header))]
+    return "\n".join(
+        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]).rstrip()
+        for line in (header, ["-" * width for width in widths], *lines)
+    )
+
+
+def findings_html(findings: Sequence[Finding]) -> Any:
+    """Render findings as a list for a page."""
+    from markupsafe import Markup
+
+    said = {"good": "Holds. ", "caution": "Caution. ", "plain": ""}
+    lines = [
+        Markup('<li class="{}"><span class="tone">{}</span>{}</li>').format(one.tone, said[one.tone], one.text)
+        for one in findings
+    ]
+    return Markup('<ul class="findings">\n{}</ul>').format(Markup("\n").join(lines))
+
+
+def page(template: str, **facts: Any) -> str:
+    """Fill a page's template: one file that opens anywhere and asks no server for anything.
+
+    Args:
+        template: name of a file in `templates`.
+        facts: what it shows; `style`, `version` and the renderers `table` and `findings` are there already.
+    """
+    import jinja2
+    from markupsafe import Markup
+
+    from speechxai import __version__
+
+    folder = resources.files("speechxai").joinpath("templates")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    text = environment.from_string(folder.joinpath(template).read_text("utf-8"))
+    style = Markup(folder.joinpath("report.css").read_text("utf-8"))  # noqa: S704
+    return text.render(style=style, version=__version__, table=html, listed=findings_html, **facts)
+
+
+# What a run's summary says, recipe by recipe and metric by metric
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its interval, in the unit that is printed; NaN where it is undefined."""
 
     mean: float
     low: float = math.nan
@@ -72,9 +436,9 @@ def grouped(recipes: Sequence[str]) -> dict[str, list[str]]:
     return {name: groups[name] for name in order if name in groups}
 
 
-def cells(summary: pd.DataFrame, metrics: Sequence[str]) -> dict[str, dict[str, Cell]]:
-    """Cells by recipe and metric, in the printed unit; the best mean of each column among all recipes is marked."""
-    found: dict[str, dict[str, Cell]] = {str(recipe): {} for recipe in dict.fromkeys(summary["recipe"])}
+def estimates(summary: pd.DataFrame, metrics: Sequence[str]) -> dict[str, dict[str, Estimate]]:
+    """Estimates by recipe and metric, in the printed unit; the best mean of each column among all recipes is marked."""
+    found: dict[str, dict[str, Estimate]] = {str(recipe): {} for recipe in dict.fromkeys(summary["recipe"])}
     for metric in metrics:
         part = summary[summary["metric"] == metric]
         direction = METRICS.facts(metric)["best"] if metric in METRICS else "none"
@@ -84,7 +448,7 @@ def cells(summary: pd.DataFrame, metrics: Sequence[str]) -> dict[str, dict[str, 
             top = None
         scale = 100.0 if metric in PERCENT else 1.0
         for row in part.to_dict("records"):
-            found[str(row["recipe"])][metric] = Cell(
+            found[str(row["recipe"])][metric] = Estimate(
                 scale * float(row["mean"]),
                 scale * float(row["low"]),
                 scale * float(row["high"]),
@@ -103,62 +467,13 @@ def digits(metric: str, largest: float = math.inf) -> int:
     return usual + 1 if 0 < largest < 20 * 10.0**-usual else usual
 
 
-def number(value: float, n_digits: int) -> str:
-    """Write a number with `n_digits` decimals and a real minus; "–" where it is undefined.
-
-    >>> number(-0.01234, 3), number(float("nan"), 3), number(-0.00001, 3)
-    ('−0.012', '–', '0.000')
-    """
-    if value is None or math.isnan(value):
-        return "–"
-    text = f"{value:.{n_digits}f}"
-    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
-
-
 def metrics_of(summary: pd.DataFrame) -> list[str]:
     """Metrics of a summary, in order."""
     return [str(metric) for metric in dict.fromkeys(summary["metric"])]
 
 
-def _markdown(header: Sequence[str], body: Sequence[tuple[str, str, list[str]]], caption: str) -> str:
-    lines = [f"| map | {' | '.join(header)} |", f"|---|{'---:|' * len(header)}"]
-    group = None
-    for heading, recipe, values in body:
-        if heading != group:
-            lines.append(f"| **{heading}** |{' |' * len(header)}")
-            group = heading
-        lines.append(f"| {recipe} | {' | '.join(values)} |")
-    return "\n".join([*lines, "", caption, ""])
-
-
-def _latex(header: Sequence[str], body: Sequence[tuple[str, str, list[str]]], caption: str) -> str:
-    def clean(text: str) -> str:
-        for sign, command in (
-            ("_", r"\_"),
-            ("%", r"\%"),
-            ("&", r"\&"),
-            ("#", r"\#"),
-            ("−", "$-$"),
-            ("–", "--"),
-            ("↑", r"$\uparrow$"),
-            ("↓", r"$\downarrow$"),
-        ):
-            text = text.replace(sign, command)
-        return text
-
-    lines = [
-        "% needs \\usepackage{booktabs}",
-        r"\begin{table*}",
-        r"\centering",
-        f"\\caption{{{clean(caption)}}}",
-        f"\\begin{{tabular}}{{l{'r' * len(header)}}}",
-        r"\toprule",
-        " & ".join(["map", *(clean(h) for h in header)]) + r" \\",
-    ]
-    group = None
-    for heading, recipe, values in body:
-        if heading != group:
-            lines += [r"\midrule", f"\\multicolumn{{{len(header) + 1}}}{{l}}{{\\emph{{{heading}}}}} \\\\"]
-            group = heading
-        lines.append(" & ".join([clean(recipe), *(clean(v) for v in values)]) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table*}", ""])
+def column_name(metric: str) -> str:
+    """Heading of a metric's column: unit and better direction."""
+    unit = " (%)" if metric in PERCENT else ""
+    name = "mean mask" if metric == "mean_mask" else short_name(metric)
+    return f"{name}{unit} {arrow(metric)}".strip()

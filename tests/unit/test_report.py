@@ -20,7 +20,7 @@ from speechxai.evaluation.words import (
     power_sentence,
     silence_sentence,
 )
-from speechxai.report.render import Cell, cells, grouped, number
+from speechxai.report.render import Estimate, estimates, grouped, number
 
 COMP, SUFF = "comprehensiveness@10", "sufficiency@10"
 
@@ -101,8 +101,8 @@ def test_a_best_value_that_all_share_is_not_marked() -> None:
     rows = [
         row(name, "average_increase", 1.0) for name in ("saliency", "smoothgrad", "guided_backprop", "gradient_shap")
     ]
-    assert not any(found["average_increase"].best for found in cells(table(*rows), ["average_increase"]).values())
-    assert all(found["average_increase"].best for found in cells(table(*rows[:3]), ["average_increase"]).values())
+    assert not any(found["average_increase"].best for found in estimates(table(*rows), ["average_increase"]).values())
+    assert all(found["average_increase"].best for found in estimates(table(*rows[:3]), ["average_increase"]).values())
 
 
 def test_lower_is_better_for_sufficiency() -> None:
@@ -259,8 +259,8 @@ def test_percent_only_where_papers_print_it_and_the_best_by_direction() -> None:
         row("saliency", "faithfulness", 0.25),
         row("smoothgrad", "faithfulness", 0.5),
     )
-    found = cells(summary, ["average_drop", "faithfulness"])
-    assert found["saliency"]["average_drop"] == Cell(25.0, 24.0, 26.0, 40, 0, best=True)
+    found = estimates(summary, ["average_drop", "faithfulness"])
+    assert found["saliency"]["average_drop"] == Estimate(25.0, 24.0, 26.0, 40, 0, best=True)
     assert not found["smoothgrad"]["average_drop"].best
     assert found["smoothgrad"]["faithfulness"].mean == 0.5
     assert found["smoothgrad"]["faithfulness"].best
