@@ -84,7 +84,7 @@ class RunFolder:
     """One evaluation on disk: `config.toml`, `environment.json`, `recordings.parquet`, `units/` and the tables built
     from them.
 
-    Serves as the sink of `values.evaluate`. Several processes may work on one folder at the same time.
+    Serves as the sink of `values.evaluate_recordings`. Several processes may work on one folder at the same time.
 
     Args:
         path: an existing run folder; use `create` for a new one.
@@ -383,7 +383,10 @@ def predictions(folder: RunFolder, units: Iterable[UnitResult]) -> pd.DataFrame:
 def summary(scores: pd.DataFrame) -> pd.DataFrame:
     """Recipe x metric with intervals and differences to the controls; `fold_mean`, `fold_std`, `n_folds` as papers
     print them."""
-    table = summarize(scores)
+    from speechxai.explain.recipe import CONTROLS
+    from speechxai.metrics import indicators
+
+    table = summarize(scores, CONTROLS, indicators=indicators())
     if scores.empty:
         return table
     folds = fold_summary(scores).rename(columns={"mean": "fold_mean", "std": "fold_std"})

@@ -33,6 +33,11 @@ DEFAULT_METRICS = (*PUBLISHED_METRICS, *EQUAL_BUDGET_METRICS, "silence_share", "
 """What `evaluate` computes unless asked otherwise."""
 
 
+def indicators() -> list[str]:
+    """Names of the metrics that are 0 or 1 for a recording: a mean over speakers with one recording each is a share."""
+    return [name for name in METRICS if METRICS.facts(name).get("indicator")]
+
+
 def resolve(names: Iterable[str] | str) -> list[str]:
     """Return metric names in order, each once; "published", "default" and "all" stand for their lists.
 
@@ -74,6 +79,7 @@ __all__ = [
     "METRICS",
     "PUBLISHED_METRICS",
     "Case",
+    "indicators",
     "resolve",
     "score",
     "seed_stability",

@@ -22,7 +22,7 @@ def _defined(values: Tensor, *inputs: Tensor) -> Tensor:
     return torch.where(undefined, torch.full_like(values, torch.nan), values)
 
 
-@METRICS.register(best="high", bounds=(0.0, 1.0), cites="chattopadhay2018gradcampp", published="AI")
+@METRICS.register(best="high", bounds=(0.0, 1.0), cites="chattopadhay2018gradcampp", published="AI", indicator=True)
 def average_increase(case: Case) -> Tensor:
     """Whether the evidence alone convinces more than the whole: 1[p_kept > p]."""
     return _defined((case.p_kept > case.p).to(case.p), case.p, case.p_kept)
@@ -49,7 +49,7 @@ def faithfulness(case: Case) -> Tensor:
     return case.p - case.p_removed
 
 
-@METRICS.register(best="high", bounds=(0.0, 1.0), cites="parekh2022listen", published="Fid-In")
+@METRICS.register(best="high", bounds=(0.0, 1.0), cites="parekh2022listen", published="Fid-In", indicator=True)
 def input_fidelity(case: Case) -> Tensor:
     """Whether the evidence alone is classified as the whole is: 1[argmax kept = argmax original]."""
     same = case.probability_kept.argmax(dim=1) == case.probability.argmax(dim=1)

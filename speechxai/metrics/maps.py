@@ -114,7 +114,7 @@ def relevance_rank(case: Case) -> Tensor:
     return _defined(case, inside, share.to(case.mask))
 
 
-@METRICS.register(best="high", bounds=(0.0, 1.0), cites="zhang2018topdown", needs="truth")
+@METRICS.register(best="high", bounds=(0.0, 1.0), cites="zhang2018topdown", needs="truth", indicator=True)
 def pointing_game(case: Case) -> Tensor:
     """Whether the strongest bin lies inside the truth; where several bins are the strongest, the share of them that
     does."""

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from speechxai.metrics import LOCALIZATION_METRICS, METRICS
+from speechxai.explain.recipe import CONTROLS
+from speechxai.metrics import LOCALIZATION_METRICS, METRICS, indicators
 from speechxai.planted.settings import FAITHFULNESS_METRICS, TRUTH, TaskResult
 from speechxai.planted.task import CHECKS, failed_checks
-from speechxai.stats import bootstrap_means, speaker_means, summarize
+from speechxai.stats import bootstrap_means, percentile_interval, resamples, speaker_means, spearman, summarize
 
 if TYPE_CHECKING:
     import pandas as pd
 
-N_RESAMPLES = 2_000
 ALL_CUES = "all"
 
 TASK_COLUMNS = (
@@ -96,9 +96,7 @@ def score_table(results: Iterable[TaskResult]) -> pd.DataFrame:
 
 def leaderboard(scores: pd.DataFrame) -> pd.DataFrame:
     """Mean over speakers with 95 % interval and differences to the controls, for every group, recipe and metric."""
-    if scores.empty:
-        return summarize(scores[[name for name in scores.columns if name not in ("seed", "area")]])
-    return summarize(scores)
+    return summarize(scores, CONTROLS, indicators=indicators())
 
 
 def chance_table(scores: pd.DataFrame) -> pd.DataFrame:
@@ -230,20 +228,8 @@ def spearman_rows(a: FloatArray, b: FloatArray) -> FloatArray:
     for row in range(len(a)):
         defined = ~(np.isnan(a[row]) | np.isnan(b[row]))
         if defined.sum() >= 4:
-            found[row] = _correlation(_ranks(a[row, defined]), _ranks(b[row, defined]))
+            found[row] = spearman(a[row, defined], b[row, defined])
     return found
-
-
-def _ranks(values: FloatArray) -> FloatArray:
-    from scipy.stats import rankdata
-
-    return np.asarray(rankdata(values), dtype=np.float64)
-
-
-def _correlation(a: FloatArray, b: FloatArray) -> float:
-    a, b = a - a.mean(), b - b.mean()
-    size = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b) / size if size > 0 else float("nan")
 
 
 def _interval(values: FloatArray, speakers: Sequence[str]) -> dict[str, float]:
@@ -255,22 +241,26 @@ def _interval(values: FloatArray, speakers: Sequence[str]) -> dict[str, float]:
 
 
 def _pooled(a: FloatArray, b: FloatArray, speakers: Sequence[str], seed: int = 0) -> dict[str, float]:
-    """Spearman over all cells of two tables (N, K), with a bootstrap over speakers of the correlation of their
-    ranks."""
+    """Spearman over all cells of two tables (N, K), with a bootstrap over speakers of the correlation of their ranks.
+
+    Sums of a speaker's ranks and products are all that a resample needs, so that it ranks nothing again.
+    """
+    from scipy.stats import rankdata
+
     defined = ~(np.isnan(a) | np.isnan(b))
     owner = np.repeat(np.unique(np.asarray(speakers), return_inverse=True)[1], a.shape[1]).reshape(a.shape)[defined]
-    if defined.sum() < 4:
-        return {"pooled": np.nan, "pooled_low": np.nan, "pooled_high": np.nan}
-    first, second = _ranks(a[defined]), _ranks(b[defined])
+    n_speakers = len(np.unique(owner))
+    pooled = spearman(a[defined], b[defined]) if defined.sum() >= 4 else float("nan")
+    if np.isnan(pooled) or n_speakers < 2:
+        return {"pooled": pooled, "pooled_low": np.nan, "pooled_high": np.nan}
+    first, second = rankdata(a[defined]), rankdata(b[defined])
     terms = np.stack([np.ones_like(first), first, second, first**2, second**2, first * second])
-    n_speakers = int(owner.max()) + 1
-    sums = np.stack([np.bincount(owner, weights=term, minlength=n_speakers) for term in terms], axis=1)
-    drawn = np.random.default_rng(seed).integers(n_speakers, size=(N_RESAMPLES, n_speakers))
-    n, x, y, xx, yy, xy = sums[drawn].sum(axis=1).T
+    sums = np.stack([np.bincount(owner, weights=term) for term in terms], axis=1)
+    n, x, y, xx, yy, xy = sums[resamples(len(sums), seed=seed)].sum(axis=1).T
     with np.errstate(invalid="ignore", divide="ignore"):
         found = (n * xy - x * y) / np.sqrt((n * xx - x**2) * (n * yy - y**2))
-    low, high = np.nanquantile(found, [0.025, 0.975]) if np.isfinite(found).any() else (np.nan, np.nan)
-    return {"pooled": _correlation(first, second), "pooled_low": float(low), "pooled_high": float(high)}
+    low, high = percentile_interval(found[:, None])
+    return {"pooled": pooled, "pooled_low": float(low[0]), "pooled_high": float(high[0])}
 
 
 def sanity_table(results: Iterable[TaskResult]) -> pd.DataFrame:

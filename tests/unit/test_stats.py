@@ -10,18 +10,27 @@ import pytest
 
 from speechxai.errors import SpeechXAIError
 from speechxai.stats import (
+    Beats,
     auc,
+    beats,
     bootstrap_means,
+    bootstrap_p_value,
+    compared,
     expected_calibration_error,
     fold_summary,
     holm,
     mean_over_speakers,
-    paired_difference,
+    share_interval,
+    share_of_speakers,
     sign_flip_p_values,
+    smallest_p,
     speaker_bootstrap,
     speaker_means,
+    spearman,
     summarize,
 )
+
+CONTROLS = ("random_map", "energy_map", "edge_map")
 
 
 def test_auc_by_hand() -> None:
@@ -42,9 +51,32 @@ def test_auc_equals_sklearn_with_ties() -> None:
     assert auc(scores, labels) == pytest.approx(roc_auc_score(labels, scores))
 
 
+def test_auc_over_chosen_pairs_by_hand() -> None:
+    # of the pairs (0.5, 0.1) (0.5, 0.6) (0.9, 0.1) (0.9, 0.6) the second and third count: lost, won
+    pairs = np.array([[False, True], [True, False]])
+    assert auc([0.1, 0.6, 0.5, 0.9], [0, 0, 1, 1], pairs) == 0.5
+    assert math.isnan(auc([0.1, 0.6, 0.5, 0.9], [0, 0, 1, 1], np.zeros((2, 2), bool)))
+    rng = np.random.default_rng(1)
+    scores, labels = rng.integers(0, 6, 50), np.arange(50) % 2
+    assert auc(scores, labels, np.ones((25, 25), bool)) == pytest.approx(auc(scores, labels))
+
+
+def test_spearman_by_hand() -> None:
+    # ranks 1 2 3 4 against 2 1 4 3: 1 - 6 * (1 + 1 + 1 + 1) / (4 * 15) = .6
+    assert spearman([1, 5, 7, 100], [2, 1, 9, 8]) == pytest.approx(0.6)
+    assert spearman([1, 5, np.nan, 7, 100], [2, 1, 3, 9, 8]) == pytest.approx(0.6)
+    assert math.isnan(spearman([1, 1, 1], [1, 2, 3]))
+    assert math.isnan(spearman([1, 2], [1, 2]))
+
+
 def test_calibration_by_hand() -> None:
-    # bins [.2, .3): .25 .25 with one of two; [.9, 1]: .9 1 with both: |.5 - 1| / 4 + |1.9 - 2| / 4 = .15
+    # bins [.2, .4): .25 .25 with one of two; [.8, 1]: .9 1 with both: |.5 - 1| / 4 + |1.9 - 2| / 4 = .15
     assert expected_calibration_error([0.25, 0.25, 0.9, 1.0], [0, 1, 1, 1]) == pytest.approx(0.15)
+    # one bin: |2.4 - 3| / 4
+    assert expected_calibration_error([0.25, 0.25, 0.9, 1.0], [0, 1, 1, 1], n_bins=1) == pytest.approx(0.15)
+    # .39 and .41 lie apart with five bins, |.39 - 1| / 2 + .41 / 2 = .51, and together with two: |.8 - 1| / 2
+    assert expected_calibration_error([0.39, 0.41], [1, 0]) == pytest.approx(0.51)
+    assert expected_calibration_error([0.39, 0.41], [1, 0], n_bins=2) == pytest.approx(0.1)
     assert math.isnan(expected_calibration_error([], []))
     with pytest.raises(SpeechXAIError, match=r"in \[0, 1\]"):
         expected_calibration_error([1.2], [1])
@@ -63,6 +95,47 @@ def test_bootstrap_of_two_speakers_by_hand() -> None:
     assert speaker_bootstrap([0.0, 1.0], ["a", "b"]) == (0, 1)
     assert speaker_bootstrap([2.0, 2.0, 2.0], ["a", "b", "b"]) == (2, 2)
     assert all(math.isnan(end) for end in speaker_bootstrap([], []))
+
+
+def test_one_speaker_says_nothing_about_others() -> None:
+    assert all(math.isnan(end) for end in speaker_bootstrap([1.0, 2.0, 3.0], ["a", "a", "a"]))
+    assert all(math.isnan(end) for end in speaker_bootstrap([1.0, 2.0], ["a", "a"], lambda rows: float(rows.mean())))
+    # the second column has one speaker with a value among three
+    low, high = bootstrap_means(np.array([[1.0, 5.0], [2.0, np.nan], [3.0, np.nan]]))
+    assert (low[0], high[0]) == (1, 3)
+    assert math.isnan(low[1])
+    assert math.isnan(high[1])
+    (one,) = beats([1.0, 2.0], [0.0, 0.0], ["a", "a"])
+    assert (one.difference, one.p, one.better, one.decidable) == (1.5, 1.0, False, False)
+    assert math.isnan(one.low)
+
+
+@pytest.mark.parametrize(
+    ("k", "n", "low", "high"),
+    [
+        (12, 12, 0.735, 1.0),  # low^12 = .025
+        (0, 7, 0.0, 0.410),  # (1 - high)^7 = .025
+        (7, 7, 0.590, 1.0),
+        (5, 10, 0.187, 0.813),
+        (1, 81, 0.0003, 0.067),
+    ],
+)
+def test_intervals_of_shares_by_hand(k: int, n: int, low: float, high: float) -> None:
+    assert share_interval(k, n) == pytest.approx((low, high), abs=5e-4)
+
+
+def test_shares_of_speakers() -> None:
+    # one recording each: exact; 12 of 12
+    assert share_of_speakers([1] * 12, list("abcdefghijkl")) == pytest.approx((1, 0.025 ** (1 / 12), 1, 12))
+    # one speaker is half right: no share of speakers any more; means .5 and 1
+    assert share_of_speakers([1, 0, 1], ["a", "a", "b"]) == (0.75, 0.5, 1, 2)
+    share, low, high, n = share_of_speakers([1, 1, np.nan], ["a", "a", "b"])
+    assert (share, n) == (1, 1)
+    assert math.isnan(low)
+    assert math.isnan(high)
+    assert all(math.isnan(end) for end in share_interval(0, 0))
+    with pytest.raises(SpeechXAIError, match="from 0 to n = 7"):
+        share_interval(8, 7)
 
 
 def test_bootstrap_is_seeded_and_resamples_speakers() -> None:
@@ -130,11 +203,99 @@ def test_sign_flips_agree_with_scipy() -> None:
     assert sign_flip_p_values(values[:, None])[0] == pytest.approx(theirs)
 
 
-def test_paired_difference_by_hand() -> None:
+def test_max_t_by_hand() -> None:
+    # columns 1 2 3 and 1 -1 0, standardized: sums 6 / sqrt 14 = 1.60 and 0; flips of the first as before, its largest
+    # rivals are 2 / sqrt 2 = 1.41 < 1.60: p = 2 / 8; every flip reaches 0: p = 1
+    differences = np.array([[1.0, 1], [2, -1], [3, 0]])
+    assert sign_flip_p_values(differences, correction="max-t").tolist() == [0.25, 1]
+    assert sign_flip_p_values(differences, correction="holm").tolist() == [0.5, 1]
+    # a copy of a column costs nothing, where Holm doubles p
+    twice = np.repeat(np.arange(1.0, 9)[:, None], 2, axis=1)
+    assert sign_flip_p_values(twice, correction="max-t").tolist() == [2 / 256] * 2
+    assert sign_flip_p_values(twice, correction="holm").tolist() == [4 / 256] * 2
+
+
+def test_bootstrap_p_by_hand() -> None:
+    # 1 of 9 resamples at or below 0: 2 * (1 + 1) / (1 + 9)
+    assert bootstrap_p_value(np.array([-1.0, 1, 1, 1, 1, 1, 1, 1, 1, np.nan])) == pytest.approx(0.4)
+    assert math.isnan(bootstrap_p_value(np.array([np.nan])))
+
+
+def test_better_needs_both_the_p_value_and_the_interval() -> None:
+    for low, high, p, better, worse in (
+        (0.1, 0.3, 0.049, True, False),
+        (0.1, 0.3, 0.05, False, False),
+        (0.0, 0.3, 0.001, False, False),
+        (-0.3, -0.1, 0.049, False, True),
+        (-0.3, 0.0, 0.001, False, False),
+        (math.nan, math.nan, 0.001, False, False),
+    ):
+        found = Beats((low + high) / 2, low, high, p, 20, decidable=True)
+        assert (found.better, found.worse) == (better, worse)
+
+
+def test_beats_by_hand() -> None:
     # a - b = 1 3 (speaker s), 4 (t), NaN (u): speakers 2 and 4, mean 3; two speakers of one sign: p = 2 / 4
-    found = paired_difference([1, 5, 5, np.nan], [0, 2, 1, 1], ["s", "s", "t", "u"])
-    assert (found.mean, found.low, found.high, found.p_value, found.n_speakers) == (3, 2, 4, 0.5, 2)
-    assert math.isnan(paired_difference([], [], []).mean)
+    (found,) = beats([1, 5, 5, np.nan], [0, 2, 1, 1], ["s", "s", "t", "u"])
+    assert (found.difference, found.low, found.high, found.p, found.n_speakers) == (3, 2, 4, 0.5, 2)
+    assert not found.decidable
+    (low,) = beats([1, 5, 5, np.nan], [0, 2, 1, 1], ["s", "s", "t", "u"], best="low")
+    assert (low.difference, low.low, low.high) == (-3, -4, -2)
+    # six speakers: p = 2 / 64 = .031 alone, 2 / 64 * 2 = .0625 with two methods
+    values, speakers = np.arange(1.0, 7), np.arange(6)
+    assert beats(values, np.zeros(6), speakers)[0].better
+    both = beats(np.stack([values, values], axis=1), np.zeros(6), speakers)
+    assert [(each.better, each.decidable, each.p) for each in both] == [(False, False, 0.0625)] * 2
+    assert beats(np.stack([values, values], axis=1), np.zeros(6), speakers, correction="max-t")[0].better
+
+
+def test_the_fewest_speakers_that_can_decide() -> None:
+    # 2 / 2^5 = .0625, 2 / 2^6 = .031; with 21 comparisons 2^(1 - 9) * 21 = .082 and 2^(1 - 10) * 21 = .041
+    assert [smallest_p(n) < 0.05 for n in (5, 6)] == [False, True]
+    assert [smallest_p(n, 21) < 0.05 for n in (9, 10)] == [False, True]
+    assert smallest_p(9, 21, "max-t") < 0.05
+    assert smallest_p(40, 3) == pytest.approx(3e-4)
+    assert smallest_p(0) == 1
+
+
+def test_a_summary_says_who_beats_whom() -> None:
+    rng = np.random.default_rng(0)
+    shifts = {"random_map": 0.0, "edge_map": 3.0, "good": 2.0}
+    rows = [
+        {
+            "recording": r,
+            "speaker": r,
+            "label": 0,
+            "predicted": 0,
+            "model": "m",
+            "metric": "x",
+            "recipe": name,
+            "value": v,
+        }
+        for name, shift in shifts.items()
+        for r, v in enumerate(shift + rng.normal(size=20))
+    ]
+    table = summarize(pd.DataFrame(rows), CONTROLS)
+    found = compared(table)
+    assert {name: sorted(each) for name, each in found.items()} == {
+        "random_map": ["edge_map"],
+        "edge_map": ["random_map"],
+        "good": ["edge_map", "random_map"],
+    }
+    assert (found["good"]["random_map"].better, found["good"]["edge_map"].worse) == (True, True)
+    turned = compared(table, best="low")["good"]
+    assert (turned["random_map"].worse, turned["edge_map"].better) == (True, True)
+    assert turned["random_map"].low == -found["good"]["random_map"].high
+    few = summarize(pd.DataFrame(rows)[lambda f: f["recording"] < 6], CONTROLS)
+    # four comparisons: 2 / 2^6 * 4 = .125
+    assert not any(each.decidable or each.better for pairs in compared(few).values() for each in pairs.values())
+
+
+def test_shares_in_a_summary_are_exact() -> None:
+    frame = make_scores().query("recipe == 'random_map' and metric == 'faithfulness'").assign(value=1.0)
+    assert summarize(frame, ())[["low", "high"]].to_numpy().tolist() == [[1, 1]]
+    exact = summarize(frame, (), indicators=["faithfulness"])[["low", "high"]].to_numpy()
+    assert exact[0] == pytest.approx([0.025**0.5, 1])  # two of two speakers
 
 
 def test_holm_by_hand() -> None:
@@ -173,7 +334,7 @@ def make_scores() -> pd.DataFrame:
 
 
 def test_summary_by_hand() -> None:
-    table = summarize(make_scores()).set_index(["metric", "recipe"])
+    table = summarize(make_scores(), CONTROLS).set_index(["metric", "recipe"])
     row = table.loc["faithfulness", "saliency"]
     # speakers: (.5 + .3) / 2 = .4 and .4; standard deviation of .5 .3 .4 is .1
     assert row[["mean", "low", "high", "std", "n", "n_nan", "n_speakers"]].tolist() == pytest.approx(
@@ -196,11 +357,11 @@ def test_summary_by_hand() -> None:
 
 def test_summary_without_controls_or_mask_and_of_nothing() -> None:
     scores = make_scores().query("recipe == 'saliency' and metric == 'faithfulness'")
-    table = summarize(scores)
+    table = summarize(scores, CONTROLS)
     assert not [name for name in table.columns if name.startswith("vs_")]
     assert table["mean_mask"].isna().all()
-    assert summarize(scores.iloc[:0]).empty
-    assert "mean_mask" in summarize(scores.iloc[:0]).columns
+    assert summarize(scores.iloc[:0], CONTROLS).empty
+    assert "mean_mask" in summarize(scores.iloc[:0], CONTROLS).columns
 
 
 def test_summary_corrects_for_all_comparisons_of_a_metric() -> None:
@@ -222,12 +383,12 @@ def test_summary_corrects_for_all_comparisons_of_a_metric() -> None:
             for r, v in enumerate(shift + rng.normal(size=n))
         ]
     )
-    table = summarize(frame).set_index("recipe")
+    table = summarize(frame, CONTROLS).set_index("recipe")
     # smallest p is 1 / 10 000; six comparisons: good, same and the other control, with each control
     assert table.loc["good", "vs_random_map_p"] == pytest.approx(6 / 10_000)
     assert table.loc["same", "vs_random_map_p"] > 0.2
     assert table.loc["good", "vs_random_map_low"] > 1
-    assert summarize(frame).equals(summarize(frame))
+    assert summarize(frame, CONTROLS).equals(summarize(frame, CONTROLS))
 
 
 def test_fold_summary_by_hand() -> None:
@@ -240,11 +401,11 @@ def test_fold_summary_by_hand() -> None:
 
 def test_wrong_tables() -> None:
     with pytest.raises(SpeechXAIError, match="lacks value"):
-        summarize(make_scores().drop(columns="value"))
+        summarize(make_scores().drop(columns="value"), CONTROLS)
     with pytest.raises(
         SpeechXAIError, match="two values for model net, recording r0, recipe saliency, metric faithfulness"
     ):
-        summarize(pd.concat([make_scores(), make_scores().iloc[:1]]))
+        summarize(pd.concat([make_scores(), make_scores().iloc[:1]]), CONTROLS)
     with pytest.raises(SpeechXAIError, match="fold"):
         fold_summary(make_scores().drop(columns="fold"))
 
@@ -263,5 +424,5 @@ def test_the_published_size_takes_seconds() -> None:
     )
     frame["value"] = rng.normal(size=len(frame))
     start = time.process_time()
-    assert len(summarize(frame)) == 39 * 17
+    assert len(summarize(frame, CONTROLS)) == 39 * 17
     assert time.process_time() - start < 20
