@@ -18,7 +18,7 @@ _MAX_CHUNKS = 10_000
 
 
 def examine(path: str | Path) -> Stated:
-    """Compare the length that a file's container states with its bytes; of an unknown container, nothing is said.
+    """Compare the length that a file's container states with its bytes; of what is no container, nothing is said.
 
     Raises:
         OSError: a file that cannot be opened.
@@ -31,7 +31,7 @@ def examine(path: str | Path) -> Stated:
         for magic, check in _CHECKS:
             if head.startswith(magic):
                 return check(handle, start, size)
-        return mp3(handle, start, size) if start else Stated()
+        return mp3(handle, start, size)  # it may begin with anything
 
 
 # ---- containers of chunks: RIFF, RIFX, RF64, W64, AIFF, CAF
@@ -203,7 +203,7 @@ def _codec(handle: BinaryIO, kind: _Kind, found: dict[bytes, tuple[int, int]]) -
 def _mp3_inside(handle: BinaryIO, place: int, stop: int, size: int) -> Stated:
     """An mp3 in a wav: its length in the header is a guess, so that libsndfile gets the mp3 alone."""
     inside = mp3(handle, place, stop)
-    return replace(inside, splices=((0, place, b""), *inside.splices, (stop, size, b"")))
+    return replace(inside, splices=(*(inside.splices or ((0, place, b""),)), (stop, size, b"")))
 
 
 def _au(handle: BinaryIO, start: int, size: int) -> Stated:

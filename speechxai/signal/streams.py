@@ -247,12 +247,10 @@ def mp3(handle: BinaryIO, start: int, size: int) -> Stated:
     handle.seek(start)
     lead = handle.read(1 << 16)
     at = lead.find(b"\xff")
-    while at >= 0:
-        found = mp3_frame(lead[at : at + 4])
-        if found and (start + at + found[0] == size or mp3_frame(lead[at + found[0] : at + found[0] + 4])):
-            break
+    while at >= 0 and not _is_mp3_run(lead, at):
         at = lead.find(b"\xff", at + 1)
-    if at < 0 or not found:
+    found = mp3_frame(lead[at : at + 4]) if at >= 0 else None
+    if not found:
         return Stated()  # free format and what is no mp3: the decoder decides
     first, n_frames, end = start + at, 0, start + at
     frame_s = found[1] / found[2]
@@ -276,7 +274,8 @@ def mp3(handle: BinaryIO, start: int, size: int) -> Stated:
     if lead[at + 1] >> 1 & 3 != 1:
         return Stated()  # layers 1 and 2 have frames of one length, and no such header
     header = _frame_count_header(lead[at : at + 4], n_sounding)
-    return Stated(splices=((first, first + found[0] if name else first, header),))
+    # Tags before it go as well: between them and the first frame libsndfile takes no other bytes.
+    return Stated(splices=((0, first + found[0] if name else first, header),))
 
 
 def _mp3_count(frame: bytes) -> tuple[bytes, int]:
@@ -289,19 +288,22 @@ def _mp3_count(frame: bytes) -> tuple[bytes, int]:
     return b"", 0
 
 
+def _is_mp3_run(data: bytes, at: int) -> bool:
+    """Whether three mp3 frames follow one another from here, or frames up to the end of the data: more than chance."""
+    for n_frames in range(3):
+        found = mp3_frame(data[at : at + 4])
+        if not found:
+            return n_frames > 0 and at >= len(data)
+        at += found[0]
+    return True
+
+
 def _holds_mp3(data: bytes) -> bool:
-    """Whether three mp3 frames follow one another somewhere: more than chance."""
-    at = -1
-    while (at := data.find(b"\xff", at + 1)) >= 0:
-        place = at
-        for _ in range(3):
-            found = mp3_frame(data[place : place + 4])
-            place += found[0] if found else 0
-            if not found:
-                break
-        else:
-            return True
-    return False
+    """Whether mp3 frames follow one another somewhere."""
+    at = data.find(b"\xff")
+    while at >= 0 and not _is_mp3_run(data, at):
+        at = data.find(b"\xff", at + 1)
+    return at >= 0
 
 
 def _frame_count_header(head: bytes, n_frames: int) -> bytes:

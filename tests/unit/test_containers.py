@@ -297,8 +297,11 @@ def test_an_mp3_without_a_frame_count_is_read_to_its_end(tmp_path: Path) -> None
     assert np.abs(got[-6_000:-4_000]).max() > 0.1
     for tag in (b"TAG" + bytes(range(125)), b"APETAGEX" + bytes(range(50)), bytes(500)):
         assert len(samples(put(path, b"".join(frames[1:]) + tag))) == len(got)
-    put(path, b"ID3\x04\0\0\0\0\x02\0" + bytes(256) + b"".join(frames[1:]))
-    assert len(samples(path)) == len(got)
+    tag = b"ID3\x04\0\0\0\0\x02\0" + bytes(256)
+    for lead in (tag, tag + tag, tag + bytes(300), tag + b"junk" * 20, bytes(300)):
+        np.testing.assert_array_equal(samples(put(path, lead + b"".join(frames[1:]))), got)
+        put(path, lead + b"".join(frames[1:])[:-20])
+        assert "truncated: the last mp3 frame is not complete" in refusal(path)
 
 
 def test_other_headers_of_an_mp3_are_replaced_by_one_that_is_read(tmp_path: Path) -> None:
@@ -365,6 +368,11 @@ def test_an_mp3_inside_a_wav_is_read_and_its_cut_refused(tmp_path: Path) -> None
     np.testing.assert_array_equal(samples(path), whole)
     put(path, path.read_bytes()[:-500])
     assert "truncated: the header promises" in refusal(path)
+
+
+def test_a_wav_in_a_coding_that_is_not_read_says_so(tmp_path: Path) -> None:
+    data = saved(tmp_path, "WAV", "PCM_16").read_bytes()
+    assert "in a coding that is not read" in refusal(put(tmp_path / "x.wav", replaced(data, 20, b"\x50\0")))
 
 
 # ---- Ogg
@@ -473,6 +481,17 @@ def test_the_padding_of_the_last_block_is_cut_off(tmp_path: Path, subtype: str) 
         put(path, replaced(data, at, struct.pack("<I", stated)))
         np.testing.assert_array_equal(samples(path), padded[:stated])
         assert audio.probe(path).n_samples == stated
+    path = saved(tmp_path, "WAV", subtype, signal=voice(300))
+    data = path.read_bytes()
+    put(path, replaced(data, data.index(b"fact") + 8, bytes(4)))  # 0: a pipe did not know
+    assert audio.probe(path).n_samples == soundfile.info(path).frames >= 300
+
+
+@pytest.mark.parametrize("subtype", ["IMA_ADPCM", "MS_ADPCM", "GSM610"])
+def test_a_number_of_samples_that_the_blocks_cannot_hold_is_not_believed(tmp_path: Path, subtype: str) -> None:
+    path = saved(tmp_path, "WAV", subtype)
+    data, padded = path.read_bytes(), samples(path)
+    at = data.index(b"fact") + 8
     # No number of samples that the blocks could hold: nobody knows what the program meant.
     for stated in (0, 1, len(padded) - 5_000, len(padded) + 1, 0xFFFF_FFFF):
         put(path, replaced(data, at, struct.pack("<I", stated)))
