@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from speechxai.errors import NotApplicable, SpeechXAIError
+from speechxai.classifiers.network import (
+    DEFAULT_MAX_BATCH,
+    Attention,
+    Network,
+    WaveformDoor,
+    as_network,
+    attention_maps,
+    cam_module,
+    stated,
+    uncompiled,
+)
+from speechxai.errors import SpeechXAIError
 from speechxai.registry import Registry
 from speechxai.signal import stft as segments
 from speechxai.signal.stft import SegmentConfig
@@ -31,15 +43,17 @@ class Classifier(nn.Module):
         stft: settings of the explained spectrogram.
         segment: how long recordings are heard; None hears every recording whole.
         class_names: names by index, at least two.
-        cam_layer: name of the backbone's module whose output Grad-CAM weights; None where there is none.
-        max_batch: segments that pass through the backbone at once; bounds the memory of everything built on it.
+        cam_layer: name of the backbone's module whose output Grad-CAM weights; None takes what the backbone states.
+        max_batch: segments that pass through the backbone at once; bounds the memory of everything built on it. None
+            takes what the backbone states, else DEFAULT_MAX_BATCH.
 
     Where the backbone says `one_at_a_time`, gradients are taken of one recording and one sample at a time: a network
-        that fills the
-    processor with one recording wins nothing from more, and its memory grows with each.
+    that fills the processor with one recording wins nothing from more, and its memory grows with each.
     """
 
     temperature: Tensor
+    n_samples: int | None = None
+    """Length of the recordings, where the backbone is a `WaveformDoor` that hears them whole, see `for_length`."""
 
     def __init__(
         self,
@@ -48,17 +62,37 @@ class Classifier(nn.Module):
         segment: SegmentConfig | None = None,
         class_names: tuple[str, ...] = CLASS_NAMES,
         cam_layer: str | None = None,
-        max_batch: int = 16,
+        max_batch: int | None = None,
     ) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbone: nn.Module = uncompiled(backbone)
         self.stft = stft or StftConfig()
         self.segment = segment
         self.class_names = class_names
-        self.cam_layer = cam_layer
-        self.max_batch = max_batch
-        self.one_at_a_time = bool(getattr(backbone, "one_at_a_time", False))
+        self.cam_layer: str | None = cam_layer or stated(self.backbone, "cam_layer", None)
+        self.max_batch = int(max_batch or stated(self.backbone, "max_batch", DEFAULT_MAX_BATCH))
+        self.one_at_a_time = bool(stated(self.backbone, "one_at_a_time", False))
         self.register_buffer("temperature", torch.ones(()))
+
+    def for_length(self, n_samples: int) -> Classifier:
+        """Return this classifier as it hears recordings of `n_samples`; weights, buffers and hooks are shared.
+
+        A network of waveforms that hears recordings whole then gets exactly their samples. Segments are whole hops.
+        """
+        if not isinstance(self.backbone, WaveformDoor):
+            return self
+        length = None if self.segment is None else self.segment.frames(self.stft.frame_rate_hz)[0]
+        n_frames = self.stft.n_frames(n_samples)
+        padded = self.segment is not None and self.segment.short == "pad" and length != n_frames
+        exact = None if padded or (length is not None and n_frames > length) else n_samples
+        if exact == self.n_samples:
+            return self
+        found = copy.copy(self)
+        found.n_samples = exact
+        return found
+
+    def _heard(self, magnitude: Tensor, phase: Tensor) -> tuple[Any, ...]:
+        return (magnitude, phase) if self.n_samples is None else (magnitude, phase, self.n_samples)
 
     def cut(self, values: Tensor) -> Tensor:
         """Cut (B, F, T) into the segments (B, S, F, L) that the backbone hears."""
@@ -75,7 +109,7 @@ class Classifier(nn.Module):
 
     def segment_logits(self, magnitude: Tensor, phase: Tensor) -> Tensor:
         """Logits of segments (S, F, L) -> (S, C), calibrated, without chunking."""
-        logits: Tensor = self.backbone(magnitude, phase)
+        logits: Tensor = self.backbone(*self._heard(magnitude, phase))
         if logits.shape[-1] == 1:
             # The same probabilities as (0, z), whose first logit has no gradient: no answer for class 0 could be
             # explained.
@@ -112,30 +146,29 @@ class Classifier(nn.Module):
 
     def cam_module(self) -> nn.Module:
         """Return the module that Grad-CAM reads. Raises NotApplicable where the network names none."""
-        if self.cam_layer is None:
-            raise NotApplicable("this network names no 'cam_layer', so Grad-CAM has no feature map to weight.")
-        try:
-            return self.backbone.get_submodule(self.cam_layer)
-        except AttributeError as error:
-            raise SpeechXAIError(f"The network has no layer '{self.cam_layer}' for Grad-CAM.") from error
+        return cam_module(self.backbone, self.cam_layer)
+
+    def attention_maps(self, magnitude: Tensor, phase: Tensor) -> Attention:
+        """Attention of segments (S, F, L). Raises NotApplicable where the backbone has none to read."""
+        return attention_maps(self.backbone, *self._heard(magnitude, phase))
 
 
-def probabilities(model: nn.Module, magnitude: Tensor, phase: Tensor) -> Tensor:
+def probabilities(model: nn.Module | Network, magnitude: Tensor, phase: Tensor) -> Tensor:
     """Class probabilities (B, C), computed without gradients in batches of the model's `max_batch`."""
     with torch.inference_mode():
         return torch.cat([model(m, p).softmax(-1) for m, p in chunks(model, magnitude, phase)])
 
 
-def chunks(model: nn.Module, magnitude: Tensor, phase: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def chunks(model: nn.Module | Network, magnitude: Tensor, phase: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Split (B, F, T) into batches of at most the model's `max_batch`; a phase of batch 1 is repeated."""
-    size = int(getattr(model, "max_batch", len(magnitude)))
+    size = as_network(model).max_batch
     phase = phase.expand_as(magnitude)
     yield from zip(torch.split(magnitude, size), torch.split(phase, size), strict=True)
 
 
-def predict(model: nn.Module, spec: Spectrogram) -> Tensor:
+def predict(model: nn.Module | Network, spec: Spectrogram) -> Tensor:
     """Class probabilities (B, C) of a batch of recordings, rows summing to 1."""
-    return probabilities(model, spec.magnitude, spec.phase)
+    return probabilities(as_network(model).for_length(spec.n_samples), spec.magnitude, spec.phase)
 
 
 def device_of(name: str) -> torch.device:

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from speechxai.classifiers.base import BACKBONES
 from speechxai.errors import SpeechXAIError
-from speechxai.signal.stft import inverse, linear_magnitude
+from speechxai.signal.stft import linear_magnitude
 from speechxai.types import StftConfig
 
 
-# Parts that networks share: the log-mel front end on an explained magnitude, and the waveform door.
+# The log-mel front end on an explained magnitude.
 def _librosa() -> tuple[Any, Any]:
     """`librosa.filters.mel` and `librosa.mel_frequencies`."""
     # Imported here: numba and scipy.signal come along and take more than a second.
@@ -122,24 +122,6 @@ class LogMel(nn.Module):
         """Set the training set's mean and standard deviation per band, both (M,)."""
         self.mean.copy_(mean)
         self.deviation.copy_(deviation.clamp(min=1e-3))
-
-
-class WaveformDoor(nn.Module):
-    """Lets a network `waveform (B, N) -> logits` be explained through its spectrogram.
-
-    Args:
-        network: any module that takes waveforms (B, N) at `stft.sample_rate`.
-        stft: settings of the magnitude that is explained.
-    """
-
-    def __init__(self, network: nn.Module, stft: StftConfig) -> None:
-        super().__init__()
-        self.network = network
-        self.stft = stft
-
-    def forward(self, magnitude: Tensor, phase: Tensor) -> Tensor:
-        """(B, F, T) twice to logits (B, C), through the differentiable inverse STFT."""
-        return self.network(inverse(magnitude, phase, self.stft))  # type: ignore[no-any-return]
 
 
 # A small convolutional network on log-mel features: light enough to explain on a laptop.

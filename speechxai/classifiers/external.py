@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from speechxai.classifiers.base import BACKBONES, Classifier
-from speechxai.classifiers.cnn import WaveformDoor
-from speechxai.classifiers.ssl import Attention
+from speechxai.classifiers.network import Attention, WaveformDoor
 from speechxai.errors import NotApplicable, SpeechXAIError
 from speechxai.signal.stft import SegmentConfig, inverse
 from speechxai.types import CLASS_NAMES, StftConfig
@@ -93,9 +92,9 @@ class HuggingFace(WaveformDoor):
         layer = network.last_layer()
         self.cam_layer = None if layer is None else f"network.{layer}"
 
-    def attention_maps(self, magnitude: Tensor, phase: Tensor) -> Attention:
+    def attention_maps(self, magnitude: Tensor, phase: Tensor, n_samples: int | None = None) -> Attention:
         """Attention of segments (S, F, L) twice; see `HuggingFaceNetwork.attention_maps`."""
-        return self.network.attention_maps(inverse(magnitude, phase, self.stft))
+        return self.network.attention_maps(inverse(magnitude, phase, self.stft, n_samples))
 
 
 def _transformers() -> Any:

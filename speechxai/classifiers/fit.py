@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from speechxai.classifiers.base import Classifier
 from speechxai.classifiers.cnn import LogMel
+from speechxai.classifiers.network import stated
 from speechxai.classifiers.ssl import parameter_groups
 from speechxai.errors import SpeechXAIError
 from speechxai.signal.stft import spectrogram
@@ -302,7 +303,7 @@ def initialized(make: Callable[[], Classifier], seed: int) -> Classifier:
 def set_front_end(classifier: Classifier, recordings: Sequence[Recording]) -> None:
     """Set the log-mel front end's mean and deviation per band from these (training) recordings; no front end, no
     change."""
-    front_end = getattr(classifier.backbone, "front_end", None)
+    front_end = stated(classifier.backbone, "front_end", None)
     if not isinstance(front_end, LogMel):
         return
     total, squares, n_frames = torch.zeros(()), torch.zeros(()), 0

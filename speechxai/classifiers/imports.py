@@ -485,7 +485,7 @@ def classifier_of(
             f"{imported.source}: the network has {imported.options['n_classes']} classes; HC and PD are expected."
         )
     backbone = imported.backbone(stft)
-    return Classifier(backbone, stft, segment, cam_layer=backbone.cam_layer, max_batch=backbone.max_batch).eval()
+    return Classifier(backbone, stft, segment).eval()
 
 
 # SSL4PR's fold checkpoints as one bundle: each speaker is explained by the network that never heard them.

@@ -18,6 +18,7 @@ from scipy.fft import next_fast_len
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from speechxai.classifiers.network import as_network, stated
 from speechxai.classifiers.ssl import Ssl
 from speechxai.errors import SpeechXAIError
 
@@ -258,7 +259,7 @@ def _twin(model: nn.Module, dtype: torch.dtype) -> nn.Module | None:
     # Weights are shared with the model; what is rounded or turned takes their place below.
     shared = {id(values): nn.Parameter(values.detach(), requires_grad=False) for values in model.parameters()}
     twin = copy.deepcopy(model, dict(shared)).eval()
-    network = getattr(twin, "backbone", twin)
+    network = as_network(twin).backbone
     _in_faster_forms(network, dtype, known=_is_known(network))
     if dtype == torch.float32:
         return twin
@@ -273,16 +274,16 @@ def _twin(model: nn.Module, dtype: torch.dtype) -> nn.Module | None:
     for module in exact:
         module.forward = _exact(module.forward)  # type: ignore[method-assign,assignment]
     network.forward = _rounded(network.forward)
-    maps: Any = getattr(network, "attention_maps", None)
+    maps = stated(network, "attention_maps", None)
     if maps is not None:
-        network.attention_maps = _rounded_maps(maps)
+        network.attention_maps = _rounded_maps(maps)  # type: ignore[assignment]
     return twin
 
 
 def _wins_in_float32(model: nn.Module) -> bool:
     """Whether faster forms of a network's convolutions exist that are exact: processors, and networks whose inside is
     known."""
-    return _is_known(getattr(model, "backbone", model)) and all(
+    return _is_known(as_network(model).backbone) and all(
         values.dtype == torch.float32 and values.device.type == "cpu" for values in model.parameters()
     )
 
@@ -296,7 +297,7 @@ def _in_faster_forms(network: nn.Module, dtype: torch.dtype, known: bool) -> Non
     """Replace convolutions over time by those of `products`; what depends on the modules around only where these are
     known."""
     for parent in list(network.modules()):
-        norm: Any = getattr(parent, "layer_norm", None) if known else None
+        norm: Any = stated(parent, "layer_norm", None) if known else None
         for name, module in list(parent.named_children()):
             if TimeConvolution.takes(module) and NormedConvolution.takes(module, norm):
                 setattr(parent, name, NormedConvolution(module, norm, dtype))

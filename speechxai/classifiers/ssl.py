@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -12,12 +13,48 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from speechxai.classifiers.base import BACKBONES
-from speechxai.classifiers.cnn import WaveformDoor
-from speechxai.classifiers.torchaudio_pair import load_torchaudio
+from speechxai.classifiers.network import Attention, WaveformDoor
 from speechxai.errors import SpeechXAIError
 from speechxai.registry import did_you_mean
 from speechxai.signal.stft import inverse
 from speechxai.types import StftConfig
+
+# The one door to torchaudio, which fits one kind of PyTorch and refuses at import beside any other: everything but the
+# speech foundation models runs without.
+PAIR = ("torch>=2.11,<2.15", "torchaudio>=2.11,<2.12")
+"""Versions that fit each other, as pyproject.toml asks for them."""
+
+
+def load_torchaudio() -> Any:
+    """Import torchaudio.
+
+    Raises:
+        SpeechXAIError: it is missing or does not fit the installed PyTorch; the message has both versions and the
+            command that mends it.
+    """
+    try:
+        import torchaudio
+        import torchaudio.models
+        import torchaudio.pipelines
+    # Another CUDA is a RuntimeError, a library that does not link an OSError, a function that is gone an
+    # AttributeError.
+    except (ImportError, OSError, RuntimeError, AttributeError) as error:
+        versions = f"torch {_version('torch')} and torchaudio {_version('torchaudio')}"
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        command = " ".join(f'"{requirement}"' for requirement in PAIR)
+        raise SpeechXAIError(
+            f"Speech foundation models need torchaudio, which cannot be loaded ({versions} are installed): {reason}. "
+            f"Install a pair that fits: pip install {command}"
+        ) from error
+    return torchaudio
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "(none)"
+
 
 # Shapes of the speech foundation models: HuBERT, WavLM and wav2vec 2.0, and of their tiny likenesses for tests.
 FAMILIES = ("hubert", "wav2vec2", "wavlm")
@@ -322,15 +359,6 @@ class SslConfig:
             )
 
 
-class Attention(NamedTuple):
-    """What attention rollout needs: `layers` (L, B, T', T'), mean over heads; `time` (B, T') and `mix` (L + 1,) of the
-    head."""
-
-    layers: Tensor
-    time: Tensor
-    mix: Tensor
-
-
 class SslNetwork(nn.Module):
     """A speech foundation model with the head of La Quatra et al. 2024: waveform (B, N) in, logits (B, C) out."""
 
@@ -480,9 +508,9 @@ class Ssl(WaveformDoor):
         super().__init__(network, stft)
         self.cam_layer = f"network.ssl.encoder.transformer.layers.{network.n_layers - 1}"
 
-    def attention_maps(self, magnitude: Tensor, phase: Tensor) -> Attention:
+    def attention_maps(self, magnitude: Tensor, phase: Tensor, n_samples: int | None = None) -> Attention:
         """Attention of segments (S, F, L) twice; see `SslNetwork.attention_maps`."""
-        return self.network.attention_maps(inverse(magnitude, phase, self.stft))
+        return self.network.attention_maps(inverse(magnitude, phase, self.stft, n_samples))
 
 
 @BACKBONES.register(hears="waveform", cites="laquatra2024exploiting", example={"size": "tiny"})

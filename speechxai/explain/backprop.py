@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from speechxai.classifiers.network import Network, stated
 from speechxai.errors import NotApplicable, SpeechXAIError
 from speechxai.explain.gradient import Baseline, baseline_magnitude
 from speechxai.explain.passes import (
@@ -22,12 +23,12 @@ from speechxai.explain.passes import (
     function_name,
     leaf,
     n_segments,
+    network_of,
     original_passes,
     parts,
     plain,
     quiet,
     target_logit,
-    unwrap,
 )
 from speechxai.types import Spectrogram
 
@@ -85,13 +86,12 @@ def _cam(shared: OriginalPass, target: Tensor) -> Tensor:
     activation, gradient = shared.cam(target)
     # The recording's logit is the mean over its segments; a segment's map is for the segment's own logit.
     gradient = gradient * n_cut
-    cut = getattr(shared.model, "cut", None)
-    length = int(magnitude.shape[-1] if cut is None else cut(magnitude[:1, :1]).shape[-1])
+    length = int(shared.model.cut(magnitude[:1, :1]).shape[-1])
     if activation.ndim == 4:
         cam = torch.relu((gradient.mean((2, 3), keepdim=True) * activation).sum(1, keepdim=True))
         maps = _to_bins(cam, shared.model, (magnitude.shape[1], length))
     elif activation.ndim == 3:
-        if not _channels_first(shared.model.cam_module()):  # type: ignore[operator]
+        if not _channels_first(shared.model.cam_module()):
             activation, gradient = activation.transpose(1, 2), gradient.transpose(1, 2)
         cam = torch.relu((gradient.mean(2, keepdim=True) * activation).sum(1, keepdim=True))
         over_time = nn.functional.interpolate(cam, size=length, mode="linear", align_corners=False)
@@ -101,16 +101,13 @@ def _cam(shared: OriginalPass, target: Tensor) -> Tensor:
             f"the 'cam_layer' of this network returns shape {tuple(activation.shape)}; Grad-CAM needs (S, C, M, T) or"
             " (S, T, C)."
         )
-    maps = maps.to(magnitude.dtype)
-    if cut is None:
-        return maps
-    stitched: Tensor = shared.model.stitch(maps.reshape(-1, n_cut, *maps.shape[1:]), magnitude.shape[-1])  # type: ignore[operator]
-    return stitched.contiguous()
+    maps = maps.to(magnitude.dtype).reshape(-1, n_cut, *maps.shape[1:])
+    return shared.model.stitch(maps, magnitude.shape[-1]).contiguous()
 
 
-def _to_bins(cam: Tensor, model: nn.Module, size: tuple[int, int]) -> Tensor:
+def _to_bins(cam: Tensor, network: Network, size: tuple[int, int]) -> Tensor:
     """Bring a map (S, 1, M', T') to (S, F, L): through the filters of a mel front end where the network has one."""
-    filters = getattr(getattr(getattr(model, "backbone", model), "front_end", None), "filters", None)
+    filters = stated(stated(network.backbone, "front_end", None), "filters", None)
     if not (isinstance(filters, Tensor) and filters.ndim == 2 and filters.shape[0] == size[0]):
         return nn.functional.interpolate(cam, size=size, mode="bilinear", align_corners=False)[:, 0]
     bands = nn.functional.interpolate(cam, size=(filters.shape[1], size[1]), mode="bilinear", align_corners=False)[:, 0]
@@ -399,7 +396,7 @@ def deep_lift(model: nn.Module, spec: Spectrogram, target: Tensor, *, baseline: 
             pooling, products of activations), or the contributions do not add up to the difference of the logits.
     """
     check_target(spec, target)
-    network = unwrap(model)
+    network = network_of(model, spec)
     origin = baseline_magnitude(spec, baseline)
     return torch.cat(
         [
@@ -409,19 +406,18 @@ def deep_lift(model: nn.Module, spec: Spectrogram, target: Tensor, *, baseline: 
     )
 
 
-def _contributions(network: nn.Module, magnitude: Tensor, origin: Tensor, phase: Tensor, target: Tensor) -> Tensor:
-    cut = getattr(network, "cut", None)
+def _contributions(network: Network, magnitude: Tensor, origin: Tensor, phase: Tensor, target: Tensor) -> Tensor:
     with quiet(network):
         point = leaf(magnitude)
-        pieces = [values[:, None] if cut is None else cut(values) for values in (point, plain(origin), plain(phase))]
+        pieces = [network.cut(values) for values in (point, plain(origin), plain(phase))]
         n_cut = pieces[0].shape[1]
         flat, flat_origin, flat_phase = (piece.flatten(0, 1) for piece in pieces)
         rows = target.repeat_interleave(n_cut)
         # A segment and its baseline go through the network together.
-        size = max(1, int(getattr(network, "max_batch", 2 * len(flat))) // 2)
+        size = max(1, network.max_batch // 2)
         multipliers, gaps = [], []
         for x, x0, angle, row in zip(
-            *(values.split(size) for values in (flat, flat_origin, flat_phase, rows)), strict=True
+            *(torch.split(values, size) for values in (flat, flat_origin, flat_phase, rows)), strict=True
         ):
             multiplier, gap = _multipliers(network, x.detach(), x0, angle, row)
             multipliers.append(multiplier / n_cut)
@@ -439,12 +435,11 @@ def _contributions(network: nn.Module, magnitude: Tensor, origin: Tensor, phase:
     return values
 
 
-def _multipliers(network: nn.Module, x: Tensor, x0: Tensor, phase: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def _multipliers(network: Network, x: Tensor, x0: Tensor, phase: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Multipliers (S, F, L) of segments and the differences of their logits (S,)."""
     x = leaf(x)
-    run = getattr(network, "segment_logits", network)
     with RescaleMode():
-        logits = run(torch.cat([x, x0]), torch.cat([phase, phase]))
+        logits = network.segment_logits(torch.cat([x, x0]), torch.cat([phase, phase]))
     if not logits.requires_grad:
         raise NotApplicable(NOT_DIFFERENTIABLE)
     if len(logits) != 2 * len(x):

@@ -10,19 +10,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from speechxai.classifiers.network import Network
 from speechxai.errors import SpeechXAIError
 from speechxai.explain.passes import (
     METHODS,
     check_target,
     generator,
     logit_gradient,
+    network_of,
     original_passes,
     parts,
     quiet,
     recordings_at_once,
     require_at_least,
     target_logit,
-    unwrap,
 )
 from speechxai.types import Spectrogram
 
@@ -63,16 +64,17 @@ def streamed(
         sample: `(index, part of the batch) -> (magnitude (b, F, T), factor)`.
         absolute: sum factor * |gradient| instead.
     """
+    network = network_of(model, spec)
     totals = []
-    for part in parts(model, spec.magnitude):
+    for part in parts(network, spec.magnitude):
         total: Tensor | float = 0.0
         n_rows = part.stop - part.start
-        n_at_once = max(1, recordings_at_once(model, spec.magnitude) // n_rows)
+        n_at_once = max(1, recordings_at_once(network, spec.magnitude) // n_rows)
         for first in range(0, n_samples, n_at_once):
             drawn = [sample(index, part) for index in range(first, min(first + n_at_once, n_samples))]
             n_drawn = len(drawn)
             gradients = logit_gradient(
-                model,
+                network,
                 torch.cat([point for point, _ in drawn]),
                 spec.phase[part].repeat(n_drawn, 1, 1),
                 target[part].repeat(n_drawn),
@@ -189,17 +191,17 @@ def completeness_error(
 def _logit(model: nn.Module, spec: Spectrogram, target: Tensor, magnitude: Tensor) -> Tensor:
     if magnitude is spec.magnitude:
         return torch.cat([target_logit(shared.logits(), target[part]) for part, shared in original_passes(model, spec)])
-    network = unwrap(model)
+    network = network_of(model, spec)
     found = []
     for part in parts(network, magnitude):
         found.append(target_logit(forward(network, magnitude[part], spec.phase[part]), target[part]))
     return torch.cat(found)
 
 
-def forward(network: nn.Module, magnitude: Tensor, phase: Tensor) -> Tensor:
+def forward(network: Network, magnitude: Tensor, phase: Tensor) -> Tensor:
     """Logits (B, C) in evaluation mode, without a graph."""
     with quiet(network), torch.no_grad():
-        return network(magnitude, phase)  # type: ignore[no-any-return]
+        return network(magnitude, phase)
 
 
 @METHODS.register(signed=True, stochastic=True, cites="lundberg2017unified")

@@ -11,20 +11,18 @@ from torch import Tensor, nn
 
 from speechxai.errors import SpeechXAIError
 from speechxai.explain.passes import (
-    DEFAULT_MAX_BATCH,
     METHODS,
     check_target,
     generator,
+    network_of,
     parts,
     plain,
     quiet,
     recordings_at_once,
     require_at_least,
     target_logit,
-    unwrap,
 )
 from speechxai.signal import stft
-from speechxai.signal.stft import SegmentConfig
 from speechxai.types import Spectrogram
 
 # What the logit loses when a rectangle of a recording is silenced: the engine of the occlusion methods.
@@ -46,13 +44,11 @@ def logit_drops(model: nn.Module, spec: Spectrogram, target: Tensor, boxes: list
 
     Only the segments that hear a box are computed again, so the cost grows with the recording's length, not its square.
     """
-    network = unwrap(model)
-    config: SegmentConfig | None = getattr(network, "segment", None)
-    cut = getattr(network, "cut", None)
-    run = getattr(network, "segment_logits", network)
+    network = network_of(model, spec)
+    config = network.segment
     n_frames = spec.magnitude.shape[-1]
     with quiet(network), torch.no_grad():
-        magnitude, phase = (plain(v)[:, None] if cut is None else cut(plain(v)) for v in (spec.magnitude, spec.phase))
+        magnitude, phase = network.cut(plain(spec.magnitude)), network.cut(plain(spec.phase))
         n_cut, length = magnitude.shape[1], magnitude.shape[-1]
         firsts = [0]
         if config is not None and n_cut > 1:
@@ -61,7 +57,7 @@ def logit_drops(model: nn.Module, spec: Spectrogram, target: Tensor, boxes: list
             raise SpeechXAIError(
                 f"The network cuts a recording into {n_cut} segments where its settings give {len(firsts)}."
             )
-        size = max(1, int(getattr(network, "max_batch", DEFAULT_MAX_BATCH)))
+        size = network.max_batch
 
         def logits(rows: list[tuple[int, int]], clean: list[tuple[int, int, int, int] | None]) -> Tensor:
             where = torch.tensor(rows).T
@@ -69,7 +65,7 @@ def logit_drops(model: nn.Module, spec: Spectrogram, target: Tensor, boxes: list
             for row, hole in zip(part, clean, strict=True):
                 if hole is not None:
                     row[hole[0] : hole[1], hole[2] : hole[3]] = 0
-            return target_logit(run(part, phase[where[0], where[1]]), target[where[0]])
+            return target_logit(network.segment_logits(part, phase[where[0], where[1]]), target[where[0]])
 
         whole = [(recording, segment) for recording in range(len(spec)) for segment in range(n_cut)]
         original = torch.cat([logits(c, [None] * len(c)) for c in chunked(whole, size)]).view(len(spec), n_cut)
@@ -275,7 +271,7 @@ def rise(
             f"rise needs keep in (0, 1) and cells above 0. Got keep={keep!r}, cell_ms={cell_ms!r}, cell_hz={cell_hz!r}"
             " instead."
         )
-    network = unwrap(model)
+    network = network_of(model, spec)
     cell = (max(1, round(cell_hz / spec.stft.bin_hz)), max(1, round(cell_ms * 1e-3 * spec.stft.frame_rate_hz)))
     size = (spec.magnitude.shape[1], spec.magnitude.shape[2])
     found = []

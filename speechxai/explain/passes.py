@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from speechxai.classifiers.network import Delegate, Network, as_network
 from speechxai.errors import NotApplicable, SpeechXAIError
 from speechxai.registry import Registry
 from speechxai.types import Spectrogram
@@ -160,12 +161,9 @@ the same for
 every class, `needs="attention"` for networks with readable attention alone, and `resolution="time"`.
 """
 
-DEFAULT_MAX_BATCH = 16
-"""Rows that pass through a plain `nn.Module` at once, where it states no `max_batch`."""
-
 
 @contextmanager
-def quiet(model: nn.Module) -> Iterator[None]:
+def quiet(model: nn.Module | Network) -> Iterator[None]:
     """Hold `model` in evaluation mode with frozen parameters and gradients enabled; put everything back afterwards.
 
     Frozen parameters keep no activations for weight gradients, and a tensor that requires a gradient is then one that
@@ -211,21 +209,24 @@ def target_logit(logits: Tensor, target: Tensor) -> Tensor:
     return logits.gather(1, plain(target).to(logits.device)[:, None])[:, 0]
 
 
-def n_segments(model: nn.Module, magnitude: Tensor) -> int:
+def network_of(model: nn.Module | Network, spec: Spectrogram) -> Network:
+    """Return the network itself, without the memory of an original pass, as it hears recordings as long as these."""
+    return as_network(unwrap(model)).for_length(spec.n_samples)
+
+
+def n_segments(model: nn.Module | Network, magnitude: Tensor) -> int:
     """Number of segments in which `model` hears recordings shaped like `magnitude` (B, F, T)."""
-    cut = getattr(model, "cut", None)
-    return 1 if cut is None else int(cut(magnitude[:1, :1]).shape[1])
+    return int(as_network(model).cut(magnitude[:1, :1]).shape[1])
 
 
-def recordings_at_once(model: nn.Module, magnitude: Tensor) -> int:
+def recordings_at_once(model: nn.Module | Network, magnitude: Tensor) -> int:
     """Recordings that fit into one pass of `model.max_batch` segments, at least 1; 1 where the model takes one at a
     time."""
-    if getattr(model, "one_at_a_time", False):
-        return 1
-    return max(1, int(getattr(model, "max_batch", DEFAULT_MAX_BATCH)) // n_segments(model, magnitude))
+    network = as_network(model)
+    return 1 if network.one_at_a_time else max(1, network.max_batch // n_segments(network, magnitude))
 
 
-def parts(model: nn.Module, magnitude: Tensor) -> Iterator[slice]:
+def parts(model: nn.Module | Network, magnitude: Tensor) -> Iterator[slice]:
     """Slices of the batch, each small enough for one pass."""
     size = recordings_at_once(model, magnitude)
     for first in range(0, len(magnitude), size):
@@ -270,7 +271,7 @@ def _first_tensor(output: Any) -> Tensor:
     return output
 
 
-class OriginalPass(nn.Module):
+class OriginalPass(Delegate):
     """The forward pass of the unchanged recordings and its gradients, each computed once and kept.
 
     Give it to methods in the place of the model: saliency, input_x_gradient, guided_backprop, gradcam and
@@ -283,20 +284,15 @@ class OriginalPass(nn.Module):
         spec: the recordings; must not be changed afterwards.
     """
 
-    def __init__(self, model: nn.Module, spec: Spectrogram) -> None:
-        super().__init__()
-        self.model = unwrap(model)
+    def __init__(self, model: nn.Module | Network, spec: Spectrogram) -> None:
+        super().__init__(network_of(model, spec))
         self.spec = spec
         self.rule = Rule()
-        self.training = self.model.training
         self.release()
 
-    def __getattr__(self, name: str) -> Any:
-        """Answer for the model: `max_batch`, `cut`, `stitch`, `cam_module` and so on."""
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("model"), name)
+    def for_length(self, n_samples: int) -> Network:
+        """Return itself for recordings as long as its own, else the network without this memory."""
+        return self if n_samples == self.spec.n_samples else self.model.for_length(n_samples)
 
     def release(self) -> None:
         """Forget the graph, the logits and the gradients."""
@@ -321,7 +317,7 @@ class OriginalPass(nn.Module):
         """Logits (B, C), from the kept pass where the recordings are the unchanged ones."""
         if self.holds(magnitude) and not magnitude.requires_grad:
             return self.logits()
-        return self.model(magnitude, phase)  # type: ignore[no-any-return]
+        return self.model(magnitude, phase)
 
     def logits(self) -> Tensor:
         """Logits (B, C) of the unchanged recordings, detached."""
@@ -337,10 +333,7 @@ class OriginalPass(nn.Module):
         Raises:
             NotApplicable: the network names no such layer, or calls it more or less than once a pass.
         """
-        module = getattr(self.model, "cam_module", None)
-        if module is None:
-            raise NotApplicable("this network names no 'cam_layer', so Grad-CAM has no feature map to weight.")
-        module()
+        self.model.cam_module()
         gradient = self._backward(target)[1]
         n_rows = len(self.spec) * n_segments(self.model, self.spec.magnitude)
         if gradient is None or len(gradient) != n_rows:
@@ -380,10 +373,10 @@ class OriginalPass(nn.Module):
 
     @contextmanager
     def _watching_cam(self) -> Iterator[None]:
-        if getattr(self.model, "cam_module", None) is None or getattr(self.model, "cam_layer", None) is None:
+        if self.model.cam_layer is None:
             yield
             return
-        handle = self.model.cam_module().register_forward_hook(  # type: ignore[operator]
+        handle = self.model.cam_module().register_forward_hook(
             lambda module, inputs, output: self._activations.append(_first_tensor(output))
         )
         try:
@@ -409,12 +402,12 @@ class OriginalPass(nn.Module):
         return gradient.clone(), by_activation
 
 
-def unwrap(model: nn.Module) -> nn.Module:
+def unwrap(model: nn.Module | Network) -> nn.Module:
     """Return the network itself, without the memory of an original pass."""
-    return model.model if isinstance(model, OriginalPass) else model
+    return cast(nn.Module, model.model if isinstance(model, OriginalPass) else model)
 
 
-def original_passes(model: nn.Module, spec: Spectrogram) -> Iterator[tuple[slice, OriginalPass]]:
+def original_passes(model: nn.Module | Network, spec: Spectrogram) -> Iterator[tuple[slice, OriginalPass]]:
     """The shared pass where `model` is one for these recordings; else one short-lived pass a part of the batch.
 
     Yields:
@@ -423,21 +416,18 @@ def original_passes(model: nn.Module, spec: Spectrogram) -> Iterator[tuple[slice
     if isinstance(model, OriginalPass) and model.holds(spec.magnitude):
         yield slice(0, len(spec)), model
         return
-    network = unwrap(model)
+    network = network_of(model, spec)
     for part in parts(network, spec.magnitude):
-        yield (
-            part,
-            OriginalPass(network, Spectrogram(spec.magnitude[part], spec.phase[part], spec.n_samples, spec.stft)),
-        )
+        own = Spectrogram(spec.magnitude[part], spec.phase[part], spec.n_samples, spec.stft)
+        yield part, OriginalPass(network, own)
 
 
-def logit_gradient(model: nn.Module, magnitude: Tensor, phase: Tensor, target: Tensor) -> Tensor:
+def logit_gradient(network: Network, magnitude: Tensor, phase: Tensor, target: Tensor) -> Tensor:
     """Gradient of the target logit at any magnitude: (B, F, T) twice and (B,) -> (B, F, T).
 
     Raises:
         NotApplicable: the network is not differentiable in the magnitude.
     """
-    network = unwrap(model)
     with quiet(network):
         point = leaf(magnitude)
         logits = network(point, plain(phase))
@@ -455,15 +445,15 @@ class Passes:
 
 
 @contextmanager
-def count_passes(model: nn.Module, spec: Spectrogram, *others: nn.Module) -> Iterator[Passes]:
+def count_passes(model: nn.Module | Network, spec: Spectrogram, *others: nn.Module | Network) -> Iterator[Passes]:
     """Count the passes of `model`, and of other networks, inside this context, in recordings as long as those of
     `spec`.
 
     Segments count as their share of a recording, and what a checkpointed network computes again counts again.
     """
-    network = unwrap(model)
-    per_recording = n_segments(network, spec.magnitude)
-    counted = {id(each): each for each in (getattr(n, "backbone", n) for n in (network, *map(unwrap, others)))}
+    networks = [as_network(unwrap(each)) for each in (model, *others)]
+    per_recording = n_segments(networks[0], spec.magnitude)
+    counted = {id(network.backbone): network.backbone for network in networks}
     for inner in counted.values():
         if not isinstance(inner, nn.Module):
             raise SpeechXAIError(f"Passes are counted on an nn.Module. Got {type(inner).__name__} instead.")

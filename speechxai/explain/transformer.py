@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from speechxai.classifiers.ssl import Attention
-from speechxai.errors import NotApplicable, SpeechXAIError
-from speechxai.explain.passes import METHODS, OriginalPass, check_target, parts, plain, quiet, unwrap
+from speechxai.classifiers.network import Attention, Network, as_network
+from speechxai.errors import SpeechXAIError
+from speechxai.explain.passes import METHODS, OriginalPass, check_target, network_of, parts, plain, quiet, unwrap
 from speechxai.types import Spectrogram
 
 
@@ -27,32 +27,19 @@ def attention_rollout(model: nn.Module, spec: Spectrogram, target: Tensor) -> Te
         NotApplicable: a network without attention layers that can be read.
     """
     check_target(spec, target)
-    network = unwrap(model)
-    backbone = getattr(network, "backbone", network)
-    read = getattr(backbone, "attention_maps", None)
-    if read is None:
-        raise NotApplicable(
-            "this network has no attention layers that can be read, so there is nothing to roll out; use saliency or"
-            " occlusion."
-        )
+    network = network_of(model, spec)
     n_bins, n_frames = spec.magnitude.shape[1:]
-    cut, stitch = getattr(network, "cut", None), getattr(network, "stitch", None)
-    size = max(1, int(getattr(network, "max_batch", 1)))
     maps = []
     with quiet(network), torch.no_grad():
         for part in parts(network, spec.magnitude):
-            magnitude, phase = plain(spec.magnitude[part]), plain(spec.phase[part])
-            magnitude, phase = (v[:, None] if cut is None else cut(v) for v in (magnitude, phase))
-            rows = [
-                rollout(read(m, p))
-                for m, p in zip(magnitude.flatten(0, 1).split(size), phase.flatten(0, 1).split(size), strict=True)
-            ]
+            magnitude, phase = network.cut(plain(spec.magnitude[part])), network.cut(plain(spec.phase[part]))
+            pieces = (torch.split(values.flatten(0, 1), network.max_batch) for values in (magnitude, phase))
+            rows = [rollout(network.attention_maps(m, p)) for m, p in zip(*pieces, strict=True)]
             over_time = nn.functional.interpolate(
                 torch.cat(rows)[:, None], size=magnitude.shape[-1], mode="linear", align_corners=False
             )
             # One row stands for all frequencies until the segments are put together.
-            cut_maps = over_time.view(*magnitude.shape[:2], 1, -1)
-            maps.append(cut_maps[:, 0] if stitch is None else stitch(cut_maps, n_frames))
+            maps.append(network.stitch(over_time.view(*magnitude.shape[:2], 1, -1), n_frames))
     return torch.cat(maps).to(spec.magnitude.dtype).expand(-1, n_bins, -1).contiguous()
 
 
@@ -82,8 +69,8 @@ def resolution_note(name: str, model: nn.Module, spec: Spectrogram) -> str | Non
     """
     if METHODS.facts(name).get("resolution") == "time":
         return f"{name} resolves time only: its map is the same at every frequency."
-    network = unwrap(model)
-    if name not in ("gradcam", "guided_gradcam") or getattr(network, "cam_layer", None) is None:
+    network = as_network(unwrap(model))
+    if name not in ("gradcam", "guided_gradcam") or network.cam_layer is None:
         return None
     shapes = [values.ndim for values in model._activations[:1]] if isinstance(model, OriginalPass) else []
     if not shapes:
@@ -94,19 +81,17 @@ def resolution_note(name: str, model: nn.Module, spec: Spectrogram) -> str | Non
     return f"{name} weights a layer that resolves time only: {map_is} at every frequency."
 
 
-def _cam_dimensions(network: nn.Module, spec: Spectrogram) -> int:
+def _cam_dimensions(network: Network, spec: Spectrogram) -> int:
     found: list[int] = []
 
     def seen(module: nn.Module, inputs: object, output: object) -> None:
         first = output[0] if isinstance(output, tuple | list) else output
         found.append(first.ndim if isinstance(first, Tensor) else 0)
 
-    handle = network.cam_module().register_forward_hook(seen)  # type: ignore[operator]
+    handle = network.cam_module().register_forward_hook(seen)
     try:
         with quiet(network), torch.no_grad():
-            getattr(network, "segment_logits", network)(
-                plain(spec.magnitude[:1, :, :128]), plain(spec.phase[:1, :, :128])
-            )
+            network.segment_logits(plain(spec.magnitude[:1, :, :128]), plain(spec.phase[:1, :, :128]))
     finally:
         handle.remove()
     return found[0] if found else 0

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from speechxai.classifiers import Classifier
+from speechxai.classifiers.network import Delegate, Network
 from speechxai.errors import NotApplicable, SpeechXAIError
-from speechxai.explain.passes import check_target, parts, plain, quiet, unwrap
+from speechxai.explain.passes import check_target, network_of, parts, plain, quiet, unwrap
 from speechxai.metrics.case import METRICS, Case
 from speechxai.registry import Registry
 from speechxai.types import Spectrogram
@@ -79,15 +80,13 @@ def guided_gradcam_captum(model: nn.Module, spec: Spectrogram, target: Tensor) -
     from captum.attr import GuidedGradCam
 
     check_target(spec, target)
-    network = unwrap(model)
-    if getattr(network, "cam_module", None) is None:
-        raise NotApplicable("this network names no 'cam_layer', so Grad-CAM has no feature map to weight.")
-    layer: nn.Module = network.cam_module()  # type: ignore[operator]
+    network = network_of(model, spec)
+    layer = network.cam_module()
     found = []
     for part in parts(network, spec.magnitude):
         with quiet(network), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            cut = [network.cut(plain(values[part])) for values in (spec.magnitude, spec.phase)]  # type: ignore[operator]
+            cut = [network.cut(plain(values[part])) for values in (spec.magnitude, spec.phase)]
             n_cut = cut[0].shape[1]
             magnitude, phase = (values.flatten(0, 1) for values in cut)
             rows = plain(target[part]).repeat_interleave(n_cut)
@@ -98,7 +97,7 @@ def guided_gradcam_captum(model: nn.Module, spec: Spectrogram, target: Tensor) -
                     view.wrap(magnitude), rows, additional_forward_args=(phase,)
                 )
             maps = view.unwrap(values.detach()).view(-1, n_cut, *magnitude.shape[1:])
-        found.append(network.stitch(maps, spec.magnitude.shape[-1]))  # type: ignore[operator]
+        found.append(network.stitch(maps, spec.magnitude.shape[-1]))
     return torch.cat(found)
 
 
@@ -136,7 +135,7 @@ class _View(nn.Module):
     """Gives the segments the axes that captum lays a layer's output over: (S, 1, F, L) for maps, (S, L, F) for
     sequences."""
 
-    def __init__(self, network: nn.Module, n_dimensions: int) -> None:
+    def __init__(self, network: Network, n_dimensions: int) -> None:
         super().__init__()
         if n_dimensions not in (3, 4):
             raise NotApplicable(
@@ -152,7 +151,7 @@ class _View(nn.Module):
         return values[:, 0] if self.is_map else values.transpose(1, 2).contiguous()
 
     def forward(self, values: Tensor, phase: Tensor) -> Tensor:
-        logits: Tensor = self.network.segment_logits(self.unwrap(values), phase)  # type: ignore[operator]
+        logits: Tensor = self.network.segment_logits(self.unwrap(values), phase)
         return logits
 
 
@@ -172,14 +171,14 @@ def _tapped(layer: nn.Module) -> Iterator[nn.Module]:
         handle.remove()
 
 
-def _output_dimensions(network: nn.Module, layer: nn.Module, magnitude: Tensor, phase: Tensor) -> int:
+def _output_dimensions(network: Network, layer: nn.Module, magnitude: Tensor, phase: Tensor) -> int:
     seen: list[int] = []
     handle = layer.register_forward_hook(
         lambda module, inputs, output: seen.append(output.ndim if isinstance(output, Tensor) else output[0].ndim)
     )
     try:
         with torch.no_grad():
-            network.segment_logits(magnitude[:1], phase[:1])  # type: ignore[operator]
+            network.segment_logits(magnitude[:1], phase[:1])
     finally:
         handle.remove()
     if len(seen) != 1:
@@ -195,7 +194,7 @@ EPSILON = 1e-10
 """What the published code adds to denominators."""
 
 
-class PosteriorLogits(nn.Module):
+class PosteriorLogits(Delegate):
     """Wrap a classifier so that the explained quantity is the posterior itself, after the sigmoid: outputs (P(HC),
     P(PD)).
 
@@ -205,24 +204,23 @@ class PosteriorLogits(nn.Module):
         SpeechXAIError: on a forward pass with other than two classes.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-        self.training = bool(getattr(model, "training", False))
-
-    def __getattr__(self, name: str) -> Any:
-        """Answer for the wrapped model: `max_batch`, `cut`, `stitch`, `cam_module` and so on."""
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("model"), name)
-
     def forward(self, magnitude: Tensor, phase: Tensor) -> Tensor:
         """Magnitude and phase (B, F, T) to probabilities (B, 2), where a logit would stand."""
-        logits: Tensor = self.model(magnitude, phase)
-        if logits.shape[1] != 2:
-            raise SpeechXAIError(f"The 'mancini2025' protocol is for two classes. This network has {logits.shape[1]}.")
-        return logits.softmax(dim=1)
+        return _posterior(self.model(magnitude, phase))
+
+    def segment_logits(self, magnitude: Tensor, phase: Tensor) -> Tensor:
+        """The same of segments (S, F, L)."""
+        return _posterior(self.model.segment_logits(magnitude, phase))
+
+    def for_length(self, n_samples: int) -> PosteriorLogits:
+        """Return the wrapped model as it hears recordings of `n_samples`, wrapped."""
+        return PosteriorLogits(self.model.for_length(n_samples))
+
+
+def _posterior(logits: Tensor) -> Tensor:
+    if logits.shape[1] != 2:
+        raise SpeechXAIError(f"The 'mancini2025' protocol is for two classes. This network has {logits.shape[1]}.")
+    return logits.softmax(dim=1)
 
 
 def published_evidence(values: Tensor) -> Tensor:

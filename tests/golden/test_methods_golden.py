@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import pytest
 import torch
@@ -171,9 +172,9 @@ def test_band_occlusion_is_the_band_sum() -> None:
 
 
 def test_segment_occlusion_is_the_sum_of_the_stretch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "speechxai.explain.occlusion._voicing", lambda spec: [[0, 0, 2, 2, 2, 1, 1], [2, 2, 2, 2, 2, 2, 2]]
-    )
+    # The package has a method of this name beside the module.
+    module = sys.modules["speechxai.explain.occlusion"]
+    monkeypatch.setattr(module, "_voicing", lambda spec: [[0, 0, 2, 2, 2, 1, 1], [2, 2, 2, 2, 2, 2, 2]])
     values = explain("segment_occlusion")
     product = W * X
     for index, start, stop in ((0, 0, 2), (0, 2, 5), (0, 5, 7), (1, 0, 7)):

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from speechxai.classifiers.torchaudio_pair import PAIR
+from speechxai.classifiers.ssl import PAIR
 
 ROOT = Path(__file__).resolve().parents[2]
 

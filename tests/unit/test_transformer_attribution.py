@@ -126,7 +126,7 @@ def test_gradcam_weights_the_last_layer() -> None:
     """relu(sum_k mean_t(g_kt) a_tk), written out for the one segment of a short recording, resized to its frames."""
     classifier, spec = tiny(), voices(1, 6_000)
     network = classifier.backbone.network
-    waveform = inverse(spec.magnitude, spec.phase, classifier.stft)
+    waveform = inverse(spec.magnitude, spec.phase, classifier.stft, 6_000)
     with torch.enable_grad():
         states = network.hidden_states(waveform)
         last = states[-1].detach().requires_grad_()
