@@ -490,12 +490,12 @@ def test_the_padding_of_the_last_block_is_cut_off(tmp_path: Path, subtype: str) 
 @pytest.mark.parametrize("subtype", ["IMA_ADPCM", "MS_ADPCM", "GSM610"])
 def test_a_number_of_samples_that_the_blocks_cannot_hold_is_not_believed(tmp_path: Path, subtype: str) -> None:
     path = saved(tmp_path, "WAV", subtype)
-    data, padded = path.read_bytes(), samples(path)
+    data, n_padded = path.read_bytes(), soundfile.info(path).frames
     at = data.index(b"fact") + 8
     # No number of samples that the blocks could hold: nobody knows what the program meant.
-    for stated in (0, 1, len(padded) - 5_000, len(padded) + 1, 0xFFFF_FFFF):
+    for stated in (0, 1, n_padded - 5_000, n_padded + 1, 0xFFFF_FFFF):
         put(path, replaced(data, at, struct.pack("<I", stated)))
-        assert len(samples(path)) == len(padded)
+        assert len(samples(path)) == n_padded
 
 
 def test_padding_stays_where_no_header_states_the_number_of_samples(tmp_path: Path) -> None:
