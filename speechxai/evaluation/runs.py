@@ -51,7 +51,7 @@ FAILURE_COLUMNS = ("recording", "kind", "stage", "recipe", "message")
 """Columns of `failures.csv`; kind is "failure" (the recording has no scores), "not_matched" (a file
 that the data card could not place) or "not_applicable" (a recipe that the network does not allow)."""
 
-AGREEMENT_COLUMNS = ("first", "second", "iou", "rank_correlation", "n")
+AGREEMENT_COLUMNS = ("first", "second", "iou", "rank_correlation", "overlap", "n")
 """Columns of `agreement.csv`: means over `n` recordings of every pair of methods."""
 
 
@@ -403,7 +403,8 @@ def agreement(units: Iterable[UnitResult]) -> pd.DataFrame:
     if not rows:
         return pd.DataFrame(columns=list(AGREEMENT_COLUMNS))
     grouped = pd.DataFrame(rows).groupby(["first", "second"], sort=False)
-    return grouped.mean().assign(n=grouped.size()).reset_index()[list(AGREEMENT_COLUMNS)]
+    table = grouped.mean().assign(n=grouped.size()).reset_index()
+    return table.reindex(columns=list(AGREEMENT_COLUMNS))  # units of an older version have no overlap
 
 
 def cost(units: Iterable[UnitResult]) -> dict[str, Any]:

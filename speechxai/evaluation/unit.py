@@ -15,7 +15,7 @@ from speechxai.classifiers.precision import at_precision
 from speechxai.errors import SpeechXAIError
 from speechxai.evaluation.values import PROTOCOLS, EvaluateSettings, Job, UnitResult
 from speechxai.explain import METHODS, OriginalPass, count_passes
-from speechxai.explain.agreement import average_ranks
+from speechxai.explain.agreement import STRONGEST, average_ranks, n_top, strongest
 from speechxai.explain.combination import evidence
 from speechxai.explain.explain import Explanations, explain_all
 from speechxai.explain.recipe import parse
@@ -64,7 +64,7 @@ def standard(job: Job, settings: EvaluateSettings, stages: list[str]) -> UnitRes
         values = score_all(judge, spec, probability, attributions, settings)
         clock.lap("score_s")
     stages.append("agreement")
-    agreement = agreement_of_methods(attributions)
+    agreement = agreement_of_methods(attributions, kind=settings.evidence)
     clock.lap("agreement_s")
     names = getattr(model, "class_names", [str(c) for c in range(probability.shape[1])])
     facts: dict[str, Any] = {
@@ -206,29 +206,47 @@ def stacked(attributions: Sequence[Attribution], target: Tensor) -> Attribution:
 
 
 def agreement_of_methods(
-    attributions: Mapping[str, Attribution], threshold: float = 0.4
+    attributions: Mapping[str, Attribution], threshold: float = 0.4, kind: str | None = None
 ) -> dict[str, dict[str, float]]:
-    """Agreement of every pair of plain methods (no combinations), of evidence by magnitude.
+    """Agreement of every pair of plain methods (no combinations).
 
-    IoU of the bins that reach `threshold` of their own map's maximum, and Spearman's rank correlation; what
-    `agreement.iou` and `agreement.rank_correlation` give pair by pair, with every map sorted once.
+    Of the evidence of `kind` that the recipes are scored by (None: positive of signed maps) the overlap of the strongest
+    bins; of evidence by magnitude, as published, IoU of the bins that reach `threshold` of their own map's maximum and
+    Spearman's rank correlation. What `agreement.overlap`, `agreement.iou` and `agreement.rank_correlation` give pair by
+    pair, with every map sorted once.
 
     Returns:
-        "a | b" -> iou, rank_correlation; NaN where a map is constant or empty.
+        "a | b" -> iou, rank_correlation, overlap; NaN where a map is constant or empty.
     """
     names = [recipe for recipe in attributions if recipe in METHODS]
     if len(names) < 2:
         return {}
     maps = torch.cat([evidence(attributions[name].values, "absolute") for name in names]).flatten(1)
+    overlaps = _overlaps([attributions[name] for name in names], kind)
     strong = (maps >= threshold).to(torch.float32)  # the maximum of a map that is not empty is 1
     common = strong @ strong.T
     count = strong.sum(dim=1)
-    overlap = (common / (count[:, None] + count[None, :] - common)).tolist()
+    union = (common / (count[:, None] + count[None, :] - common)).tolist()
     ranks = average_ranks(maps)
     ranks = ranks - ranks.mean(dim=1, keepdim=True)
     length = ranks.square().sum(dim=1).sqrt()
     correlation = (ranks @ ranks.T / (length[:, None] * length[None, :])).clamp(-1, 1).tolist()
     return {
-        f"{names[i]} | {names[j]}": {"iou": overlap[i][j], "rank_correlation": correlation[i][j]}
+        f"{names[i]} | {names[j]}": {
+            "iou": union[i][j],
+            "rank_correlation": correlation[i][j],
+            "overlap": overlaps[i][j],
+        }
         for i, j in combinations(range(len(names)), 2)
     }
+
+
+def _overlaps(attributions: Sequence[Attribution], kind: str | None) -> list[list[float]]:
+    """`agreement.overlap` of all pairs of maps of one recording (1, F, T)."""
+    kinds = [kind or ("positive" if each.signed else "absolute") for each in attributions]
+    masks = [evidence(each.values, cast(Any, one)) for each, one in zip(attributions, kinds, strict=True)]
+    top = strongest(torch.cat(masks)).flatten(1)
+    some = top.any(dim=1)
+    shared = top.float() @ top.float().T / n_top(STRONGEST, top.shape[1])
+    found: list[list[float]] = shared.masked_fill(~(some[:, None] | some[None, :]), torch.nan).tolist()
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import torch
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from speechxai.errors import SpeechXAIError
+
+STRONGEST = 0.2
+"""Share of a recording's bins that agreement, "kept" and "removed" speak of: the strongest ones of a map."""
 
 
 def _rows(values: Tensor) -> NDArray[np.floating]:
@@ -22,6 +26,8 @@ def _rows(values: Tensor) -> NDArray[np.floating]:
 
 def average_ranks(values: Tensor) -> Tensor:
     """Ranks (B, N) float64 of the rows of values (B, N), the smallest 1; equal values share their mean rank.
+
+    What scipy's rankdata gives in 2.5 times the time.
 
     >>> average_ranks(torch.tensor([[0.2, 0.9, 0.2]]))
     tensor([[1.5000, 3.0000, 1.5000]], dtype=torch.float64)
@@ -86,6 +92,24 @@ def top_bins(values: Tensor, q: float) -> Tensor:
     return (values >= threshold) & (values > 0)
 
 
+def strongest(values: Tensor, q: float = STRONGEST) -> Tensor:
+    """The strongest share q of the bins of maps (B, F, T) >= 0, bool (B, F, T): `n_top` of them, ties broken as
+    `strongest_first` does.
+
+    Bins without evidence (0) never belong, so a map with less evidence has fewer.
+
+    Raises:
+        SpeechXAIError: q outside (0, 1].
+    """
+    return (strongest_first(values) < n_top(q, values[0].numel())) & (values > 0)
+
+
+def strongest_share(values: Tensor, q: float = STRONGEST) -> Tensor:
+    """Share of the bins of maps (B, F, T) that are among their `strongest` (B,): q, or less where a map has less
+    evidence."""
+    return strongest(values, q).flatten(1).to(values).mean(dim=1)
+
+
 def _check(a: Tensor, b: Tensor) -> None:
     if a.shape != b.shape or a.ndim != 3:
         raise SpeechXAIError(
@@ -142,10 +166,11 @@ def pairwise_rank_correlation(maps: Tensor) -> Tensor:
     return (ranks @ ranks.mT).clamp(-1, 1).permute(1, 2, 0).to(maps)
 
 
-def top_k_overlap(a: Tensor, b: Tensor, q: float = 0.1) -> Tensor:
-    """Overlap of the top share q of bins of two maps (B, F, T) >= 0: 2 |A & B| / (|A| + |B|), in [0, 1].
+def overlap(a: Tensor, b: Tensor, q: float = STRONGEST) -> Tensor:
+    """Agreement of two maps (B, F, T) >= 0: share of the k strongest bins that both name, |A & B| / k, in [0, 1].
 
-    Without ties this is the share of the k strongest bins that both maps name.
+    k is the share q of the recording's own bins; two unrelated maps have q. A map with evidence in fewer than k bins
+    cannot reach 1: see `strongest_share`.
 
     Returns:
         (B,); NaN where both maps are all zero.
@@ -154,6 +179,17 @@ def top_k_overlap(a: Tensor, b: Tensor, q: float = 0.1) -> Tensor:
         SpeechXAIError: shapes that do not agree, q outside (0, 1].
     """
     _check(a, b)
-    first, second = top_bins(a, q), top_bins(b, q)
-    total = first.sum(dim=(1, 2)) + second.sum(dim=(1, 2))
-    return 2 * (first & second).sum(dim=(1, 2)).to(a) / total.to(a)
+    first, second = strongest(a, q), strongest(b, q)
+    shared = (first & second).sum(dim=(1, 2)).to(a) / n_top(q, a[0].numel())
+    return torch.where((first | second).any(dim=2).any(dim=1), shared, torch.nan)
+
+
+def likeness(mean_overlap: float) -> Literal["agree", "partly", "disagree"]:
+    """What an `overlap` says in a word: at least twice what unrelated maps have, at least half as much again, or less.
+
+    >>> likeness(0.4), likeness(0.3), likeness(0.29)
+    ('agree', 'partly', 'disagree')
+    """
+    if mean_overlap >= 2 * STRONGEST:
+        return "agree"
+    return "partly" if mean_overlap >= 1.5 * STRONGEST - 1e-9 else "disagree"

@@ -9,7 +9,16 @@ import torch
 from torch import Tensor
 
 from speechxai.errors import SpeechXAIError
-from speechxai.explain.agreement import average_ranks, iou, rank_correlation, strongest_first, top_k_overlap
+from speechxai.explain.agreement import (
+    average_ranks,
+    iou,
+    likeness,
+    overlap,
+    rank_correlation,
+    strongest,
+    strongest_first,
+    strongest_share,
+)
 
 
 def one(*values: float) -> Tensor:
@@ -41,12 +50,39 @@ def test_negative_zero_is_zero() -> None:
     assert average_ranks(torch.tensor([[-0.0, 0.0, 1.0]])).tolist() == [[1.5, 1.5, 3.0]]
 
 
-def test_top_k_overlap_by_hand() -> None:
-    # the top half of four bins: {0 1} and {1 2}: one common of two
-    assert top_k_overlap(one(4, 3, 2, 1), one(0.5, 4, 3, 1), q=0.5).item() == 0.5
-    # a tie enlarges the second set to {0 1 2}: 2 * 2 / (2 + 3) = .8
-    assert top_k_overlap(one(4, 3, 2, 1), one(3, 2, 2, 1), q=0.5).item() == pytest.approx(0.8)
-    assert math.isnan(top_k_overlap(one(0, 0), one(0, 0), q=0.5).item())
+def test_overlap_by_hand() -> None:
+    # k is 2 of four bins: {0 1} and {1 2}: one common of two
+    assert overlap(one(4, 3, 2, 1), one(0.5, 4, 3, 1), q=0.5).item() == 0.5
+    assert overlap(one(4, 3, 2, 1), one(1, 2, 3, 4), q=0.5).item() == 0.0
+    # a fifth of ten bins is two, by default
+    first, second = one(9, 8, *[1] * 8), one(1, 8, 9, *[1] * 7)
+    assert overlap(first, second).item() == 0.5
+    assert overlap(first, first).item() == 1.0
+
+
+def test_bins_without_evidence_are_never_among_the_strongest() -> None:
+    # k is 2, and the second map has evidence in one bin: it names that one, and reaches 1 / 2 at most
+    few = one(0, 7, 0, 0)
+    assert strongest(few, q=0.5).flatten().tolist() == [False, True, False, False]
+    assert overlap(few, few, q=0.5).item() == 0.5
+    assert overlap(one(4, 3, 2, 1), few, q=0.5).item() == 0.5
+    assert strongest_share(torch.cat([one(4, 3, 2, 1), few]), q=0.5).tolist() == [0.5, 0.25]
+    assert overlap(one(0, 0), one(1, 2), q=0.5).item() == 0.0
+    assert math.isnan(overlap(one(0, 0), one(0, 0), q=0.5).item())
+
+
+def test_ties_are_cut_at_k() -> None:
+    assert int(strongest(torch.ones(1, 10, 10)).sum()) == 20
+
+
+def test_two_unrelated_maps_overlap_by_a_fifth() -> None:
+    maps = torch.rand(2, 1, 100, 100, generator=torch.Generator().manual_seed(0))
+    # mean .2; standard deviation sqrt(.2 * .8 * .8 / 2000) = .008
+    assert overlap(maps[0], maps[1]).item() == pytest.approx(0.2, abs=0.03)
+
+
+def test_overlap_in_a_word() -> None:
+    assert [likeness(x) for x in (0.2, 0.299, 0.3, 0.399, 0.4)] == ["disagree", "disagree", "partly", "partly", "agree"]
 
 
 def test_strongest_first_is_a_permutation_that_never_prefers_a_weaker_bin() -> None:
@@ -65,7 +101,7 @@ def test_strongest_first_breaks_ties_without_preferring_low_frequencies() -> Non
 @pytest.mark.parametrize("q", [0.0, 1.5, -1.0])
 def test_a_share_outside_0_1_is_refused(q: float) -> None:
     with pytest.raises(SpeechXAIError, match="'q' parameter"):
-        top_k_overlap(one(1, 2), one(1, 2), q=q)
+        overlap(one(1, 2), one(1, 2), q=q)
 
 
 def test_shapes_must_agree() -> None:
