@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from speechxai.errors import NotApplicable, SpeechXAIError, told
 
@@ -19,6 +19,7 @@ ENTRY_POINTS = "speechxai.plugins"
 """Group of entry points by which an installed package brings methods, metrics, cards and classifiers of its own."""
 
 F = TypeVar("F", bound=Callable[..., Any])
+G = TypeVar("G", bound=Callable[..., Any])
 
 
 def did_you_mean(name: str, known: list[str], kind: str) -> str:
@@ -59,8 +60,8 @@ class Registry(Generic[F]):
         self._loads: dict[str, object] = {}
         self._told: ContextVar[Mapping[str, Mapping[str, Any]]] = ContextVar(kind, default=MappingProxyType({}))
 
-    def register(self, **facts: Any) -> Callable[[F], F]:
-        """Register a function under its own name.
+    def register(self, **facts: Any) -> Callable[[G], G]:
+        """Register a function under its own name; it stays what it is, for type checkers too.
 
         A module that is loaded again, or a cell of a notebook that is run again, replaces what it registered before.
 
@@ -68,7 +69,7 @@ class Registry(Generic[F]):
             SpeechXAIError: a missing fact or docstring, or a name that another function has.
         """
 
-        def add(function: F) -> F:
+        def add(function: G) -> G:
             name = function.__name__
             missing = [fact for fact in self.required if fact not in facts]
             if missing:
@@ -78,14 +79,14 @@ class Registry(Generic[F]):
                 raise SpeechXAIError(f"The {self.kind} '{name}' is registered twice: choose another name.")
             if not (function.__doc__ or "").strip():
                 raise SpeechXAIError(f"The {self.kind} '{name}' has no docstring.")
-            self._functions[name] = function
+            self._functions[name] = cast(F, function)
             self._facts[name] = MappingProxyType(dict(facts))
             self._loads[name] = load
             return function
 
         return add
 
-    def _is_again(self, name: str, function: F, load: object) -> bool:
+    def _is_again(self, name: str, function: Callable[..., Any], load: object) -> bool:
         """Whether a function is the registered one, defined once more."""
         known = self._functions[name]
         if known.__module__ == function.__module__:

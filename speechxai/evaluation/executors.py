@@ -4,7 +4,7 @@ A work unit is a recording with all its recipes. Whoever computes one claims it 
 there and gives back a small record: ids and numbers travel between processes, voices and maps do not.
 
 In order: what is said to workers (`Order`, `Task`, `UnitRecord`, `Ledger`), what a worker does (`compute_unit`), who
-the workers are (EXECUTORS), and the door: `execute` computes what a run has not yet.
+the workers are (EXECUTORS), and the doors: `execute` computes what a run has not yet, `evaluate` does all of it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from speechxai.evaluation.config import EvaluateConfig, from_dict
 from speechxai.evaluation.machine import begin_process, peak_memory_mb, thread_environment
 from speechxai.evaluation.runs import RunFolder, finish
 from speechxai.evaluation.session import Session, create_run, prepare
-from speechxai.evaluation.values import Failure, Progress, evaluate
+from speechxai.evaluation.values import PROTOCOLS, Failure, Progress, evaluate_recordings
 from speechxai.files import hold
 from speechxai.registry import Registry, load_plugins
 
@@ -234,7 +234,7 @@ def compute_in(session: Session, folder: RunFolder, order: Order, task: Task) ->
     steps: list[Progress] = []
     deadline = time.monotonic() + (LOCK_WAIT_S if task.attempt > 1 else 0)
     while True:
-        evaluate([task.recording], session.load, session.settings, folder, steps.append)
+        evaluate_recordings([task.recording], session.load, session.settings, folder, steps.append)
         busy = steps[-1].state == "skipped" and not folder.is_done(task.recording)
         if not busy or time.monotonic() >= deadline:
             break
@@ -668,3 +668,29 @@ def execute(session: Session, folder: RunFolder, progress: Callable[[Progress], 
     }
     folder.add_session(record)
     finish(folder)
+
+
+def evaluate(config: EvaluateConfig | RunFolder, progress: Callable[[Progress], None] | None = None) -> RunFolder:
+    """Score explanations of recordings, from a configuration to the tables of a finished run.
+
+    Args:
+        config: what is asked for, with `out`; or a run, which is continued by its own settings.
+        progress: called after every recording.
+
+    Returns:
+        The run; a recording that could not be scored is in its `failures`.
+
+    Raises:
+        SpeechXAIError: something named is not there, `out` is missing, holds a run already or cannot be written.
+    """
+    folder = config if isinstance(config, RunFolder) else None
+    if isinstance(config, RunFolder):
+        config = from_dict(config.config, str(config.path / "config.toml"))
+    check_executor(config)
+    session = prepare(config, None if folder is None else folder.manifest)
+    folder = create_run(session, folder)
+    execute(session, folder, progress)
+    finish_protocol = PROTOCOLS.facts(session.settings.protocol).get("finish")
+    if finish_protocol is not None and folder.done_units():
+        finish_protocol(session, folder)
+    return folder

@@ -158,7 +158,7 @@ class Progress:
     message: str = ""
 
 
-def evaluate(
+def evaluate_recordings(
     recordings: Sequence[str],
     load: Callable[[str], Job],
     settings: EvaluateSettings,

@@ -24,7 +24,7 @@ from speechxai.errors import SpeechXAIError
 from speechxai.evaluation.config import EvaluateConfig
 from speechxai.evaluation.runs import RunFolder, finish
 from speechxai.evaluation.session import splits_folder
-from speechxai.evaluation.values import Progress, evaluate
+from speechxai.evaluation.values import Progress, evaluate_recordings
 from speechxai.explain.recipe import parse
 from speechxai.mancini2025.unit import BatchJob, batch_combination, compute_batch
 
@@ -117,7 +117,7 @@ def check_folds(bundle: Bundle, config: EvaluateConfig) -> None:
         if len(heard) != 1 or network is None or network in networks.values():
             raise SpeechXAIError(
                 f"{bundle.folder}: the speakers of the published fold {fold} are not heard by one network of their own."
-                " Import the checkpoints with the splits: scripts/import_checkpoint.py ... --splits."
+                " Import the checkpoints with the splits: 'speechxai import CHECKPOINTS --out MODEL --splits SPLITS'."
             )
         networks[int(str(fold))] = network
 
@@ -143,7 +143,7 @@ def finish_study(
     units = {unit.recording: unit for unit in folder.units()}
     if session.settings.keep_maps and units:
         second = opened(folder, session)
-        evaluate(
+        evaluate_recordings(
             [r for r in session.recordings if r in units],
             partial(batch_job, session, folder, units, batch_maxima(session, folder, units)),
             session.settings,

@@ -68,7 +68,9 @@ def test_channels_are_averaged_or_one_is_chosen(tmp_path: Path) -> None:
     mean = audio.read_audio(tmp_path / "a.wav", normalize="none")
     np.testing.assert_allclose(mean.waveform, (left + right) / 2, atol=1e-6)
     assert mean.metadata["original_channels"] == 2
-    np.testing.assert_allclose(audio.read_audio(tmp_path / "a.wav", normalize="none", channel=1).waveform, right, atol=1e-6)
+    np.testing.assert_allclose(
+        audio.read_audio(tmp_path / "a.wav", normalize="none", channel=1).waveform, right, atol=1e-6
+    )
 
 
 def test_normalization_and_what_it_remembers(tmp_path: Path) -> None:

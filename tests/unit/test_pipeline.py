@@ -13,8 +13,16 @@ import torch
 from speechxai.errors import SpeechXAIError
 from speechxai.evaluation.config import check_protocol, resolve_metrics, resolve_recipes
 from speechxai.evaluation.unit import agreement_of_methods, half, stack_size, standard, tiled
-from speechxai.evaluation.values import PROTOCOLS, EvaluateSettings, Failure, Job, Progress, UnitResult, evaluate
-from speechxai.explain.agreement import iou, rank_correlation
+from speechxai.evaluation.values import (
+    PROTOCOLS,
+    EvaluateSettings,
+    Failure,
+    Job,
+    Progress,
+    UnitResult,
+    evaluate_recordings,
+)
+from speechxai.explain.agreement import iou, overlap, rank_correlation
 from speechxai.explain.combination import evidence
 from speechxai.explain.explain import explain, explain_all
 from speechxai.explain.recipe import PUBLISHED_METHODS
@@ -136,7 +144,7 @@ def test_one_bad_recording_costs_itself_only() -> None:
         return Job(noise_recording(name), model, {"model": "tiny", "fold": "final"})
 
     sink, steps = Memory(), list[Progress]()
-    evaluate(["a", "broken", "gone", "slow", "b"], load, SETTINGS, sink, steps.append)
+    evaluate_recordings(["a", "broken", "gone", "slow", "b"], load, SETTINGS, sink, steps.append)
     assert list(sink.results) == ["a", "b"]
     assert [(f.recording, f.stage) for f in sink.failures] == [
         ("broken", "load"),
@@ -154,7 +162,7 @@ def test_running_out_of_memory_is_a_failure_that_says_what_to_do() -> None:
         raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes.")
 
     sink = Memory()
-    evaluate(["a"], load, SETTINGS, sink)
+    evaluate_recordings(["a"], load, SETTINGS, sink)
     assert sink.failures[0].message.startswith("a: not enough memory. Lower 'max_batch' or 'memory_mb'")
 
 
@@ -163,7 +171,9 @@ def test_a_programming_error_outside_of_a_recordings_work_is_not_swallowed() -> 
         raise TypeError("a bug")
 
     with pytest.raises(TypeError, match="a bug"):
-        evaluate(["a"], lambda name: Job(noise_recording(name), tiny_classifier()), SETTINGS, Memory(), progress)
+        evaluate_recordings(
+            ["a"], lambda name: Job(noise_recording(name), tiny_classifier()), SETTINGS, Memory(), progress
+        )
 
 
 def test_a_sink_that_cannot_write_ends_the_run() -> None:
@@ -172,7 +182,7 @@ def test_a_sink_that_cannot_write_ends_the_run() -> None:
             raise SpeechXAIError("runs/x: cannot write: No space left on device.")
 
     with pytest.raises(SpeechXAIError, match="No space left"):
-        evaluate(["a", "b"], lambda name: Job(noise_recording(name), tiny_classifier()), SETTINGS, Full())
+        evaluate_recordings(["a", "b"], lambda name: Job(noise_recording(name), tiny_classifier()), SETTINGS, Full())
 
 
 def test_what_a_network_does_not_allow_is_listed_with_its_reason() -> None:
@@ -206,11 +216,16 @@ def test_agreement_in_one_go_equals_pair_by_pair() -> None:
     spec = spectrogram(recording.waveform[None], model.stft)
     maps = explain_all(model, spec, [*PUBLISHED_METHODS, "union(saliency, smoothgrad)", "energy_map"], seed=0)
     found = agreement_of_methods(maps)
+    names = ["saliency", "integrated_gradients"]
     assert len(found) == 7 * 6 / 2
     for pair, values in found.items():
         first, second = (evidence(maps[name].values, "absolute") for name in pair.split(" | "))
         assert values["iou"] == pytest.approx(float(iou(first, second)[0]), abs=1e-6)
         assert values["rank_correlation"] == pytest.approx(float(rank_correlation(first, second)[0]), abs=1e-6)
+        heard = (Case(model, spec, maps[name]).mask for name in pair.split(" | "))
+        assert values["overlap"] == pytest.approx(float(overlap(*heard)[0]), abs=1e-6)
+    (absolute,) = agreement_of_methods({name: maps[name] for name in names}, kind="absolute").values()
+    assert absolute["overlap"] == pytest.approx(float(overlap(*(maps[name].values.abs() for name in names))[0]))
 
 
 def test_the_published_protocol_reads_the_probability_of_pd_and_tiles() -> None:

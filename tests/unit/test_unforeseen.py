@@ -23,7 +23,7 @@ from speechxai.evaluation.config import EvaluateConfig, from_dict
 from speechxai.evaluation.executors import execute, order_of, run_units
 from speechxai.evaluation.runs import RunFolder, finish
 from speechxai.evaluation.session import create_run, prepare
-from speechxai.evaluation.values import EvaluateSettings, Failure, Job, UnitResult, evaluate
+from speechxai.evaluation.values import EvaluateSettings, Failure, Job, UnitResult, evaluate_recordings
 from speechxai.planted.folder import BenchmarkFolder, healthy_voices
 from speechxai.testing import noise_recording, tiny_bundle, tiny_classifier
 from tests.unit.raising import ERRORS, compute_with_raising_reader, raising_reader
@@ -105,7 +105,7 @@ PLACES = {
 @pytest.mark.parametrize("name", ERRORS)
 def test_any_error_is_the_failure_of_its_recording(name: str, stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     sink = Memory()
-    evaluate(["a", "bad", "b"], PLACES[stage](monkeypatch, ERRORS[name]), SETTINGS, sink)
+    evaluate_recordings(["a", "bad", "b"], PLACES[stage](monkeypatch, ERRORS[name]), SETTINGS, sink)
     assert list(sink.results) == ["a", "b"]
     (failure,) = sink.failures
     assert (failure.recording, failure.stage) == ("bad", stage)
@@ -120,7 +120,7 @@ def test_any_error_is_the_failure_of_its_recording(name: str, stage: str, monkey
 def test_who_wants_to_stop_is_let_go(error: BaseException, stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     sink = Memory()
     with pytest.raises(type(error)):
-        evaluate(["a", "bad", "b"], PLACES[stage](monkeypatch, error), SETTINGS, sink)
+        evaluate_recordings(["a", "bad", "b"], PLACES[stage](monkeypatch, error), SETTINGS, sink)
     assert list(sink.results) == ["a"]
     assert not sink.failures
 
@@ -133,7 +133,7 @@ def test_a_result_that_cannot_be_written_is_the_failure_of_its_recording() -> No
             super().write(result)
 
     sink = Picky()
-    evaluate(["a", "bad", "b"], lambda name: Job(noise_recording(name), tiny_classifier()), SETTINGS, sink)
+    evaluate_recordings(["a", "bad", "b"], lambda name: Job(noise_recording(name), tiny_classifier()), SETTINGS, sink)
     assert list(sink.results) == ["a", "b"]
     assert [(f.stage, f.message) for f in sink.failures] == [("write", "TypeError: keys must be str")]
 
