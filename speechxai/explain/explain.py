@@ -15,7 +15,7 @@ from speechxai.errors import NotApplicable, SpeechXAIError
 from speechxai.explain import METHODS, OriginalPass, completeness_error
 from speechxai.explain.combination import COMBINATIONS, evidence
 from speechxai.explain.passes import recordings_at_once
-from speechxai.explain.recipe import CONTROLS, PUBLISHED_METHODS, Recipe, parse, published_recipes
+from speechxai.explain.recipe import CONTROLS, PUBLISHED_METHODS, Recipe, parse, published_recipes, unknown
 from speechxai.explain.transformer import resolution_note
 from speechxai.registry import did_you_mean
 from speechxai.types import Attribution, Spectrogram
@@ -127,8 +127,7 @@ def check_options(options: Mapping[str, Any]) -> None:
                 raise SpeechXAIError(f"The 'completeness' option must be true or false. Got {given!r} instead.")
             continue
         if name not in METHODS and name not in COMBINATIONS:
-            known = [*METHODS, *COMBINATIONS, "evidence", "completeness"]
-            raise SpeechXAIError(f"Options: {did_you_mean(name, known, 'method or combination')}")
+            raise SpeechXAIError(f"Options: {unknown(name, 'evidence', 'completeness')}")
         if not isinstance(given, Mapping):
             raise SpeechXAIError(f"The options of '{name}' must be a table of names and values. Got {given!r} instead.")
         function = METHODS[name] if name in METHODS else COMBINATIONS[name]

@@ -9,6 +9,7 @@ from itertools import combinations
 
 from speechxai.errors import SpeechXAIError
 from speechxai.explain import METHODS
+from speechxai.explain.captum_bridge import captum_names
 from speechxai.explain.combination import COMBINATIONS
 from speechxai.registry import did_you_mean
 
@@ -28,7 +29,7 @@ CONTROLS = ("random_map", "energy_map", "edge_map")
 MAX_DEPTH = 16
 """Combinations may stand inside each other this deep."""
 
-_TOKEN = re.compile(r"\s*(?:(?P<name>\w+)|(?P<sign>[(),])|(?P<wrong>\S))")
+_TOKEN = re.compile(r"\s*(?:(?P<name>\w+(?::\w+)?)|(?P<sign>[(),])|(?P<wrong>\S))")
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Recipe:
     """How an explanation is made: a method, or a combination of recipes. `str` gives its canonical text.
 
     Args:
-        name: of a method, or of a combination where there are parts.
+        name: of a method, one of a package included ("captum:Lime"), or of a combination where there are parts.
         parts: what is combined, at least two.
     """
 
@@ -68,6 +69,23 @@ class Recipe:
         return not self.parts and bool(METHODS.facts(self.name)["signed"])
 
 
+def unknown(name: str, *others: str) -> str:
+    """Return the sentence about a name that is no method and no combination: the nearest known one, or why a package's
+    is not taken.
+
+    Args:
+        name: what somebody asked for.
+        others: further names that would have been right there.
+    """
+    if ":" in name:
+        try:
+            METHODS[name]
+        except SpeechXAIError as error:
+            return str(error)
+    named = [known for known in captum_names() if known.lower().endswith(f":{name.lower()}")]
+    return did_you_mean(name, [*named, *METHODS, *COMBINATIONS, *others], "method or combination")
+
+
 class _Parser:
     def __init__(self, text: str) -> None:
         self.text = text
@@ -94,8 +112,7 @@ class _Parser:
             raise self.fail(f"combinations stand inside each other more than {MAX_DEPTH} deep.", position)
         has_parts = self.tokens[self.index][0] == "("
         if name not in METHODS and name not in COMBINATIONS:
-            known = [*METHODS, *COMBINATIONS]
-            raise self.fail(did_you_mean(name, known, "method or combination"), position)
+            raise self.fail(unknown(name), position)
         if not has_parts:
             if name not in METHODS:
                 raise self.fail(
@@ -124,10 +141,10 @@ class _Parser:
 
 
 def parse(text: str | Recipe) -> Recipe:
-    """Read a recipe: `method`, or `combination(recipe, recipe, ...)`, nested at will.
+    """Read a recipe: `method`, `captum:Method`, or `combination(recipe, recipe, ...)`, nested at will.
 
-    >>> str(parse("union( saliency,integrated_gradients )"))
-    'union(saliency, integrated_gradients)'
+    >>> str(parse("union( saliency,captum:Lime )"))
+    'union(saliency, captum:Lime)'
 
     Raises:
         SpeechXAIError: text that is no recipe; the message names the position and the nearest known name.
