@@ -92,9 +92,9 @@ def network(name: str, segment_s: float | None = None) -> Classifier:
     torch.manual_seed(0)
     family, _, size = name.partition("-")
     backbone: Any = build("cnn") if name == "cnn" else build("ssl", family=family, size=size or "base")
-    layer = "features" if name == "cnn" else backbone.cam_layer
+    layer = "features" if name == "cnn" else None
     segment = None if segment_s is None else SegmentConfig(segment_s, segment_s)
-    found = Classifier(backbone, None, segment, cam_layer=layer, max_batch=getattr(backbone, "max_batch", 16))
+    found = Classifier(backbone, None, segment, cam_layer=layer)
     return found.eval().requires_grad_(False)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from speechxai.classifiers import Classifier
 from speechxai.classifiers.network import Delegate, Network
 from speechxai.errors import NotApplicable, SpeechXAIError
-from speechxai.explain.passes import check_target, network_of, parts, plain, quiet, unwrap
+from speechxai.explain.passes import check_target, network_of, parts, plain, quiet
 from speechxai.metrics.case import METRICS, Case
 from speechxai.registry import Registry
 from speechxai.types import Spectrogram
@@ -49,7 +49,7 @@ def guided_backprop_relu_modules(model: nn.Module, spec: Spectrogram, target: Te
     from captum.attr import GuidedBackprop
 
     check_target(spec, target)
-    network = unwrap(model)
+    network = network_of(model, spec)
     found = []
     for part in parts(network, spec.magnitude):
         with quiet(network), warnings.catch_warnings():

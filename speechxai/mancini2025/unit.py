@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from speechxai.classifiers import Classifier
+from speechxai.classifiers.network import as_network
 from speechxai.classifiers.precision import at_precision
 from speechxai.errors import SpeechXAIError
 from speechxai.evaluation.unit import agreement_of_methods, repeat, stack_size, tiled
@@ -168,7 +169,7 @@ def clip(job: Job, settings: EvaluateSettings) -> Spectrogram:
 
 def facts_of(job: Job, spec: Spectrogram, probability: Tensor) -> dict[str, Any]:
     """What the tables say of a recording."""
-    names = getattr(job.model, "class_names", [str(c) for c in range(probability.shape[1])])
+    names = as_network(job.model).class_names
     return {
         "speaker": job.recording.speaker,
         "label": job.recording.label,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from speechxai.classifiers import predict, probabilities
+from speechxai.classifiers.network import as_network
 from speechxai.errors import SpeechXAIError
 from speechxai.explain.agreement import strongest_first
 from speechxai.explain.combination import evidence
@@ -80,6 +81,7 @@ class Case:
         if fill not in FILLS:
             raise SpeechXAIError(f"The 'fill' parameter must be one of {', '.join(FILLS)}. Got {fill!r} instead.")
         self.model, self.spec, self.attribution = model, spec, attribution
+        self.network = as_network(model).for_length(spec.n_samples)
         self.kind, self.fill, self.seed, self.truth = kind, fill, seed, truth
         if probability is not None:
             self.probability = probability
@@ -104,7 +106,7 @@ class Case:
     @cached_property
     def probability(self) -> Tensor:
         """Class probabilities of the original recordings (B, C)."""
-        return predict(self.model, self.spec)
+        return predict(self.network, self.spec)
 
     @cached_property
     def filling(self) -> Tensor:
@@ -118,7 +120,7 @@ class Case:
             magnitude = magnitude + self.filling * (1 - keep)
         phase = self.spec.phase.expand_as(magnitude)
         flat = probabilities(
-            self.model, magnitude.reshape(-1, *magnitude.shape[-2:]), phase.reshape(-1, *phase.shape[-2:])
+            self.network, magnitude.reshape(-1, *magnitude.shape[-2:]), phase.reshape(-1, *phase.shape[-2:])
         )
         return flat.reshape(*magnitude.shape[:-2], -1)
 
@@ -139,7 +141,7 @@ class Case:
             # Nothing kept is everything removed; everything kept is the original.
             self._budgets.setdefault((keep, n), self.p if keep == (n == n_all) else self.p_empty)
         missing = sorted({n for n in n_bins if (keep, n) not in self._budgets})
-        n_at_once = max(1, int(getattr(self.model, "max_batch", 8)) // max(1, len(self.spec)))
+        n_at_once = max(1, self.network.max_batch // max(1, len(self.spec)))
         for start in range(0, len(missing), n_at_once):
             part = missing[start : start + n_at_once]
             limits = torch.tensor(part, device=self.mask.device)[:, None, None, None]

@@ -144,7 +144,7 @@ def infidelity(case: Case) -> Tensor:
     """
     _, n_bins, n_frames = case.mask.shape
     masks = patches(n_bins, n_frames, case.seed).to(case.mask)
-    size = max(1, int(getattr(case.model, "max_batch", 8)) // len(case.spec))
+    size = max(1, case.network.max_batch // len(case.spec))
     removed = torch.cat([case.masked_probability(1 - part[:, None]) for part in torch.split(masks, size)])
     drop = torch.stack([case.p - case.of_target(probability) for probability in removed]).double()
     foretold = torch.einsum("nft,bft->nb", masks.double(), case.mask.double())

@@ -56,14 +56,14 @@ class _Heard(nn.Module):
 
     def __init__(self, case: Case, index: int) -> None:
         super().__init__()
-        self.model = case.model
+        self.network = case.network
         self.phase = case.spec.phase[index : index + 1]
         self.training = False
 
     def forward(self, inputs: Tensor) -> Tensor:
         magnitude = inputs.reshape(-1, *inputs.shape[-2:]).to(self.phase)
-        size = int(getattr(self.model, "max_batch", len(magnitude)))
-        logits = torch.cat([self.model(m, self.phase.expand_as(m)) for m in torch.split(magnitude, size)])
+        split = torch.split(magnitude, self.network.max_batch)
+        logits = torch.cat([self.network(m, self.phase.expand_as(m)) for m in split])
         return torch.cat([torch.zeros_like(logits), logits], dim=1) if logits.shape[1] == 1 else logits
 
 
