@@ -14,9 +14,10 @@ import numpy as np
 
 from speechxai.classifiers.precision import PRECISION_NOTES
 from speechxai.errors import SpeechXAIError
-from speechxai.evaluation.runs import RunFolder, unit_name
+from speechxai.evaluation.runs import RunFolder, knowing, unit_name
 from speechxai.evaluation.session import Session
 from speechxai.evaluation.words import findings
+from speechxai.explain.agreement import STRONGEST
 from speechxai.explain.explain import explain_all
 from speechxai.explain.recipe import CONTROLS, parse
 from speechxai.files import naming_folder, read_json, to_json, write_atomically
@@ -24,7 +25,6 @@ from speechxai.metrics import EQUAL_BUDGET_METRICS, METRICS, PUBLISHED_METRICS
 from speechxai.registry import did_you_mean
 from speechxai.report import plots
 from speechxai.report.render import (
-    ALPHA,
     HEADLINE,
     LATEX_NEEDS,
     NONE,
@@ -50,7 +50,7 @@ from speechxai.report.render import (
     span,
 )
 from speechxai.signal.stft import spectrogram
-from speechxai.stats import auc
+from speechxai.stats import ALPHA, auc
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -253,16 +253,23 @@ def bars(summary: pd.DataFrame, metric: str) -> Part | None:
 
 
 def agreement_pictures(agreement: pd.DataFrame) -> list[Part]:
-    """Matrices of pairwise agreement: IoU of the strongest bins, and rank correlation."""
+    """Matrices of pairwise agreement: overlap of the strongest bins, and rank correlation.
+
+    IoU stands in for the overlap in runs of an older version.
+    """
     names = list(dict.fromkeys([*agreement["first"].astype(str), *agreement["second"].astype(str)]))
     if len(names) < 2:
         return []
     pictures = []
     titles = {
+        "overlap": f"Share of the strongest {100 * STRONGEST:.0f} % of bins in common; unrelated maps have"
+        f" {number(STRONGEST, 2)}",
         "iou": "Overlap (IoU) of the bins above 40 % of each map's maximum",
         "rank_correlation": "Spearman's rank correlation",
     }
-    for column, title in titles.items():
+    known = [column for column in titles if column in agreement and agreement[column].notna().any()]
+    for column in [name for name in known if name != "iou" or "overlap" not in known]:
+        title = titles[column]
         matrix = np.eye(len(names))
         for row in agreement.to_dict("records"):
             i, j = names.index(str(row["first"])), names.index(str(row["second"]))
@@ -356,6 +363,7 @@ class Section:
     html: str
 
 
+@knowing
 def write_html(folder: RunFolder, out: Path | None = None, sections: Sequence[Section] = ()) -> Path:
     """Write the report of a run whose tables are written.
 
@@ -593,6 +601,7 @@ def _examples(folder: RunFolder) -> list[dict[str, str]]:
     return found
 
 
+@knowing
 def console_table(folder: RunFolder) -> str:
     """The score table for a terminal: mean over speakers by recipe, controls apart, with what the columns mean."""
     summary = folder.table("summary")
@@ -646,6 +655,7 @@ def published_frame(folder: RunFolder) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+@knowing
 def tables(folder: RunFolder, format: str) -> str:
     """The paper's table as "latex", "markdown" or "csv"; AI, AD and AG in percent, intervals of 95 % over speakers.
 

@@ -13,11 +13,12 @@ import re
 import shutil
 import time
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from uuid import uuid4
 
 import pandas as pd
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from speechxai.evaluation.values import Failure, UnitResult
     from speechxai.registry import Registry
     from speechxai.types import Array
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 SCORE_COLUMNS = ("recording", "speaker", "label", "predicted", "model", "recipe", "metric", "value")
 """Columns of the tidy table of scores, in order."""
@@ -311,6 +315,17 @@ class RunFolder:
                 f"{path}: missing. The run is not finished: 'speechxai evaluate --resume {self.path}'."
             )
         return pd.read_csv(path, keep_default_na=True)
+
+
+def knowing(show: Callable[Concatenate[RunFolder, P], R]) -> Callable[Concatenate[RunFolder, P], R]:
+    """Decorate a function that shows a run: it knows the run's recipes and metrics, see `RunFolder.known`."""
+
+    @wraps(show)
+    def shown(folder: RunFolder, *args: P.args, **options: P.kwargs) -> R:
+        with folder.known():
+            return show(folder, *args, **options)
+
+    return shown
 
 
 def _registries() -> dict[str, Registry[Any]]:
