@@ -73,7 +73,7 @@ def _probe(path: str | Path) -> tuple[AudioInfo, Stated]:
             name = f"{file.format_info} with {file.subtype_info}"
             found = AudioInfo(str(path), file.samplerate, file.channels, file.frames, file.format, file.subtype)
     except (soundfile.SoundFileError, RuntimeError, TypeError, OSError) as error:
-        raise SpeechXAIError(f"{path}: {stated.problem}" if stated.problem else why_unreadable(path)) from error
+        raise SpeechXAIError(why_unreadable(path, stated.problem)) from error
     if found.format not in CHECKED or found.subtype.startswith("DWVW"):
         raise SpeechXAIError(
             f"{path}: {name} is not read: a cut file could not be told from a whole one. "

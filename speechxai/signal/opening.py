@@ -108,8 +108,8 @@ def _near(file: Path) -> str:
     return f". Did you mean '{close[0]}'?" if close else ". Check the path."
 
 
-def why_unreadable(path: str | Path) -> str:
-    """Return the sentence about a file that libsndfile refuses, judged by its first bytes."""
+def why_unreadable(path: str | Path, problem: str | None = None) -> str:
+    """Return the sentence about a file that libsndfile refuses: by its first bytes, or its container's `problem`."""
     with Path(path).open("rb") as handle:
         head = handle.read(512)
     name = Path(path).name
@@ -119,6 +119,8 @@ def why_unreadable(path: str | Path) -> str:
             f"{path}: this is compressed audio or video under another name. Convert it first: ffmpeg -i '{name}' -ac 1"
             " converted.wav"
         )
+    if problem:
+        return f"{path}: {problem}"
     if head[:4] == b"NIST":
         return (
             f"{path}: a NIST/SPHERE file in a coding that is not read (shorten, for example). Convert it first:"

@@ -203,7 +203,7 @@ _KBPS = {
     (2, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
     (2, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
-_AFTER_FRAMES = (b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"ID3", b"3DI")
+_AROUND_FRAMES = (b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"ID3", b"3DI")
 
 
 def mp3_frame(head: bytes) -> tuple[int, int, int] | None:
@@ -252,13 +252,15 @@ def mp3(handle: BinaryIO, start: int, size: int) -> Stated:
     found = mp3_frame(lead[at : at + 4]) if at >= 0 else None
     if not found:
         return Stated()  # free format and what is no mp3: the decoder decides
+    if lead[:at].strip(b"\0") and not lead.startswith(_AROUND_FRAMES):
+        return Stated(f"damaged or cut: the file begins with {at} bytes that are no mp3 frame. {COPY_AGAIN}")
     first, n_frames, end = start + at, 0, start + at
     frame_s = found[1] / found[2]
     for place, _, length in _mp3_frames(handle, first):
         n_frames, end = n_frames + 1, place + length
     handle.seek(end)
     rest = handle.read(max(0, size - end))
-    if rest.strip(b"\0") and (not rest.startswith(_AFTER_FRAMES) or _holds_mp3(rest)):
+    if rest.strip(b"\0") and (not rest.startswith(_AROUND_FRAMES) or _holds_mp3(rest)):
         return Stated(f"damaged: what follows {n_frames * frame_s:.2f} s is no mp3 frame. {COPY_AGAIN}")
     name, stated = _mp3_count(lead[at : at + found[0]])
     n_sounding = n_frames - (name != b"") - (end > size)
@@ -279,13 +281,23 @@ def mp3(handle: BinaryIO, start: int, size: int) -> Stated:
 
 
 def _mp3_count(frame: bytes) -> tuple[bytes, int]:
-    """Name of the header that the first frame holds instead of sound, b"" for none, and the frames that it states or 0."""
-    for name in (b"Xing", b"Info", b"VBRI"):
-        at = frame.find(name, 4, 44)
-        if at >= 0:
-            has_count, count_at = (True, at + 14) if name == b"VBRI" else (bool(frame[at + 7] & 1), at + 8)
-            return name, int.from_bytes(frame[count_at : count_at + 4], "big") if has_count else 0
+    """Name of the header that the first frame holds instead of sound, b"" for none, and the frames that it states or 0.
+
+    As the decoder does: in its place, and after nothing but zeros; else the frame is sound.
+    """
+    at = 4 + _side_bytes(frame) + 2 * (frame[1] & 1 == 0)
+    if frame[36:40] == b"VBRI":
+        return b"VBRI", int.from_bytes(frame[50:54], "big")
+    if frame[at : at + 4] in (b"Xing", b"Info") and not frame[6:at].strip(b"\0"):
+        has_count = frame[at + 7 : at + 8] and frame[at + 7] & 1
+        return frame[at : at + 4], int.from_bytes(frame[at + 8 : at + 12], "big") if has_count else 0
     return b"", 0
+
+
+def _side_bytes(head: bytes) -> int:
+    """Bytes of side information of a layer 3 frame with this header."""
+    is_mpeg1, is_mono = head[1] >> 3 & 3 == 3, head[3] >> 6 == 3
+    return (17 if is_mono else 32) if is_mpeg1 else (9 if is_mono else 17)
 
 
 def _is_mp3_run(data: bytes, at: int) -> bool:
@@ -308,8 +320,7 @@ def _holds_mp3(data: bytes) -> bool:
 
 def _frame_count_header(head: bytes, n_frames: int) -> bytes:
     """A frame of silence like the one with this header, with a Xing header that states a number of frames."""
-    mpeg1, mono = head[1] >> 3 & 3 == 3, head[3] >> 6 == 3
-    side_bytes = (17 if mono else 32) if mpeg1 else (9 if mono else 17)
+    side_bytes = _side_bytes(head)
     for kbps in range(1, 15):
         own = bytes((head[0], head[1] | 1, kbps << 4 | head[2] & 0x0C, head[3]))
         length = (mp3_frame(own) or (0, 0, 0))[0]

@@ -298,14 +298,14 @@ def test_an_mp3_without_a_frame_count_is_read_to_its_end(tmp_path: Path) -> None
     for tag in (b"TAG" + bytes(range(125)), b"APETAGEX" + bytes(range(50)), bytes(500)):
         assert len(samples(put(path, b"".join(frames[1:]) + tag))) == len(got)
     tag = b"ID3\x04\0\0\0\0\x02\0" + bytes(256)
-    for lead in (tag, tag + tag, tag + bytes(300), tag + b"junk" * 20, bytes(300)):
+    for lead in (tag, tag + tag, tag + bytes(300), tag + b"APETAGEX" + bytes(24), bytes(300)):
         np.testing.assert_array_equal(samples(put(path, lead + b"".join(frames[1:]))), got)
         put(path, lead + b"".join(frames[1:])[:-20])
         assert "truncated: the last mp3 frame is not complete" in refusal(path)
 
 
 def test_other_headers_of_an_mp3_are_replaced_by_one_that_is_read(tmp_path: Path) -> None:
-    frames = vbr_mp3(tmp_path)
+    frames, tag = vbr_mp3(tmp_path), b"ID3\x04\0\0\0\0\x02\0" + bytes(256)
     n_sounding = len(frames) - 1
     whole = samples(put(tmp_path / "x.mp3", b"".join(frames[1:])))
     form = b"VBRI" + struct.pack(">HHHII", 1, 0, 75, len(b"".join(frames)), n_sounding)
@@ -314,7 +314,12 @@ def test_other_headers_of_an_mp3_are_replaced_by_one_that_is_read(tmp_path: Path
     np.testing.assert_array_equal(samples(put(tmp_path / "x.mp3", b"".join([vbri, *frames[1:]]))), whole)
     put(tmp_path / "x.mp3", b"".join([vbri, *frames[1:-9]]))
     assert "the mp3 header states 5.0" in refusal(tmp_path / "x.mp3")
+    for lead in (b"junk" * 20, frames[1][7:], tag + frames[1][7:]):
+        assert "no mp3 frame" in refusal(put(tmp_path / "x.mp3", lead + b"".join(frames[2:])))
     at = next(frames[0].index(name) for name in (b"Xing", b"Info") if name in frames[0])
+    for damaged in (replaced(frames[0], at - 3, b"\x80"), replaced(frames[0], at - 1, b"\x01")):
+        put(tmp_path / "x.mp3", b"".join([damaged, *frames[1:]]))  # the decoder takes its first frame for sound
+        assert len(samples(tmp_path / "x.mp3")) == len(whole) + 576
     no_count = replaced(frames[0], at + 4, bytes(4))
     np.testing.assert_array_equal(samples(put(tmp_path / "x.mp3", b"".join([no_count, *frames[1:]]))), whole)
 
