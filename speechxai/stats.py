@@ -243,6 +243,36 @@ def speaker_bootstrap(
     return bootstrap(lambda drawn: statistic(table[np.concatenate([rows_of[s] for s in drawn])]), len(unique), n, seed)
 
 
+def auc_interval(
+    scores: ArrayLike, labels: ArrayLike, speakers: ArrayLike, n: int = N_RESAMPLES, seed: int = 0
+) -> tuple[float, float]:
+    """95 % interval of `auc` by bootstrap over speakers.
+
+    Where every score of one class exceeds every one of the other, no resample differs, and the bootstrap would say that
+    nothing can be otherwise. Then the interval is that of a share: as many pairs of speakers, none of them in two pairs,
+    as the smaller class has speakers, all of them won or all lost.
+
+    Args:
+        scores: (n,), higher means class 1.
+        labels: (n,), 0 or 1.
+        speakers: (n,).
+        n: resamples.
+        seed: of the draws.
+
+    Returns:
+        Lower and upper end; NaN where a class has fewer than two speakers.
+    """
+    rows, names = np.stack([np.asarray(scores, float), np.asarray(labels, float)], axis=1), np.asarray(speakers)
+    _same_length(rows, names)
+    n_fewest = min(len(set(names[(rows[:, 1] == label) & ~np.isnan(rows[:, 0])].tolist())) for label in (0, 1))
+    if n_fewest < 2:
+        return float("nan"), float("nan")
+    area = auc(rows[:, 0], rows[:, 1])
+    if area in (0.0, 1.0):
+        return share_interval(int(area) * n_fewest, n_fewest)
+    return speaker_bootstrap(rows, names, lambda drawn: auc(drawn[:, 0], drawn[:, 1]), n, seed)
+
+
 def bootstrap_p_value(differences: FloatArray) -> float:
     """Two-sided p-value that a difference is 0, from its resampled values (n,): 2 * min(share <= 0, share >= 0).
 
@@ -376,6 +406,16 @@ def smallest_p(n_speakers: int, n_tests: int = 1, correction: Correction = "holm
 
 
 # Better than a control.
+def direction(low: float, high: float, p: float, level: float = ALPHA) -> int:
+    """The rule for every difference: 1 where it is above 0, -1 where it is below, 0 where neither is shown.
+
+    Both are needed: a corrected p-value below the level, and an interval that lies on one side of 0.
+    """
+    if not p < level:
+        return 0
+    return 1 if low > 0 else -1 if high < 0 else 0
+
+
 @dataclass(frozen=True)
 class Beats:
     """How a method compares with a control on one metric.
@@ -400,13 +440,13 @@ class Beats:
 
     @property
     def better(self) -> bool:
-        """Better than the control: p below the level *and* the interval above 0."""
-        return self.p < self.level and self.low > 0
+        """Whether the method is better than the control, see `direction`."""
+        return direction(self.low, self.high, self.p, self.level) > 0
 
     @property
     def worse(self) -> bool:
-        """Worse than the control: p below the level *and* the interval below 0."""
-        return self.p < self.level and self.high < 0
+        """Whether the method is worse than the control, see `direction`."""
+        return direction(self.low, self.high, self.p, self.level) < 0
 
 
 def beats(
@@ -475,8 +515,8 @@ def compared(
         level: that p must stay below.
 
     Returns:
-        By recipe, then by control, in the table's order; a control is not compared with itself, and what was not
-        compared is left out.
+        By recipe, then by control, in the table's order; a control is not compared with itself. What could not be
+        compared is NaN, and neither better nor worse.
     """
     controls = [str(name)[3:-2] for name in rows.columns if str(name).startswith("vs_") and str(name).endswith("_p")]
     n_tests = int(rows[[f"vs_{control}_p" for control in controls]].notna().to_numpy().sum())
@@ -487,7 +527,7 @@ def compared(
         found[str(row["recipe"])] = {
             control: Beats(*_turned(row, control, best), float(row[f"vs_{control}_p"]), n_speakers, decidable, level)
             for control in controls
-            if not np.isnan(float(row[f"vs_{control}_p"]))
+            if control != row["recipe"]
         }
     return found
 

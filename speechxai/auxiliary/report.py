@@ -15,7 +15,8 @@ from speechxai.auxiliary.words import number, signed
 from speechxai.evaluation.report import Section, data_uri
 from speechxai.files import naming_folder, write_atomically
 from speechxai.report import plots, render
-from speechxai.report.render import ALPHA, NONE, Cell, Row, Table, difference_cell, page, plain_table, span
+from speechxai.report.render import NONE, Cell, Row, Table, difference_cell, page, plain_table, span
+from speechxai.stats import ALPHA
 
 if TYPE_CHECKING:
     import pandas as pd

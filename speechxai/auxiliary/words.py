@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from speechxai.auxiliary.values import CEILING, ENERGY, FLOORS, LINEAR, PERMUTED, RANDOM
 from speechxai.report import render
-from speechxai.report.render import ALPHA, Finding, p_text
+from speechxai.report.render import Finding, listing, p_text
+from speechxai.stats import direction
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,15 +69,9 @@ def inner(row: Mapping[str, Any]) -> str:
     return f"{number(row['value'])}, {number(row['low'])} to {number(row['high'])}"
 
 
-def listed(names: Sequence[str]) -> str:
-    """Names as people list them: a, b and c."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
 def beats(row: Mapping[str, Any], floor: str) -> bool:
-    """Whether an explanation's AUROC is above a floor's: interval above 0 and Holm-corrected p below 0.05."""
-    low, p = row.get(f"vs_{floor}_low", math.nan), row.get(f"vs_{floor}_p", math.nan)
-    return bool(low > 0 and p < ALPHA)
+    """Whether an explanation's AUROC is above a floor's, by the rule of `stats.direction`."""
+    return direction(*(float(row.get(f"vs_{floor}_{end}", math.nan)) for end in ("low", "high", "p"))) > 0
 
 
 def _held_out(facts: Mapping[str, Any]) -> list[Finding]:
@@ -146,7 +141,7 @@ def _against(explanations: Sequence[Mapping[str, Any]], floor: str) -> list[Find
     return [
         Finding(
             f"{len(winners)} of {len(explanations)} explanations know more than {FLOOR_WORDS[floor]}:"
-            f" {listed([str(r['name']) for r in winners])}. The largest difference in AUROC is that of {best['name']},"
+            f" {listing([str(r['name']) for r in winners])}. The largest difference in AUROC is that of {best['name']},"
             f" {difference}.",
             "good",
         )
@@ -159,7 +154,7 @@ def _all_floors(explanations: Sequence[Mapping[str, Any]]) -> list[Finding]:
     words = f"{FLOOR_WORDS[RANDOM]}, {FLOOR_WORDS[PERMUTED]} and {FLOOR_WORDS['majority']}"
     if winners:
         ranked = sorted(winners, key=lambda row: -float(row["value"]))
-        values = listed([f"{row['name']} with {span(row)}" for row in ranked])
+        values = listing([f"{row['name']} with {span(row)}" for row in ranked])
         return [
             Finding(
                 f"{len(winners)} of {len(explanations)} explanations know more than {words} (AUROC): {values}.", "good"
@@ -186,7 +181,7 @@ def _survival(explanations: Sequence[Mapping[str, Any]], ceiling: Mapping[str, A
     if not above:
         return Finding(f"{text}.")
     # More than the input holds can only come from the network that made the maps.
-    names = listed([str(r["name"]) for r in above])
+    names = listing([str(r["name"]) for r in above])
     return Finding(
         f"{text}, {len(above)} know more ({names}): these maps carry what the explained network has learned or decided,"
         " not only what the voice holds."
@@ -225,7 +220,7 @@ def _readable(twin: Rows, coefficients: pd.DataFrame) -> list[Finding]:
     ]
     text = (
         f"The linear model reads the maps of {best['name']} with an AUROC of {span(best)}; for PD speak, most of all,"
-        f" {listed(read)}."
+        f" {listing(read)}."
     )
     energy = span(twin[ENERGY])
     if beats(best, ENERGY):

@@ -7,11 +7,11 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from speechxai.explain.agreement import STRONGEST, likeness
 from speechxai.explain.recipe import parse
 from speechxai.metrics import METRICS
-from speechxai.report.render import ALPHA, HEADLINE, Finding, is_control, metrics_of, number
+from speechxai.report.render import HEADLINE, Finding, Tone, is_control, listing, metrics_of, number
+from speechxai.stats import ALPHA, auc, auc_interval, compared, share_of_speakers, smallest_p
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +21,9 @@ CONFOUNDED = 0.7
 
 SMALL = 0.01
 """A difference in probability below this is called next to nothing, whatever its p-value."""
+
+N_NAMED = 3
+"""Recipes that a sentence names before it counts the rest."""
 
 FEWEST_SPEAKERS = 5
 """Speakers a class needs before an interval over speakers says anything."""
@@ -52,21 +55,8 @@ def findings(
     return [finding for finding in found if finding is not None]
 
 
-def listing(names: Sequence[str], n_shown: int = 3) -> str:
-    """Name a few of many.
-
-    >>> listing(["a", "b"]), listing(["a", "b", "c", "d", "e"])
-    ('a and b', 'a, b, c and 2 more')
-    """
-    if len(names) > n_shown:
-        return f"{', '.join(names[:n_shown])} and {len(names) - n_shown} more"
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
 def classifier_sentence(predictions: pd.DataFrame, classes: Sequence[str]) -> Finding | None:
     """Is the classifier right, and better than chance? An explanation of a wrong classifier explains a mistake."""
-    from speechxai.stats import auc, speaker_bootstrap
-
     if "predicted" not in predictions or len(classes) != 2:
         return None
     known = predictions.dropna(subset=["label", "predicted"])
@@ -85,14 +75,13 @@ def classifier_sentence(predictions: pd.DataFrame, classes: Sequence[str]) -> Fi
             f" speakers for an interval ({n_fewest} in the smaller class).",
             "caution",
         )
-    low, high = speaker_bootstrap(
-        np.stack([scores, labels], axis=1),
-        known["speaker"].astype(str).to_numpy(),
-        lambda rows: auc(rows[:, 0], rows[:, 1]),
-    )
+    speakers = known["speaker"].astype(str).to_numpy()
+    share, least, most, n_speakers = share_of_speakers(known["predicted"].astype(int).to_numpy() == labels, speakers)
+    low, high = auc_interval(scores, labels, speakers)
     text = (
-        f"The classifier is right for {right} of {len(known)} recordings; AUC {number(area, 2)} "
-        f"(95 % interval over speakers {number(low, 2)} to {number(high, 2)})."
+        f"The classifier is right for {right} of {len(known)} recordings ({number(100 * share, 0)} % over {n_speakers}"
+        f" speakers, 95 % interval {number(100 * least, 0)} to {number(100 * most, 0)} %); AUC {number(area, 2)} (95 %"
+        f" interval over speakers {number(low, 2)} to {number(high, 2)})."
     )
     if round(low, 2) > 0.5:
         return Finding(text + " That is better than chance.", "good")
@@ -106,8 +95,6 @@ def classifier_sentence(predictions: pd.DataFrame, classes: Sequence[str]) -> Fi
 
 def confound_sentence(predictions: pd.DataFrame, classes: Sequence[str]) -> Finding | None:
     """Does age alone separate the classes as well as the classifier does?"""
-    from speechxai.stats import auc
-
     if "age" not in predictions or "predicted" not in predictions or len(classes) != 2:
         return None
     known = predictions.dropna(subset=["label", "age", "predicted"])
@@ -131,33 +118,30 @@ def power_sentence(summary: pd.DataFrame) -> Finding | None:
     if summary.empty:
         return None
     n_speakers = int(summary["n_speakers"].max())
-    columns = [name for name in ("vs_energy_map_p", "vs_random_map_p") if name in summary]
-    n_compared = max((int(part[columns].notna().to_numpy().sum()) for _, part in summary.groupby("metric")), default=0)
+    columns = [name for name in summary.columns if name.startswith("vs_") and name.endswith("_p")]
+    parts = [part for _, part in summary.groupby(["model", "metric"])]
+    n_compared = max(int(part[columns].notna().to_numpy().sum()) for part in parts)
     if not n_compared:
         return None
-    # The smallest p-value of a two-sided sign-flip test is 2 / 2^n; Holm multiplies the smallest by the number of
-    # comparisons.
-    smallest = min(1.0, 2 * n_compared * 2.0**-n_speakers)
-    if smallest > ALPHA:
+    if smallest_p(n_speakers, n_compared) >= ALPHA:
         return Finding(
-            f"There are only {n_speakers} speakers: after correction for {n_compared} comparisons no difference to a"
-            " control could have reached significance, however large. Read the numbers as a demonstration.",
+            f"Not enough speakers to test: with {n_speakers} of them, and after correction for {n_compared} comparisons,"
+            " no difference to a control could have reached significance, however large. Read the numbers as a"
+            " demonstration.",
             "caution",
         )
     return Finding(f"Statistics rest on {n_speakers} speakers; recordings of one speaker count as one.")
 
 
 def verdicts(summary: pd.DataFrame, metric: str, control: str) -> dict[str, list[str]]:
-    """Recipes that are better, worse or not told apart from a control on a metric, after Holm correction; controls left
-    out."""
-    best = METRICS.facts(metric)["best"]
+    """Recipes that are better, worse or not told apart from a control on a metric, by the rule of `stats.direction`;
+    controls left out."""
     found: dict[str, list[str]] = {"better": [], "worse": [], "open": []}
-    for row in summary[summary["metric"] == metric].to_dict("records"):
-        p, difference = float(row[f"vs_{control}_p"]), float(row[f"vs_{control}"])
-        if is_control(str(row["recipe"])) or math.isnan(p) or math.isnan(difference):
-            continue
-        better = difference > 0 if best == "high" else difference < 0
-        found["open" if p >= ALPHA or difference == 0 else "better" if better else "worse"].append(str(row["recipe"]))
+    rows = summary[summary["metric"] == metric]
+    for recipe, pairs in compared(rows, best=METRICS.facts(metric)["best"]).items():
+        if not is_control(recipe) and not math.isnan(pairs[control].p):
+            one = pairs[control]
+            found["better" if one.better else "worse" if one.worse else "open"].append(recipe)
     return found
 
 
@@ -168,6 +152,7 @@ _GOOD = {
 _CONTROL = {
     "energy_map": "the energy control (simply the loudest bins)",
     "random_map": "the random control",
+    "edge_map": "the edge control (simply where the spectrogram changes)",
 }
 
 
@@ -180,7 +165,9 @@ def control_sentence(summary: pd.DataFrame, metric: str, control: str) -> Findin
     if not n:
         return None
     claim = f"{_GOOD[metric]} {_CONTROL[control]}, after Holm correction ({metric})"
-    worse = f" {len(found['worse'])} of {n} do worse than it: {listing(found['worse'])}." if found["worse"] else ""
+    worse = (
+        f" {len(found['worse'])} of {n} do worse than it: {listing(found['worse'], N_NAMED)}." if found["worse"] else ""
+    )
     if not found["better"]:
         return Finding(f"No explanation {claim}.{worse}", "caution")
     part = summary[(summary["metric"] == metric) & summary["recipe"].isin(found["better"])]
@@ -195,7 +182,7 @@ def control_sentence(summary: pd.DataFrame, metric: str, control: str) -> Findin
     )
     verb = verb.replace("its", "their") if len(found["better"]) > 1 else verb
     return Finding(
-        f"{who} {verb} {_CONTROL[control]}, after Holm correction ({metric}): {listing(found['better'])}.{size}{worse}",
+        f"{who} {verb} {_CONTROL[control]}, after Holm correction ({metric}): {listing(found['better'], N_NAMED)}.{size}{worse}",
         "caution" if largest < SMALL else "good" if not found["worse"] else "plain",
     )
 
@@ -241,30 +228,33 @@ def combination_sentence(summary: pd.DataFrame, metric: str = "comprehensiveness
             f"No combination has a better mean {metric} than the better of its parts ({tested} compared).", "plain"
         )
     return Finding(
-        f"{len(above)} of {tested} combinations have a better mean {metric} than each of their parts: {listing(above)}."
+        f"{len(above)} of {tested} combinations have a better mean {metric} than each of their parts: {listing(above, N_NAMED)}."
         " These are means, not tests.",
         "plain",
     )
 
 
 def agreement_sentence(agreement: pd.DataFrame) -> Finding | None:
-    """Do the methods say the same?"""
-    own = agreement[~agreement["first"].map(is_control) & ~agreement["second"].map(is_control)].dropna(subset=["iou"])
+    """Do the methods say the same? None in runs of an older version, which have no overlap."""
+    if "overlap" not in agreement:
+        return None
+    own = agreement[~agreement["first"].map(is_control) & ~agreement["second"].map(is_control)]
+    own = own.dropna(subset=["overlap"])
     if own.empty:
         return None
-    mean, top = float(own["iou"].mean()), own.iloc[int(own["iou"].argmax())]
-    if mean < 0.25:
-        text = (
-            f"The methods point at different places: their strongest bins overlap with a mean IoU of {number(mean, 2)}"
-            f" over {len(own)} pairs"
-        )
-    elif mean < 0.5:
-        text = f"The methods agree in part: mean IoU of their strongest bins {number(mean, 2)} over {len(own)} pairs"
-    else:
-        text = f"The methods largely agree: mean IoU of their strongest bins {number(mean, 2)} over {len(own)} pairs"
+    mean, top = float(own["overlap"].mean()), own.iloc[int(own["overlap"].argmax())]
+    word = likeness(mean)
+    claim = {
+        "disagree": "The methods point at different places",
+        "partly": "The methods agree in part",
+        "agree": "The methods largely agree",
+    }[word]
+    tones: dict[str, Tone] = {"disagree": "caution", "partly": "plain", "agree": "good"}
     return Finding(
-        f"{text}; most alike are {top['first']} and {top['second']} ({number(float(top['iou']), 2)}).",
-        "caution" if mean < 0.25 else "plain" if mean < 0.5 else "good",
+        f"{claim}: two of them have {number(100 * mean, 0)} % of their strongest bins in common (mean over {len(own)}"
+        f" pairs), unrelated maps {number(100 * STRONGEST, 0)} %; most alike are {top['first']} and {top['second']}"
+        f" ({number(100 * float(top['overlap']), 0)} %).",
+        tones[word],
     )
 
 

@@ -23,6 +23,7 @@ from speechxai.files import naming_folder, read_json, to_json, write_atomically,
 from speechxai.planted import tables as benchmark_tables
 from speechxai.planted.settings import SPECIFICATION, SYNTHETIC, BenchmarkProgress, BenchmarkSettings, TaskResult
 from speechxai.planted.task import run
+from speechxai.registry import load_plugins
 from speechxai.types import Recording, StftConfig
 
 TABLES = ("tasks", "summary", "chance", "believable", "sanity", "failures")
@@ -36,13 +37,20 @@ class BenchmarkFolder(RunFolder):
     """
 
     @classmethod
-    def begin(cls, path: Path, settings: BenchmarkSettings, sources: Mapping[str, tuple[str, str]]) -> BenchmarkFolder:
+    def begin(
+        cls,
+        path: Path,
+        settings: BenchmarkSettings,
+        sources: Mapping[str, tuple[str, str]],
+        imports: Sequence[str] = (),
+    ) -> BenchmarkFolder:
         """Make a new folder.
 
         Args:
             path: where.
             settings: what will be computed.
             sources: data set and root by material.
+            imports: modules that register what the settings name, imported by every process.
 
         Raises:
             SpeechXAIError: there is a run already, or the folder cannot be written.
@@ -52,6 +60,7 @@ class BenchmarkFolder(RunFolder):
             "data": ", ".join(settings.materials),
             "model": "cnn, one for every task and fold",
             "protocol": "benchmark",
+            "imports": list(imports),
             "sources": {name: list(source) for name, source in sources.items()},
             "settings": {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(settings).items()},
         }
@@ -85,6 +94,7 @@ class BenchmarkFolder(RunFolder):
                 f"{self.path}: made by version {version} of the benchmark, this is {SPECIFICATION}: their results do"
                 " not compare. Start anew with --out."
             )
+        load_plugins(self.config.get("imports", ()))
         plain: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
         return BenchmarkSettings(**plain)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from speechxai.errors import SpeechXAIError
+from speechxai.explain.recipe import CONTROLS
 from speechxai.files import naming_folder, write_atomically
 from speechxai.metrics import LOCALIZATION_METRICS, METRICS
 from speechxai.planted.settings import MIN_AUC, SPECIFICATION, TRUTH
@@ -15,7 +16,6 @@ from speechxai.planted.tables import ALL_CUES, average_over_cues
 from speechxai.planted.task import CHECKS, LIMITS
 from speechxai.registry import did_you_mean
 from speechxai.report.render import (
-    ALPHA,
     LATEX_NEEDS,
     Cell,
     Finding,
@@ -25,12 +25,14 @@ from speechxai.report.render import (
     group_of,
     is_control,
     latex,
+    listing,
     markdown,
     number,
     page,
     short_name,
     with_span,
 )
+from speechxai.stats import compared
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -330,25 +332,17 @@ def _who_points(part: pd.DataFrame, group: str) -> str:
         )
     controls = part[part["recipe"].map(is_control)].dropna(subset=["mean"])
     control = controls.sort_values("mean").iloc[-1]
-    beats = methods[
-        (methods["vs_energy_map_low"] > 0)
-        & (methods["vs_energy_map_p"] < ALPHA)
-        & (methods["vs_random_map_p"] < ALPHA)
-        & (methods["vs_random_map_low"] > 0)
-    ]
-    # A test by signs of n differences has no p under 2^(1 - n), and Holm's correction multiplies the smallest by the
-    # number of tests.
-    too_few = 2.0 ** (1 - int(best["n_speakers"])) * len(methods) >= ALPHA
-    compared = (
-        f"{int(best['n_speakers'])} speakers are too few to test {len(methods)} explanations against the controls."
-        if too_few
-        else (
-            f"{len(beats)} of {len(methods)} explanations point better than random_map and energy_map (Holm-corrected)."
-        )
+    pairs = {name: each for name, each in compared(part).items() if name in set(methods["recipe"])}
+    better = [name for name, each in pairs.items() if all(one.better for one in each.values())]
+    names = listing([name for name in CONTROLS if f"vs_{name}_p" in part])
+    said = (
+        f"{len(better)} of {len(methods)} explanations point better than {names} (Holm-corrected)."
+        if any(one.decidable for each in pairs.values() for one in each.values())
+        else f"Not enough speakers to test {len(methods)} explanations against {names}."
     )
     return (
         f"{group}: best by {FIRST} is {best['recipe']}, {with_interval(dict(best))} over {int(best['n_speakers'])}"
-        f" speakers; the best control, {control['recipe']}, scores {with_interval(dict(control))}. {compared}"
+        f" speakers; the best control, {control['recipe']}, scores {with_interval(dict(control))}. {said}"
     )
 
 

@@ -16,12 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from speechxai.explain.recipe import CONTROLS, parse
 from speechxai.metrics import METRICS
+from speechxai.stats import direction
 
 if TYPE_CHECKING:
     import pandas as pd
-
-ALPHA = 0.05
-"""Level below which a corrected p-value counts as a difference."""
 
 PERCENT = ("average_increase", "average_drop", "average_gain")
 """Metrics that papers print in percent; everywhere else they are fractions."""
@@ -171,6 +169,17 @@ def with_span(value: float, low: float, high: float, n_digits: int = 3) -> str:
     return f"{number(value, n_digits)} [{number(low, n_digits)}, {number(high, n_digits)}]"
 
 
+def listing(names: Sequence[str], n_shown: int | None = None) -> str:
+    """Write names in a row, at most `n_shown` of them, at least one.
+
+    >>> listing(["a", "b"]), listing(["a", "b", "c", "d", "e"], 3)
+    ('a and b', 'a, b, c and 2 more')
+    """
+    if n_shown is not None and len(names) > n_shown:
+        return f"{', '.join(names[:n_shown])} and {len(names) - n_shown} more"
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
 def p_text(p: float) -> str:
     """Write a p-value.
 
@@ -183,9 +192,9 @@ def p_text(p: float) -> str:
 def difference_cell(
     value: float, low: float, high: float, p: float, n_digits: int = 3, *, higher_is_better: bool = True
 ) -> Cell:
-    """Write a difference to a control: ▲ better or ▼ worse where p is below ALPHA and the interval does not hold 0."""
-    sure = p < ALPHA and (low > 0 or high < 0)
-    mark: Literal["", "better", "worse"] = "" if not sure else "better" if (value > 0) == higher_is_better else "worse"
+    """Write a difference to a control, ▲ better or ▼ worse by the rule of `stats.direction`."""
+    way = direction(low, high, p)
+    mark: Literal["", "better", "worse"] = "" if not way else "better" if (way > 0) == higher_is_better else "worse"
     small = ", ".join(part for part in (span(low, high, n_digits), "" if math.isnan(p) else p_text(p)) if part)
     return Cell({"better": "▲ ", "worse": "▼ ", "": ""}[mark] + number(value, n_digits), small, mark)
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from speechxai.evaluation.words import (
+    _CONTROL,
     agreement_sentence,
     budget_sentence,
     classifier_sentence,
@@ -20,7 +21,8 @@ from speechxai.evaluation.words import (
     power_sentence,
     silence_sentence,
 )
-from speechxai.report.render import Estimate, estimates, grouped, number
+from speechxai.explain.recipe import CONTROLS
+from speechxai.report.render import Estimate, difference_cell, estimates, grouped, number
 
 COMP, SUFF = "comprehensiveness@10", "sufficiency@10"
 
@@ -43,6 +45,8 @@ def row(
         "vs_energy_map_high": difference + 0.01,
         "vs_energy_map_p": p,
         "vs_random_map": difference,
+        "vs_random_map_low": difference - 0.01,
+        "vs_random_map_high": difference + 0.01,
         "vs_random_map_p": p,
         **more,
     }
@@ -86,13 +90,17 @@ def test_some_methods_beat_the_control_and_some_fall_behind() -> None:
 
 
 def test_a_difference_may_be_there_and_still_be_nothing() -> None:
-    finding = control_sentence(table(row("saliency", COMP, 0.2, 0.0024, 0.001)), COMP, "random_map")
+    finding = control_sentence(
+        table(row("saliency", COMP, 0.2, 0.0024, 0.001, vs_random_map_low=0.001)), COMP, "random_map"
+    )
     assert finding is not None
     assert finding.text.endswith(
         "The largest difference is 0.0024 in probability: statistically there, practically next to nothing."
     )
     assert finding.tone == "caution"
-    larger = control_sentence(table(row("saliency", COMP, 0.2, 0.01, 0.001)), COMP, "random_map")
+    larger = control_sentence(
+        table(row("saliency", COMP, 0.2, 0.01, 0.001, vs_random_map_low=0.001)), COMP, "random_map"
+    )
     assert larger is not None
     assert larger.text.endswith("The largest difference is 0.010 in probability.")
 
@@ -103,6 +111,27 @@ def test_a_best_value_that_all_share_is_not_marked() -> None:
     ]
     assert not any(found["average_increase"].best for found in estimates(table(*rows), ["average_increase"]).values())
     assert all(found["average_increase"].best for found in estimates(table(*rows[:3]), ["average_increase"]).values())
+
+
+def test_better_needs_the_interval_as_well_as_the_p_value() -> None:
+    row_ = row("saliency", COMP, 0.2, 0.1, 0.001, vs_energy_map_low=-0.01)
+    finding = control_sentence(table(row_), COMP, "energy_map")
+    assert finding is not None
+    assert finding.text.startswith("No explanation loses more")
+    assert difference_cell(0.1, -0.01, 0.3, 0.001).mark == ""
+    assert difference_cell(0.1, 0.01, 0.3, 0.001).mark == "better"
+    assert difference_cell(0.1, 0.01, 0.3, 0.001, higher_is_better=False).mark == "worse"
+    assert difference_cell(0.1, 0.01, 0.3, 0.05).mark == ""
+
+
+def test_every_control_has_a_sentence() -> None:
+    summary = table(row("saliency", COMP, 0.2, 0.1, 0.001))
+    for end in ("", "_low", "_high", "_p"):
+        summary[f"vs_edge_map{end}"] = {"": 0.1, "_low": 0.05, "_high": 0.2, "_p": 0.001}[end]
+    said = findings(summary, pd.DataFrame({"label": []}), pd.DataFrame(), ["HC", "PD"])
+    assert set(_CONTROL) == set(CONTROLS)
+    for words in _CONTROL.values():
+        assert sum(words in finding.text for finding in said) == 1
 
 
 def test_lower_is_better_for_sufficiency() -> None:
@@ -125,11 +154,11 @@ def test_with_few_speakers_nothing_is_claimed_of_controls() -> None:
     few["n_speakers"] = 7
     finding = power_sentence(few)  # smallest p 2 / 2^7, times 4 comparisons: 0.0625
     assert finding is not None
-    assert finding.text.startswith("There are only 7 speakers: after correction for 4 comparisons no difference")
+    assert finding.text.startswith("Not enough speakers to test: with 7 of them, and after correction for 4")
     texts = [
         f.text
         for f in findings(
-            few, pd.DataFrame({"label": []}), pd.DataFrame(columns=["first", "second", "iou"]), ["HC", "PD"]
+            few, pd.DataFrame({"label": []}), pd.DataFrame(columns=["first", "second", "overlap"]), ["HC", "PD"]
         )
     ]
     assert not any("Holm" in text for text in texts)
@@ -140,7 +169,7 @@ def test_with_few_speakers_nothing_is_claimed_of_controls() -> None:
     texts = [
         f.text
         for f in findings(
-            few, pd.DataFrame({"label": []}), pd.DataFrame(columns=["first", "second", "iou"]), ["HC", "PD"]
+            few, pd.DataFrame({"label": []}), pd.DataFrame(columns=["first", "second", "overlap"]), ["HC", "PD"]
         )
     ]
     assert sum("Holm" in text for text in texts) == 2
@@ -162,12 +191,15 @@ def test_a_classifier_that_works_and_one_that_does_not() -> None:
     assert works is not None
     assert (
         works.text
-        == "The classifier is right for 20 of 20 recordings; AUC 1.00 (95 % interval over speakers 1.00 to 1.00). That"
-        " is better than chance."
+        # .025^(1 / 20) = .83; the AUC is that of ten pairs of speakers, .025^(1 / 10) = .69
+        == "The classifier is right for 20 of 20 recordings (100 % over 20 speakers, 95 % interval 83 to 100 %);"
+        " AUC 1.00 (95 % interval over speakers 0.69 to 1.00). That is better than chance."
     )
     fails = classifier_sentence(predictions([0.1, 0.9] * 10, [0] * 10 + [1] * 10), ["HC", "PD"])
     assert fails is not None
-    assert fails.text.startswith("The classifier is right for 10 of 20 recordings; AUC 0.50")
+    assert fails.text.startswith(
+        "The classifier is right for 10 of 20 recordings (50 % over 20 speakers, 95 % interval 27 to 73 %); AUC 0.50"
+    )
     assert "not shown to be better than chance" in fails.text
     few = classifier_sentence(predictions([0.1, 0.9], [0, 1]), ["HC", "PD"])
     assert few is not None
@@ -225,19 +257,29 @@ def test_combinations_that_help_and_that_do_not() -> None:
 
 
 @pytest.mark.parametrize(
-    ("iou", "words"), [(0.1, "point at different places"), (0.4, "agree in part"), (0.8, "largely agree")]
+    ("overlap", "words", "tone"),
+    [
+        (0.29, "The methods point at different places", "caution"),
+        (0.3, "The methods agree in part", "plain"),
+        (0.4, "The methods largely agree", "good"),
+    ],
 )
-def test_agreement_in_words(iou: float, words: str) -> None:
+def test_agreement_in_words(overlap: float, words: str, tone: str) -> None:
     pairs = pd.DataFrame(
         [
-            {"first": "saliency", "second": "smoothgrad", "iou": iou},
-            {"first": "saliency", "second": "energy_map", "iou": 1.0},
+            {"first": "saliency", "second": "smoothgrad", "overlap": overlap - 0.1},
+            {"first": "saliency", "second": "guided_backprop", "overlap": overlap + 0.1},
+            {"first": "saliency", "second": "energy_map", "overlap": 1.0},
         ]
     )
     finding = agreement_sentence(pairs)
     assert finding is not None
-    assert words in finding.text
-    assert f"mean IoU of {iou:.2f} over 1 pairs" in finding.text or f"bins {iou:.2f} over 1 pairs" in finding.text
+    assert finding.text == (
+        f"{words}: two of them have {100 * overlap:.0f} % of their strongest bins in common (mean over 2 pairs), unrelated"
+        f" maps 20 %; most alike are saliency and guided_backprop ({100 * overlap + 10:.0f} %)."
+    )
+    assert finding.tone == tone
+    assert agreement_sentence(pairs.drop(columns="overlap")) is None
 
 
 def test_silence_raises_an_alarm_or_not() -> None:
