@@ -1,5 +1,9 @@
-"""How good is a classifier, subject by subject: metrics with intervals, groups, and what age or length alone would
-give."""
+"""How good is a classifier on people it never heard?
+
+Three parts: cross-validation by speaker, whose predictions are of models that never heard the speaker; calibration, so
+that probabilities mean what they say; and performance, one prediction a subject, with intervals, groups, and what age
+or length alone would give.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +30,18 @@ from speechxai.classifiers.fit import (
     recording_logits,
 )
 from speechxai.errors import SpeechXAIError
+from speechxai.stats import (
+    N_BINS,
+    N_RESAMPLES,
+    IndexArray,
+    auc,
+    auc_interval,
+    bins_of,
+    bootstrap,
+    expected_calibration_error,
+    share_interval,
+    spearman,
+)
 from speechxai.types import Recording
 
 # Cross-validation by speaker: every recording is predicted by a model that never heard its speaker.
@@ -223,14 +239,14 @@ class ReliabilityBin:
     share_positive: float
 
 
-def reliability(labels: ArrayLike, probabilities: ArrayLike, n_bins: int = 5) -> list[ReliabilityBin]:
+def reliability(labels: ArrayLike, probabilities: ArrayLike, n_bins: int = N_BINS) -> list[ReliabilityBin]:
     """Split predictions into `n_bins` equal ranges of P(PD); empty ranges are left out.
 
     >>> reliability([0, 1, 1], [0.1, 0.7, 0.9], n_bins=2)[1].n
     2
     """
     y, p = np.asarray(labels, dtype=float), np.asarray(probabilities, dtype=float)
-    place = np.minimum((p * n_bins).astype(int), n_bins - 1)
+    place = bins_of(p, n_bins)
     return [
         ReliabilityBin(
             k / n_bins,
@@ -244,16 +260,6 @@ def reliability(labels: ArrayLike, probabilities: ArrayLike, n_bins: int = 5) ->
     ]
 
 
-def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike, n_bins: int = 5) -> float:
-    """ECE = sum over bins of (n_b / N) * |share positive - mean P(PD)|; 0 is best, bounds 0 to 1 (Guo et al. 2017).
-
-    With few predictions it is biased upward: read it beside the reliability table.
-    """
-    bins = reliability(labels, probabilities, n_bins)
-    n = sum(b.n for b in bins)
-    return sum(b.n / n * abs(b.share_positive - b.mean_probability) for b in bins)
-
-
 def brier_score(labels: ArrayLike, probabilities: ArrayLike) -> float:
     """Mean of (P(PD) - label)^2; 0 is best, 0.25 is what P = 0.5 gives (Brier 1950)."""
     return float(np.mean((np.asarray(probabilities, dtype=float) - np.asarray(labels, dtype=float)) ** 2))
@@ -265,10 +271,8 @@ def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
     return float(-np.mean(y * np.log(p) + (1 - y) * np.log(1 - p)))
 
 
-# How good is a classifier, subject by subject: metrics with intervals, groups, and what age or length alone would give.
+# Performance, subject by subject: people are the independent cases, however many recordings they made.
 Array = NDArray[np.float64]
-Statistic = Callable[[Array, Array], float]
-"""A function of labels (N,) and P(PD) (N,)."""
 
 
 @dataclass(frozen=True)
@@ -324,81 +328,80 @@ def by_subject(
     )
 
 
-def auroc(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Share of (PD, HC) pairs in which PD has the higher score, ties counted half; NaN with one class.
-
-    >>> auroc([0, 0, 1, 1], [0.1, 0.4, 0.4, 0.8])
-    0.875
-    """
-    y, s = np.asarray(labels, dtype=float), np.asarray(scores, dtype=float)
-    difference = s[y == 1][:, None] - s[y == 0][None, :]
-    return float(((difference > 0) + 0.5 * (difference == 0)).mean()) if difference.size else float("nan")
-
-
 def matched_auroc(labels: ArrayLike, scores: ArrayLike, ages: ArrayLike, tolerance_years: float = 5.0) -> float:
-    """`auroc` over the (PD, HC) pairs whose ages differ by at most `tolerance_years`: what is left when age cannot
+    """`auc` over the (PD, HC) pairs whose ages differ by at most `tolerance_years`: what is left when age cannot
     help."""
-    y, s, a = (np.asarray(v, dtype=float) for v in (labels, scores, ages))
-    difference = s[y == 1][:, None] - s[y == 0][None, :]
+    y, a = np.asarray(labels, dtype=float), np.asarray(ages, dtype=float)
     near = np.abs(a[y == 1][:, None] - a[y == 0][None, :]) <= tolerance_years
-    won = ((difference > 0) + 0.5 * (difference == 0))[near]
-    return float(won.mean()) if won.size else float("nan")
+    return auc(scores, y, near)
 
 
-def _share(hits: NDArray[np.bool_]) -> float:
-    return float(hits.mean()) if hits.size else float("nan")
+def _share(hits: NDArray[np.bool_]) -> Interval:
+    """Share of subjects with its exact interval; none under two subjects."""
+    k, n = int(hits.sum()), hits.size
+    low, high = share_interval(k, n) if n > 1 else (float("nan"), float("nan"))
+    return Interval(k / n if n else float("nan"), low, high, n)
 
 
-def sensitivity(labels: Array, probabilities: Array) -> float:
-    """Share of PD subjects with P(PD) above 0.5."""
-    return _share(probabilities[labels == 1] > 0.5)
+def _mean_of_shares(a: Interval, b: Interval) -> Interval:
+    """Mean of two shares of different people, its interval from theirs (zou2008construction)."""
+    value = (a.value + b.value) / 2
+    low = value - math.hypot(a.value - a.low, b.value - b.low) / 2
+    high = value + math.hypot(a.high - a.value, b.high - b.value) / 2
+    return Interval(value, low, high, a.n + b.n)
 
 
-def specificity(labels: Array, probabilities: Array) -> float:
-    """Share of HC subjects with P(PD) at most 0.5."""
-    return _share(probabilities[labels == 0] <= 0.5)
-
-
-STATISTICS: dict[str, Statistic] = {
-    "accuracy": lambda y, p: _share((p > 0.5) == (y == 1)),
-    "balanced_accuracy": lambda y, p: (sensitivity(y, p) + specificity(y, p)) / 2,
-    "sensitivity": sensitivity,
-    "specificity": specificity,
-    "auroc": auroc,
+LOSSES: dict[str, Callable[[Array, Array], float]] = {
     "brier": brier_score,
     "log_loss": log_loss,
-    "ece": expected_calibration_error,
+    "ece": lambda labels, probabilities: expected_calibration_error(probabilities, labels),
 }
-"""Subject-level metrics by name; the threshold is P(PD) = 0.5."""
+"""What probabilities cost, of labels (N,) and P(PD) (N,)."""
+
+METRICS = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "auroc", *LOSSES)
+"""Subject-level metrics; the threshold is P(PD) = 0.5, and exactly 0.5 is HC."""
 
 
-def bootstrap(
-    statistic: Callable[[NDArray[np.int64]], float], n_subjects: int, *, n: int = 2000, seed: int = 0
+def interval(
+    statistic: Callable[[IndexArray], float], n_subjects: int, n: int = N_RESAMPLES, seed: int = 0
 ) -> Interval:
-    """Value over all subjects with a 95 % percentile interval over `n` resamples of subjects; NaN resamples are left
-    out.
+    """Value of a statistic over all subjects, with its interval by `stats.bootstrap`.
 
     Args:
-        statistic: takes indices of subjects (with repeats) and gives the value.
+        statistic: takes numbers of subjects (with repeats) and gives the value.
+        n_subjects: how many there are.
+        n: resamples.
+        seed: of the draws.
     """
-    rng = np.random.default_rng(seed)
     value = statistic(np.arange(n_subjects)) if n_subjects else float("nan")
-    draws = (
-        np.array([statistic(rng.integers(n_subjects, size=n_subjects)) for _ in range(n)])
-        if n_subjects
-        else np.zeros(0)
-    )
-    draws = draws[np.isfinite(draws)]
-    low, high = np.percentile(draws, [2.5, 97.5]) if len(draws) else (float("nan"), float("nan"))
-    return Interval(value, float(low), float(high), n_subjects)
+    return Interval(value, *bootstrap(statistic, n_subjects, n, seed), n_subjects)
+
+
+def auroc(scores: Array, labels: Array, n: int = N_RESAMPLES, seed: int = 0) -> Interval:
+    """`stats.auc` of one score and label a subject (S,), with its interval."""
+    ends = auc_interval(scores, labels, np.arange(len(labels)), n, seed)
+    return Interval(auc(scores, labels), *ends, len(labels))
 
 
 def performance(
-    subjects: Subjects, names: Sequence[str] = tuple(STATISTICS), *, n: int = 2000, seed: int = 0
+    subjects: Subjects, names: Sequence[str] = METRICS, *, n: int = N_RESAMPLES, seed: int = 0
 ) -> dict[str, Interval]:
-    """Metrics of STATISTICS, all or those in `names`, with their intervals by bootstrap over subjects."""
+    """METRICS, all or those in `names`, with their intervals: exact for shares of subjects, else by bootstrap over
+    subjects."""
     y, p = subjects.labels, subjects.probabilities
-    return {name: bootstrap(lambda i, f=STATISTICS[name]: f(y[i], p[i]), len(y), n=n, seed=seed) for name in names}  # type: ignore[misc]
+    right = (p > 0.5) == (y == 1)
+    shares = {"accuracy": _share(right), "sensitivity": _share(right[y == 1]), "specificity": _share(right[y == 0])}
+    shares["balanced_accuracy"] = _mean_of_shares(shares["sensitivity"], shares["specificity"])
+    found = {}
+    for name in names:
+        if name in shares:
+            found[name] = shares[name]
+        elif name == "auroc":
+            found[name] = auroc(p, y, n, seed)
+        else:
+            loss = LOSSES[name]
+            found[name] = interval(lambda i, loss=loss: loss(y[i], p[i]), len(y), n, seed)  # type: ignore[misc]
+    return found
 
 
 AGE_BANDS = ((0, 50), (50, 60), (60, 70), (70, 200))
@@ -438,34 +441,18 @@ def confounds(subjects: Subjects, *, n: int = 2000, seed: int = 0) -> dict[str, 
     `age alone, overlapping ages`, each an AUROC; and `rank correlation of P(PD) with age among HC`, -1 to 1. Those
     with age are missing where no age is known.
     """
-    result: dict[str, Interval] = {}
     y, p, a, d = subjects.labels, subjects.probabilities, subjects.ages, subjects.durations_s
-
-    def add(name: str, statistic: Callable[[NDArray[np.int64]], float], size: int) -> None:
-        result[name] = bootstrap(statistic, size, n=n, seed=seed)
-
-    add("classifier", lambda i: auroc(y[i], p[i]), len(y))
-    add("duration alone", lambda i: auroc(y[i], d[i]), len(y))
+    result = {"classifier": auroc(p, y, n, seed), "duration alone": auroc(d, y, n, seed)}
     known = np.isfinite(a)
     if not (known & (y == 0)).any() or not (known & (y == 1)).any():
         return result
     ya, pa, aa = y[known], p[known], a[known]
-    add("age alone", lambda i: auroc(ya[i], aa[i]), len(ya))
-    add("classifier, ages within 5 years", lambda i: matched_auroc(ya[i], pa[i], aa[i]), len(ya))
+    result["age alone"] = auroc(aa, ya, n, seed)
+    result["classifier, ages within 5 years"] = interval(lambda i: matched_auroc(ya[i], pa[i], aa[i]), len(ya), n, seed)
     low, high = max(aa[ya == 0].min(), aa[ya == 1].min()), min(aa[ya == 0].max(), aa[ya == 1].max())
     inside = (aa >= low) & (aa <= high)
-    yo, po, ao = ya[inside], pa[inside], aa[inside]
-    add("classifier, overlapping ages", lambda i: auroc(yo[i], po[i]), len(yo))
-    add("age alone, overlapping ages", lambda i: auroc(yo[i], ao[i]), len(yo))
+    result["classifier, overlapping ages"] = auroc(pa[inside], ya[inside], n, seed)
+    result["age alone, overlapping ages"] = auroc(aa[inside], ya[inside], n, seed)
     ph, ah = pa[ya == 0], aa[ya == 0]
-    add("rank correlation of P(PD) with age among HC", lambda i: _rank_correlation(ph[i], ah[i]), len(ph))
+    result["rank correlation of P(PD) with age among HC"] = interval(lambda i: spearman(ph[i], ah[i]), len(ph), n, seed)
     return result
-
-
-def _rank_correlation(a: Array, b: Array) -> float:
-    from scipy.stats import rankdata
-
-    ra, rb = rankdata(a), rankdata(b)
-    if len(a) < 3 or ra.std() == 0 or rb.std() == 0:
-        return float("nan")
-    return float(np.corrcoef(ra, rb)[0, 1])

@@ -24,22 +24,21 @@ from speechxai.classifiers.fit import (
     spec_augment,
 )
 from speechxai.classifiers.validation import (
-    auroc,
-    bootstrap,
     brier_score,
     by_subject,
     confounds,
     cross_validate,
-    expected_calibration_error,
     fit_final,
     fit_temperature,
     groups,
+    interval,
     log_loss,
     matched_auroc,
     performance,
     reliability,
 )
 from speechxai.errors import SpeechXAIError
+from speechxai.stats import auc, expected_calibration_error
 from speechxai.types import Recording, StftConfig
 
 STFT = StftConfig(n_fft=256, win_length=256, hop_length=128, sample_rate=8000)
@@ -175,7 +174,7 @@ def test_it_learns_and_reports_progress() -> None:
     assert history.epochs[-1].training_loss < 0.6 * history.epochs[0].training_loss
     held_out = corpus()[16:]
     probability = recording_logits(classifier, held_out).softmax(-1)[:, 1].numpy()
-    assert auroc([r.label for r in held_out], probability) == 1.0
+    assert auc(probability, [r.label for r in held_out]) == 1.0
 
 
 def test_class_weights_by_hand() -> None:
@@ -209,7 +208,7 @@ def test_calibration_golden() -> None:
         (1, 0.9, 1.0),
     ]
     # ECE = 3/4 * 0.1 + 1/4 * 0.1 = 0.1
-    assert expected_calibration_error(labels, probabilities, 2) == pytest.approx(0.1)
+    assert expected_calibration_error(probabilities, labels, 2) == pytest.approx(0.1)
     # Brier = (.01 + .09 + .49 + .01) / 4 = 0.15
     assert brier_score(labels, probabilities) == pytest.approx(0.15)
     # -(ln .9 + ln .7 + ln .3 + ln .9) / 4 = 0.4428
@@ -326,16 +325,12 @@ def test_bad_input_is_named() -> None:
             AugmentConfig(**wrong_augment)
 
 
-def test_auroc_against_sklearn_and_by_hand() -> None:
-    from sklearn.metrics import roc_auc_score
-
-    rng = np.random.default_rng(0)
-    labels, scores = rng.integers(0, 2, 60), rng.integers(0, 8, 60)
-    assert auroc(labels, scores) == pytest.approx(roc_auc_score(labels, scores))
-    assert math.isnan(auroc([1, 1], [0.2, 0.3]))
+def test_matched_auroc_by_hand() -> None:
     # HC ages 40, 60; PD ages 62, 90: only the pair (60, 62) is within 5 years, and PD has the lower score there
     assert matched_auroc([0, 0, 1, 1], [0.1, 0.6, 0.5, 0.9], [40, 60, 62, 90]) == 0.0
-    assert auroc([0, 0, 1, 1], [0.1, 0.6, 0.5, 0.9]) == 0.75
+    # exactly 5 years is still a pair, a day more is none
+    assert matched_auroc([0, 1], [0.1, 0.6], [60, 65]) == 1.0
+    assert math.isnan(matched_auroc([0, 1], [0.1, 0.6], [60, 65.01]))
     assert math.isnan(matched_auroc([0, 1], [0.1, 0.6], [20, 80]))
 
 
@@ -351,11 +346,11 @@ def test_subjects_are_averaged_and_intervals_hold() -> None:
         by_subject(["a", "a"], [1, 0], [0.9, 0.3], [(70.0, 2.0, "M")] * 2)
     rng = np.random.default_rng(0)
     sample = rng.normal(size=100)
-    interval = bootstrap(lambda i: float(sample[i].mean()), 100, n=1000)
+    found = interval(lambda i: float(sample[i].mean()), 100, n=1000)
     # the interval of a mean is close to mean +- 1.96 s / sqrt(n)
-    assert interval.low == pytest.approx(sample.mean() - 0.196 * sample.std(), abs=0.03)
-    assert interval.high == pytest.approx(sample.mean() + 0.196 * sample.std(), abs=0.03)
-    assert interval == bootstrap(lambda i: float(sample[i].mean()), 100, n=1000)
+    assert found.low == pytest.approx(sample.mean() - 0.196 * sample.std(), abs=0.03)
+    assert found.high == pytest.approx(sample.mean() + 0.196 * sample.std(), abs=0.03)
+    assert found == interval(lambda i: float(sample[i].mean()), 100, n=1000)
 
 
 def test_an_age_detector_is_unmasked() -> None:

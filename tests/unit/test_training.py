@@ -15,9 +15,10 @@ from speechxai.classifiers import predict
 from speechxai.classifiers.bundle import Bundle, bundle_names, load_bundle
 from speechxai.classifiers.fit import FitConfig
 from speechxai.classifiers.training import Corpus, Plan, draw_folds, read_corpus, train_bundle
-from speechxai.classifiers.validation import auroc, cross_validate
+from speechxai.classifiers.validation import cross_validate
 from speechxai.errors import SpeechXAIError
 from speechxai.signal.stft import spectrogram
+from speechxai.stats import auc
 from speechxai.types import Recording, StftConfig
 
 STFT = StftConfig(n_fft=256, win_length=256, hop_length=128, sample_rate=8000)
@@ -58,7 +59,7 @@ def shipped_auroc(bundle: Bundle, recordings: tuple[Recording, ...]) -> float:
         model = bundle.for_recording(recording)
         assert model is not bundle.classifier(), f"{recording.id} must be known to a fold"
         scores.append(float(predict(model, spectrogram(recording.waveform[None], model.stft))[0, 1]))
-    return auroc([r.label for r in recordings], scores)
+    return auc(scores, [r.label for r in recordings])
 
 
 def card_auroc(bundle: Bundle) -> float:
