@@ -28,7 +28,7 @@ from speechxai import Recording, RunFolder, SpeechXAIError
 from speechxai.classifiers.bundle import Bundle, bundle_names, load_bundle
 from speechxai.data import corpus
 from speechxai.errors import named
-from speechxai.evaluation.config import EvaluateConfig
+from speechxai.evaluation.config import EvaluateConfig, check_protocol
 from speechxai.metrics import PUBLISHED_METRICS
 from speechxai.signal.audio import read_audio
 
@@ -245,6 +245,7 @@ def catalogue() -> pd.DataFrame:
 
     # What is looked for does not depend on the model, but a configuration names one.
     config = EvaluateConfig(data=given.data, model=models()[0], root=Path(given.root) if given.root else None)
+    check_protocol(config.protocol)
     return find_recordings(config)[0]
 
 
@@ -266,9 +267,9 @@ def _takes() -> dict[str, Any]:
     return {take.id: take for take in takes(N_SYNTHETIC_SPEAKERS, SYNTHETIC_SEED)}
 
 
-def catalogue_recording(model: str, name: str) -> Recording:
-    """A recording of the data set as a model hears audio."""
-    given, config = settings(), bundle(model).config
+def catalogue_recording(model: str | None, name: str) -> Recording:
+    """A recording of the data set as a model hears audio; None leaves its rate and level as they are."""
+    given = settings()
     if given.data == SYNTHETIC:
         take = _takes().get(name)
         if take is None:
@@ -279,11 +280,12 @@ def catalogue_recording(model: str, name: str) -> Recording:
     if row.empty:
         raise SpeechXAIError(f"{name}: there is no such recording. Choose one from the list.")
     path = Path(given.root or given.data)
+    config = None if model is None else bundle(model).config
     return corpus.load(
         {str(k): v for k, v in row.iloc[0].to_dict().items()},
         path if path.is_dir() else path.parent,
-        sample_rate=config.stft.sample_rate,
-        normalize=config.audio.normalize,
+        sample_rate=config.stft.sample_rate if config else None,
+        normalize=config.audio.normalize if config else "none",
     )
 
 
@@ -319,6 +321,11 @@ def recording(model: str, key: Key) -> Recording:
         config = bundle(model).config
         return read_mine(key[1], config.stft.sample_rate, config.audio.normalize)
     return catalogue_recording(model, key[1])
+
+
+def original(key: Key) -> Recording:
+    """A recording at its own rate and level."""
+    return read_mine(key[1], None) if key[0] == "mine" else catalogue_recording(None, key[1])
 
 
 def data_card() -> str:

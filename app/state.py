@@ -6,7 +6,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app import gate, knowing
+from app import knowing
 from app import sources as app_settings
 from app import sources as run_folders
 from app.sources import (
@@ -26,23 +26,21 @@ from app.sources import (
     catalogue_recording,
     disk,
     memory,
-    read_mine,
+    original,
     recording,
     settings,
 )
-from speechxai import METHODS, Recording, SpeechXAIError, __version__, predict, spectrogram
+from speechxai import METHODS, NotApplicable, SpeechXAIError, __version__, predict, spectrogram
 from speechxai.classifiers.bundle import Bundle
 from speechxai.data import corpus
 from speechxai.errors import named
+from speechxai.explain.agreement import STRONGEST
 from speechxai.explain.combination import COMBINATIONS
 from speechxai.explain.recipe import CONTROLS, parse
 from speechxai.inspection import inspect
-from speechxai.inspection.inspect import Explained, Heard, Tick
-from speechxai.signal.quality import quality
-
-# The app's door to the library: what pages ask for, by strings and numbers, computed once and kept.
-FAST_METHODS = ("saliency", "input_x_gradient", "integrated_gradients", "gradcam")
-"""What agreement is computed with: one pass or few each."""
+from speechxai.inspection.inspect import Agreement, Explained, Heard, Inspection, Tick
+from speechxai.inspection.words import Verdict
+from speechxai.signal.quality import Check, quality
 
 FIRST_METHOD = "input_x_gradient"
 """What a first visitor sees: one pass, and better than the controls on the embedded models, which plain saliency is
@@ -51,8 +49,8 @@ not."""
 MOST_KEPT_BYTES = 4_000_000
 """Larger blocks for the player, of recordings over 20 s, are made again."""
 
-LONG_S = 30.0
-"""In recordings longer than this, integrated gradients would keep a reader waiting."""
+KEPT_FORM = 2
+"""Of what lies on disk: another number where what is kept of a map changes."""
 
 
 # ---- results
@@ -93,30 +91,78 @@ def explained(model: str, key: Key, recipes: Sequence[str], tick: Tick | None = 
             missing.append(canonical)
         found[recipe] = result
     if missing:
-        made, reasons = inspect.explain(what, missing, bundle_and_lock(model)[1], tick)
+        made, reasons = inspect.explain(what, missing, lock=bundle_and_lock(model)[1], tick=tick)
         for canonical in missing:
             result = made.get(canonical) or reasons[canonical]
             store.put(("map", what.digest, canonical), result)
             if key[0] != "mine" and isinstance(result, Explained):
-                facts = {k: v for k, v in asdict(result).items() if k != "mask"}
-                disk().put(_map_name(what, canonical), result.mask.astype(np.float16), facts)
+                facts = {f.name: getattr(result, f.name) for f in fields(result) if f.name not in NOT_KEPT}
+                disk().put(_map_name(what, canonical), result.mask, facts)
             for recipe in recipes:
                 if str(parse(recipe)) == canonical:
                     found[recipe] = result
     return found
 
 
-def _map_name(what: Heard, canonical: str) -> str:
-    return hashlib.sha256(f"{what.digest}|{canonical}|seed 0|{__version__}|{inspect.HEARD_SHARE}".encode()).hexdigest()[
-        :40
-    ]
+NOT_KEPT = ("mask", "values", "params")
+"""Fields of a map that do not lie on disk beside it: itself, and what only the command line writes."""
+
+
+def _map_name(what: Heard, canonical: str, kind: str = "map") -> str:
+    text = f"{what.digest}|{canonical}|seed 0|{__version__}|{STRONGEST}|{kind} {KEPT_FORM}"
+    return hashlib.sha256(text.encode()).hexdigest()[:40]
 
 
 def _from_disk(what: Heard, canonical: str) -> Explained | None:
     stored = disk().get(_map_name(what, canonical))
     if stored is None or stored[0].shape != what.magnitude.shape:
         return None
-    return Explained(mask=stored[0].astype(np.float32), **stored[1])
+    return Explained(mask=stored[0], **stored[1])
+
+
+def verdict(model: str, key: Key, recipe: str, tick: Tick | None = None) -> Verdict:
+    """What a map is worth: looked for in memory, then on disk, like the map itself. Raises SpeechXAIError where the
+    recipe does not apply."""
+    what, canonical = heard(model, key, tick), str(parse(recipe))
+    store, name = _store(key), ("verdict", heard(model, key).digest, canonical)
+    found = store.get(name)
+    if found is None:
+        stored = None if key[0] == "mine" else disk().get(_map_name(what, canonical, "verdict"))
+        if stored is not None:
+            found = Verdict(copies=tuple(stored[0].tolist()), **stored[1])
+        else:
+            map_ = explained(model, key, [recipe], tick)[recipe]
+            if isinstance(map_, str):
+                raise NotApplicable(map_)
+            found = inspect.judge(what, map_, lock=bundle_and_lock(model)[1], tick=tick)
+            if key[0] != "mine":
+                facts = {"fall": found.fall, "energy": found.energy, "edges": found.edges}
+                disk().put(_map_name(what, canonical, "verdict"), np.asarray(found.copies), facts)
+        store.put(name, found)
+    return found  # type: ignore[no-any-return]
+
+
+def inspection(model: str, key: Key, recipe: str, tick: Tick | None = None) -> Inspection:
+    """Everything that is shown of a recording explained by a recipe: controls and other methods computed where they are
+    missing.
+
+    Raises:
+        NotApplicable: the network does not allow the recipe.
+    """
+    what, canonical = heard(model, key, tick), str(parse(recipe))
+    name = ("inspection", what.digest, canonical)
+    store = _store(key)
+    found = store.get(name)
+    if found is None:
+        maps = explained(model, key, [canonical, *inspect.beside(what, canonical)], tick)
+        reason = maps[canonical]
+        if isinstance(reason, str):
+            raise NotApplicable(reason)
+        given = {name: found for name, found in maps.items() if isinstance(found, Explained)}
+        worth = verdict(model, key, canonical, tick)
+        found = inspect.assemble(what, given[canonical], worth, given, checked(model, key))
+        store.put(name, found)
+    return found  # type: ignore[no-any-return]
 
 
 def kept(model: str, key: Key, name: tuple[str, ...], make: Callable[[], Any]) -> Any:
@@ -154,70 +200,24 @@ def canonical(recipe: str) -> str | None:
         return None
 
 
-def agreement_methods(model: str, duration_s: float) -> tuple[str, ...]:
-    """Methods that agreement is computed with: fewer where every pass takes seconds, for large networks or long
-    recordings."""
-    from speechxai.classifiers import BACKBONES
-
-    name = bundle(model).config.architecture
-    slow = name not in BACKBONES or BACKBONES.facts(name)["hears"] == "waveform"
-    return ("saliency", "input_x_gradient", "gradcam") if slow or duration_s > LONG_S else FAST_METHODS
-
-
-def unlike_training(model: str, what: Heard) -> list[str]:
-    """Ways in which a recording is unlike those that the model learned from, as far as both say."""
-    found = []
-    rate = what.recording.metadata.get("original_sample_rate")
-    wanted = bundle(model).config.stft.sample_rate
-    if rate is not None and rate < wanted:
-        found.append(
-            f"The recording was made at {rate / 1000:g} kHz; nothing above {rate / 2000:g} kHz is real for a model at"
-            f" {wanted / 1000:g} kHz."
-        )
-    if bundle(model).name.startswith("synthetic") and not what.recording.metadata.get("synthetic"):
-        found.append("The model learned from synthetic voices only; what it says of a real voice means nothing.")
-    return found
-
-
-def agreement(model: str, key: Key, recipes: tuple[str, ...]) -> tuple[Any, Any]:
-    """Pairwise IoU and rank correlation of maps that are computed, each an (M, M) array."""
+def agreement(model: str, key: Key, recipes: tuple[str, ...]) -> Agreement:
+    """How far maps agree that are computed."""
     what, store = heard(model, key), _store(key)
     name = ("agreement", what.digest, *recipes)
     found = store.get(name)
     if found is None:
         maps = explained(model, key, recipes)
-        found = inspect.agreement([m.mask for m in maps.values() if isinstance(m, Explained)])
+        found = inspect.agreement({recipe: m for recipe, m in maps.items() if isinstance(m, Explained)})
         store.put(name, found)
     return found  # type: ignore[no-any-return]
 
 
-@st.cache_resource
-def _detector() -> tuple[Any, threading.Lock]:
-    from silero_vad import load_silero_vad
-
-    return load_silero_vad(), threading.Lock()
-
-
-def speech_share(voice: Recording) -> float:
-    """Share of the time with a voice; NaN where the detector is not installed."""
-    try:
-        detector, lock = _detector()
-    except ImportError:
-        return float("nan")
-    with lock:  # the detector carries its state from call to call
-        return inspect.speech_share(voice, detector)
-
-
-def checked(model: str, key: Key) -> list[gate.Check]:
-    """Quality checks of a recording this reader brought, at its own rate and level. Raises SpeechXAIError if
-    unreadable."""
+def checked(model: str, key: Key) -> tuple[Check, ...]:
+    """Checks of a recording at its own rate and level. Raises SpeechXAIError if unreadable."""
     store = _store(key)
     found = store.get(("checked", model, *key))
     if found is None:
-        voice = read_mine(key[1], None)
-        measured = {name: float(value) for name, value in vars(quality(voice.waveform, voice.sample_rate)).items()}
-        rate = bundle(model).config.stft.sample_rate
-        found = gate.checks(measured, voice.sample_rate, rate, speech_share(voice))
+        found = inspect.recording_checks(original(key), bundle(model))
         store.put(("checked", model, *key), found)
     return found  # type: ignore[no-any-return]
 

@@ -8,7 +8,6 @@ import json
 import re
 import struct
 import time
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,12 +18,12 @@ import streamlit as st
 from app import charts, sources, state
 from app.sources import Key
 from speechxai.inspection.inspect import Heard
-from speechxai.inspection.words import Sentence, class_words, recipe_words
+from speechxai.inspection.report import file_name
+from speechxai.inspection.words import NOTICE, Sentence, Verdict, class_words, recipe_words
 
 # Pieces that several pages share: what is chosen, how long work shows itself, and how answers look.
 FOLDER = Path(__file__).resolve().parent / "components"
 SHOWN_AFTER_S = 0.4
-NOTICE = "A research tool, not a medical device: it explains what a model computes, not what a person has."
 
 
 def show_html(text: str) -> None:
@@ -164,10 +163,7 @@ def verdict(what: Heard, label: int | None) -> str:
     """HTML of the model's answer: class, probability, how far it moves, and whether the label says the same."""
     index = what.predicted
     name, p = what.class_names[index], float(what.probability[index])
-    fifths = what.without_fifths[:, index]
-    low, high = float(min(fifths.min(), p)), float(max(fifths.max(), p))
-    if len(what.folds) > 1:
-        low, high = min(low, float(what.folds[:, index].min())), max(high, float(what.folds[:, index].max()))
+    low, high = what.range(index)
     truth = ""
     if label is not None:
         same = "as labeled" if label == index else f"but labeled {class_words(what.class_names[label])}"
@@ -193,6 +189,12 @@ def verdict(what: Heard, label: int | None) -> str:
     )
 
 
+def map_verdict(found: Verdict) -> str:
+    """HTML of what the map is worth, with the reason."""
+    head, _, reason = found.text.partition(": ")
+    return f'<p class="sx-worth {found.key}"><b>{html.escape(head)}</b>: {unbroken(reason)}</p>'
+
+
 def unbroken(text: str) -> str:
     """Text for HTML in which a number and its unit stay on one line."""
     return re.sub(r"(\d) (%|k?Hz|dB|s)(?![A-Za-z])", "\\1\u00a0\\2", html.escape(text))
@@ -200,7 +202,7 @@ def unbroken(text: str) -> str:
 
 def sentences(found: Sequence[Sentence]) -> str:
     """HTML of what matters, in words, and of what speaks against trusting it."""
-    said = "".join(f"<p>{unbroken(s.text)}</p>" for s in found if s.kind != "caution")
+    said = "".join(f"<p>{unbroken(s.text)}</p>" for s in found if s.kind not in ("caution", "verdict"))
     against = "".join(f"<li>{unbroken(s.text)}</li>" for s in found if s.kind == "caution")
     text = f'<div class="sx-card sx-words"><h2>What matters</h2>{said}</div>'
     if against:
@@ -260,14 +262,6 @@ export default function ({ data, parentElement, setTriggerValue }) {
 """
 
 Make = Callable[[], bytes]
-
-
-def file_name(text: str) -> str:
-    """A name without anything that a file system refuses; its ending stays."""
-    stem, dot, ending = text.rpartition(".")
-    plain = unicodedata.normalize("NFKD", stem if dot else text).encode("ascii", "ignore").decode()
-    safe = re.sub(r"[^A-Za-z0-9_.-]+", "_", plain).strip("._")[:80] or "recording"
-    return f"{safe}{dot}{ending}"
 
 
 def block(label: str, name: str, mime: str, turn: str, content: bytes) -> bytes:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import streamlit as st
 
 from app import charts, inspecting, player, sources, state, widgets
 from speechxai import SpeechXAIError
+from speechxai.explain.agreement import STRONGEST
 from speechxai.explain.recipe import CONTROLS
-from speechxai.inspection import inspect, words
+from speechxai.inspection import words
 from speechxai.inspection.inspect import Explained
 
 MOST = 6
@@ -49,7 +49,7 @@ if len(recipes) < 2:
 key = ("catalogue", name)
 try:
     with widgets.working(f"Making {len(recipes)} maps", f"compare {model}|{name}|{recipes}") as tick:
-        found = state.explained(model, key, [*recipes, *inspect.CONTROLS], tick)
+        found = state.explained(model, key, [*recipes, *CONTROLS], tick)
 except SpeechXAIError as error:
     widgets.problem(error)
     st.stop()
@@ -63,18 +63,18 @@ if len(maps) < 2:
     widgets.foot()
     st.stop()
 
-overlap, ranks = state.agreement(model, key, tuple(maps))
+agreed = state.agreement(model, key, tuple(maps))
 labels = [words.recipe_words(r) for r in maps]
-compared = [i for i, r in enumerate(maps) if r not in CONTROLS]
-pairs = [(i, j) for i in compared for j in compared if i < j]
-if pairs:
-    mean = float(np.nanmean([overlap[i, j] for i, j in pairs]))
-    best, worst = (f(pairs, key=lambda p: overlap[p]) for f in (max, min))
-    text = f"{len(compared)} methods share {100 * mean:.0f} % of what they mark, averaged over pairs"
-    if len(pairs) > 1:
+if agreed.pairs:
+    text = (
+        f"{len({i for pair in agreed.pairs for i in pair})} methods share {words.percent(agreed.mean)} of their strongest"
+        f" bins, averaged over pairs, where unrelated maps share {words.percent(STRONGEST)}"
+    )
+    if len(agreed.pairs) > 1:
+        (a, b), (c, d) = (choose(agreed.pairs, key=lambda pair: agreed.overlaps[pair]) for choose in (max, min))
         text += (
-            f": most {labels[best[0]]} and {labels[best[1]]} ({100 * overlap[best]:.0f} %), least {labels[worst[0]]}"
-            f" and {labels[worst[1]]} ({100 * overlap[worst]:.0f} %)"
+            f": most {labels[a]} and {labels[b]} ({words.percent(agreed.overlaps[a, b])}), least {labels[c]} and"
+            f" {labels[d]} ({words.percent(agreed.overlaps[c, d])})"
         )
     widgets.show_html(f'<p class="sx-sub">{charts.escape(text)}.</p>')
 block = state.kept(model, key, ("compare", name, *maps), lambda: inspecting.compare_view(heard, maps, name))
@@ -86,8 +86,13 @@ with one:
     widgets.show_html(
         charts.matrix(
             labels,
-            overlap,
-            "Intersection over union of the bins that reach 40 % of each map's maximum; 1.00 is the same map.",
+            agreed.overlaps,
+            "Share of the strongest 20 % of the bins that both maps have in common; unrelated maps have 0.20."
+            + "".join(
+                f" {label} holds evidence in {words.percent(share, 1)} of the bins only."
+                for label, share in zip(labels, agreed.shares, strict=True)
+                if words.has_few(share)
+            ),
         )
     )
 with two:
@@ -96,11 +101,13 @@ with two:
         {
             "map": words.recipe_words(r),
             "whole": m.p,
-            "strongest 20 % alone": m.p_kept,
-            "without them": m.p_removed,
-            "evidence lost": m.p - m.p_removed,
+            "kept: strongest 20 % alone": m.p_kept,
+            "removed: all but them": m.p_removed,
+            "lost": m.p_fall,
+            "soft mask: kept": m.soft_kept,
+            "soft mask: removed": m.soft_removed,
         }
-        for r, m in [*maps.items(), *((c, found[c]) for c in inspect.CONTROLS if c not in maps)]
+        for r, m in [*maps.items(), *((c, found[c]) for c in CONTROLS if c not in maps)]
         if isinstance(m, Explained)
     ]
     name_of = words.class_words(heard.class_names[heard.predicted])
@@ -112,6 +119,6 @@ with two:
     )
 with st.expander("Rank correlation of each pair"):
     widgets.show_html(
-        charts.matrix(labels, ranks, "Spearman's correlation over all bins; 0 is what unrelated maps have.")
+        charts.matrix(labels, agreed.ranks, "Spearman's correlation over all bins; 0 is what unrelated maps have.")
     )
 widgets.foot()

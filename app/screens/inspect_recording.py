@@ -46,6 +46,6 @@ except SpeechXAIError as error:
     st.stop()
 
 words_place, picture_place = st.columns([3.1, 9.9], gap="medium")
-show_case(case, name, widgets.label_of(told[name]), words_place, picture_place)
-case_tools(case, name)
+found = show_case(case, name, widgets.label_of(told[name]), words_place, picture_place)
+case_tools(case, found, name)
 widgets.foot()

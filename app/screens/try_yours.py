@@ -6,12 +6,13 @@ import html
 
 import streamlit as st
 
-from app import gate, inspecting, sources, state, widgets
+from app import inspecting, sources, state, widgets
 from app.inspecting import case_tools, explain_case, show_case
 from speechxai import SpeechXAIError
+from speechxai.signal.quality import concerns, usable
 
-MARK = {"good": "✓", "fair": "!", "bad": "×"}
-WORDS = {"good": "fine", "fair": "take care", "bad": "not usable"}
+MARK = {"good": "✓", "caution": "!", "stop": "×"}
+WORDS = {"good": "fine", "caution": "take care", "stop": "not usable"}
 
 
 def add(kind: str) -> None:
@@ -60,25 +61,24 @@ with one:
 with two:
     recipe = widgets.choose_recipe()
 try:
-    found = state.checked(model, key)
+    checks = state.checked(model, key)
 except SpeechXAIError as error:
     widgets.problem(error)
     widgets.foot()
     st.stop()
-usable = gate.usable(found)
-worst = "good" if all(c.state == "good" for c in found) else "fair" if usable else "bad"
-with st.expander(f"Recording check: {WORDS[worst]}", expanded=not usable, icon=":material/fact_check:"):
+worst = next((check.state for check in concerns(checks)), "good")
+with st.expander(f"Recording check: {WORDS[worst]}", expanded=not usable(checks), icon=":material/fact_check:"):
     lines = "".join(
         f'<li><b class="{c.state}"'
-        f' title="{WORDS[c.state]}">{MARK[c.state]}</b><b>{c.name}</b><span>{html.escape(c.text)}</span></li>'
-        for c in found
+        f' title="{WORDS[c.state]}">{MARK[c.state]}</b><b>{c.name}</b><span>{html.escape(str(c))}.</span></li>'
+        for c in checks
     )
     lines += (
-        '<li><b class="fair" title="take care">!</b><b>Speakers</b><span>More than one speaker is not supported, and is'
+        '<li><b class="caution" title="take care">!</b><b>Speakers</b><span>More than one speaker is not supported, and is'
         " not detected: only one person may speak.</span></li>"
     )
     widgets.show_html(f'<ul class="sx-checks">{lines}</ul>')
-if not usable:
+if not usable(checks):
     st.error("This recording cannot be used. The check above says why, and what to do.", icon=":material/error:")
     widgets.foot()
     st.stop()
@@ -89,7 +89,7 @@ except SpeechXAIError as error:
     widgets.foot()
     st.stop()
 words_place, picture_place = st.columns([3.1, 9.9], gap="medium")
-show_case(case, name, None, words_place, picture_place)
-case_tools(case, name)
-inspecting.panel(case, name, found)
+found = show_case(case, name, None, words_place, picture_place)
+case_tools(case, found, name)
+inspecting.panel(case, found, name)
 widgets.foot()

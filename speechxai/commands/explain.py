@@ -16,8 +16,10 @@ Examples:
   speechxai explain voice.wav --recipe saliency --out voice-explained
   speechxai explain voice.wav -r integrated_gradients -r "union(saliency, smoothgrad)" --out voice-explained
 
-Writes for each recipe a picture (.png), the sound of the evidence alone (.kept.wav) and of the rest (.removed.wav), and
-for all of them maps.npz and explanation.json.
+Writes for each recipe a report of one page (.html), a picture (.png), the sound of the strongest 20 % of the evidence
+alone (.kept.wav) and of the rest (.removed.wav), both brought to the original's level, the same by the soft mask
+(.soft-kept.wav, .soft-removed.wav), evidence regions for Praat (.TextGrid), and for all of them maps.npz and
+explanation.json.
 
 Exit status: 0 explained, 1 no recipe applies to this network, 2 the file cannot be explained or wrong input.
 """
@@ -48,49 +50,71 @@ def explain(
     from speechxai.classifiers.bundle import load_bundle
     from speechxai.errors import SpeechXAIError
     from speechxai.evaluation.config import resolve_recipes
-    from speechxai.inspection.single import TOLERANCE, ExplainSettings, explain_file, hear, write_explanation
+    from speechxai.explain.agreement import STRONGEST
+    from speechxai.inspection import inspect, report, words
     from speechxai.registry import did_you_mean
+    from speechxai.signal.quality import usable
 
     if evidence not in ("auto", "positive", "absolute"):
         raise SpeechXAIError(did_you_mean(evidence, ["auto", "positive", "absolute"], "evidence"))
     recipes = resolve_recipes(tuple(recipe or ["integrated_gradients"]), controls=False)
     bundle = load_bundle(model)
+    how = inspect.How(target, cast(Any, evidence), seed)
     with work_on(file):
-        heard = hear(bundle, file, device, channel=channel, max_duration_s=max_duration_s)
-        cases, not_applicable = explain_file(heard, ExplainSettings(recipes, target, cast(Any, evidence), seed))
-        content = write_explanation(out, heard, cases, not_applicable)
+        recording, original = inspect.read_for(bundle, file, channel=channel, max_duration_s=max_duration_s)
+        heard = inspect.hear(bundle, recording, device=device)
+        checks = inspect.recording_checks(original, bundle)
+        found, not_applicable = inspect.inspect_all(heard, recipes, checks, how)
+        content = report.write_explanation(out, heard, found, not_applicable)
 
     probabilities = ", ".join(f"{name} {p:.3f}" for name, p in content["probability"].items())
     who = "" if heard.fold is None else f" (by fold {heard.fold}, which never heard this speaker)"
     say(f"{file}: {heard.recording.duration_s:.2f} s, predicted {content['predicted']}{who}: {probabilities}")
-    header = ("recipe", "class", "p", "p of kept", "p of removed", "mean mask", "map", "kept + removed = original")
-    rows = [
-        (
-            name,
-            e["explained"],
-            f"{e['probability_original']:.3f}",
-            f"{e['probability_kept']:.3f}",
-            f"{e['probability_removed']:.3f}",
-            f"{e['mean_mask']:.4f}",
-            f"{e['map_shape'][0]} x {e['map_shape'][1]} ({e['map_duration_s']:.2f} s)",
-            f"yes, within {e['kept_plus_removed_error']:.1e}",
-        )
-        for name, e in content["explanations"].items()
-    ]
+    said = [f"{check.name}: {check}" for check in checks if check.state != "good"]
+    say(f"Recording check: {'; '.join(said) or 'fine'}.")
+    if not usable(checks):
+        warn("Warning: this recording is not usable, so the answer means nothing.")
+    header = ("recipe", "class", "p", "p of kept", "p of removed", "soft mask: kept", "removed", "verdict")
+    rows = []
+    for name, one in found.items():
+        m = one.map
+        shares = (f"{p:.3f}" for p in (m.p, m.p_kept, m.p_removed, m.soft_kept, m.soft_removed))
+        rows.append((name, heard.class_names[m.target], *shares, one.verdict.label))
     if rows:
-        say(table(header, rows, right=(2, 3, 4, 5)))
-        say(f"The check is in the magnitude domain; at most {TOLERANCE:g} is allowed.")
+        say(table(header, rows, right=(2, 3, 4, 5, 6)))
+        say(
+            f"Kept and removed: the strongest {words.percent(STRONGEST)} of the bins, the same number for every map."
+            " The soft mask is the published figure; its mass differs from map to map."
+        )
+    for name, one in found.items():
+        entry = content["explanations"][name]
+        say(f"\n{name}: map {entry['map_shape'][0]} x {entry['map_shape'][1]} ({entry['map_duration_s']:.2f} s)")
+        for sentence in one.sentences:
+            say(f"  {'! ' if sentence.kind == 'caution' else ''}{sentence.text}")
+        gains = ", ".join(f"{half} {gain_db:+.0f} dB" for half, gain_db in entry["gain_db"].items() if "_" not in half)
+        say(
+            f"  kept + removed = original: yes, within {entry['kept_plus_removed_error']:.1e} of the magnitude (at most"
+            f" {report.TOLERANCE:g} is allowed); brought to the original's level: {gains}."
+        )
     for pair in content["agreement"]:
         say(
-            f"agreement of {pair['first']} and {pair['second']}: IoU {pair['iou']:.3f}, rank correlation"
-            f" {pair['rank_correlation']:.3f}"
+            f"agreement of {pair['first']} and {pair['second']}: {_share(pair['overlap'])} of the strongest bins in"
+            f" common, {words.percent(STRONGEST)} by chance; rank correlation {_number(pair['rank_correlation'])}"
         )
     for name, reason in not_applicable.items():
         warn(f"Not applicable: {name}: {reason}")
-    for name, e in content["explanations"].items():
-        if e["empty"]:
-            warn(f"Warning: the map of {name} holds no evidence for {e['explained']}.")
+    for name, one in found.items():
+        if not one.map.mask.any():
+            warn(f"Warning: the map of {name} holds no evidence for {heard.class_names[one.map.target]}.")
     say(f"Written to {out}")
     warn("Not a medical device.")
     if not rows:
         raise typer.Exit(1)
+
+
+def _share(value: float | None) -> str:
+    return "none known" if value is None else f"{100 * value:.0f} %"
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3f}"

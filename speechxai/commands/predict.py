@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from speechxai.commands.console import say, table, warn, work_on
+
+if TYPE_CHECKING:
+    from speechxai.signal.quality import Check
 
 EPILOG = """
 Examples:
@@ -42,38 +46,53 @@ def predict(
     if format not in ("text", "csv", "json"):
         raise SpeechXAIError(did_you_mean(format, ["text", "csv", "json"], "format"))
     from speechxai.classifiers.bundle import load_bundle
-    from speechxai.inspection.single import hear
+    from speechxai.inspection import inspect
+    from speechxai.signal.quality import concerns
 
     bundle = load_bundle(model)
     rows: list[dict[str, Any]] = []
+    said: list[str] = []
     failures = 0
     for path in files:
         try:
             with work_on(path):
-                heard = hear(bundle, path, device, channel=channel, max_duration_s=max_duration_s)
+                recording, original = inspect.read_for(bundle, path, channel=channel, max_duration_s=max_duration_s)
+                heard = inspect.hear(bundle, recording, device=device, steadiness=False)
+                checks = inspect.recording_checks(original, bundle)
         except SpeechXAIError as error:
             failures += 1
             if (context.obj or {}).get("debug"):
                 warn(traced(error))
             warn(f"Error: {error}")
             continue
-        names = heard.model.class_names
+        names = heard.class_names
+        said += [f"{path}: {check.name}: {check}." for check in concerns(checks)]
         rows.append(
             {
                 "file": encodable(path),
-                "predicted": names[int(heard.probability.argmax())],
-                **{f"p_{name}": round(float(p), 4) for name, p in zip(names, heard.probability[0], strict=True)},
+                "predicted": names[heard.predicted],
+                **{f"p_{name}": round(float(p), 4) for name, p in zip(names, heard.probability, strict=True)},
                 "duration_s": round(heard.recording.duration_s, 2),
                 "fold": "final" if heard.fold is None else heard.fold,
+                "check": _check(checks),
             }
         )
     _show(rows, format)
+    for line in said if format == "text" else ():
+        warn(line)
     if any(row["fold"] != "final" for row in rows):
         warn("A fold number: the recording was in the training data; the model that never heard its speaker answered.")
     if rows and format == "text":
         warn("Not a medical device.")
     if failures:
         raise typer.Exit(1 if rows else 2)
+
+
+def _check(checks: Sequence[Check]) -> str:
+    from speechxai.signal.quality import concerns, usable
+
+    words = ", ".join(check.word for check in concerns(checks)) or "fine"
+    return words if usable(checks) else f"not usable: {words}"
 
 
 def _show(rows: list[dict[str, Any]], format: str) -> None:

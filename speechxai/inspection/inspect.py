@@ -1,37 +1,54 @@
-"""What the app computes, without Streamlit: hear, explain, compare. Plain arrays out, so that pages need no tensors."""
+"""One recording heard and explained: the answer, its maps, what each is worth, and the facts that sentences are made of.
+
+Command line, report and app all show what stands here. Plain arrays out, so that pages need no tensors.
+"""
 
 from __future__ import annotations
 
 import functools
 import hashlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import combinations, islice
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from speechxai import Case, Classifier, Recording, Spectrogram, predict, spectrogram
-from speechxai.classifiers.bundle import Bundle
-from speechxai.explain.agreement import iou, rank_correlation, top_bins
+from speechxai.classifiers import BACKBONES, Classifier
+from speechxai.classifiers.base import device_of
+from speechxai.classifiers.base import predict as class_probabilities
+from speechxai.classifiers.bundle import Bundle, load_bundle
+from speechxai.errors import NotApplicable, SpeechXAIError
+from speechxai.explain import METHODS
+from speechxai.explain.agreement import STRONGEST, n_top, rank_correlation, strongest_first
+from speechxai.explain.agreement import overlap as overlap_of_maps
+from speechxai.explain.combination import evidence
 from speechxai.explain.explain import explain_all
-from speechxai.explain.recipe import parse
-from speechxai.signal.acoustics import f0_hz, segments_by_voicing
-from speechxai.signal.quality import checks, concerns, quality
-from speechxai.signal.stft import inverse, linear_magnitude
-from speechxai.types import Array
+from speechxai.explain.passes import recordings_at_once
+from speechxai.explain.recipe import CONTROLS, parse
+from speechxai.inspection.words import N_COPIES, Facts, Sentence, Verdict, class_words, summary
+from speechxai.signal.acoustics import f0_hz, resampled, segments_by_voicing
+from speechxai.signal.audio import read_audio
+from speechxai.signal.quality import Check, checks, concerns, quality
+from speechxai.signal.stft import inverse, linear_magnitude, spectrogram
+from speechxai.types import Array, Recording, Spectrogram
 
 Tick = Callable[[], None]
 """Called between passes; raises to stop the work."""
 
-HEARD_SHARE = 0.2
-"""Kept and removed sounds are made from this share of the bins, the strongest ones: what the picture shows by
-default."""
-
 MAX_GAIN_DB = 36.0
-CONTROLS = ("energy_map", "random_map")
+
+FAST_METHODS = ("saliency", "input_x_gradient", "integrated_gradients", "gradcam")
+"""What agreement is computed with: one pass or few each."""
+
+LONG_S = 30.0
+"""In recordings longer than this, integrated gradients would keep a reader waiting."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,54 +56,122 @@ class Heard:
     """A recording as the model hears it.
 
     Args:
+        bundle: the model's; `model` is the one of its networks that may speak: `fold`, or None for the final one.
+        recording: at the model's sample rate.
         digest: of waveform and weights: the name of everything computed from them.
-        waveform: (N,) float32 at sample_rate_hz.
-        magnitude: (F, T), linear.
-        probability: (C,) of the classes.
-        without_fifths: (5, C), when one fifth of the recording is left out.
-        folds: (K, C) of all models of the bundle that never heard the speaker; one row where only one may speak.
-        voicing, f0_hz: (T,).
-        warnings: what the quality check says.
+        spec: (1, F, T), on the model's device.
+        logits: (C,) of the classes.
+        without_fifths: probabilities (5, C) when one fifth of the recording is left out; one row where that was not
+            asked or the recording is too short.
+        folds: (K, C) of all networks of the bundle that never heard the speaker; one row where only one may speak.
     """
 
+    bundle: Bundle
     recording: Recording
     digest: str
     fold: int | None
-    class_names: tuple[str, ...]
-    waveform: Array
-    sample_rate_hz: int
-    frame_rate_hz: float
-    magnitude: Array
-    probability: Array
+    logits: Array
     without_fifths: Array
     folds: Array
-    voicing: Array
-    f0_hz: Array
-    warnings: tuple[str, ...]
-    quality: dict[str, float]
     spec: Spectrogram = field(repr=False)
     model: Classifier = field(repr=False)
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes by index."""
+        return tuple(self.model.class_names)
+
     @functools.cached_property
-    def sound(self) -> Array:
-        """The explained magnitude with its phase as a sound (N,): what kept and removed sum to."""
-        return _sound(self.spec, self.spec.magnitude)
+    def probability(self) -> Array:
+        """Of the classes, (C,)."""
+        return np.asarray(torch.from_numpy(self.logits).softmax(-1).numpy())
 
     @property
     def predicted(self) -> int:
         """Index of the most probable class."""
         return int(self.probability.argmax())
 
+    def range_without_fifths(self, target: int) -> tuple[float, float]:
+        """Lowest and highest probability of a class when any fifth of the recording is left out."""
+        values = self.without_fifths[:, target]
+        return float(values.min()), float(values.max())
+
+    def range(self, target: int) -> tuple[float, float]:
+        """Lowest and highest probability of a class: whole, without any fifth, and by the other networks."""
+        values = [self.probability[target], *self.without_fifths[:, target], *self.folds[:, target]]
+        return float(min(values)), float(max(values))
+
+    @property
+    def waveform(self) -> Array:
+        """Samples (N,) float32 at `sample_rate_hz`."""
+        return np.asarray(self.recording.waveform.numpy())
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Of the model's audio."""
+        return self.spec.stft.sample_rate
+
+    @property
+    def frame_rate_hz(self) -> float:
+        """Frames of every map a second."""
+        return self.spec.stft.frame_rate_hz
+
+    @property
+    def bin_hz(self) -> float:
+        """Width of a frequency bin of every map."""
+        return self.spec.stft.bin_hz
+
+    @property
+    def n_frames(self) -> int:
+        """Frames of every map, T."""
+        return self.spec.magnitude.shape[-1]
+
+    @functools.cached_property
+    def magnitude(self) -> Array:
+        """Linear, (F, T)."""
+        return np.asarray(linear_magnitude(self.spec.magnitude, self.spec.stft)[0].cpu().numpy())
+
+    @functools.cached_property
+    def voicing(self) -> Array:
+        """What every frame holds (T,): 0 pause, 1 unvoiced, 2 voiced."""
+        hop = self.spec.stft.hop_length
+        return segments_by_voicing(self.recording.waveform, self.sample_rate_hz, self.n_frames, hop)
+
+    @functools.cached_property
+    def f0_hz(self) -> Array:
+        """Of every frame (T,), NaN where there is none."""
+        return f0_hz(self.recording.waveform, self.sample_rate_hz, self.spec.stft.hop_length, self.n_frames)[0]
+
+    @functools.cached_property
+    def sound(self) -> Array:
+        """The explained magnitude with its phase as a sound (N,): what kept and removed sum to."""
+        return _sound(self.spec, self.spec.magnitude)
+
+    @functools.cached_property
+    def quality(self) -> dict[str, float]:
+        """Technical quality by the name of what was measured, of the recording as the model hears it."""
+        found = quality(self.recording.waveform, self.recording.sample_rate)
+        return {name: float(value) for name, value in vars(found).items()}
+
 
 @dataclass(frozen=True, eq=False)
 class Explained:
-    """One map: `mask` (F, T) float32 in [0, 1] and what the model says of its halves at an equal budget.
+    """One map, and what the model says of its halves at two budgets.
+
+    `kept` and `removed` are the strongest STRONGEST of the bins, the same number for every map: the figure to compare by.
+    `soft` is the published one: magnitude x mask and magnitude x (1 - mask), whose mass differs from map to map.
 
     Args:
+        recipe: its one name.
+        mask: evidence (F, T) float32 in [0, 1].
         target: explained class.
-        p, p_kept, p_removed: of the explained class: whole, strongest bins alone, without the strongest bins.
+        p, p_kept, p_removed: of that class: whole, the strongest bins alone, all but the strongest bins.
+        soft_kept, soft_removed: of that class, by the soft mask.
+        margin_fall: of the explained class's logit margin over the next class when the strongest bins are removed.
         signed: whether evidence against the class was left out.
         mean_mask: mean of the soft mask.
+        values: the map itself (F, T), signed for signed methods; None where it was kept as a mask alone.
+        params: what was set to get it.
     """
 
     recipe: str
@@ -95,23 +180,93 @@ class Explained:
     p: float
     p_kept: float
     p_removed: float
+    soft_kept: float
+    soft_removed: float
+    margin_fall: float
     signed: bool
     mean_mask: float
+    values: Array | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
 
     @functools.cached_property
     def strongest(self) -> Array:
-        """Which bins are among the strongest HEARD_SHARE, bool (F, T)."""
+        """Which bins are among the strongest, bool (F, T)."""
         return strongest(self.mask)
 
+    @property
+    def share(self) -> float:
+        """Share of the bins that are among the strongest: STRONGEST, or less where the map has less evidence."""
+        return float(self.strongest.mean())
 
+    @property
+    def p_fall(self) -> float:
+        """Probability lost without the strongest bins; below 0 where it rises."""
+        return self.p - self.p_removed
+
+
+@dataclass(frozen=True)
+class How:
+    """How maps are made.
+
+    Args:
+        target: explained class by name; "auto" is the predicted one.
+        evidence: "positive" reads what speaks for the class, "absolute" all; "auto" is positive for signed maps.
+        seed: of stochastic methods and of the copies that a verdict compares with.
+    """
+
+    target: str = "auto"
+    evidence: Literal["auto", "positive", "absolute"] = "auto"
+    seed: int = 0
+
+    def target_of(self, names: Sequence[str]) -> int | None:
+        """Index of the class, None for the predicted one. Raises SpeechXAIError for one that the model has not."""
+        if self.target not in ("auto", *names):
+            raise SpeechXAIError(f"The class '{self.target}' is not one of this model: auto, {', '.join(names)}.")
+        return None if self.target == "auto" else list(names).index(self.target)
+
+
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """Everything that is shown of one recording explained by one recipe.
+
+    Args:
+        heard: the recording and the answer.
+        map: the map.
+        verdict: what it is worth.
+        controls: maps that know nothing of the model.
+        others: maps of other methods, for agreement.
+        checks: of the recording as it was brought.
+        sentences: what matters, in words.
+    """
+
+    heard: Heard
+    map: Explained
+    verdict: Verdict
+    controls: Mapping[str, Explained]
+    others: Mapping[str, Explained]
+    checks: tuple[Check, ...]
+    sentences: tuple[Sentence, ...]
+
+    @property
+    def class_name(self) -> str:
+        """The explained class as people read it."""
+        return class_words(self.heard.class_names[self.map.target])
+
+    @functools.cached_property
+    def regions(self) -> list[tuple[float, float]]:
+        """Stretches of time, s, that together hold half of the strongest evidence."""
+        return evidence_regions(self.heard, self.map)
+
+
+# Hearing a recording.
 @contextmanager
-def ticking(model: torch.nn.Module, lock: threading.RLock, tick: Tick | None) -> Iterator[None]:
+def ticking(model: torch.nn.Module, lock: threading.RLock | None, tick: Tick | None) -> Iterator[None]:
     """Hold a model for this thread and call `tick` before each of its passes, so that long work can be seen and
     stopped.
 
     Attribution hangs its hooks on the network, so two readers may not explain with one network at the same time.
     """
-    while not lock.acquire(timeout=0.2):
+    while lock is not None and not lock.acquire(timeout=0.2):
         if tick:
             tick()
     me = threading.get_ident()
@@ -126,7 +281,8 @@ def ticking(model: torch.nn.Module, lock: threading.RLock, tick: Tick | None) ->
         yield
     finally:
         handle.remove()
-        lock.release()
+        if lock is not None:
+            lock.release()
 
 
 def digest_of(bundle: Bundle, fold: int | None, recording: Recording) -> str:
@@ -137,47 +293,96 @@ def digest_of(bundle: Bundle, fold: int | None, recording: Recording) -> str:
     return hashlib.sha256(text.encode() + samples).hexdigest()[:32]
 
 
-def hear(bundle: Bundle, recording: Recording, lock: threading.RLock, tick: Tick | None = None) -> Heard:
-    """Predict a recording by the model that never heard its speaker, and measure the recording itself."""
+def read_for(bundle: Bundle, path: str | Path, **reading: Any) -> tuple[Recording, Recording]:
+    """Read a file twice: as the bundle's model hears audio, and as it is, at its own rate and level.
+
+    Args:
+        bundle: the model's.
+        path: audio file.
+        reading: options of `signal.audio.read_audio` beside those of the bundle, such as `channel`.
+
+    Raises:
+        SpeechXAIError: a file that cannot be used.
+    """
+    config = bundle.config
+    heard = read_audio(path, sample_rate=config.stft.sample_rate, normalize=config.audio.normalize, **reading)
+    return heard, read_audio(path, sample_rate=None, normalize="none", **reading)
+
+
+def hear(
+    bundle: Bundle,
+    recording: Recording,
+    lock: threading.RLock | None = None,
+    tick: Tick | None = None,
+    *,
+    device: str = "cpu",
+    steadiness: bool = True,
+) -> Heard:
+    """Ask the network that never heard the speaker about a recording.
+
+    Args:
+        bundle: the model's.
+        recording: at the model's sample rate and level.
+        lock: held while the network works, where several threads share it.
+        tick: called between passes.
+        device: where the network runs.
+        steadiness: whether to ask as well what the answer is without each fifth, and by the bundle's other networks.
+    """
     fold = bundle.fold_of(recording)
-    model = bundle.classifier(fold)
-    spec = spectrogram(recording.waveform[None], model.stft)
-    n_frames = spec.magnitude.shape[-1]
-    hop, rate = model.stft.hop_length, model.stft.sample_rate
+    place = device_of(device)
+    model = bundle.classifier(fold).to(place)
+    spec = spectrogram(recording.waveform[None].to(place), model.stft)
     with ticking(model, lock, tick):
-        probability = predict(model, spec)[0].numpy()
-        fifths = _without_fifths(model, spec)
+        logits = _logits(model, spec, [None])[0]
+        probability = logits.softmax(-1)[None]
+        fifths = _without_fifths(model, spec) if steadiness else None
         folds = [probability]
-        if fold is None:
-            folds += [predict(bundle.classifier(k), spec)[0].numpy() for k in range(bundle.n_folds)]
-    measured = quality(recording.waveform, recording.sample_rate)
+        if fold is None and steadiness:
+            networks = (bundle.classifier(k).to(place) for k in range(bundle.n_folds))
+            folds += [class_probabilities(network, spec) for network in networks]
     return Heard(
+        bundle=bundle,
         recording=recording,
         digest=digest_of(bundle, fold, recording),
         fold=fold,
-        class_names=tuple(model.class_names),
-        waveform=recording.waveform.numpy(),
-        sample_rate_hz=rate,
-        frame_rate_hz=rate / hop,
-        magnitude=linear_magnitude(spec.magnitude, model.stft)[0].numpy(),
-        probability=probability,
-        without_fifths=probability[None] if fifths is None else fifths,
-        folds=np.stack(folds),
-        voicing=segments_by_voicing(recording.waveform, rate, n_frames, hop),
-        f0_hz=f0_hz(recording.waveform, rate, hop, n_frames)[0],
-        warnings=tuple(str(check) for check in concerns(checks(measured))),
-        quality={name: float(value) for name, value in vars(measured).items()},
+        logits=logits.cpu().numpy(),
+        without_fifths=probability.cpu().numpy() if fifths is None else fifths,
+        folds=torch.cat(folds).cpu().numpy(),
         spec=spec,
         model=model,
     )
+
+
+def _logits(model: torch.nn.Module, spec: Spectrogram, keeps: Iterable[Tensor | None]) -> Tensor:
+    """Logits (N, C) of one recording with its magnitude times each of N masks (F, T), None for the whole of it.
+
+    As many masks are made at once as the network takes in one pass.
+    """
+    magnitude, phase = spec.magnitude[0], spec.phase
+    waiting, found = iter(keeps), []
+    size = recordings_at_once(model, spec.magnitude)
+    with torch.inference_mode():
+        while part := list(islice(waiting, size)):
+            masked = torch.stack([magnitude if keep is None else magnitude * keep.to(magnitude) for keep in part])
+            found.append(model(masked, phase.expand_as(masked)))
+    return torch.cat(found)
+
+
+def margin(logits: Tensor, target: int) -> Tensor:
+    """How far the logit of a class lies above the highest of the others: logits (..., C) to (...).
+
+    >>> margin(torch.tensor([[1.0, 3.0, 2.5]]), 1)
+    tensor([0.5000])
+    """
+    others = torch.arange(logits.shape[-1], device=logits.device) != target
+    return logits[..., target] - logits[..., others].amax(dim=-1)
 
 
 def _without_fifths(model: Classifier, spec: Spectrogram) -> Array | None:
     """Probabilities (5, C) when one fifth of a recording is left out; None for recordings under half a second.
 
     A recording of many segments is judged by the mean of their logits, so there a fifth of the segments is left out:
-        one
-    pass instead of five.
+    one pass instead of five.
     """
     n_frames = spec.magnitude.shape[-1]
     if n_frames < 50:
@@ -187,50 +392,284 @@ def _without_fifths(model: Classifier, spec: Spectrogram) -> Array | None:
         size = model.max_batch
         with torch.inference_mode():
             logits = torch.cat(
-                [model.segment_logits(m, p) for m, p in zip(pieces.split(size), phases.split(size), strict=True)]
+                [
+                    model.segment_logits(m, p)
+                    for m, p in zip(torch.split(pieces, size), torch.split(phases, size), strict=True)
+                ]
             )
-        outside = [torch.cat([*(part for j, part in enumerate(logits.tensor_split(5)) if j != k)]) for k in range(5)]
-        return np.stack([part.mean(dim=0).softmax(-1).numpy() for part in outside])
+        outside = [
+            torch.cat([*(part for j, part in enumerate(torch.tensor_split(logits, 5)) if j != k)]) for k in range(5)
+        ]
+        return np.stack([part.mean(dim=0).softmax(-1).cpu().numpy() for part in outside])
     found = []
     for k in range(5):
         keep = torch.cat([torch.arange(k * n_frames // 5), torch.arange((k + 1) * n_frames // 5, n_frames)])
         n_samples = (len(keep) - 1) * model.stft.hop_length
         part = Spectrogram(spec.magnitude[..., keep], spec.phase[..., keep], n_samples, model.stft)
-        found.append(predict(model, part)[0].numpy())
+        found.append(class_probabilities(model, part)[0].cpu().numpy())
     return np.stack(found)
 
 
+# Maps of it, and what each is worth.
 def explain(
-    heard: Heard, recipes: Sequence[str], lock: threading.RLock, tick: Tick | None = None, seed: int = 0
+    heard: Heard,
+    recipes: Sequence[str],
+    how: How | None = None,
+    lock: threading.RLock | None = None,
+    tick: Tick | None = None,
 ) -> tuple[dict[str, Explained], dict[str, str]]:
-    """Explain one recording by many recipes: maps by canonical name, and the reasons of those that do not apply."""
+    """Explain one recording by many recipes: maps by canonical name, and the reasons of those that do not apply.
+
+    Raises:
+        SpeechXAIError: an unknown recipe or class.
+    """
+    how = how or How()
+    kind = None if how.evidence == "auto" else how.evidence
+    target = how.target_of(heard.class_names)
+    target = heard.predicted if target is None else target
+    wanted = list(dict.fromkeys(str(parse(recipe)) for recipe in recipes))
     found: dict[str, Explained] = {}
+    whole = torch.from_numpy(heard.logits)
     with ticking(heard.model, lock, tick):
-        maps = explain_all(heard.model, heard.spec, [str(parse(r)) for r in recipes], heard.predicted, seed=seed)
-        probability = torch.from_numpy(heard.probability)[None]
+        maps = explain_all(heard.model, heard.spec, wanted, target, seed=how.seed, options={"evidence": kind})
         for recipe, attribution in maps.items():
-            case = Case(heard.model, heard.spec, attribution, probability=probability)
-            mask = case.mask
-            keep = top_bins(mask, HEARD_SHARE).to(mask)
-            target = int(attribution.target[0])
+            soft = evidence(attribution.values, kind or ("positive" if attribution.signed else "absolute"))[0]
+            mask = soft.cpu().numpy()
+            hard = torch.from_numpy(strongest(mask)).to(soft)
+            logits = _logits(heard.model, heard.spec, [hard, 1 - hard, soft, 1 - soft]).cpu()
+            kept, removed, soft_kept, soft_removed = logits.softmax(-1)[:, target].tolist()
             found[recipe] = Explained(
                 recipe=recipe,
-                mask=mask[0].numpy(),
+                mask=mask,
                 target=target,
-                p=float(probability[0, target]),
-                p_kept=float(case.masked_probability(keep)[0, target]),
-                p_removed=float(case.masked_probability(1 - keep)[0, target]),
+                p=float(heard.probability[target]),
+                p_kept=kept,
+                p_removed=removed,
+                soft_kept=soft_kept,
+                soft_removed=soft_removed,
+                margin_fall=float(margin(whole, target) - margin(logits[1], target)),
                 signed=attribution.signed,
                 mean_mask=float(mask.mean()),
+                values=attribution.values[0].cpu().numpy(),
+                params=attribution.params,
             )
     return found, dict(maps.not_applicable)
 
 
-def strongest(mask: Array, share: float = HEARD_SHARE) -> Array:
-    """Which bins of a mask (F, T) are among its strongest `share`, bool (F, T)."""
-    return np.asarray(top_bins(torch.from_numpy(mask)[None], share)[0].numpy())
+def strongest(mask: Array, n_bins: int | None = None) -> Array:
+    """Which bins of a mask (F, T) are among its strongest, bool (F, T): `n_bins`, by default STRONGEST of them.
+
+    Bins without evidence never are, so a map with less evidence has fewer; ties are broken by a shuffle that is the
+    same for every map.
+    """
+    values = torch.from_numpy(np.ascontiguousarray(mask, dtype=np.float32))[None]
+    n_bins = n_top(STRONGEST, mask.size) if n_bins is None else n_bins
+    return np.asarray(((strongest_first(values) < n_bins) & (values > 0))[0].numpy())
 
 
+def shifts(n_bins: int, n_frames: int, n: int = N_COPIES, seed: int = 0) -> list[tuple[int, int]]:
+    """How far copies of a map (F, T) are rolled: by bins and frames, never by 0 where the axis allows it."""
+    draw = np.random.default_rng(seed)
+    return [(int(draw.integers(1, max(2, n_bins))), int(draw.integers(1, max(2, n_frames)))) for _ in range(n)]
+
+
+def judge(
+    heard: Heard, map_: Explained, seed: int = 0, lock: threading.RLock | None = None, tick: Tick | None = None
+) -> Verdict:
+    """What a map is worth: removed like its own copies moved elsewhere, the loudest bins and the edges, equally many.
+
+    Args:
+        heard, map_: the recording and its map.
+        seed: of the copies.
+        lock, tick: as in `hear`.
+    """
+    bins = torch.from_numpy(map_.strongest)
+    n_bins = int(bins.sum())
+    target = torch.tensor([map_.target], device=heard.spec.magnitude.device)
+    with ticking(heard.model, lock, tick):
+        rivals = [
+            torch.from_numpy(strongest(METHODS[name](heard.model, heard.spec, target)[0].cpu().numpy(), n_bins))
+            for name in ("energy_map", "edge_map")
+        ]
+        copies = (torch.roll(bins, shift, dims=(0, 1)) for shift in shifts(bins.shape[0], bins.shape[1], seed=seed))
+        removed = (~choice for choices in (rivals, copies) for choice in choices)
+        logits = _logits(heard.model, heard.spec, removed).cpu()
+    falls = (margin(torch.from_numpy(heard.logits), map_.target) - margin(logits, map_.target)).tolist()
+    return Verdict(map_.margin_fall, tuple(falls[2:]), energy=falls[0], edges=falls[1])
+
+
+def fast_methods(bundle: Bundle, duration_s: float) -> tuple[str, ...]:
+    """Methods that agreement is computed with: fewer where every pass takes seconds, for large networks or long
+    recordings."""
+    name = bundle.config.architecture
+    slow = name not in BACKBONES or BACKBONES.facts(name)["hears"] == "waveform"
+    return ("saliency", "input_x_gradient", "gradcam") if slow or duration_s > LONG_S else FAST_METHODS
+
+
+def beside(heard: Heard, recipe: str) -> tuple[str, ...]:
+    """Recipes that stand beside a map: every control, and methods for agreement unless it is a control itself."""
+    others = () if recipe in CONTROLS else fast_methods(heard.bundle, heard.recording.duration_s)
+    return (*CONTROLS, *(method for method in others if method != recipe))
+
+
+def unlike(heard: Heard) -> list[str]:
+    """Ways in which a recording is unlike those that the model learned from, as far as both say."""
+    if heard.bundle.name.startswith("synthetic") and not heard.recording.metadata.get("synthetic"):
+        return ["The model learned from synthetic voices only; what it says of a real voice means nothing."]
+    return []
+
+
+def facts_of(
+    heard: Heard, map_: Explained, verdict: Verdict, maps: Mapping[str, Explained], found: Sequence[Check]
+) -> Facts:
+    """What the sentences about a map are computed from; `maps` holds those that stand beside it."""
+    controls = {name: maps[name] for name in CONTROLS if name in maps and name != map_.recipe}
+    others = {name: maps[name] for name in beside(heard, map_.recipe) if name in maps and name not in CONTROLS}
+    return Facts(
+        evidence=map_.mask * map_.strongest,
+        loudness=np.log1p(heard.magnitude),
+        voicing=heard.voicing,
+        bin_hz=heard.bin_hz,
+        frame_rate_hz=heard.frame_rate_hz,
+        class_name=class_words(heard.class_names[map_.target]),
+        p=map_.p,
+        p_removed=map_.p_removed,
+        verdict=verdict,
+        controls={name: found.p_removed for name, found in controls.items()},
+        overlaps={name: overlap(map_.mask, found.mask) for name, found in others.items()},
+        shares={"": map_.share, **{name: found.share for name, found in others.items()}},
+        range_p=heard.range_without_fifths(map_.target),
+        unlike=unlike(heard),
+        warnings=[str(check) for check in concerns(found)],
+    )
+
+
+def assemble(
+    heard: Heard, map_: Explained, verdict: Verdict, maps: Mapping[str, Explained], found: Sequence[Check]
+) -> Inspection:
+    """Put together what is shown of a map; `maps` holds at least those of `beside`, where they apply."""
+    names = beside(heard, map_.recipe)
+    return Inspection(
+        heard=heard,
+        map=map_,
+        verdict=verdict,
+        controls={name: maps[name] for name in CONTROLS if name in maps},
+        others={name: maps[name] for name in names if name in maps and name not in CONTROLS},
+        checks=tuple(found),
+        sentences=tuple(summary(facts_of(heard, map_, verdict, maps, found))),
+    )
+
+
+def inspect_all(
+    heard: Heard, recipes: Sequence[str], found: Sequence[Check], how: How | None = None
+) -> tuple[dict[str, Inspection], dict[str, str]]:
+    """Inspect a recording by every recipe, by canonical name; passes are shared.
+
+    Args:
+        heard: the recording.
+        recipes: texts of recipes.
+        found: checks of the recording.
+        how: target, evidence and seed.
+
+    Returns:
+        Inspections, and the reasons of recipes that this network does not allow.
+
+    Raises:
+        SpeechXAIError: an unknown recipe or class.
+    """
+    how = how or How()
+    wanted = list(dict.fromkeys(str(parse(recipe)) for recipe in recipes))
+    more = (name for recipe in wanted for name in beside(heard, recipe))
+    maps, reasons = explain(heard, [*wanted, *more], how)
+    made = {
+        recipe: assemble(heard, maps[recipe], judge(heard, maps[recipe], how.seed), maps, found)
+        for recipe in wanted
+        if recipe in maps
+    }
+    return made, {recipe: reasons[recipe] for recipe in wanted if recipe in reasons}
+
+
+def inspect(
+    recording: str | Path | Recording,
+    bundle: str | Bundle,
+    recipe: str = "input_x_gradient",
+    how: How | None = None,
+    *,
+    device: str = "cpu",
+) -> Inspection:
+    """Hear and explain one recording: the answer, the map, what it is worth, and what matters in words.
+
+    Args:
+        recording: a file, or a recording at the model's sample rate and level.
+        bundle: the model's, or its name or folder.
+        recipe: a method or a combination.
+        how: target, evidence and seed.
+        device: where the network runs.
+
+    Raises:
+        NotApplicable: the network does not allow the recipe.
+        SpeechXAIError: a file that cannot be used, an unknown model, recipe or class.
+    """
+    bundle = load_bundle(bundle) if isinstance(bundle, str) else bundle
+    given, original = (recording, recording) if isinstance(recording, Recording) else read_for(bundle, recording)
+    heard = hear(bundle, given, device=device)
+    made, reasons = inspect_all(heard, [recipe], recording_checks(original, bundle), how)
+    for reason in reasons.values():
+        raise NotApplicable(reason)
+    return next(iter(made.values()))
+
+
+# Agreement of maps.
+def overlap(first: Array, second: Array) -> float:
+    """Share of the strongest bins that two masks (F, T) have in common, in [0, 1]; NaN where neither has evidence.
+
+    Unrelated maps have STRONGEST.
+    """
+    a, b = torch.from_numpy(first)[None], torch.from_numpy(second)[None]
+    return float(overlap_of_maps(a, b, STRONGEST)[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """How far maps of one recording agree.
+
+    Args:
+        names: recipes, (M,).
+        overlaps: share of the strongest bins in common (M, M), by chance STRONGEST.
+        ranks: Spearman's correlation over all bins (M, M), by chance 0.
+        shares: share of the bins that are among each map's strongest (M,): less than STRONGEST where it has less evidence.
+    """
+
+    names: tuple[str, ...]
+    overlaps: Array
+    ranks: Array
+    shares: Array
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """Pairs of methods, controls left out, whose overlap is known."""
+        own = [i for i, name in enumerate(self.names) if name not in CONTROLS]
+        return [(i, j) for i, j in combinations(own, 2) if not np.isnan(self.overlaps[i, j])]
+
+    @property
+    def mean(self) -> float:
+        """Mean overlap of pairs of methods; NaN without one."""
+        return float(np.mean([self.overlaps[pair] for pair in self.pairs])) if self.pairs else float("nan")
+
+
+def agreement(maps: Mapping[str, Explained]) -> Agreement:
+    """How far maps of one recording agree, pair by pair."""
+    names = tuple(maps)
+    overlaps, ranks = np.eye(len(names)), np.eye(len(names))
+    for i, j in combinations(range(len(names)), 2):
+        first, second = maps[names[i]].mask, maps[names[j]].mask
+        overlaps[i, j] = overlaps[j, i] = overlap(first, second)
+        a, b = torch.from_numpy(first)[None], torch.from_numpy(second)[None]
+        ranks[i, j] = ranks[j, i] = float(rank_correlation(a, b)[0])
+    return Agreement(names, overlaps, ranks, np.array([maps[name].share for name in names]))
+
+
+# What the strongest bins sound like, and where they lie.
 def halves(heard: Heard, bins: Array) -> tuple[Array, Array]:
     """Sounds (N,) of some bins, bool (F, T), alone and of the rest, unscaled; they sum to `heard.sound`.
 
@@ -240,8 +679,21 @@ def halves(heard: Heard, bins: Array) -> tuple[Array, Array]:
     return kept, heard.sound - kept
 
 
-def _sound(spec: Spectrogram, magnitude: torch.Tensor) -> Array:
-    return np.asarray(inverse(magnitude, spec.phase, spec.stft, spec.n_samples)[0].numpy())
+def soft_halves(heard: Heard, mask: Array) -> tuple[Array, Array]:
+    """Sounds (N,) of magnitude x mask and of magnitude x (1 - mask), unscaled, mask (F, T) in [0, 1]."""
+    weights = torch.from_numpy(mask).to(heard.spec.magnitude)[None]
+    magnitude = heard.spec.magnitude
+    return _sound(heard.spec, magnitude * weights), _sound(heard.spec, magnitude * (1 - weights))
+
+
+def split_error(heard: Heard, mask: Array) -> float:
+    """Largest deviation of kept + removed by a mask (F, T) from the original, in the explained magnitude."""
+    magnitude, weights = heard.spec.magnitude, torch.from_numpy(mask).to(heard.spec.magnitude)[None]
+    return float((magnitude * weights + magnitude * (1 - weights) - magnitude).abs().max())
+
+
+def _sound(spec: Spectrogram, magnitude: Tensor) -> Array:
+    return np.asarray(inverse(magnitude, spec.phase, spec.stft, spec.n_samples)[0].cpu().numpy())
 
 
 def matched(sound: Array, original: Array) -> tuple[Array, float]:
@@ -255,41 +707,64 @@ def matched(sound: Array, original: Array) -> tuple[Array, float]:
     return sound * np.float32(gain), float(20 * np.log10(gain))
 
 
-def agreement(masks: Sequence[Array]) -> tuple[Array, Array]:
-    """Pairwise IoU at 0.4 of each map's maximum, and rank correlation, of masks (F, T): two (M, M) arrays."""
-    n = len(masks)
-    overlap, ranks = np.eye(n), np.eye(n)
-    tensors = [torch.from_numpy(mask)[None] for mask in masks]
-    for i in range(n):
-        for j in range(i):
-            overlap[i, j] = overlap[j, i] = float(iou(tensors[i], tensors[j])[0])
-            ranks[i, j] = ranks[j, i] = float(rank_correlation(tensors[i], tensors[j])[0])
-    return overlap, ranks
+def evidence_regions(heard: Heard, map_: Explained, share: float = 0.5) -> list[tuple[float, float]]:
+    """Stretches of time, s, that together hold `share` of the strongest evidence, the fewest frames that do."""
+    over_time = (map_.mask * map_.strongest).sum(axis=0, dtype=np.float64)
+    total = over_time.sum()
+    if not total > 0:
+        return []
+    order = np.argsort(-over_time, kind="stable")
+    before = np.cumsum(over_time[order]) - over_time[order]
+    inside = np.zeros(len(over_time), bool)
+    inside[order[before < share * total * (1 - 1e-9)]] = True
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], inside.astype(np.int8), [0]])))
+    duration, rate = len(heard.waveform) / heard.sample_rate_hz, heard.frame_rate_hz
+    found: list[list[float]] = []
+    for first, last in zip(edges[::2], edges[1::2], strict=True):
+        start, end = max(0.0, (first - 0.5) / rate), min(duration, (last - 0.5) / rate)
+        if found and start - found[-1][1] < 0.03:
+            found[-1][1] = end
+        else:
+            found.append([start, end])
+    return [(a, b) for a, b in found if b - a >= 0.03]
 
 
-def top_overlap(first: Array, second: Array) -> float:
-    """Share of bins that two choices, bool (F, T), have in common, in [0, 1]; two unrelated ones have the share that
-    they choose."""
-    total = first.sum() + second.sum()
-    return float(2 * (first & second).sum() / total) if total else float("nan")
+# Is the recording fit to be explained?
+def recording_checks(original: Recording, bundle: Bundle) -> tuple[Check, ...]:
+    """Judge a recording at its own rate and level, a voice in it included, for a model."""
+    measured = quality(original.waveform, original.sample_rate)
+    return tuple(checks(measured, original.sample_rate, bundle.config.stft.sample_rate, speech_share(original)))
 
 
-def speech_share(recording: Recording, detector: Any) -> float:
+@functools.lru_cache(maxsize=1)
+def _detector() -> tuple[Any, threading.Lock]:
+    from silero_vad import load_silero_vad
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # how the package stores its weights is its own affair
+        return load_silero_vad(), threading.Lock()
+
+
+def speech_share(recording: Recording) -> float:
     """Share of the time in which silero-vad hears a voice, in [0, 1]; held vowels count as voiced by the pitch tracker.
 
     The detector learned from running speech and lets go of a vowel held for seconds, so the larger of the two counts.
-    """
-    from silero_vad import get_speech_timestamps
 
+    Returns:
+        NaN where the detector is not installed.
+    """
+    try:
+        detector, lock = _detector()
+        from silero_vad import get_speech_timestamps
+    except (ImportError, OSError, RuntimeError):  # or it brings a library that does not fit the installed PyTorch
+        return float("nan")
     waveform, rate = recording.waveform, recording.sample_rate
     hop = max(1, rate // 100)
     n_frames = -(-len(waveform) // hop) + 1
     voiced = float((segments_by_voicing(waveform, rate, n_frames, hop) == 2).mean())
     if rate != 16_000:
-        from speechxai.signal.acoustics import resampled
-
         waveform = torch.from_numpy(np.asarray(resampled(waveform.numpy(), rate, 16_000), np.float32))
-    with torch.inference_mode():
+    with torch.inference_mode(), lock:  # the detector carries its state from call to call
         found = get_speech_timestamps(waveform, detector, sampling_rate=16_000)
     heard_s = sum(part["end"] - part["start"] for part in found) / len(waveform)
     return max(heard_s, voiced) if heard_s > 0 or voiced > 0.3 else 0.0

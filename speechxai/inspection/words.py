@@ -1,4 +1,7 @@
-"""What matters, in words: sentences computed from a map, each true of it. No sentence says more than its numbers."""
+"""What people read of one recording: names of classes, recipes and cues, the verdict on a map, and what matters in words.
+
+Every sentence is computed from numbers and true of them; none says more than they do.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,15 @@ from typing import Literal
 
 import numpy as np
 
+from speechxai.explain.agreement import STRONGEST, likeness
 from speechxai.explain.recipe import CONTROLS
 from speechxai.types import Array
 
-# Names as people read them: classes, recipes, tasks with a planted cue. Needs nothing else of the app.
+NOTICE = "A research tool, not a medical device: it explains what a model computes, not what a person has."
+
+BANDS_HZ = (0, 250, 500, 1_000, 2_000, 4_000, 8_000)
+"""Edges of the octave bands beside the picture, Hz."""
+
 CLASS_WORDS = {"PD": "Parkinson's disease", "HC": "Healthy control"}
 TRUTH = "truth_map"
 """Recipe of the planted truth among a benchmark's rows."""
@@ -42,8 +50,94 @@ def cue_words(group: str) -> str:
     return f"{name[0].upper()}{name[1:]} in {material.replace('_', ' ')} voices{strength}"
 
 
-# What matters, in words: sentences computed from a map, each true of it. No sentence says more than its numbers.
-Kind = Literal["where", "when", "control", "agreement", "caution"]
+# The verdict on one map of one recording.
+N_COPIES = 20
+"""Copies of a map, rolled in time and frequency, that its fall is compared with."""
+
+MIN_BELOW = 19
+"""Copies that must fall less: one in twenty may fall as far by chance."""
+
+ROUNDING = 1e-4
+"""Logit margins that differ by less are equal: passes of other batches round otherwise."""
+
+VERDICTS = {
+    "explains": "explains the answer",
+    "no_better": "no better than loudness or edges",
+    "nothing": "explains nothing",
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one map of one recording is worth. Falls are those of the explained class's logit margin.
+
+    The map must fall further than MIN_BELOW of its own copies, moved elsewhere, and further than the energy and edge
+    maps with as many bins. A rise is no fall, however much more the copies rise.
+
+    Args:
+        fall: when the map's strongest bins are removed.
+        copies: of each copy.
+        energy, edges: of the energy and the edge map, with as many bins.
+    """
+
+    fall: float
+    copies: tuple[float, ...]
+    energy: float
+    edges: float
+
+    def above(self, other: float) -> bool:
+        """Whether the map's fall is larger than another."""
+        return self.fall > other + ROUNDING
+
+    @property
+    def n_below(self) -> int:
+        """Copies that fall less than the map itself."""
+        return sum(self.above(copy) for copy in self.copies)
+
+    @property
+    def key(self) -> Literal["explains", "no_better", "nothing"]:
+        """Which of VERDICTS holds."""
+        if not self.above(0.0) or self.n_below < MIN_BELOW:
+            return "nothing"
+        return "explains" if self.above(self.energy) and self.above(self.edges) else "no_better"
+
+    @property
+    def label(self) -> str:
+        """The verdict in three or four words."""
+        return VERDICTS[self.key]
+
+    @property
+    def text(self) -> str:
+        """The verdict with its reason, in a sentence."""
+        began = f"without its strongest {percent(STRONGEST)} the answer"
+        tries = f"{self.n_below} of {len(self.copies)} copies of it moved elsewhere in time and frequency"
+        if self.key == "explains":
+            return (
+                f"This map explains the answer: {began} weakens more than without {tries}, and more than without as many"
+                " of the loudest bins or of the edges."
+            )
+        if self.key == "no_better":
+            as_good = [
+                name
+                for name, fall in (("of the loudest bins", self.energy), ("of the edges", self.edges))
+                if not self.above(fall)
+            ]
+            return (
+                f"This map is no better than loudness or edges: {began} weakens more than without {tries}, but not more"
+                f" than without as many {' or '.join(as_good)}."
+            )
+        if self.above(0.0):
+            return (
+                f"This map explains nothing: {began} weakens more than without {tries}; only {MIN_BELOW} or more would"
+                " show that its place matters."
+            )
+        return (
+            f"This map explains nothing: {began} {'grows stronger' if self.fall < -ROUNDING else 'stays what it was'}."
+        )
+
+
+# What matters, in words: sentences computed from a map, each true of it.
+Kind = Literal["verdict", "where", "when", "control", "agreement", "caution"]
 
 HALF = 0.5
 NOTABLE = 0.10
@@ -80,14 +174,16 @@ class Facts:
         loudness: (F, T), the energy control: log1p of the magnitude.
         voicing: (T,) 0 pause, 1 unvoiced, 2 voiced.
         bin_hz, frame_rate_hz: of the grid.
-        class_name: what the model said, in words.
+        class_name: the explained class, in words.
         p, p_removed: probability of that class, whole and without the strongest bins.
-        controls: p_removed of maps that know nothing of the model, at the same budget: "energy_map", "random_map".
-        overlaps: overlap of the strongest bins with other methods, in [0, 1].
-        chance_overlap: what two unrelated maps have.
+        verdict: on the map.
+        controls: p_removed of CONTROLS, maps that know nothing of the model, with as many bins.
+        overlaps: share of the strongest bins in common with other methods, in [0, 1]; unrelated maps have STRONGEST.
+        shares: share of the bins that are among the strongest, of this map ("") and of other methods: STRONGEST, or less
+            where a map has less evidence.
         range_p: lowest and highest probability when a fifth of the recording is left out.
         unlike: ways in which the recording is unlike those the model learned from.
-        recording_warnings: what the quality check says.
+        warnings: what the recording check says against the recording.
     """
 
     evidence: Array
@@ -98,17 +194,18 @@ class Facts:
     class_name: str
     p: float
     p_removed: float
+    verdict: Verdict
     controls: Mapping[str, float] = field(default_factory=dict)
     overlaps: Mapping[str, float] = field(default_factory=dict)
-    chance_overlap: float = 0.2
+    shares: Mapping[str, float] = field(default_factory=dict)
     range_p: tuple[float, float] | None = None
     unlike: Sequence[str] = ()
-    recording_warnings: Sequence[str] = ()
+    warnings: Sequence[str] = ()
 
 
-def percent(share: float) -> str:
+def percent(share: float, digits: int = 0) -> str:
     """A share as people read it: 62 %."""
-    return f"{100 * share:.0f} %"
+    return f"{100 * share:.{digits}f} %"
 
 
 def hertz(hz: float) -> str:
@@ -193,50 +290,57 @@ def when(facts: Facts) -> Sentence:
     )
 
 
+REMOVED = {"energy_map": "as many of the loudest bins", "edge_map": "of the edges", "random_map": "random bins"}
+"""What removing a control's bins removes, in words."""
+
+
 def control(facts: Facts) -> Sentence:
-    """What removing the evidence does to the answer, beside removing as many loud or random bins."""
+    """What removing the evidence does to the answer, beside removing as many bins of every control.
+
+    Numbers alone: what follows from them is the verdict's to say.
+    """
     drop = facts.p - facts.p_removed
-    said = f"from {facts.p:.2f} to {facts.p_removed:.2f}"
-    if drop < HARDLY:
-        return Sentence(
-            "control",
-            "no_effect",
-            f"Removing it hardly changes the probability of {facts.class_name} ({said}): "
-            "the model does not depend on what this map marks.",
-        )
-    energy, random = facts.controls.get("energy_map"), facts.controls.get("random_map")
-    others = [
-        f"{name} {value:.2f}"
-        for name, value in (("as many of the loudest bins to", energy), ("random bins to", random))
-        if value is not None
-    ]
-    text = f"Removing it lowers the probability of {facts.class_name} {said}"
-    if not others:
-        return Sentence("control", "uncontrolled", f"{text}.")
-    text += f"; removing {' and '.join(others)}"
-    best = min(v for v in (energy, random) if v is not None)
-    if facts.p_removed < best - HARDLY:
-        return Sentence(
-            "control", "better", f"{text}. So this map finds more of what the model uses than chance or loudness do."
-        )
-    return Sentence(
-        "control", "not_better", f"{text}. So a map that knows nothing of the model does as well as this one."
-    )
+    key = "no_effect" if abs(drop) < HARDLY else "fall" if drop > 0 else "rise"
+    does = {"no_effect": "hardly changes", "fall": "lowers", "rise": "raises"}[key]
+    text = f"Removing it {does} the probability of {facts.class_name} from {facts.p:.2f} to {facts.p_removed:.2f}"
+    others = [f"{words} to {facts.controls[name]:.2f}" for name, words in REMOVED.items() if name in facts.controls]
+    return Sentence("control", key, f"{text}; removing {listing(others)}." if others else f"{text}.")
+
+
+def listing(names: Sequence[str]) -> str:
+    """Names in a row.
+
+    >>> listing(["a"]), listing(["a", "b", "c"])
+    ('a', 'a, b and c')
+    """
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
+
+
+def has_few(share: float) -> bool:
+    """Whether a map has evidence in clearly fewer bins than the strongest STRONGEST, so that this must be said."""
+    return share < 0.95 * STRONGEST
 
 
 def agree(facts: Facts) -> Sentence | None:
     """Whether other methods mark the same bins, beside what unrelated maps have in common; None without others."""
-    values = [v for v in facts.overlaps.values() if not np.isnan(v)]
+    values = {name: v for name, v in facts.overlaps.items() if not np.isnan(v)}
     if not values:
         return None
-    mean, chance = float(np.mean(values)), facts.chance_overlap
-    numbers = f"{percent(mean)} of the strongest bins in common on average; two unrelated maps have {percent(chance)}"
-    n = f"{len(values)} other method{'s' if len(values) > 1 else ''}"
-    if mean >= chance + 2 * NOTABLE:
-        return Sentence("agreement", "agree", f"It agrees with {n}: {numbers}.")
-    if mean >= chance + NOTABLE:
-        return Sentence("agreement", "partly", f"It agrees in part with {n}: {numbers}.")
-    return Sentence("agreement", "disagree", f"It does not agree with {n}: {numbers}.")
+    mean = float(np.mean(list(values.values())))
+    text = (
+        f"{listing([recipe_words(name) for name in values])}: {percent(mean)} of the strongest bins in common"
+        f"{' on average' if len(values) > 1 else ''}; two unrelated maps have {percent(STRONGEST)}."
+    )
+    few = [
+        f"{recipe_words(name) if name else 'This map'} holds evidence in {percent(share, 1)} of the bins only"
+        for name, share in facts.shares.items()
+        if has_few(share)
+    ]
+    if few:
+        text += f" {'; '.join(few)}."
+    key = likeness(mean)
+    does = {"agree": "agrees", "partly": "agrees in part", "disagree": "does not agree"}[key]
+    return Sentence("agreement", key, f"It {does} with {text}")
 
 
 def cautions(facts: Facts) -> list[Sentence]:
@@ -268,22 +372,16 @@ def cautions(facts: Facts) -> list[Sentence]:
         say("disagreement", "The methods do not agree, so no single map should be read as the reason.")
     for text in facts.unlike:
         say("unlike", text)
-    for text in facts.recording_warnings:
-        say(
-            "quality",
-            f"The recording is {text}." if not text.startswith(("offset", "narrow")) else f"Recording: {text}.",
-        )
+    for text in facts.warnings:
+        say("quality", f"The recording check says {text}.")
     return found
 
 
 def summary(facts: Facts) -> list[Sentence]:
-    """All sentences about a map, in reading order; a map without evidence gives one."""
+    """All sentences about a map, in reading order, the verdict first; a map without evidence says only that."""
+    first = Sentence("verdict", facts.verdict.key, facts.verdict.text)
     if not facts.evidence.sum() > 0:
         empty = Sentence("where", "empty", f"This method finds no evidence for {facts.class_name} in this recording.")
-        return [empty, *cautions(facts)]
-    parts = [where(facts), when(facts), control(facts), agree(facts)]
+        return [first, empty, *cautions(facts)]
+    parts = [first, where(facts), when(facts), control(facts), agree(facts)]
     return [part for part in parts if part is not None] + cautions(facts)
-
-
-BANDS_HZ = (0, 250, 500, 1_000, 2_000, 4_000, 8_000)
-"""Edges of the octave bands beside the picture, Hz."""

@@ -1,4 +1,4 @@
-"""The app's parts without a browser: quality gate, TextGrid, caches, settings, tables, level matching, the command."""
+"""The app's parts without a browser: TextGrid, caches, settings, tables, level matching, the command."""
 
 from __future__ import annotations
 
@@ -11,46 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from app import benchmark_facts, cohort_facts, gate, inspecting, sources
+from app import benchmark_facts, cohort_facts, sources
 from app.sources import Disk, Memory
-from app.textgrid import TextGridError, read_textgrid, write_audacity, write_textgrid
-from app.widgets import file_name
+from speechxai.inspection.report import caveats, file_name
+from speechxai.inspection.textgrid import TextGridError, read_textgrid, write_audacity, write_textgrid
 
 ROOT = Path(__file__).resolve().parents[2]
-GOOD = {"duration_s": 4.0, "rms_dbfs": -20.0, "clipping_share": 0.0, "snr_db": 30.0}
-
-
-def states(changes: dict[str, float], rate: int = 44_100, speech: float = 0.8) -> dict[str, str]:
-    return {c.name: c.state for c in gate.checks(GOOD | changes, rate, 16_000, speech)}
-
-
-def test_gate_lets_a_good_recording_pass() -> None:
-    assert set(states({}).values()) == {"good"}
-    assert set(states({"snr_db": float("nan")}).values()) == {"good"}
-
-
-@pytest.mark.parametrize(
-    ("changes", "rate", "speech", "name", "state"),
-    [
-        ({"duration_s": 0.3}, 16_000, 0.8, "Length", "bad"),
-        ({"duration_s": 1.0}, 16_000, 0.8, "Length", "fair"),
-        ({"rms_dbfs": -70.0}, 16_000, 0.8, "Level", "bad"),
-        ({"rms_dbfs": -50.0}, 16_000, 0.8, "Level", "fair"),
-        ({"clipping_share": 0.02}, 16_000, 0.8, "Clipping", "fair"),
-        ({"snr_db": 9.0}, 16_000, 0.8, "Noise", "fair"),
-        ({}, 6_000, 0.8, "Sample rate", "bad"),
-        ({}, 8_000, 0.8, "Sample rate", "fair"),
-        ({}, 16_000, 0.0, "Voice", "bad"),
-        ({}, 16_000, 0.1, "Voice", "fair"),
-        ({}, 16_000, float("nan"), "Voice", "fair"),
-    ],
-)
-def test_gate_names_what_is_wrong(changes: dict[str, float], rate: int, speech: float, name: str, state: str) -> None:
-    found = gate.checks(GOOD | changes, rate, 16_000, speech)
-    assert {c.name: c.state for c in found} == {c.name: "good" for c in found} | {name: state}
-    assert gate.usable(found) is (state != "bad")
-
-
 INTERVALS = [(0.5, 1.0, 'vowel "a"'), (1.25, 2.0, "pause")]
 
 
@@ -244,8 +210,8 @@ def test_caveats_come_from_the_card() -> None:
         "# m\n\nText.\n\n## Results\n\n- good\n\n## Caveats\n\n- **Telephone** only,\n  8 kHz\n- see"
         " [paper](http://x)\n\n## More\n- no"
     )
-    assert inspecting.caveats(card) == ["Telephone only, 8 kHz", "see paper"]
-    assert inspecting.caveats("") == []
+    assert caveats(card) == ["Telephone only, 8 kHz", "see paper"]
+    assert caveats("") == []
 
 
 def test_level_matching_by_hand() -> None:
@@ -382,15 +348,6 @@ def test_kept_and_removed_sounds_are_what_their_bins_sound_like() -> None:
     np.testing.assert_allclose(removed, direct, atol=1e-5)
     np.testing.assert_allclose(kept + removed, waveform[0].numpy(), atol=1e-4)
     assert np.abs(kept).max() > 1e-3
-
-
-def test_overlap_of_choices_by_hand() -> None:
-    from speechxai.inspection import inspect
-
-    first = np.array([[True, True, False, False]])
-    second = np.array([[False, True, True, False]])
-    assert inspect.top_overlap(first, second) == pytest.approx(0.5)  # one bin in common of two and two
-    assert np.isnan(inspect.top_overlap(~np.ones((1, 4), bool), ~np.ones((1, 4), bool)))
 
 
 def test_a_file_is_made_for_the_click_that_asked_only() -> None:

@@ -384,6 +384,7 @@ def test_explain_writes_for_eyes_and_ears(voices: Path, model: Path, tmp_path: P
     )
     assert answer.status == 0, answer.err
     assert answer.out.count("yes, within") == 2
+    assert answer.out.count("This map ") == 2
     content = json.loads((out / "explanation.json").read_text())
     assert set(content["explanations"]) == {"saliency", "union(saliency, smoothgrad)"}
     n_samples = soundfile.info(file).frames
@@ -391,13 +392,14 @@ def test_explain_writes_for_eyes_and_ears(voices: Path, model: Path, tmp_path: P
         assert entry["kept_plus_removed_error"] <= 1e-4
         assert (out / entry["files"]["picture"]).read_bytes().startswith(b"\x89PNG")
         assert entry["map_duration_s"] == pytest.approx(n_samples / 8_000, abs=64 / 8_000)
-        for half in ("kept", "removed"):
+        assert b"What matters" in (out / entry["files"]["report"]).read_bytes()
+        for half in ("kept", "removed", "soft_kept", "soft_removed"):
             sound, rate = soundfile.read(out / entry["files"][half])
             assert (len(sound), rate) == (n_samples, 8_000)
     maps = np.load(out / "maps.npz")
     assert maps["saliency"].shape == maps["magnitude"].shape == (len(maps["frequencies_hz"]), len(maps["times_s"]))
     assert len(content["agreement"]) == 1
-    assert 0 <= content["agreement"][0]["iou"] <= 1
+    assert 0 <= content["agreement"][0]["overlap"] <= 1
     answer = run("explain", file, "-r", "salency", "--model", model, "--out", out)
     assert answer.err.startswith("Error: Unknown recipe 'salency'. Did you mean 'saliency'?")
     answer = run("explain", file, "--target", "XX", "--model", model, "--out", out)

@@ -51,7 +51,7 @@ def raising_reader() -> Iterator[None]:
     """While it lasts, a file named after an error raises it when it is read; all others are read."""
     from speechxai.classifiers import training
     from speechxai.data import corpus
-    from speechxai.inspection import single
+    from speechxai.inspection import inspect
     from speechxai.signal import audio
 
     read = audio.read_audio
@@ -63,7 +63,7 @@ def raising_reader() -> Iterator[None]:
 
     with (
         mock.patch.object(corpus.audio, "read_audio", reader),
-        mock.patch.object(single, "read_audio", reader),
+        mock.patch.object(inspect, "read_audio", reader),
         mock.patch.object(training, "read_audio", reader),
     ):
         yield

@@ -1,4 +1,5 @@
-"""Every sentence of the app is true of its map: each with a map that calls for it and one that does not."""
+"""What a reader sees is true: names of classes, verdicts, and every sentence with a map that calls for it and one that
+does not."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from speechxai.inspection import words
-from speechxai.inspection.words import Facts
+from speechxai.inspection.words import Facts, Verdict
 
 N_BINS, N_FRAMES = 161, 100  # 50 Hz a bin up to 8 kHz, 10 ms a frame
 VOICED = np.array([0] * 20 + [1] * 10 + [2] * 70)
@@ -31,7 +32,8 @@ def facts(evidence: np.ndarray, **changes: object) -> Facts:
         class_name="Parkinson's disease",
         p=0.9,
         p_removed=0.4,
-        controls={"energy_map": 0.6, "random_map": 0.8},
+        verdict=Verdict(2.0, (0.5,) * 20, energy=1.0, edges=1.5),
+        controls={"energy_map": 0.6, "random_map": 0.8, "edge_map": 0.55},
         overlaps={"saliency": 0.55, "gradcam": 0.45},
         range_p=(0.8, 0.95),
     )
@@ -86,23 +88,84 @@ def test_when_names_a_stretch_of_a_held_vowel() -> None:
     assert words.when(facts(np.ones((N_BINS, N_FRAMES)), voicing=held)).key == "even"
 
 
-def test_control_better_and_not_better() -> None:
-    better = words.control(facts(np.ones((N_BINS, N_FRAMES))))
-    assert better.key == "better"
-    assert "from 0.90 to 0.40" in better.text
-    assert "loudest bins to 0.60" in better.text
-    assert "random bins to 0.80" in better.text
-    same = words.control(facts(np.ones((N_BINS, N_FRAMES)), p_removed=0.59))
-    assert same.key == "not_better"
-    assert "does as well" in same.text
-    random_beats = words.control(facts(np.ones((N_BINS, N_FRAMES)), controls={"energy_map": 0.6, "random_map": 0.35}))
-    assert random_beats.key == "not_better"
+def test_removing_is_compared_with_all_three_controls() -> None:
+    said = words.control(facts(np.ones((N_BINS, N_FRAMES))))
+    assert said.key == "fall"
+    assert said.text == (
+        "Removing it lowers the probability of Parkinson's disease from 0.90 to 0.40; removing as many of the loudest"
+        " bins to 0.60, of the edges to 0.55 and random bins to 0.80."
+    )
+    assert words.control(facts(np.ones((N_BINS, N_FRAMES)), controls={})).text.endswith("from 0.90 to 0.40.")
 
 
-def test_control_without_effect_and_without_controls() -> None:
-    assert words.control(facts(np.ones((N_BINS, N_FRAMES)), p_removed=0.895)).key == "no_effect"
-    assert words.control(facts(np.ones((N_BINS, N_FRAMES)), p_removed=0.95)).key == "no_effect"
-    assert words.control(facts(np.ones((N_BINS, N_FRAMES)), controls={})).key == "uncontrolled"
+@pytest.mark.parametrize(
+    ("p_removed", "key", "does"),
+    [
+        (0.881, "no_effect", "hardly changes"),
+        (0.919, "no_effect", "hardly changes"),
+        (0.879, "fall", "lowers"),
+        (0.921, "rise", "raises"),  # a rise is no fall
+    ],
+)
+def test_a_rise_is_called_a_rise(p_removed: float, key: str, does: str) -> None:
+    said = words.control(facts(np.ones((N_BINS, N_FRAMES)), p_removed=p_removed))
+    assert said.key == key
+    assert said.text.startswith(f"Removing it {does} the probability of Parkinson's disease from 0.90 to ")
+
+
+@pytest.mark.parametrize(
+    ("fall", "n_below", "energy", "edges", "key"),
+    [
+        (1.0, 20, 0.9, 0.8, "explains"),
+        (1.0, 19, 0.9, 0.8, "explains"),
+        (1.0, 18, 0.9, 0.8, "nothing"),
+        (1.0, 20, 1.0, 0.8, "no_better"),
+        (1.0, 20, 0.99995, 0.8, "no_better"),  # rounding
+        (1.0, 20, 0.9, 1.1, "no_better"),
+        (1.0, 0, 0.0, 0.0, "nothing"),
+        (0.0, 20, -1.0, -1.0, "nothing"),
+        (-0.5, 20, -1.0, -1.0, "nothing"),  # the answer rises: that the copies raise it further is no explanation
+    ],
+)
+def test_verdict(fall: float, n_below: int, energy: float, edges: float, key: str) -> None:
+    found = Verdict(fall, (fall - 1.0,) * n_below + (fall,) * (20 - n_below), energy, edges)
+    assert found.n_below == n_below  # a copy that falls as far does not count
+    assert found.key == key
+    assert found.label == words.VERDICTS[key]  # type: ignore[index]
+
+
+def test_verdicts_say_why() -> None:
+    copies = (0.1,) * 19 + (2.0,)
+    began = "without its strongest 20 % the answer"
+    moved = "19 of 20 copies of it moved elsewhere in time and frequency"
+    assert Verdict(1.0, copies, 0.9, 0.9).text == (
+        f"This map explains the answer: {began} weakens more than without {moved}, and more than without as many of the"
+        " loudest bins or of the edges."
+    )
+    assert Verdict(1.0, copies, 0.9, 1.5).text == (
+        f"This map is no better than loudness or edges: {began} weakens more than without {moved}, but not more than"
+        " without as many of the edges."
+    )
+    assert Verdict(1.0, copies, 1.5, 1.5).text.endswith("without as many of the loudest bins or of the edges.")
+    assert Verdict(0.05, copies, 0.0, 0.0).text == (
+        f"This map explains nothing: {began} weakens more than without 0 of 20 copies of it moved elsewhere in time and"
+        " frequency; only 19 or more would show that its place matters."
+    )
+    assert Verdict(-0.2, copies, 0.0, 0.0).text == f"This map explains nothing: {began} grows stronger."
+    assert Verdict(0.0, (0.0,) * 20, 0.0, 0.0).text == f"This map explains nothing: {began} stays what it was."
+
+
+def test_names_of_classes_recipes_and_cues() -> None:
+    assert words.class_words("PD") == "Parkinson's disease"
+    assert words.class_words("HC") == "Healthy control"
+    assert words.class_words("pathological") == "pathological"
+    assert words.recipe_words("union(saliency, input_x_gradient)") == "union(saliency, input x gradient)"
+    for control in ("random_map", "energy_map", "edge_map"):
+        assert words.recipe_words(control) == f"{control.replace('_', ' ')} (control)"
+    assert words.recipe_words("truth_map") == "the truth itself"
+    assert words.cue_words("synthetic/burst_weakening/1") == "Burst weakening in synthetic voices"
+    assert words.cue_words("librispeech/tremor/0.5") == "Tremor in librispeech voices, severity 0.5"
+    assert words.cue_words("figshare-cnn") == "figshare-cnn"
 
 
 @pytest.mark.parametrize(
@@ -119,6 +182,27 @@ def test_agreement(overlaps: dict[str, float], key: str) -> None:
     assert said is not None
     assert said.key == key
     assert "unrelated maps have 20 %" in said.text
+
+
+def test_agreement_names_its_methods_and_maps_with_little_evidence() -> None:
+    said = words.agree(
+        facts(
+            np.ones((N_BINS, N_FRAMES)),
+            overlaps={"saliency": 0.55, "input_x_gradient": 0.45, "gradcam": 0.5},
+            shares={"": 0.2, "saliency": 0.199, "gradcam": 0.05},
+        )
+    )
+    assert said is not None
+    assert said.text == (
+        "It agrees with saliency, input x gradient and gradcam: 50 % of the strongest bins in common on average; two"
+        " unrelated maps have 20 %. gradcam holds evidence in 5.0 % of the bins only."
+    )
+    one = words.agree(facts(np.ones((N_BINS, N_FRAMES)), overlaps={"a": 0.2}, shares={"": 0.01}))
+    assert one is not None
+    assert one.text == (
+        "It does not agree with a: 20 % of the strongest bins in common; two unrelated maps have 20 %. This map holds"
+        " evidence in 1.0 % of the bins only."
+    )
 
 
 def test_agreement_is_silent_without_others() -> None:
@@ -155,15 +239,19 @@ def test_caution_disagreement() -> None:
 def test_caution_recording_and_training() -> None:
     evidence = block(500, 1_000, 30, 100)
     found = words.cautions(
-        facts(evidence, recording_warnings=["noisy: speech is only 9 dB above the background"], unlike=["Unlike."])
+        facts(evidence, warnings=["noisy: speech is only 9 dB above the background"], unlike=["Unlike."])
     )
-    assert [s.text for s in found] == ["Unlike.", "The recording is noisy: speech is only 9 dB above the background."]
+    assert [s.text for s in found] == [
+        "Unlike.",
+        "The recording check says noisy: speech is only 9 dB above the background.",
+    ]
 
 
 def test_a_map_without_evidence_says_only_that() -> None:
     found = words.summary(facts(np.zeros((N_BINS, N_FRAMES))))
-    assert [s.key for s in found] == ["empty"]
+    assert [s.key for s in found] == ["explains", "empty"]
     assert [s.kind for s in words.summary(facts(block(500, 1_000, 30, 100)))] == [
+        "verdict",
         "where",
         "when",
         "control",

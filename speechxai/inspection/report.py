@@ -1,0 +1,350 @@
+"""What of an inspection goes to disk, the same from command line and app: one page to print, sounds, regions, numbers."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import hashlib
+import html
+import math
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from speechxai import __version__
+from speechxai.errors import SpeechXAIError
+from speechxai.explain.agreement import STRONGEST
+from speechxai.files import naming_folder, to_json, write_atomically
+from speechxai.inspection import inspect
+from speechxai.inspection.inspect import Explained, Heard, Inspection
+from speechxai.inspection.textgrid import write_audacity, write_textgrid
+from speechxai.inspection.words import NOTICE, class_words, percent, recipe_words
+from speechxai.report import plots
+from speechxai.signal.audio import write
+from speechxai.signal.stft import bin_frequencies_hz, frame_times_s
+from speechxai.types import Array
+
+TOLERANCE = 1e-4
+"""How far kept + removed may be from the original, in the explained magnitude."""
+
+
+# Sounds, regions and numbers.
+def sounds(heard: Heard, map_: Explained) -> dict[str, tuple[Array, float]]:
+    """Kept and removed by the strongest bins, as they are played: samples (N,) at the original's level, and the gain
+    that brought them there, dB."""
+    halves = zip(("kept", "removed"), inspect.halves(heard, map_.strongest), strict=True)
+    return {half: inspect.matched(sound, heard.waveform) for half, sound in halves}
+
+
+def soft_sounds(heard: Heard, map_: Explained) -> dict[str, tuple[Array, float]]:
+    """The same by the soft mask."""
+    halves = zip(("kept", "removed"), inspect.soft_halves(heard, map_.mask), strict=True)
+    return {half: inspect.matched(sound, heard.waveform) for half, sound in halves}
+
+
+def labeled_regions(found: Inspection) -> list[tuple[float, float, str]]:
+    """Evidence regions as labeled intervals, s."""
+    return [(start, end, f"evidence {i}") for i, (start, end) in enumerate(found.regions, 1)]
+
+
+def textgrid(found: Inspection) -> str:
+    """Evidence regions for Praat."""
+    return write_textgrid(labeled_regions(found), len(found.heard.waveform) / found.heard.sample_rate_hz)
+
+
+def audacity(found: Inspection) -> str:
+    """Evidence regions for Audacity."""
+    return write_audacity(labeled_regions(found))
+
+
+def budgets(map_: Explained) -> dict[str, Any]:
+    """What the model says of both halves, at the equal budget and by the soft mask."""
+    return {
+        "probability_original": map_.p,
+        "probability_kept": map_.p_kept,
+        "probability_removed": map_.p_removed,
+        "budget": STRONGEST,
+        "share_of_bins": map_.share,
+        "soft_mask": {
+            "mean": map_.mean_mask,
+            "probability_kept": map_.soft_kept,
+            "probability_removed": map_.soft_removed,
+        },
+    }
+
+
+def numbers(found: Inspection) -> dict[str, Any]:
+    """Everything that is said of one map, for JSON."""
+    verdict = found.verdict
+    return {
+        "recipe": found.map.recipe,
+        "explained": found.heard.class_names[found.map.target],
+        **budgets(found.map),
+        "verdict": {
+            "key": verdict.key,
+            "label": verdict.label,
+            "margin_fall": verdict.fall,
+            "copies_below": verdict.n_below,
+            "margin_fall_of_copies": list(verdict.copies),
+            "margin_fall_of_energy_map": verdict.energy,
+            "margin_fall_of_edge_map": verdict.edges,
+        },
+        "controls": {name: budgets(map_) for name, map_ in found.controls.items()},
+        "overlap": {
+            name: _defined(inspect.overlap(found.map.mask, other.mask)) for name, other in found.others.items()
+        },
+        "sentences": [{"kind": s.kind, "key": s.key, "text": s.text} for s in found.sentences],
+        "regions_s": [list(region) for region in found.regions],
+    }
+
+
+def _defined(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def slug(recipe: str) -> str:
+    """Write a recipe as a file name.
+
+    >>> slug("union(saliency, integrated_gradients)")
+    'union-saliency-integrated_gradients'
+    """
+    text = re.sub(r"[^A-Za-z0-9_]+", "-", recipe).strip("-")
+    return text if len(text) <= 120 else f"{text[:100]}-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}"
+
+
+def file_name(text: str) -> str:
+    """A name without anything that a file system refuses; its ending stays."""
+    stem, dot, ending = text.rpartition(".")
+    plain = unicodedata.normalize("NFKD", stem if dot else text).encode("ascii", "ignore").decode()
+    safe = re.sub(r"[^A-Za-z0-9_.-]+", "_", plain).strip("._")[:80] or "recording"
+    return f"{safe}{dot}{ending}"
+
+
+# The case report: one page that prints, with the picture, the words, the numbers and what the model cannot do.
+STYLE = """
+@page { size: A4; margin: 14mm; }
+body { font: 11pt/1.4 "Source Sans 3", "Source Sans Pro", system-ui, sans-serif; color: #1f2a30; max-width: 182mm;
+  margin: 8mm auto; padding: 0 4mm; }
+h1 { font-size: 16pt; margin: 0 0 1mm; } h2 { font-size: 12pt; margin: 5mm 0 1mm; } p { margin: 0 0 2mm; }
+.muted { color: #4d5c64; font-size: 9.5pt; }
+.answer { font-size: 13pt; border-left: 3px solid #0b6670; padding-left: 4mm; margin: 4mm 0; }
+img { width: 100%; } table { border-collapse: collapse; font-size: 9.5pt; }
+td, th { text-align: left; padding: 1mm 4mm 1mm 0; border-bottom: 1px solid #dfe6e6; }
+ul { margin: 0; padding-left: 5mm; } .caveats { font-size: 9.5pt; }
+.notice { border-top: 1px solid #cfd8d9; margin-top: 5mm; padding-top: 2mm; }
+@media print { body { margin: 0 auto; } h2, table, img { break-inside: avoid; } }
+"""
+
+
+def caveats(card: str) -> list[str]:
+    """Lines of a model card under headings that speak of caveats, limits, bias or intended use; "" lines left out."""
+    found: list[str] = []
+    inside = False
+    for line in card.splitlines():
+        if line.startswith("#"):
+            inside = bool(re.search(r"caveat|limit|bias|not for|not use|intended|warning", line, re.IGNORECASE))
+        elif inside and line.strip() and not line.startswith("|"):
+            text = re.sub(r"[*_`]|\[([^\]]*)\]\([^)]*\)", lambda m: m.group(1) or "", line.strip())
+            if text.startswith(("- ", "* ")) or not found:
+                found.append(text.lstrip("-* "))
+            else:
+                found[-1] += f" {text}"
+    return found
+
+
+def _rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    def line(cells: Sequence[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    return f"<table>{line(header, 'th')}{''.join(line(row, 'td') for row in rows)}</table>"
+
+
+def _list(lines: Sequence[str], kind: str = "") -> str:
+    return f"<ul{kind}>{''.join(f'<li>{html.escape(line)}</li>' for line in lines)}</ul>"
+
+
+BUDGET_HEADER = (
+    "map",
+    "whole",
+    f"kept: strongest {percent(STRONGEST)} alone",
+    "removed: all but them",
+    "soft mask: kept",
+    "soft mask: removed",
+)
+"""Columns of the table of both budgets, everywhere."""
+
+
+def budget_rows(found: Inspection) -> list[tuple[str, ...]]:
+    """Rows of that table: the map, then the controls."""
+    maps = [found.map, *(map_ for name, map_ in found.controls.items() if name != found.map.recipe)]
+    return [
+        (recipe_words(m.recipe), *(f"{p:.3f}" for p in (m.p, m.p_kept, m.p_removed, m.soft_kept, m.soft_removed)))
+        for m in maps
+    ]
+
+
+def case_html(found: Inspection, title: str) -> bytes:
+    """Return the report of one case as a page without links to anything outside."""
+    heard, map_, bundle = found.heard, found.map, found.heard.bundle
+    style = plots.Style(width_in=9.2, height_in=3.0, title="")
+    picture = plots.evidence_overlay(heard.spec.magnitude[0].cpu().numpy(), map_.mask, heard.spec.stft, style)
+    now = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
+    name, model = html.escape(found.class_name), html.escape(bundle.config.title or bundle.name)
+    regions = [(str(i), f"{a:.2f} to {b:.2f} s") for i, (a, b) in enumerate(found.regions[:12], 1)]
+    checked = [(c.name, c.word, c.text) for c in found.checks]
+    limits = caveats(bundle.card) or ["The model card names none."]
+    data = base64.b64encode(picture).decode()
+    parts = [
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">',
+        f"<title>{html.escape(title)}: case report</title><style>{STYLE}</style></head><body>",
+        f'<h1>{html.escape(title)}</h1><p class="muted">Case report, {now} · model {model} · explained by ',
+        f"{html.escape(recipe_words(map_.recipe))} · {heard.recording.duration_s:.2f} s</p>",
+        f'<p class="answer">The model says <b>{_said(heard)}</b>, calibrated probability {heard.probability.max():.2f}. ',
+        f"The map of the evidence for {name}: <b>{found.verdict.label}</b>.</p>",
+        f'<img alt="Spectrogram with the evidence for {name}" src="data:image/png;base64,{data}">',
+        f"<h2>What matters</h2>{_list([s.text for s in found.sentences])}",
+        f"<h2>Probability of {name}</h2>{_rows(BUDGET_HEADER, budget_rows(found))}",
+        f"<h2>Where half of the evidence lies</h2>{_rows(('stretch', 'time'), regions)}",
+        f"<h2>The recording</h2>{_rows(('check', 'found', 'in numbers'), checked)}",
+        f"<h2>What the model cannot do</h2>{_list(limits, ' class=caveats')}",
+        f'<p class="muted notice">{NOTICE} Made on this computer by speechxai {__version__}; weights ',
+        f"{bundle.config.weights.sha256[:12]}.</p></body></html>",
+    ]
+    return "\n".join(parts).encode()
+
+
+def _said(heard: Heard) -> str:
+    return html.escape(class_words(heard.class_names[heard.predicted]))
+
+
+# Folders: of the command line, and of the app's saved cases.
+def write_explanation(
+    folder: Path, heard: Heard, found: Mapping[str, Inspection], not_applicable: Mapping[str, str]
+) -> dict[str, Any]:
+    """Write pictures, maps, sounds, regions, reports and `explanation.json` into `folder`; returns the latter's
+    content.
+
+    Raises:
+        SpeechXAIError: the folder cannot be written, or kept + removed is not the original.
+    """
+    with naming_folder(folder, "write the explanation"):
+        folder.mkdir(parents=True, exist_ok=True)
+    names, stft = heard.class_names, heard.spec.stft
+    checked = next(iter(found.values())).checks if found else ()
+    content: dict[str, Any] = {
+        "recording": heard.recording.id,
+        "duration_s": heard.recording.duration_s,
+        "fold": heard.fold,
+        "predicted": names[heard.predicted],
+        "probability": dict(zip(names, heard.probability.tolist(), strict=True)),
+        "checks": [{"name": c.name, "state": c.state, "text": str(c)} for c in checked],
+        "explanations": {recipe: _write_one(folder, one) for recipe, one in found.items()},
+        "not_applicable": dict(not_applicable),
+        "agreement": _agreement({recipe: one.map for recipe, one in found.items()}),
+        "notice": NOTICE,
+    }
+    maps = {slug(recipe): one.map.values for recipe, one in found.items()}
+    axes = {
+        "times_s": frame_times_s(stft, heard.n_frames).numpy(),
+        "frequencies_hz": bin_frequencies_hz(stft).numpy(),
+        "magnitude": heard.spec.magnitude[0].cpu().numpy(),
+    }
+    with naming_folder(folder, "write the explanation"):
+        np.savez_compressed(folder / "maps.npz", **{**maps, **axes})  # type: ignore[arg-type]
+        write_atomically(folder / "explanation.json", to_json(content))
+    return content
+
+
+def _write_one(folder: Path, found: Inspection) -> dict[str, Any]:
+    heard, map_, stft = found.heard, found.map, found.heard.spec.stft
+    error = inspect.split_error(heard, map_.mask)
+    if not error <= TOLERANCE:
+        raise SpeechXAIError(
+            f"{heard.recording.id}: kept + removed of '{map_.recipe}' differs from the original by {error:.2g}, more"
+            f" than {TOLERANCE:g}."
+        )
+    name, target = slug(map_.recipe), heard.class_names[map_.target]
+    files = {"picture": f"{name}.png", "map": name, "report": f"{name}.html", "regions": f"{name}.TextGrid"}
+    gains = {}
+    for prefix, halves in (("", sounds(heard, map_)), ("soft_", soft_sounds(heard, map_))):
+        for half, (sound, gain_db) in halves.items():
+            files[f"{prefix}{half}"] = f"{name}.{prefix.replace('_', '-')}{half}.wav"
+            gains[f"{prefix}{half}"] = gain_db
+            write(folder / files[f"{prefix}{half}"], torch.from_numpy(sound), stft.sample_rate)
+    title = f"{map_.recipe}: evidence for {target} (p = {map_.p:.2f})"
+    style = plots.Style(width_in=10, height_in=3.2, title=title)
+    picture = plots.evidence_overlay(heard.spec.magnitude[0].cpu().numpy(), map_.mask, stft, style)
+    with naming_folder(folder, "write the explanation"):
+        write_atomically(folder / files["picture"], picture)
+        write_atomically(folder / files["report"], case_html(found, heard.recording.id))
+        write_atomically(folder / files["regions"], textgrid(found).encode())
+    return {
+        **numbers(found),
+        "map_shape": list(map_.mask.shape),
+        "map_duration_s": (map_.mask.shape[1] - 1) / stft.frame_rate_hz,
+        "mean_mask": map_.mean_mask,
+        "empty": not bool(map_.mask.any()),
+        "kept_plus_removed_error": error,
+        "files": files,
+        "gain_db": gains,
+        "params": {key: value.tolist() if isinstance(value, Tensor) else value for key, value in map_.params.items()},
+    }
+
+
+def _agreement(maps: Mapping[str, Explained]) -> list[dict[str, Any]]:
+    agreed = inspect.agreement(maps)
+    return [
+        {
+            "first": agreed.names[i],
+            "second": agreed.names[j],
+            "overlap": _defined(float(agreed.overlaps[i, j])),
+            "overlap_by_chance": STRONGEST,
+            "rank_correlation": _defined(float(agreed.ranks[i, j])),
+        }
+        for i in range(len(maps))
+        for j in range(i + 1, len(maps))
+    ]
+
+
+def save_case(found: Inspection, name: str, content: bytes, folder: Path) -> Path:
+    """Write recording, sounds, regions, report and numbers of a case into a new folder of `folder`; returns it.
+
+    Args:
+        found: the case.
+        name: the recording's file name.
+        content: its bytes.
+        folder: made where it is missing.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    now = datetime.datetime.now().astimezone()
+    stem = Path(file_name(name)).stem
+    target = folder.expanduser() / f"{now:%Y-%m-%d_%H%M%S}_{stem}"
+    target.mkdir(parents=True, exist_ok=False)
+    (target / file_name(name)).write_bytes(content)
+    (target / f"{stem}.TextGrid").write_text(textgrid(found), "utf-8")
+    (target / f"{stem}_labels.txt").write_text(audacity(found), "utf-8")
+    gains = {}
+    for half, (sound, gain_db) in sounds(found.heard, found.map).items():
+        gains[half] = gain_db
+        write(target / f"{stem}_{half}.wav", torch.from_numpy(sound), found.heard.sample_rate_hz)
+    (target / "report.html").write_bytes(case_html(found, name))
+    facts = {
+        "recording": name,
+        "saved": now.isoformat(timespec="seconds"),
+        "model": found.heard.bundle.name,
+        "probability": dict(zip(found.heard.class_names, found.heard.probability.tolist(), strict=True)),
+        "checks": [{"name": c.name, "state": c.state, "text": str(c)} for c in found.checks],
+        **numbers(found),
+        "gain_db": gains,
+        "notice": NOTICE,
+    }
+    (target / "case.json").write_bytes(to_json(facts))
+    return target

@@ -1,0 +1,223 @@
+"""One recording explained, by hand: a network whose logit is a weighted sum of a few bins, so that every figure is known."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from speechxai.explain.recipe import CONTROLS
+from speechxai.inspection import inspect
+from speechxai.inspection.inspect import Explained, Heard
+from speechxai.types import Recording, Spectrogram, StftConfig
+
+STFT = StftConfig(n_fft=8, win_length=8, hop_length=4, sample_rate=8_000)
+N_BINS, N_FRAMES = 5, 10
+PLACE = (slice(1, 3), slice(2, 7))  # 10 of 50 bins: the strongest 20 %
+
+
+def sigmoid(z: float) -> float:
+    return 1 / (1 + math.exp(-z))
+
+
+class Weighted(torch.nn.Module):
+    """Logits (0, sum of weights x magnitude); notes how many recordings each pass holds."""
+
+    class_names = ("HC", "PD")
+    stft = STFT
+    max_batch = 6
+    segment = None
+    cam_layer = None
+    one_at_a_time = False
+
+    def __init__(self, weights: np.ndarray) -> None:
+        super().__init__()
+        self.weights = torch.from_numpy(weights).float()
+        self.rows: list[int] = []
+
+    def cut(self, values: torch.Tensor) -> torch.Tensor:
+        return values[:, None]
+
+    def stitch(self, values: torch.Tensor, n_frames: int) -> torch.Tensor:
+        return values[:, 0]
+
+    def forward(self, magnitude: torch.Tensor, phase: torch.Tensor) -> torch.Tensor:
+        self.rows.append(len(magnitude))
+        z = (magnitude * self.weights).sum(dim=(1, 2))
+        return torch.stack([torch.zeros_like(z), z], dim=1)
+
+
+def heard_by(weights: np.ndarray, magnitude: np.ndarray | None = None) -> Heard:
+    """A recording of 36 samples whose explained magnitude is given, by default 1 everywhere."""
+    values = torch.ones(1, N_BINS, N_FRAMES) if magnitude is None else torch.from_numpy(magnitude).float()[None]
+    spec = Spectrogram(values, torch.zeros_like(values), 36, STFT)
+    model: Any = Weighted(weights)
+    logits = model(spec.magnitude, spec.phase)[0].numpy()
+    p = torch.from_numpy(logits).softmax(-1)[None].numpy()
+    bundle: Any = SimpleNamespace(name="by-hand", config=SimpleNamespace(architecture="cnn"))
+    return Heard(bundle, Recording(torch.ones(36), 8_000, "r", "s"), "", None, logits, p, p, spec, model)
+
+
+def weights_at(value: float, place: tuple[slice, slice] = PLACE) -> np.ndarray:
+    weights = np.zeros((N_BINS, N_FRAMES))
+    weights[place] = value
+    return weights
+
+
+def map_of(mask: np.ndarray, heard: Heard) -> Explained:
+    """A map with the fall that the weights give by hand."""
+    bins = torch.from_numpy(inspect.strongest(mask))
+    fall = float((heard.spec.magnitude[0] * heard.model.weights)[bins].sum())
+    return Explained("m", mask.astype(np.float32), 1, 0.9, 0.9, 0.5, 0.9, 0.5, fall, True, 0.2)
+
+
+def test_both_budgets_by_hand() -> None:
+    # Ten bins weigh .3 and ten .1: the logit is 4; input x gradient has 1 and 1/3 of its maximum there.
+    weights = weights_at(0.3) + weights_at(0.1, (slice(3, 5), slice(2, 7)))
+    heard = heard_by(weights)
+    found, reasons = inspect.explain(heard, ["input_x_gradient"])
+    assert not reasons
+    one = found["input_x_gradient"]
+    assert one.target == heard.predicted == 1
+    assert one.p == pytest.approx(sigmoid(4.0))
+    assert one.p_kept == pytest.approx(sigmoid(3.0))
+    assert one.p_removed == pytest.approx(sigmoid(1.0))
+    assert one.soft_kept == pytest.approx(sigmoid(3.0 + 1 / 3))
+    assert one.soft_removed == pytest.approx(sigmoid(2 / 3))
+    assert one.margin_fall == pytest.approx(3.0)
+    assert one.share == 0.2
+    assert one.mean_mask == pytest.approx((10 + 10 / 3) / 50)
+    np.testing.assert_array_equal(one.strongest, weights == 0.3)
+    assert one.values is not None
+    np.testing.assert_allclose(one.values, weights, atol=1e-6)
+
+
+def test_another_class_is_explained_by_its_own_margin() -> None:
+    heard = heard_by(weights_at(0.3))
+    found, _ = inspect.explain(heard, ["energy_map"], inspect.How(target="HC"))
+    one = found["energy_map"]
+    assert one.target == 0
+    assert one.p == pytest.approx(1 - sigmoid(3.0))
+    n_hit = int(one.strongest[PLACE].sum())
+    # Removing evidence for PD is a rise of HC: its margin grows by .3 a bin that goes.
+    assert one.margin_fall == pytest.approx(-0.3 * n_hit, abs=1e-5)
+    assert one.p_fall <= 0
+    with pytest.raises(Exception, match="The class 'XX' is not one of this model: auto, HC, PD"):
+        inspect.explain(heard, ["energy_map"], inspect.How(target="XX"))
+
+
+def test_verdict_of_the_right_map() -> None:
+    heard = heard_by(weights_at(0.3))
+    heard.model.rows.clear()  # type: ignore[attr-defined]
+    found = inspect.judge(heard, map_of(weights_at(1.0), heard))
+    assert found.fall == pytest.approx(3.0)
+    assert len(found.copies) == 20
+    # What a copy falls by is .3 for every bin of it that still lies in the place.
+    bins = weights_at(1.0) > 0
+    for fall, shift in zip(found.copies, inspect.shifts(N_BINS, N_FRAMES), strict=True):
+        n_hit = int((np.roll(bins, shift, axis=(0, 1)) & bins).sum())
+        assert fall == pytest.approx(0.3 * n_hit, abs=1e-5)
+        assert n_hit < 10
+    # All bins are equally loud: the energy map's ten are any ten, and a flat picture has no edge.
+    n_loud = int((inspect.strongest(np.ones((N_BINS, N_FRAMES))) & bins).sum())
+    assert found.energy == pytest.approx(0.3 * n_loud, abs=1e-5)
+    assert found.edges == pytest.approx(0.0, abs=1e-6)
+    assert found.key == "explains"
+    rows = heard.model.rows  # type: ignore[attr-defined]
+    assert sum(rows) == 22
+    assert max(rows) == 6  # max_batch
+
+
+def test_verdict_where_the_loudest_bins_do_as_well() -> None:
+    heard = heard_by(weights_at(0.3), 1 + weights_at(1.0))
+    found = inspect.judge(heard, map_of(weights_at(1.0), heard))
+    assert found.fall == pytest.approx(found.energy) == pytest.approx(6.0)
+    assert found.key == "no_better"
+
+
+def test_verdict_of_maps_that_point_elsewhere_nowhere_or_against_the_answer() -> None:
+    elsewhere = (slice(3, 5), slice(5, 10))
+    heard = heard_by(weights_at(0.3))
+    assert inspect.judge(heard, map_of(weights_at(1.0, elsewhere), heard)).key == "nothing"
+    empty = inspect.judge(heard, map_of(np.zeros((N_BINS, N_FRAMES)), heard))
+    assert (empty.fall, set(empty.copies), empty.energy, empty.edges) == (0.0, {0.0}, 0.0, 0.0)
+    assert empty.key == "nothing"
+    # Bins that speak against the answer: without them it rises, and without most copies it rises less.
+    heard = heard_by(weights_at(0.3) + weights_at(-0.1, elsewhere))
+    against = inspect.judge(heard, map_of(weights_at(1.0, elsewhere), heard))
+    assert against.fall == pytest.approx(-1.0, abs=1e-5)
+    assert against.key == "nothing"
+
+
+def test_a_map_with_few_bins_is_judged_beside_as_few() -> None:
+    heard = heard_by(weights_at(0.3), 1 + weights_at(1.0))
+    mask = np.zeros((N_BINS, N_FRAMES))
+    mask[1, 2:4] = 1.0
+    found = inspect.judge(heard, map_of(mask, heard))
+    assert found.fall == pytest.approx(1.2)
+    assert found.energy == pytest.approx(1.2)  # two of the ten loudest, not ten
+    assert (found.n_below, found.key) == (18, "nothing")  # two copies lie in the place as well: no better, no worse
+
+
+def test_shifts_are_seeded_and_never_stand_still() -> None:
+    first = inspect.shifts(5, 10)
+    assert first == inspect.shifts(5, 10)
+    assert first != inspect.shifts(5, 10, seed=1)
+    assert all(0 < df < 5 and 0 < dt < 10 for df, dt in first)
+    assert inspect.shifts(1, 1, n=1) == [(1, 1)]  # an axis of one bin has nowhere to go
+
+
+def test_strongest_has_equal_budgets_and_no_bins_without_evidence() -> None:
+    ties = np.ones((5, 10))
+    assert inspect.strongest(ties).sum() == 10
+    few = np.zeros((5, 10))
+    few[0, :3] = 0.5
+    np.testing.assert_array_equal(inspect.strongest(few), few > 0)
+    ramp = np.arange(50.0).reshape(5, 10)
+    np.testing.assert_array_equal(inspect.strongest(ramp), ramp >= 40)
+
+
+def test_margin_over_the_next_class() -> None:
+    logits = torch.tensor([[1.0, 3.0, 2.5], [0.0, -1.0, 4.0]])
+    assert inspect.margin(logits, 1).tolist() == [0.5, -5.0]
+
+
+def test_overlap_and_agreement_by_hand() -> None:
+    first, second = np.zeros((5, 10)), np.zeros((5, 10))
+    first[0], second[0, 5:], second[1, :5] = 1.0, 1.0, 1.0
+    assert inspect.overlap(first, second) == pytest.approx(0.5)  # five of ten
+
+    def explained(name: str, mask: np.ndarray) -> Explained:
+        return Explained(name, mask.astype(np.float32), 1, 0.9, 0.9, 0.5, 0.9, 0.5, 1.0, True, 0.2)
+
+    names = ("saliency", "gradcam", *CONTROLS)
+    agreed = inspect.agreement({n: explained(n, second if n == "gradcam" else first) for n in names})
+    assert agreed.names == names
+    assert agreed.pairs == [(0, 1)]  # controls are shown and not counted
+    assert agreed.mean == pytest.approx(0.5)
+    assert agreed.overlaps[0, 2] == pytest.approx(1.0)
+    assert agreed.shares.tolist() == [0.2] * 5
+
+
+def test_regions_hold_half_of_the_strongest_evidence() -> None:
+    # 100 frames a second. Ten bins of evidence 1 in frames 20 to 29, five of .5 in frames 60 to 79: half of 100 + 50 = 75
+    # needs the first stretch alone, which begins half a frame before its first center and ends half after its last.
+    stft = StftConfig(n_fft=64, win_length=64, hop_length=32, sample_rate=3_200)
+    mask = np.zeros((33, 101), np.float32)
+    mask[:10, 20:30], mask[:5, 60:80] = 1.0, 0.5
+    spec = Spectrogram(torch.ones(1, 33, 101), torch.zeros(1, 33, 101), 3_200, stft)
+    heard: Any = SimpleNamespace(
+        waveform=np.ones(3_200), sample_rate_hz=3_200, frame_rate_hz=stft.frame_rate_hz, spec=spec
+    )
+    map_ = Explained("m", mask, 1, 0.9, 0.9, 0.5, 0.9, 0.5, 1.0, True, 0.2)
+    assert map_.strongest.sum() == 200  # all of it: less than the budget of 667
+    (region,) = inspect.evidence_regions(heard, map_, share=0.5)
+    assert region == pytest.approx((0.195, 0.275))  # 8 of 10 frames hold 80 of 150
+    one, two = inspect.evidence_regions(heard, map_, share=0.99)
+    assert one == pytest.approx((0.195, 0.295))
+    assert two == pytest.approx((0.595, 0.795))
+    assert inspect.evidence_regions(heard, Explained("m", 0 * mask, 1, *[0.5] * 6, True, 0.0)) == []
