@@ -5,8 +5,6 @@ Exit status: 0 all well; 1 the run ended but some recordings failed; 2 wrong inp
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import os
 import sys
 import warnings
@@ -16,7 +14,22 @@ from typing import Annotated, Any
 import typer
 
 from speechxai import __version__
-from speechxai.commands import check, demo, evaluate, explain, listing, predict, report
+from speechxai.commands import app as web_app
+from speechxai.commands import (
+    auxiliary,
+    benchmark,
+    check,
+    demo,
+    evaluate,
+    explain,
+    import_,
+    listing,
+    predict,
+    report,
+    train,
+)
+from speechxai.commands.console import Command
+from speechxai.commands.data import data_app
 from speechxai.errors import SpeechXAIError, encodable
 from speechxai.evaluation.machine import keep_freed_memory
 
@@ -29,6 +42,7 @@ Examples:
   speechxai explain voice.wav --recipe saliency --out why    why does it say so?
   speechxai evaluate --data figshare-voice --root DATA --model figshare-cnn --recipes published --out runs/first
   speechxai report runs/first --format latex                 tables for a paper
+  speechxai train figshare-voice --root DATA --out models/mine     a classifier of your own
 
 A research tool, not a medical device.
 """
@@ -70,33 +84,15 @@ for _name, _module, _short in (
     ("predict", predict, "What does the model say of these files?"),
     ("explain", explain, "Why? One file: pictures, sounds, numbers."),
     ("list", listing, "Methods, combinations, metrics, models, cards."),
+    ("train", train, "Train a classifier on recordings; resumable."),
+    ("import", import_, "Published checkpoints become a model."),
+    ("benchmark", benchmark, "Which explanation can I trust? Planted cues."),
+    ("auxiliary", auxiliary, "What do the maps alone know?"),
+    ("app", web_app, "Open the web app on this computer."),
 ):
-    app.command(_name, short_help=_short, epilog=_module.EPILOG)(getattr(_module, _module.__name__.rpartition(".")[2]))
-
-
-_ROOMS = {
-    "data": "Data sets: list, check, import, fetch.",
-    "benchmark": "Which explanation can I trust? Planted cues.",
-    "auxiliary": "What do the maps alone know?",
-    "app": "Open the web app on this computer.",
-}
-
-
-def _add_rooms() -> None:
-    """Add the commands of rooms that bring their own: `data` as a group, the others as single commands or groups."""
-    for name, short in _ROOMS.items():
-        module_name = f"speechxai.commands.{name}"
-        if importlib.util.find_spec(module_name) is None:
-            continue
-        module = importlib.import_module(module_name)
-        group, command = getattr(module, f"{name}_app", None), getattr(module, name, None)
-        if group is not None:
-            app.add_typer(group, name=name, short_help=short)
-        elif callable(command):
-            app.command(name, short_help=short)(command)
-
-
-_add_rooms()
+    _function = getattr(_module, _module.__name__.rpartition(".")[2])
+    app.command(_name, cls=Command, short_help=_short, epilog=_module.EPILOG)(_function)
+app.add_typer(data_app, name="data", short_help="Data sets: list, check, import, fetch.")
 
 
 def _one_line(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:

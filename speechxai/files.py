@@ -5,15 +5,15 @@ from __future__ import annotations
 import io
 import json
 import os
-import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
 from speechxai.errors import SpeechXAIError
+from speechxai.registry import did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,76 +79,60 @@ def read_parquet(path: Path) -> pd.DataFrame:
         raise SpeechXAIError(f"{path}: cannot be read: {error}") from error
 
 
-# Settings as TOML text; the standard library reads TOML but does not write it.
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, float):
-        text = repr(value)
-        return text if any(mark in text for mark in ".einf") else text + ".0"
-    if isinstance(value, str | Path):
-        # A JSON string without \u escapes of pairs is a TOML basic string.
-        return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, list | tuple):
-        items = [_value(item) for item in value]
-        line = f"[{', '.join(items)}]"
-        return line if len(line) <= 100 else "[\n" + "".join(f"    {item},\n" for item in items) + "]"
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_key(k)} = {_value(v)}" for k, v in value.items() if v is not None) + "}"
-    raise SpeechXAIError(f"A value of type {type(value).__name__} cannot be written as TOML: {value!r}.")
+# Settings as TOML text.
+def to_toml(settings: Mapping[str, Any]) -> str:
+    """Write nested settings as TOML text; keys whose value is None are left out, paths become text.
 
-
-def _key(key: str) -> str:
-    bare = key and all(c.isascii() and (c.isalnum() or c in "_-") for c in key)
-    return key if bare else json.dumps(key, ensure_ascii=False)
-
-
-def to_toml(settings: Mapping[str, Any], comment: str | None = None) -> str:
-    """Write nested settings as TOML text; keys whose value is None are left out.
-
-    >>> print(to_toml({"seed": 0, "recipes": ["saliency"], "device": None, "options": {"rise": {"n_masks": 10}}}), end="")
+    >>> print(to_toml({"seed": 0, "device": None, "options": {"rise": {"n_masks": 10}}}), end="")
     seed = 0
-    recipes = ["saliency"]
     <BLANKLINE>
-    [options]
-    rise = {n_masks = 10}
+    [options.rise]
+    n_masks = 10
 
     Raises:
         SpeechXAIError: a value that TOML has no type for.
     """
-    lines = [f"# {line}" for line in (comment or "").splitlines()]
-    lines += [f"{_key(k)} = {_value(v)}" for k, v in settings.items() if v is not None and not isinstance(v, Mapping)]
-    for name, table in settings.items():
-        if isinstance(table, Mapping):
-            lines += ["", f"[{_key(name)}]"] + [f"{_key(k)} = {_value(v)}" for k, v in table.items() if v is not None]
-    return "\n".join(lines) + "\n"
+    import tomli_w
+
+    return tomli_w.dumps(_for_toml(settings))
+
+
+def _for_toml(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _for_toml(each) for key, each in value.items() if each is not None}
+    if isinstance(value, list | tuple):
+        return [_for_toml(each) for each in value]
+    if isinstance(value, Path):
+        return str(value)
+    if not isinstance(value, bool | int | float | str):
+        raise SpeechXAIError(f"A value of type {type(value).__name__} cannot be written as TOML: {value!r}.")
+    return value
 
 
 # Locks between processes that the operating system lets go of, however their holder ends: none is ever stale.
-if sys.platform != "win32":
-    import fcntl
-
-
 @contextmanager
 def hold(path: Path) -> Iterator[bool]:
-    """Try to hold the lock file `path` while the context lasts; False when another process or thread holds it."""
-    if sys.platform == "win32":  # two processes may do the same work twice, with the same result
-        yield True
+    """Try to hold the lock file `path` while the context lasts; False when another process or thread holds it.
+
+    Raises:
+        OSError: the file cannot be made.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path, thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
         return
-    with path.open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The former holder removes the file when it is done: a lock on a removed file holds nothing.
-            ours = os.fstat(file.fileno()).st_ino == path.stat().st_ino
-        except OSError:
-            ours = False
-        try:
-            yield ours
-        finally:
-            if ours:
-                path.unlink(missing_ok=True)
+    try:
+        yield True
+    finally:
+        # While it is ours: whoever opened the removed file meanwhile sees that it has no name, and takes a new one.
+        # Windows removes no open file; there filelock does when it lets go.
+        with suppress(OSError):
+            path.unlink()
+        lock.release()
 
 
 @contextmanager
@@ -170,15 +154,22 @@ def wait_for(path: Path, patience_s: float = 600.0) -> Iterator[None]:
 
 
 def is_held(path: Path) -> bool:
-    """Whether someone holds the lock file `path` at this moment."""
-    if sys.platform == "win32" or not path.exists():
+    """Whether someone holds the lock file `path` at this moment. What a killed process left behind is removed."""
+    if not path.exists():
         return False
     try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
+        with hold(path) as ours:
+            return not ours
+    except OSError:  # a folder that we may not write in
         return path.exists()
-    return False
+
+
+def cache_folder() -> Path:
+    """Return the user's folder for results that can be computed again: SPEECHXAI_CACHE, or the system's own place."""
+    import platformdirs
+
+    stated = os.environ.get("SPEECHXAI_CACHE")
+    return Path(stated) if stated else platformdirs.user_cache_path("speechxai", appauthor=False)
 
 
 # Where the files that are not Python live: beside the checkout's package, or inside the installed one.
@@ -197,6 +188,28 @@ def resource_folder(name: Literal["data_cards", "models", "app"]) -> Path:
     if checkout.is_dir() and (package.parent / "pyproject.toml").is_file():
         return checkout
     raise SpeechXAIError(f"{installed}: the folder '{name}' of speechxai is missing. Install speechxai again.")
+
+
+_CONFIGS = Path(__file__).resolve().parent / "configs"
+
+
+def config_names() -> list[str]:
+    """Return the names of the configurations that ship with the package, of evaluations and of trainings, sorted."""
+    return sorted(path.stem for path in _CONFIGS.glob("*.toml"))
+
+
+def config_path(name_or_path: str | Path) -> Path:
+    """Return the TOML file of a configuration: your own by its path, one that ships by its name.
+
+    Raises:
+        SpeechXAIError: neither a file nor a known name.
+    """
+    path, name = Path(name_or_path), str(name_or_path)
+    if path.suffix == ".toml" or path.is_file():
+        return path
+    if name not in config_names():
+        raise SpeechXAIError(f"{name}: no such file. {did_you_mean(name, config_names(), 'configuration')}")
+    return _CONFIGS / f"{name}.toml"
 
 
 def known_format(stated: object, newest: int, what: str) -> int:

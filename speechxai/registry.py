@@ -168,6 +168,12 @@ def _file_of(function: Callable[..., Any]) -> str | None:
     return None if code is None else str(code.co_filename)
 
 
+def look_in(folders: Iterable[str | Path] = ()) -> None:
+    """Let modules be imported from `folders` and from the current one."""
+    # At the end: a file of the folder must not stand in for a library of the same name.
+    sys.path += [place for place in map(str, (*folders, Path.cwd())) if place not in sys.path]
+
+
 def load_plugins(modules: Iterable[str] = (), folders: Iterable[str | Path] = ()) -> None:
     """Import what registers capabilities from outside: installed packages with entry points, and `modules`; each once.
 
@@ -180,8 +186,7 @@ def load_plugins(modules: Iterable[str] = (), folders: Iterable[str | Path] = ()
     """
     asked = tuple(modules)
     if asked:
-        # At the end: a file of the folder must not stand in for a library of the same name.
-        sys.path += [place for place in map(str, (*folders, Path.cwd())) if place not in sys.path]
+        look_in(folders)
     installed = [point.module for point in importlib.metadata.entry_points(group=ENTRY_POINTS)]
     for name in (*installed, *asked):
         if name in sys.modules:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 ROOMS = (
     {"errors"},
-    {"types", "registry", "files"},
+    {"types", "registry", "files", "flags"},
     {"signal", "stats"},
     {"data"},
     {"classifiers"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -177,6 +178,8 @@ def device_of(name: str) -> torch.device:
         return torch.device(
             "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
         )
+    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
+        raise SpeechXAIError(f"Unknown device '{name}'. Known: auto, cpu, cuda, cuda:1, mps.")
     if name.startswith("cuda"):
         index = int(name.partition(":")[2] or 0)
         if index >= torch.cuda.device_count():

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 import statistics
+import tempfile
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from speechxai.classifiers import Classifier, build
+from speechxai.classifiers.base import device_of
 from speechxai.classifiers.bundle import (
     Bundle,
     BundleConfig,
@@ -31,7 +33,6 @@ from speechxai.classifiers.validation import (
     Interval,
     Subjects,
     auroc,
-    bootstrap,
     by_subject,
     confounds,
     cross_validate,
@@ -42,13 +43,15 @@ from speechxai.classifiers.validation import (
     reliability,
     subset,
 )
-from speechxai.data.cards import build_manifest, card_text, load_card
-from speechxai.data.manifest import to_recording_kwargs
+from speechxai.data.cards import card_names, card_text, find, load_card, root_of
+from speechxai.data.corpus import load
+from speechxai.data.manifest import Locator
 from speechxai.data.splits import speaker_folds
 from speechxai.errors import SpeechXAIError, named
+from speechxai.files import config_path
 from speechxai.registry import did_you_mean
-from speechxai.signal.audio import read_audio
 from speechxai.signal.stft import SegmentConfig
+from speechxai.stats import auc
 from speechxai.types import Recording, StftConfig
 
 # From a data set to a model bundle: read, draw folds by speaker, train, repeat with other seeds, write weights and
@@ -91,7 +94,11 @@ class Plan:
         normalize: as in `signal.audio.read_audio`.
         n_bootstrap: resamples behind the card's intervals.
         note: what else the card must say about the training, for example how settings were chosen.
-        pretrained: weights that the backbone `ssl` starts from; see `io.import_checkpoints.pretrained`.
+        pretrained: weights that the backbone `ssl` starts from; see `imports.pretrained`.
+        device: where networks are trained.
+
+    Raises:
+        SpeechXAIError: a bundle without a name, or too few folds.
     """
 
     name: str
@@ -108,16 +115,23 @@ class Plan:
     n_bootstrap: int = 2000
     note: str = ""
     pretrained: str | None = None
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.name in ("", ".."):
+            raise SpeechXAIError("The model needs a folder with a name: give --out, for example --out models/mine.")
+        if self.n_folds < 3:
+            raise SpeechXAIError(
+                f"Training needs at least 3 folds: one tests, one stops it early, the others train. Got {self.n_folds}."
+            )
 
     def make(self) -> Classifier:
         """Make an untrained classifier; a backbone may name its own `cam_layer` and `max_batch`."""
         backbone = build(self.backbone, self.stft, **self.options)
         if self.pretrained is not None:
             pretrained(self.pretrained).load_into(backbone)
-        layer = self.cam_layer or getattr(backbone, "cam_layer", None)
-        return Classifier(
-            backbone, self.stft, self.segment, cam_layer=layer, max_batch=getattr(backbone, "max_batch", 16)
-        )
+        made = Classifier(backbone, self.stft, self.segment, cam_layer=self.cam_layer)
+        return made.to(device_of(self.device))
 
 
 @dataclass(frozen=True)
@@ -136,34 +150,67 @@ def synthetic_corpus(n_speakers: int, seed: int) -> Corpus:
     return Corpus(SYNTHETIC, tuple(corpus(n_speakers, seed)), SYNTHETIC_ABOUT)
 
 
-def read_corpus(card_name: str, root: str | Path, plan: Plan, progress: Progress | None = None) -> Corpus:
-    """Read all labeled recordings of a data card; one that cannot be read is left out and named in `unreadable`.
+def read_corpus(
+    data: str | Path,
+    root: str | Path | None,
+    plan: Plan,
+    progress: Progress | None = None,
+    *,
+    labels: str | Path | None = None,
+    tasks: Sequence[str] = (),
+) -> Corpus:
+    """Read all labeled recordings of a data set; one that cannot be read is left out and named in `unreadable`.
+
+    Args:
+        data, root, labels: a card, a manifest or a folder, as `data.cards.find` takes them.
+        plan: how its network hears audio.
+        progress: called after every recording.
+        tasks: only recordings of these tasks; all without any.
 
     Raises:
-        SpeechXAIError: a set without labeled recordings, or without any that can be read.
+        SpeechXAIError: nothing of that name, or a set without labeled recordings, or without any that can be read.
     """
-    card = load_card(card_name)
-    manifest, _ = build_manifest(card, root)
+    manifest, _ = find(data, root, labels)
+    place = root_of(data, root)
+    known = sorted(set(manifest["task"]))
+    for task in tasks:
+        if task not in known:
+            raise SpeechXAIError(f"{place}: {did_you_mean(task, known, 'task')}")
+    if tasks:
+        manifest = manifest[manifest["task"].isin(tasks)]
     labeled = manifest[manifest["label"].notna()]
     if labeled.empty:
-        raise SpeechXAIError(
-            f"{root}: no labeled recording of the card '{card.name}' here: see 'speechxai data check'."
-        )
+        raise SpeechXAIError(f"{place}: no labeled recording of '{data}' here: see 'speechxai data check'.")
+    locator = Locator(place)
     recordings, unreadable = [], []
     for position, row in enumerate(labeled.to_dict("records")):
-        path = Path(root) / str(row["path"])
-        values: dict[str, Any] = to_recording_kwargs({str(key): value for key, value in row.items()})
+        cells = {str(key): value for key, value in row.items()}
         try:
-            recordings.append(read_audio(path, sample_rate=plan.stft.sample_rate, normalize=plan.normalize, **values))
+            recordings.append(load(cells, locator, sample_rate=plan.stft.sample_rate, normalize=plan.normalize))
         except Exception as error:
-            unreadable.append(str(named(error, path)))
+            unreadable.append(str(named(error, cells["recording"])))
         if progress is not None:
             progress(position + 1, len(labeled), "reading")
     if not recordings:
         raise SpeechXAIError(
-            f"{root}: none of {len(labeled)} labeled recordings can be read. The first: {unreadable[0]}"
+            f"{place}: none of {len(labeled)} labeled recordings can be read. The first: {unreadable[0]}"
         )
-    return Corpus(card.name, tuple(recordings), card_text(card_name), tuple(unreadable))
+    name, about = _described(data, manifest)
+    return Corpus(name, tuple(recordings), about, tuple(unreadable))
+
+
+def _described(data: str | Path, manifest: pd.DataFrame) -> tuple[str, str]:
+    """Name of a data set, and what is known of it: its card's text, or that it has none."""
+    path = Path(data)
+    if path.suffix == ".toml" or str(data) in card_names():
+        return load_card(data).name, card_text(data)
+    names = sorted(set(manifest["dataset"]) - {"unknown"})
+    name = names[0] if len(names) == 1 else path.resolve().stem
+    return name, (
+        f"Named by {'a folder' if path.is_dir() else 'a manifest'} ({path.resolve().name}), not by a data card: who is"
+        " in the set, its consent and what it must not be used for are not described. 'speechxai data check' shows what"
+        " could mislead a classifier.\n"
+    )
 
 
 def draw_folds(recordings: Sequence[Recording], n_folds: int, seed: int) -> list[int]:
@@ -197,6 +244,46 @@ def _sex(recording: Recording) -> str:
     return "" if sex in (None, "unknown") else str(sex)
 
 
+def states_of(out: str | Path) -> Path:
+    """Return the folder of the training states of an unfinished bundle, beside it."""
+    return Path(f"{out}.training")
+
+
+def check_out(out: str | Path, resume: bool = False) -> bool:
+    """Check that a bundle can be written to a folder, before hours of training: new or empty, and writable.
+
+    Returns:
+        Whether the bundle is there already and finished, which is no error with `resume`.
+
+    Raises:
+        SpeechXAIError: no name, a file, a folder that holds anything else, an unfinished training without `resume`, or
+            a place that cannot be written.
+    """
+    folder, states = Path(out), states_of(out)
+    if folder.name in ("", ".."):
+        raise SpeechXAIError("The model needs a folder with a name: give --out, for example --out models/mine.")
+    if folder.exists() and not folder.is_dir():
+        raise SpeechXAIError(f"{folder}: a file, and no folder. Choose another place with --out.")
+    if states.exists() and not resume:
+        raise SpeechXAIError(f"{states}: a training was interrupted here. Go on with --resume, or remove the folder.")
+    if (folder / "config.toml").is_file() and not states.exists():
+        if resume:
+            return True
+        raise SpeechXAIError(f"{folder}: holds a model already. Choose another folder with --out, or remove it.")
+    other = next((path for path in folder.iterdir() if not states.exists()), None) if folder.is_dir() else None
+    if other is not None:
+        raise SpeechXAIError(f"{folder}: holds other files ({other.name}). Choose a folder for the model with --out.")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder if folder.is_dir() else folder.parent):
+            pass
+    except OSError as error:
+        raise SpeechXAIError(
+            f"{folder}: the model cannot be written here ({error.strerror}). Choose a writable folder with --out."
+        ) from error
+    return False
+
+
 def train_bundle(
     data: Corpus, plan: Plan, out: str | Path, progress: Progress | None = None, resume: bool = False
 ) -> Bundle:
@@ -206,12 +293,12 @@ def train_bundle(
     them.
 
     Raises:
-        SpeechXAIError: states of an unfinished training without `resume`, folds that cannot be drawn, or what `fit`
-            refuses.
+        SpeechXAIError: a folder that cannot take a bundle, states of an unfinished training without `resume`, folds
+            that cannot be drawn, or what `fit` refuses.
     """
-    states = Path(f"{out}.training")
-    if states.exists() and not resume:
-        raise SpeechXAIError(f"{states}: a training was interrupted here. Go on with --resume, or remove the folder.")
+    if check_out(out, resume):
+        return load_bundle(out)
+    states = states_of(out)
     validated = _validate(data.recordings, plan, states, progress)
     final, history = fit_final(
         plan.make,
@@ -242,7 +329,7 @@ def train_bundle(
 
 def _repeat(seed: int, subjects: Subjects) -> Repeat:
     y, p = subjects.labels, subjects.probabilities
-    return Repeat(seed, auroc(y, p), matched_auroc(y, p, subjects.ages))
+    return Repeat(seed, auc(p, y), matched_auroc(y, p, subjects.ages))
 
 
 def _validate(recordings: Sequence[Recording], plan: Plan, states: Path, progress: Progress | None) -> CrossValidation:
@@ -304,33 +391,67 @@ def _config(data: Corpus, plan: Plan, validated: CrossValidation, n_epochs: int)
 
 
 # Training settings from a recipe file and the command line.
-_FIT = tuple(item.name for item in fields(FitConfig) if item.name != "deterministic")
-KNOWN = (*_FIT, "title", "backbone", "pretrained", "folds", "repeats", "segment_s", "threads", "speakers", "options")
+_FIT = {item.name: getattr(FitConfig(), item.name) for item in fields(FitConfig) if item.name != "deterministic"}
+_OTHERS: dict[str, Any] = {
+    **dict.fromkeys(("title", "note", "backbone", "pretrained"), ""),
+    **{"folds": 5, "repeats": [], "segment_s": 1.0, "threads": 1, "speakers": 60, "options": {}},
+}
+_KINDS = {str: "text", int: "a whole number", float: "a number", list: "a list of whole numbers", dict: "a table"}
+KNOWN = (*_FIT, *_OTHERS)
 """Keys of a recipe."""
 
 
-def read_recipe(path: str | Path) -> dict[str, Any]:
+def read_recipe(name_or_path: str | Path) -> dict[str, Any]:
     """Read a recipe: settings of FitConfig and Plan by name, tables `options` (of the backbone) and `augment`.
 
+    Args:
+        name_or_path: a TOML file, or a name of `files.config_names`.
+
     Raises:
-        SpeechXAIError: a file that cannot be read, or an unknown key.
+        SpeechXAIError: a file that cannot be read, an unknown key, or a value of another kind.
     """
+    path = config_path(name_or_path)
     try:
-        with Path(path).open("rb") as file:
+        with path.open("rb") as file:
             values = tomllib.load(file)
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SpeechXAIError(f"{path}: cannot be read as a training recipe: {error}") from error
-    for name in values:
+    for name, value in values.items():
         if name not in KNOWN:
             raise SpeechXAIError(f"{path}: {did_you_mean(name, list(KNOWN), 'setting')}")
+        kind = type({**_FIT, **_OTHERS}[name])
+        kind = dict if kind is AugmentConfig else kind
+        fits = isinstance(value, (int, float) if kind is float else kind) and not isinstance(value, bool)
+        if not fits or (kind is list and not all(type(item) is int for item in value)):
+            raise SpeechXAIError(f"{path}: '{name}' must be {_KINDS[kind]}. Got {value!r} instead.")
     return values
+
+
+def options_of(words: Sequence[str]) -> dict[str, Any]:
+    """Read options of a backbone from words NAME=VALUE, each value as in TOML.
+
+    >>> options_of(["f_max_hz=4000.0", "channels=[4, 8]"])
+    {'f_max_hz': 4000.0, 'channels': [4, 8]}
+
+    Raises:
+        SpeechXAIError: a word of another form.
+    """
+    found: dict[str, Any] = {}
+    for word in words:
+        try:
+            found |= tomllib.loads(word)
+        except tomllib.TOMLDecodeError as error:
+            raise SpeechXAIError(
+                f"--option {word}: write NAME=VALUE with a value of TOML, text in quotes: {error}."
+            ) from error
+    return found
 
 
 def plan_of(given: Mapping[str, Any]) -> Plan:
     """Put settings by name together into a plan; a pretrained model brings the options of its architecture.
 
     Args:
-        given: keys of KNOWN, and `out`, the folder of the bundle.
+        given: keys of KNOWN; `option`, words as `options_of` takes them; `device`; and `out`, the folder of the bundle.
 
     Raises:
         SpeechXAIError: wrong settings, or a pretrained model that cannot be had.
@@ -343,23 +464,26 @@ def plan_of(given: Mapping[str, Any]) -> Plan:
             raise SpeechXAIError(f"The 'augment' table of the recipe does not fit: {error}") from error
     backbone = given.get("backbone") or "cnn"
     options, source = dict(given.get("options") or {}), given.get("pretrained")
+    options |= options_of(given.get("option") or ())
     if source:
         if backbone != "ssl":
             raise SpeechXAIError(f"Pretrained weights need the backbone 'ssl'. Got '{backbone}' instead.")
         options = {**pretrained(source).options, **options}
-    length_s = given.get("segment_s") or SegmentConfig().length_s
+    length_s = SegmentConfig().length_s if given.get("segment_s") is None else given["segment_s"]
     return Plan(
         name=Path(given["out"]).name,
         title=given.get("title") or "",
         backbone=backbone,
         options=options,
-        n_folds=given.get("folds") or 5,
+        n_folds=5 if given.get("folds") is None else given["folds"],
         repeats=tuple(given.get("repeats") or ()),
         fit=FitConfig(**fit),
         # Acoustic measures need whole recordings.
         segment=None if backbone == "acoustic" else SegmentConfig(length_s, length_s / 2),
         cam_layer="features" if backbone == "cnn" else None,
+        note=given.get("note") or "",
         pretrained=source,
+        device=given.get("device") or "cpu",
     )
 
 
@@ -478,7 +602,8 @@ def _performance(subjects: Subjects, uncalibrated: Subjects, n: int) -> str:
     rows = [[NAMES[name], before[name], after[name]] for name in NAMES]
     return (
         "## How good it is on people it never heard\n\nOne prediction a subject, made by the fold model in this bundle"
-        f" that never heard the subject; threshold 0.5; 95 % intervals by bootstrap over subjects ({n:,}, seeded).\n\n"
+        " that never heard the subject; threshold 0.5; 95 % intervals, exact for shares of subjects (Clopper and"
+        f" Pearson), else by bootstrap over subjects ({n:,}, seeded).\n\n"
         + _table(["metric", "before calibration", "as shipped (calibrated)"], rows)
     )
 
@@ -528,9 +653,9 @@ def _shown(interval: Interval) -> str:
 
 def _confounds(subjects: Subjects, found: Mapping[str, Interval], n: int) -> str:
     rows = [[name, value.n, _shown(value)] for name, value in found.items()]
-    y, sex = subjects.labels, np.array(subjects.sexes) == "M"
+    y, sex = subjects.labels, (np.array(subjects.sexes) == "M").astype(float)
     if any(subjects.sexes):
-        alone = bootstrap(lambda i: auroc(y[i], sex[i]), len(y), n=n)
+        alone = auroc(sex, y, n)
         rows.insert(2, ["sex alone", alone.n, _shown(alone)])
     return (
         "## What else could tell the classes apart\n\nAUROC with 95 % intervals. A confound that does better than the"

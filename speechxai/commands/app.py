@@ -14,9 +14,19 @@ from typing import Annotated, Any
 
 import typer
 
-from speechxai.commands.console import warn
+from speechxai.commands.console import flag, warn
 from speechxai.errors import SpeechXAIError
 from speechxai.files import resource_folder
+
+EPILOG = """
+Examples:
+
+\b
+  speechxai app                                                      synthetic voices, then http://127.0.0.1:8501
+  speechxai app --data figshare-voice --root DATA --model figshare-cnn --run runs/first
+
+Stop it with Ctrl-C.
+"""
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 _EVERY = ("0.0.0.0", "::")  # noqa: S104
@@ -76,14 +86,12 @@ def names(host: str, allowed: list[str]) -> list[str]:
 
 
 def app(
-    data: Annotated[
-        str, typer.Option(help='"synthetic", a data card, a manifest or a folder of recordings.')
-    ] = "synthetic",
-    root: Annotated[Path | None, typer.Option(help="Folder of the data card's recordings.")] = None,
+    data: Annotated[str, flag("data")] = "synthetic",
+    root: Annotated[Path | None, flag("root")] = None,
     run: Annotated[
         list[Path] | None, typer.Option(help="Run folder for the Benchmark page; may be given again.")
     ] = None,
-    model: Annotated[list[str] | None, typer.Option(help="Model bundle, shown first; may be given again.")] = None,
+    model: Annotated[list[str] | None, flag("model", also="Shown first; repeat for several.")] = None,
     save_to: Annotated[Path | None, typer.Option(help="Folder for saved cases; by default ~/speechxai-cases.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Port of the server.")] = 8501,
     host: Annotated[

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from speechxai.commands.console import duration, say, table, warn
+from speechxai.commands.console import duration, flag, progress_bars, say, table, warn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Mapping
 
     from speechxai.auxiliary.folder import StudyFolder
     from speechxai.auxiliary.values import AuxiliarySettings
@@ -41,15 +38,15 @@ def auxiliary(
     architecture: Annotated[str, typer.Option(help="small or cnn14.")] = "small",
     split: Annotated[str, typer.Option(help="both, or speaker: without the leaky comparison.")] = "both",
     seeds: Annotated[int, typer.Option(help="Repetitions.")] = 5,
-    folds: Annotated[int, typer.Option(help="Folds of the cross-validation.")] = 5,
-    epochs: Annotated[int | None, typer.Option(help="At most so many; the best by validation loss counts.")] = None,
+    folds: Annotated[int, flag("folds")] = 5,
+    epochs: Annotated[int | None, flag("epochs", also="The best by validation loss counts.")] = None,
     n_mels: Annotated[int, typer.Option(help="Mel bands; fewer for a coarse transform.")] = 80,
     weights: Annotated[Path | None, typer.Option(help="Published AudioSet weights for cnn14, a local file.")] = None,
     checkpoints: Annotated[
         bool | None,
         typer.Option("--checkpoints/--no-checkpoints", help="Keep every network (default: small yes, cnn14 no)."),
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")] = "cpu",
+    device: Annotated[str, flag("device")] = "cpu",
     name: Annotated[
         str | None, typer.Option(help="Name of the study's folder (default: input and architecture).")
     ] = None,
@@ -85,7 +82,7 @@ def perform(run: Path, options: Mapping[str, Any], name: str | None = None, agai
     settings = settings_of(folder, options)
     if settings.architecture == "small":
         torch.set_num_threads(1)  # networks this small lose more by sharing the work than they win
-    with progress_bars() as show:
+    with progress_bars(lambda total, what: total) as show:
         study = run_study(folder, settings, name=name, again=again, progress=show, opened=announce)
     if not (study.path / "table.csv").exists():
         warn(f"Another process still works on {study.path}; it will write the tables.")
@@ -100,45 +97,6 @@ def perform(run: Path, options: Mapping[str, Any], name: str | None = None, agai
     if (folder.path / "summary.csv").exists():
         say(f"Report: {write_html(folder, sections=sections(folder.path))}")
     return study
-
-
-@contextmanager
-def progress_bars() -> Iterator[Callable[[int, int, str], None]]:
-    """Show how far a study is: bars with the time left in a terminal, a line now and then in a log."""
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=Console(stderr=True)) as bars:
-            tasks: dict[int, Any] = {}
-
-            def draw(done: int, total: int, what: str) -> None:
-                if total not in tasks:
-                    tasks[total] = bars.add_task(what, total=total)
-                bars.update(tasks[total], completed=done, description=f"{what:<48}")
-
-            yield draw
-        return
-    began: dict[int, tuple[float, int]] = {}
-    last = 0.0
-
-    def line(done: int, total: int, what: str) -> None:
-        nonlocal last
-        now = time.monotonic()
-        since, first = began.setdefault(total, (now, done))
-        if done > first and (now - last >= 10 or done == total):
-            last = now
-            left = (now - since) / (done - first) * (total - done)
-            warn(f"{done} of {total}, {what}: {duration(now - since)}, {duration(left)} left")
-
-    yield line
 
 
 def console_table(study: StudyFolder) -> str:

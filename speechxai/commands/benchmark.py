@@ -46,6 +46,7 @@ def benchmark(
     epochs: Annotated[int | None, flag("epochs", also="Of each task (default: 30).")] = None,
     explained: Annotated[int | None, typer.Option(min=1, help="Recordings explained for each task.")] = None,
     processes: Annotated[int, typer.Option(min=1, max=64, help="Processes of one thread each.")] = 1,
+    imports: Annotated[list[str] | None, flag("imports", also="Cues count as well.")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Continue a benchmark; its settings hold.")] = None,
     tables: Annotated[
         bool, typer.Option("--tables", help="With --resume: write tables and report of what is done, compute nothing.")
@@ -83,7 +84,7 @@ def benchmark(
             for _, reason in unreadable:
                 warn(f"left out: {reason}")
         settings = BenchmarkSettings(**{**(QUICK if quick else {}), **chosen})
-        folder = BenchmarkFolder.begin(out, settings, sources)
+        folder = BenchmarkFolder.begin(out, settings, sources, imports or ())
     tasks = folder.settings.tasks()
     say(
         f"{len(tasks)} tasks: {', '.join(folder.settings.cues)}; {len(folder.settings.recipes)} explanations; in"

@@ -1,4 +1,4 @@
-"""What commands share: plain lines, progress for people and for logs, tables that fit the terminal."""
+"""What commands share: their flags, plain lines, progress for people and for logs, tables that fit the terminal."""
 
 from __future__ import annotations
 
@@ -6,16 +6,80 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
+from typer.core import TyperCommand
 
 from speechxai.errors import SpeechXAIError, encodable, named
+from speechxai.flags import FLAGS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from speechxai.evaluation.values import Progress
+
+
+def flag(key: str, *names: str, also: str = "", left_open: bool = False, **changes: Any) -> Any:
+    """Declare a flag of FLAGS, for `Annotated`.
+
+    Args:
+        key: of FLAGS, which is the parameter's name.
+        names: other names than those of FLAGS.
+        also: what is special to the command, after the text that all share.
+        left_open: the command leaves it to a file where it is not given, so that its help must name the default.
+        changes: other settings of `typer.Option`.
+    """
+    setting = FLAGS[key]
+    help = setting.help
+    if left_open and setting.default is not None:
+        help = f"{help[:-1]} (default: {shown(setting.default)})."
+    if key == "imports":
+        changes["callback"] = _import
+    limits = {"min": setting.min, "max": setting.max} | changes
+    return typer.Option(*(names or setting.names), help=f"{help} {also}".rstrip(), **limits)
+
+
+def shown(value: Any) -> str:
+    """Write a default as people say it.
+
+    >>> shown(True), shown(600.0), shown(("methods",))
+    ('yes', '600', 'methods')
+    """
+    if isinstance(value, tuple):
+        return ", ".join(map(shown, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def argument(key: str, also: str = "", **changes: Any) -> Any:
+    """Declare a word without dashes that is a setting of FLAGS, for `Annotated`."""
+    return typer.Argument(help=f"{FLAGS[key].help} {also}".rstrip(), **changes)
+
+
+def _import(modules: list[str] | None) -> list[str] | None:
+    """Register what installed packages and the modules that are named bring, before a command looks anything up."""
+    from speechxai.registry import load_plugins
+
+    load_plugins(modules or ())
+    return modules
+
+
+class Command(TyperCommand):
+    """A command that refuses what would be misread in silence: a flag of one value given twice, of which the first
+    would be dropped, and an empty word, which as a path means the current folder."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Look at the words before they become values, then parse."""
+        values, _, order = self.make_parser(ctx).parse_args(list(args))
+        for parameter in order:
+            value = values.get(parameter.name)
+            if value == "" or (isinstance(value, list | tuple) and "" in value):
+                ctx.fail(f"{parameter.opts[0]} is empty.")
+            if order.count(parameter) > 1 and parameter.nargs == 1 and not getattr(parameter, "multiple", False):
+                ctx.fail(f"{parameter.opts[0]} is given {order.count(parameter)} times, and takes one value.")
+        return super().parse_args(ctx, args)
 
 
 def say(text: str = "") -> None:
@@ -104,6 +168,51 @@ def progress_bar(title: str, total: int) -> Iterator[Callable[[Progress], None]]
             warn(
                 f"{title}: {step.n_done} of {step.n_total} recordings, {duration(now - started)}, {duration(left)} left"
             )
+
+    yield line
+
+
+@contextmanager
+def progress_bars(part: Callable[[int, str], object]) -> Iterator[Callable[[int, int, str], None]]:
+    """Show how far work of several parts is: bars with the time left in a terminal, a line now and then in a log.
+
+    Args:
+        part: tells, from how many there are and what was done, which part of the work it is.
+    """
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bars
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        with Bars(*columns, console=Console(stderr=True)) as bars:
+            tasks: dict[object, Any] = {}
+
+            def draw(done: int, total: int, what: str) -> None:
+                key = part(total, what)
+                if key not in tasks:
+                    tasks[key] = bars.add_task(what, total=total)
+                bars.update(tasks[key], completed=done, description=f"{what:<48}")
+
+            yield draw
+        return
+    began: dict[object, tuple[float, int]] = {}
+    last = 0.0
+
+    def line(done: int, total: int, what: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        since, first = began.setdefault(part(total, what), (now, done))
+        if done > first and (now - last >= 10 or done == total):
+            last = now
+            left = (now - since) / (done - first) * (total - done)
+            warn(f"{done} of {total}, {what}: {duration(now - since)}, {duration(left)} left")
 
     yield line
 

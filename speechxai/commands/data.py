@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speechxai.commands.console import say, warn
+from speechxai.commands.console import Command, flag, say, warn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +44,7 @@ A card is a text file: copy one, change its pattern, and name it by its path: sp
 )
 
 
-@data_app.command("list")
+@data_app.command("list", cls=Command)
 def list_cards(
     name: Annotated[
         str, typer.Argument(help="A card whose whole text is shown; all cards in a table without it.")
@@ -62,11 +62,11 @@ def list_cards(
     say("Who is in a set, its confounds, and what it must not be used for: speechxai data list CARD")
 
 
-@data_app.command("check")
+@data_app.command("check", cls=Command)
 def check_folder(
     card: Annotated[str, typer.Argument(help="Name of a card, path of your own card.toml, or a manifest.csv.")],
-    root: Annotated[Path, typer.Option(help="Folder of the data set.")],
-    out: Annotated[Path | None, typer.Option(help="Also write the manifest to this CSV file.")] = None,
+    root: Annotated[Path, flag("root")],
+    out: Annotated[Path | None, flag("out", also="The manifest as a CSV file, beside what is printed.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Name every file instead of the first ten of a kind.")] = False,
 ) -> None:
     """Say what is in a folder and what could mislead a classifier.
@@ -105,13 +105,11 @@ def check_folder(
         raise typer.Exit(1)
 
 
-@data_app.command("import")
+@data_app.command("import", cls=Command)
 def import_labels(
     folder: Annotated[Path, typer.Argument(help="Folder with the recordings.")],
-    labels: Annotated[
-        Path, typer.Option(help="Table (csv, tsv, xlsx) with columns file, label, speaker; more if you have them.")
-    ],
-    out: Annotated[Path, typer.Option(help="Manifest to write.")] = Path("manifest.csv"),
+    labels: Annotated[Path, flag("labels", also="More columns if you have them.")],
+    out: Annotated[Path, flag("out", also="The manifest.")] = Path("manifest.csv"),
     name: Annotated[str, typer.Option(help="Name of the data set; the folder's name without it.")] = "",
 ) -> None:
     """Make a manifest of your own folder and a table of labels.
@@ -130,10 +128,10 @@ def import_labels(
     say(f"Next: speechxai data check {out} --root {folder}")
 
 
-@data_app.command("fetch")
+@data_app.command("fetch", cls=Command)
 def fetch_card(
     card: Annotated[str, typer.Argument(help="Name of an open data set.")],
-    root: Annotated[Path, typer.Option(help="Folder to download into; made if it is not there.")],
+    root: Annotated[Path, flag("root", also="The download goes there; made if it is not there.")],
 ) -> None:
     """Download an open data set, compare it with the publisher's checksums, unpack it.
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from speechxai.commands.console import say
+from speechxai.commands.console import flag, say
 
 RECIPES = (
     "methods",
@@ -26,10 +26,10 @@ Example:
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Run folder; a former demo in it is replaced.")] = Path("runs/demo"),
-    speakers: Annotated[int, typer.Option(min=2, max=100, help="Synthetic speakers.")] = 12,
+    out: Annotated[Path, flag("out", also="A former demo in it is replaced.")] = Path("runs/demo"),
+    speakers: Annotated[int, flag("speakers", max=100)] = 12,
     recordings: Annotated[int, typer.Option(min=2, max=300, help="Recordings, at most three a speaker.")] = 16,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the voices and of everything random.")] = 0,
+    seed: Annotated[int, flag("seed")] = 0,
 ) -> None:
     """Evaluate the embedded model on synthetic voices: score table, run folder and report, in about a minute."""
     import shutil

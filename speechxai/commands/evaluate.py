@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from speechxai.commands.console import duration, progress_bar, say, table, warn
+from speechxai.commands.console import duration, flag, progress_bar, say, table, warn
+from speechxai.flags import EVALUATE
 
 if TYPE_CHECKING:
     from speechxai.evaluation.config import EvaluateConfig
@@ -22,11 +24,11 @@ Examples:
   speechxai evaluate --data synthetic --model synthetic-cnn --out runs/first
   speechxai evaluate --data figshare-voice --root DATA --model figshare-cnn --recipes published --metrics published --out runs/paper
   speechxai evaluate --config study.toml --out runs/study      # keys of the file are the names of the flags
-  speechxai evaluate scripts/configs/mancini2025-single.toml --root PC-GITA --model SSL4PR --out runs/published
+  speechxai evaluate mancini2025-single --root PC-GITA --model SSL4PR --out runs/published     # a configuration that ships
   speechxai evaluate --resume runs/study                       # after a crash: only what is missing is computed
   speechxai evaluate --status runs/study
   speechxai evaluate --config study.toml --out runs/study --executor joblib --workers 8         # processes of this machine
-  speechxai evaluate --config study.toml --out runs/study --executor dask --scheduler slurm --workers 20   # docs/scaling.md
+  speechxai evaluate --config study.toml --out runs/study --executor dask --scheduler slurm --workers 20
   speechxai evaluate --resume runs/study --executor dask --scheduler tcp://10.0.0.5:8786        # a scheduler that runs
 
 Whatever goes wrong with a recording is its own failure, and the others go on; --resume tries it again. The traceback of an
@@ -36,106 +38,58 @@ Exit status: 0 all recordings scored, 1 some failed (listed in failures.csv), 2 
 """
 
 
+setting = partial(flag, left_open=True)
+
+
 def evaluate(
     study: Annotated[Path | None, typer.Argument(metavar="[STUDY.toml]", help="The same as --config.")] = None,
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="TOML file; flags override its keys.")] = None,
-    data: Annotated[
-        str | None, typer.Option(help="'synthetic', a data card, a manifest.csv, or a folder of recordings.")
-    ] = None,
-    root: Annotated[Path | None, typer.Option(help="Folder of the recordings that a card or manifest names.")] = None,
-    model: Annotated[str | None, typer.Option(help="Name or folder of a model ('speechxai list models').")] = None,
-    recipes: Annotated[
-        list[str] | None,
+    config: Annotated[
+        Path | None,
         typer.Option(
-            "--recipes",
-            "-r",
-            help=(
-                "methods, published, combinations, all, or a recipe such as 'union(saliency, smoothgrad)'; repeat for"
-                " several."
-            ),
+            "--config", "-c", help="TOML file, or a name of 'speechxai list configs'; flags override its keys."
         ),
     ] = None,
-    metrics: Annotated[
-        list[str] | None,
-        typer.Option("--metrics", "-m", help="published, default, all, or a metric; repeat for several."),
+    data: Annotated[str | None, setting("data")] = None,
+    root: Annotated[Path | None, setting("root")] = None,
+    labels: Annotated[Path | None, setting("labels")] = None,
+    tasks: Annotated[list[str] | None, setting("tasks")] = None,
+    model: Annotated[str | None, setting("model")] = None,
+    recipes: Annotated[list[str] | None, setting("recipes")] = None,
+    metrics: Annotated[list[str] | None, setting("metrics")] = None,
+    controls: Annotated[bool | None, setting("controls")] = None,
+    protocol: Annotated[str | None, setting("protocol")] = None,
+    evidence: Annotated[str | None, setting("evidence")] = None,
+    fill: Annotated[str | None, setting("fill")] = None,
+    seed: Annotated[int | None, setting("seed")] = None,
+    limit: Annotated[int | None, setting("limit")] = None,
+    channel: Annotated[int | None, setting("channel")] = None,
+    max_duration_s: Annotated[float | None, setting("max_duration_s")] = None,
+    device: Annotated[str | None, setting("device")] = None,
+    precision: Annotated[str | None, setting("precision")] = None,
+    deterministic: Annotated[bool | None, setting("deterministic")] = None,
+    threads: Annotated[
+        int | None, setting("threads", also="Without it all cores, or the cores shared out among workers.")
     ] = None,
-    controls: Annotated[
-        bool | None, typer.Option("--controls/--no-controls", help="Score the control maps beside (default: yes).")
-    ] = None,
-    protocol: Annotated[
-        str | None, typer.Option(help="standard, or mancini2025: the published code's choices.")
-    ] = None,
-    evidence: Annotated[str | None, typer.Option(help="auto (positive for signed maps), positive or absolute.")] = None,
-    fill: Annotated[
-        str | None, typer.Option(help="What stands where evidence is removed: silence, noise or mean.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of everything random (default: 0).")] = None,
-    limit: Annotated[int | None, typer.Option(help="At most so many recordings, the classes in turn.")] = None,
-    channel: Annotated[
-        int | None, typer.Option(min=0, help="Channel to read, from 0 (default: all, averaged).")
-    ] = None,
-    max_duration_s: Annotated[
-        float | None, typer.Option(help="Longer recordings are refused, s (default: 600).")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="float32, masked-bfloat16 (masked passes only) or bfloat16 (a preview).")
-    ] = None,
-    deterministic: Annotated[
-        bool | None,
-        typer.Option("--deterministic/--no-deterministic", help="The same bytes every time on this machine."),
-    ] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads of each process (default: cores over workers).")] = None,
-    maps: Annotated[bool | None, typer.Option("--maps/--no-maps", help="Keep every map in maps.zarr, float16.")] = None,
-    pictures: Annotated[int | None, typer.Option(help="Example recordings drawn in the report (default: 4).")] = None,
-    max_batch: Annotated[int | None, typer.Option(help="Segments through the network at once.")] = None,
-    memory_mb: Annotated[int | None, typer.Option(help="Bound on the maps tested at once, MB (default: 1024).")] = None,
-    executor: Annotated[
-        str | None, typer.Option(help="serial, joblib (processes of this machine) or dask (also a cluster).")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(help="Recordings at a time (default: GPUs, else cores).")] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help="Of dask: local, slurm, or a running one's address (tcp://HOST:8786).")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="The new run folder.")] = None,
+    maps: Annotated[bool | None, setting("maps")] = None,
+    pictures: Annotated[int | None, setting("pictures")] = None,
+    max_batch: Annotated[int | None, setting("max_batch")] = None,
+    memory_mb: Annotated[int | None, setting("memory_mb")] = None,
+    executor: Annotated[str | None, setting("executor")] = None,
+    workers: Annotated[int | None, setting("workers")] = None,
+    scheduler: Annotated[str | None, setting("scheduler")] = None,
+    imports: Annotated[list[str] | None, setting("imports")] = None,
+    out: Annotated[Path | None, setting("out", also="It must be new.")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Continue a run; its own settings hold.")] = None,
     status: Annotated[Path | None, typer.Option(metavar="RUN", help="Show how far a run is.")] = None,
 ) -> None:
     """Score explanations of recordings: tables with intervals, differences to controls, and a report to read."""
+    flags = {key: value for key, value in locals().items() if key in EVALUATE and value is not None}
     from speechxai.errors import SpeechXAIError
 
     if status is not None:
         show_status(status)
         return
     config = config or study
-    flags: dict[str, Any] = {
-        "data": data,
-        "root": root,
-        "model": model,
-        "recipes": recipes,
-        "metrics": metrics,
-        "controls": controls,
-        "protocol": protocol,
-        "evidence": evidence,
-        "fill": fill,
-        "seed": seed,
-        "limit": limit,
-        "channel": channel,
-        "max_duration_s": max_duration_s,
-        "device": device,
-        "precision": precision,
-        "deterministic": deterministic,
-        "threads": threads,
-        "maps": maps,
-        "pictures": pictures,
-        "max_batch": max_batch,
-        "memory_mb": memory_mb,
-        "executor": executor,
-        "workers": workers,
-        "scheduler": scheduler,
-        "out": out,
-    }
-    flags = {key: value for key, value in flags.items() if value is not None}
     if resume is not None:
         folder, settings = reopen(resume, config, flags)
     else:
@@ -227,7 +181,7 @@ def complete_protocol(session: Session, folder: RunFolder) -> None:
     """Do what else belongs to a run of this protocol, such as the other parts of the published one and its report."""
     from speechxai.evaluation.values import PROTOCOLS
 
-    finish = PROTOCOLS.facts(session.settings.protocol)["finish"]
+    finish = PROTOCOLS.facts(session.settings.protocol).get("finish")
     if finish is None:
         return
     with ExitStack() as bars:

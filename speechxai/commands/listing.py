@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from speechxai.commands.console import say, table
+from speechxai.commands.console import flag, say, table
 
 if TYPE_CHECKING:
     from speechxai.registry import Registry
 
-KINDS = ("methods", "combinations", "metrics", "models", "cards", "backbones", "presets")
+KINDS = ("methods", "combinations", "metrics", "models", "cards", "backbones", "presets", "configs")
 
 EPILOG = """
 Examples:
@@ -20,6 +20,7 @@ Examples:
   speechxai list methods        names for --recipe, with what they cost and where they come from
   speechxai list metrics        names for --metrics, with the best direction and the bounds
   speechxai list models         bundles for --model
+  speechxai list configs        studies and training recipes that ship, for --config
 """
 
 
@@ -27,8 +28,9 @@ def listing(
     kind: Annotated[
         str, typer.Argument(metavar="|".join(KINDS), help="What to list; all of it without a word.")
     ] = "all",
+    imports: Annotated[list[str] | None, flag("imports")] = None,
 ) -> None:
-    """List methods, combinations, metrics, models, data cards, backbones or presets."""
+    """List methods, combinations, metrics, models, data cards, backbones, presets or configurations that ship."""
     from speechxai.errors import SpeechXAIError
     from speechxai.registry import did_you_mean
 
@@ -115,6 +117,18 @@ def _presets() -> Rows:
     return ("flag", "preset", "entries"), rows
 
 
+def _configs() -> Rows:
+    from speechxai.files import config_names, config_path
+
+    rows: list[tuple[str, ...]] = []
+    for name in config_names():
+        lines = config_path(name).read_text("utf-8").splitlines()
+        # The first line is the title; an evaluation names its data, a recipe of training leaves them open.
+        use = "evaluate --config" if any(line.startswith("data = ") for line in lines) else "train --config"
+        rows.append((name, use, lines[0].removeprefix("# ")))
+    return ("configuration", "for", "what it is"), rows
+
+
 _TABLES = {
     "methods": _methods,
     "combinations": _combinations,
@@ -123,4 +137,5 @@ _TABLES = {
     "cards": _cards,
     "backbones": _backbones,
     "presets": _presets,
+    "configs": _configs,
 }

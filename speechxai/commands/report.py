@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from speechxai.commands.console import say
+from speechxai.commands.console import flag, say
 
 FORMATS = ("html", "latex", "markdown", "csv")
 
@@ -25,7 +25,7 @@ def report(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     format: Annotated[str, typer.Option("--format", "-f", help="html, latex, markdown or csv.")] = "html",
     out: Annotated[
-        Path | None, typer.Option(help="File to write; standard output without it (html: report.html in the run).")
+        Path | None, flag("out", also="A file; standard output without it (html: report.html in the run).")
     ] = None,
 ) -> None:
     """Write a run's report as HTML, or its table with the paper's columns as LaTeX, Markdown or CSV."""

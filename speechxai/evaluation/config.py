@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from speechxai.errors import SpeechXAIError
 from speechxai.evaluation.values import PROTOCOLS, EvaluateSettings
-from speechxai.files import known_format
+from speechxai.files import config_path, known_format
+from speechxai.flags import EVALUATE
 from speechxai.registry import did_you_mean, load_plugins
 
 FORMAT = 2
@@ -92,45 +93,9 @@ class ClusterConfig(BaseModel):
 
 
 class EvaluateConfig(BaseModel):
-    """Settings of one evaluation; every key may stand in a TOML file and has a flag of the same name.
+    """Settings of one evaluation: keys of a TOML file, and flags of the command line of the same names.
 
-    Args:
-        data: "synthetic", a data card's name or file (with `root`), a manifest's .csv, or a folder of labeled
-            recordings.
-        root: folder of the recordings that a card or manifest names.
-        labels: CSV of labels for a folder without a card.
-        tasks: only recordings of these tasks.
-        limit: at most so many recordings, classes and speakers in turn.
-        channel: index of the channel to read, from 0; None averages all.
-        max_duration_s: longer recordings are refused.
-        model: name or folder of a bundle.
-        recipes: presets of RECIPE_PRESETS and recipe texts.
-        controls: whether the control maps, which every method must beat, are scored beside.
-        metrics: presets of METRIC_PRESETS and metric names.
-        protocol: name in PROTOCOLS: "standard", or for example "mancini2025", the published code's choices.
-        evidence: "auto" (positive for signed maps), "positive" or "absolute".
-        fill: what stands where evidence is removed.
-        seed: of everything stochastic.
-        options: options by method.
-        device: "auto", "cpu", "cuda", "cuda:1", "mps".
-        precision: "float32"; "masked-bfloat16": masked recordings are judged in bfloat16; "bfloat16" throughout, a
-            preview.
-        deterministic: only kernels that give the same bytes every time on one machine.
-        threads: of each process; None: all cores, or the cores shared out among workers.
-        maps: whether maps are kept, float16.
-        pictures: number of example recordings drawn in the report.
-        max_batch: segments through the network at once; None leaves the bundle's.
-        memory_mb: bound on the maps that are tested at once.
-        executor: who computes: "serial" (this process), "joblib" (processes of this machine), "dask" (also other
-            machines).
-        workers: how many recordings are computed at the same time; None: one for each GPU, otherwise for each core.
-        scheduler: of "dask": "local", "slurm", or the address of a running one ("tcp://...", "tls://...").
-        cluster: what Slurm is asked for.
-        synthetic_speakers: speakers of the synthetic corpus, three recordings each.
-        published: what only the protocol "mancini2025" needs.
-        auxiliary: settings of an auxiliary study of the run's maps, made after it (needs `maps`); none without it.
-        imports: Python modules that register methods, metrics, protocols of your own, imported by workers as well.
-        out: the run folder.
+    What each means stands in `flags.EVALUATE`, where `--help` has it from, and as the description of its field.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False, validate_default=True)
@@ -197,6 +162,10 @@ class EvaluateConfig(BaseModel):
         )
 
 
+for _key, _field in EvaluateConfig.model_fields.items():
+    _field.description = EVALUATE[_key].help
+
+
 def load(path: str | Path | None, overrides: Mapping[str, Any] | None = None) -> EvaluateConfig:
     """Read a configuration from TOML, overridden by the flags that were given (None: not given).
 
@@ -210,7 +179,7 @@ def load(path: str | Path | None, overrides: Mapping[str, Any] | None = None) ->
     if path is not None:
         source = str(path)
         try:
-            content = tomllib.loads(Path(path).read_text("utf-8"))
+            content = tomllib.loads(config_path(path).read_text("utf-8"))
         except FileNotFoundError as error:
             raise SpeechXAIError(f"{path}: no such configuration file.") from error
         except (OSError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""The machine and the libraries that a run ran on."""
+"""The machine and the libraries that a run ran on. The command line begins with it, so PyTorch is imported where used."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import threading
 import time
 from functools import cache
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 # What processes begin with, before anything heavy is imported.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
@@ -78,6 +79,8 @@ LIBRARIES = ("speechxai", "torch", "torchaudio", "captum", "numpy", "scipy", "pa
 
 def machine() -> dict[str, Any]:
     """Versions of Python and the libraries, system, cores and threads."""
+    import torch
+
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -123,6 +126,8 @@ def configure(
             threads; an
             operation that has none ends with an error. Fast products are left off.
     """
+    import torch
+
     keep_freed_memory()
     if threads is not None:
         torch.set_num_threads(threads)
@@ -149,6 +154,8 @@ def fastest_exact_products() -> str:
     float32, and on
     some the fastest way; on others it rounds to 8 bits. So a product is compared with float64 under both settings.
     """
+    import torch
+
     before = torch.get_float32_matmul_precision()
     try:
         torch.set_float32_matmul_precision("highest")
@@ -162,6 +169,8 @@ def fastest_exact_products() -> str:
 def product_error() -> float:
     """Error of a float32 product of two random matrices against float64, as a share of its norm; about 3e-7 for
     float32."""
+    import torch
+
     random = torch.Generator().manual_seed(0)
     left, right = torch.randn(256, 768, generator=random), torch.randn(512, 768, generator=random)
     exact = left.double() @ right.double().T

@@ -25,7 +25,7 @@ from speechxai.metrics import PUBLISHED_METRICS
 from tests.surface.protocol_tree import FOLDS, make_checkpoints, make_tree, speakers
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIGS = ROOT / "scripts" / "configs"
+CONFIGS = ROOT / "speechxai" / "configs"
 SMALL = {"clip_s = 10.0": "clip_s = 0.3", "batch = 64": "batch = 3"}
 
 

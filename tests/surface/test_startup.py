@@ -58,7 +58,7 @@ def test_nothing_heavy_is_loaded_before_it_is_needed(code: str) -> None:
 def test_the_rooms_of_the_main_job_add_little_to_torch() -> None:
     code = (
         "import sys, time, torch; start = time.process_time(); "
-        "import speechxai.classifiers, speechxai.explain, speechxai.pipeline_unit; "
+        "import speechxai.classifiers, speechxai.explain, speechxai.evaluation.unit; "
         "print(time.process_time() - start, [n for n in ('scipy.signal', 'scipy.stats', 'scipy.ndimage', 'sklearn', "
         "'librosa', 'captum', 'quantus', 'matplotlib', 'zarr', 'pandas', 'torchaudio') if n in sys.modules])"
     )

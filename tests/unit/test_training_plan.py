@@ -16,7 +16,7 @@ from speechxai.classifiers.training import plan_of, read_recipe
 from speechxai.errors import SpeechXAIError
 from speechxai.types import Recording
 
-RECIPE = Path(__file__).parents[2] / "scripts" / "configs" / "ssl4pr.toml"
+RECIPE = "ssl4pr"
 
 
 @pytest.fixture

@@ -1,0 +1,62 @@
+"""`speechxai import`: published speech networks become a model that speechxai explains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from speechxai.commands.console import flag, progress_bars, say
+
+EPILOG = """
+Examples:
+
+\b
+  speechxai import CHECKPOINTS --out models/ssl4pr --splits PC-GITA_SPLITS     SSL4PR's fold_1.pt ... fold_10.pt
+  speechxai import CHECKPOINTS/fold_1.pt --check                               what is in it; nothing is written
+  speechxai import HUBERT_BASE --check
+
+A table of labels is imported by 'speechxai data import'.
+"""
+
+
+def import_(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Folder of fold_<k>.pt; with --check also one file, a save_pretrained folder or HUBERT_BASE."
+        ),
+    ],
+    out: Annotated[Path | None, flag("out", also="The model's folder, whose last part is its name.")] = None,
+    splits: Annotated[
+        Path | None,
+        typer.Option(help="Folder with the published TRAIN_TEST_<k>: who is heard by which fold's network."),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="The foundation model's config.json, where its shapes do not tell the architecture."),
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Only say what the source holds.")] = False,
+) -> None:
+    """Import checkpoints of folds as a model: everybody is explained by the network that never heard them."""
+    from speechxai.classifiers.imports import import_folds, pretrained, ssl4pr
+    from speechxai.classifiers.training import check_out
+    from speechxai.errors import SpeechXAIError
+
+    if check:
+        path = Path(source)
+        imported = ssl4pr(path, config) if path.name.startswith("fold_") else pretrained(source)
+        imported.backbone()
+        n_weights = sum(value.numel() for value in imported.state.values())
+        say(f"{source}: fits the backbone 'ssl', {n_weights / 1e6:.1f} M weights")
+        for name, value in imported.options.items():
+            say(f"  {name} = {value}")
+        return
+    if out is None:
+        raise SpeechXAIError("The model needs a folder: give --out, for example --out models/ssl4pr.")
+    check_out(out)
+    with progress_bars(lambda total, what: total) as show:
+        bundle = import_folds(source, out, splits, config, show)
+    say(f"{bundle.folder}: {bundle.n_folds} networks, {len(bundle.config.speakers)} speakers")
+    say(f"Next: speechxai evaluate --data DATA --root ROOT --model {bundle.folder} --out runs/first")

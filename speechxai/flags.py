@@ -1,0 +1,106 @@
+"""Settings of the command line and of settings files, each declared once: what it means, its short form, its bounds.
+
+A flag of a command, a key of an evaluation's TOML file and a key of a training recipe of one name mean the same, so
+their text stands here: `--help` reads it, `EvaluateConfig` has it as the description of its fields, and tests hold the
+two together. Nothing heavy is imported, for `--help` is quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One setting.
+
+    Args:
+        help: what it means, one or two sentences; a command may add what is special to it.
+        names: of the flag, where they are more than the key with dashes.
+        default: what holds where nothing is said, for commands that leave the setting open to a file.
+        min, max: bounds of a number that need no look at anything else.
+    """
+
+    help: str
+    names: tuple[str, ...] = ()
+    default: Any = None
+    min: float | None = None
+    max: float | None = None
+
+
+EVALUATE: Mapping[str, Flag] = {
+    "data": Flag('Recordings: "synthetic", a data card, a manifest.csv, or a folder of them.'),
+    "root": Flag("Folder of the recordings that a card or manifest names."),
+    "labels": Flag("Table of labels (csv, tsv, xlsx) with columns file, label, speaker, for a folder without a card."),
+    "tasks": Flag("Only recordings of this task, such as vowel-a; repeat for several.", ("--tasks", "--task")),
+    "limit": Flag("At most so many recordings, classes and speakers in turn.", min=1),
+    "channel": Flag("Channel to read, from 0; without it all are averaged.", min=0),
+    "max_duration_s": Flag("Longer recordings are refused, s.", default=600.0, min=0.1),
+    "model": Flag("Classifier: name ('speechxai list models') or folder of a model."),
+    "recipes": Flag(
+        "Explanations: methods, published, combinations, all, or a recipe such as 'union(saliency, smoothgrad)'; repeat"
+        " for several.",
+        ("--recipes", "--recipe", "-r"),
+        ("methods",),
+    ),
+    "controls": Flag("Score the control maps beside, which every method must beat.", default=True),
+    "metrics": Flag(
+        "Scores: published, default, all, or a metric; repeat for several.",
+        ("--metrics", "--metric", "-m"),
+        ("default",),
+    ),
+    "protocol": Flag("standard, or mancini2025: the published code's choices.", default="standard"),
+    "evidence": Flag("auto (positive for signed maps), positive or absolute.", default="auto"),
+    "fill": Flag("What stands where evidence is removed: silence, noise or mean.", default="silence"),
+    "seed": Flag("Seed of everything random.", default=0, min=0),
+    "options": Flag("Options by method."),
+    "device": Flag("Where networks run: auto, cpu, cuda, cuda:1 or mps.", default="auto"),
+    "precision": Flag(
+        "float32, masked-bfloat16 (masked passes only) or bfloat16 (throughout, a preview).", default="float32"
+    ),
+    "deterministic": Flag("Only kernels that give the same bytes every time on this machine.", default=False),
+    "threads": Flag("Threads of each process.", min=1),
+    "maps": Flag("Keep every map in maps.zarr, float16.", default=False),
+    "pictures": Flag("Example recordings drawn in the report.", default=4, min=0),
+    "max_batch": Flag("Segments through the network at once; without it the model's.", min=1),
+    "memory_mb": Flag("Bound on the maps tested at once, MB.", default=1024, min=16),
+    "executor": Flag(
+        "Who computes: serial (this process), joblib (processes of this machine) or dask (also a cluster).",
+        default="serial",
+    ),
+    "workers": Flag("Recordings at a time; without it one for each GPU, otherwise for each core.", min=1),
+    "scheduler": Flag("Of dask: local, slurm, or a running one's address (tcp://HOST:8786).", default="local"),
+    "cluster": Flag("What each worker of dask is given on a cluster."),
+    "synthetic_speakers": Flag("Speakers of the synthetic voices, three recordings each.", default=8, min=2),
+    "published": Flag('What only the protocol "mancini2025" needs.'),
+    "auxiliary": Flag("Settings of an auxiliary study of the run's maps, made after it (needs maps); none without it."),
+    "imports": Flag(
+        "Python module that registers methods, metrics, cards or classifiers of yours; repeat for several.",
+        ("--import",),
+    ),
+    "out": Flag("Where to write."),
+}
+"""Keys of an evaluation's TOML file, in its order."""
+
+TRAIN: Mapping[str, Flag] = {
+    "title": Flag("One line about the model."),
+    "note": Flag("What the card must say about the training, for example how settings were chosen."),
+    "backbone": Flag("Kind of network; 'speechxai list backbones' names them.", default="cnn"),
+    "pretrained": Flag("Weights that the backbone ssl starts from: a save_pretrained folder, a file, or HUBERT_BASE."),
+    "option": Flag("Option of the backbone as NAME=VALUE, the value as in TOML; repeat for several."),
+    "folds": Flag("Folds by speaker, at least 3.", default=5, min=3),
+    "repeats": Flag("Seed of a further cross-validation, for the card; repeat for several.", min=0),
+    "speakers": Flag("Number of synthetic speakers.", default=60, min=2),
+    "epochs": Flag("Epochs of training at most.", default=60, min=1),
+    "patience": Flag("Epochs without a better validation loss before training stops.", default=12, min=1),
+    "learning_rate": Flag("Learning rate of AdamW.", default=2e-3),
+    "weight_decay": Flag("Weight decay of AdamW.", default=1e-2, min=0),
+    "batch": Flag("Crops that pass at once.", default=16, min=1),
+    "crop_s": Flag("Length of random crops, s.", default=1.5),
+    "n_crops": Flag("Crops a recording and epoch.", default=2, min=1),
+}
+"""Flags of `speechxai train`, most of them keys of its recipes; those of EVALUATE that it has too are not repeated."""
+
+FLAGS: Mapping[str, Flag] = {**EVALUATE, **TRAIN}
