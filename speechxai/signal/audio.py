@@ -8,9 +8,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, TypeVar, Unpack
 
 import numpy as np
+import numpy.typing as npt
 import soundfile
 import torch
 from torch import Tensor
@@ -22,9 +23,10 @@ from speechxai.signal.streams import Stated
 from speechxai.types import Recording
 
 MIN_RATE_HZ, MAX_RATE_HZ, MAX_CHANNELS = 8_000, 96_000, 8
-_BLOCK_SAMPLES = 1 << 18
+_BLOCK_SAMPLES, _WRITE_SAMPLES = 1 << 18, 1 << 16
 
 Samples = np.ndarray[Any, np.dtype[np.float32]]
+Wave = TypeVar("Wave", npt.NDArray[np.float32], npt.NDArray[np.float64])
 
 
 class Identity(TypedDict, total=False):
@@ -148,7 +150,7 @@ def read_audio(
             " again."
         )
     if sample_rate is not None and sample_rate != info.sample_rate:
-        samples = _resample(samples, info.sample_rate, sample_rate)
+        samples = resample(samples, info.sample_rate, sample_rate)
     if normalize == "peak":
         samples = samples / np.abs(samples).max()
     facts = {
@@ -201,13 +203,31 @@ def write(
         )
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        soundfile.write(str(part), samples, sample_rate, format=kind, subtype=chosen)
+        with soundfile.SoundFile(str(part), "w", sample_rate, 1, chosen, format=kind) as file:
+            # libsndfile's Vorbis encoder keeps a whole block on the stack: minutes at once would end the process.
+            for start in range(0, len(samples), _WRITE_SAMPLES):
+                file.write(samples[start : start + _WRITE_SAMPLES])
         part.replace(target)
     except (soundfile.SoundFileError, ValueError, OSError) as error:
         part.unlink(missing_ok=True)
         raise SpeechXAIError(
             f"{path}: cannot be written ({error}). Check that the folder exists and may be written to."
         ) from error
+
+
+def resample(samples: Wave, rate_hz: int, new_rate_hz: int) -> Wave:
+    """Bring a waveform (N,), float32 or float64, to another sample rate, Hz, by a band-limited, linear-phase filter.
+
+    The pass band reaches 0.91 of the lower Nyquist frequency; images lie below -120 dB (libsoxr "HQ"). The filter is
+    linear: the difference of two waveforms is resampled as they are.
+    """
+    if rate_hz == new_rate_hz:
+        return samples
+    # libsoxr and not torchaudio: its default leaks -17 dB of a 9 kHz tone into 16 kHz (measured; soxr: -144 dB), and
+    # rates without a common divisor (44,099 to 16,000 Hz) would build filters of gigabytes.
+    import soxr  # type: ignore[import-untyped]
+
+    return np.asarray(soxr.resample(samples, rate_hz, new_rate_hz, quality="HQ"), dtype=samples.dtype)  # type: ignore[return-value]
 
 
 def sha256_of(path: str | Path) -> str:
@@ -292,11 +312,3 @@ def _samples(info: AudioInfo, stated: Stated, channel: int | None) -> Samples:
         )
     return np.concatenate(blocks)
 
-
-def _resample(samples: Samples, rate_hz: int, new_rate_hz: int) -> Samples:
-    # libsoxr and not torchaudio: its default leaks -17 dB of a 9 kHz tone into 16 kHz (measured; soxr: -144 dB), and
-    # rates
-    # without a common divisor (44,099 to 16,000 Hz) would build filters of gigabytes.
-    import soxr  # type: ignore[import-untyped]
-
-    return np.asarray(soxr.resample(samples, rate_hz, new_rate_hz, quality="HQ"), dtype=np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable
 from dataclasses import replace
@@ -80,7 +81,7 @@ def _is_mark(length: int) -> bool:
     return length <= 0 or length >= 1 << 62 or any(-1_024 <= length - mark <= 128 for mark in _MARKS_32)
 
 
-def _chunks(handle: BinaryIO, kind: _Kind, place: int) -> dict[bytes, tuple[int, int]]:
+def _chunks(handle: BinaryIO, kind: _Kind, place: int, size: int) -> dict[bytes, tuple[int, int]]:
     """Place of the content and stated length (bytes) of the first chunk of each name, up to the samples' chunk.
 
     Only the headers are read: a picture of megabytes may stand before the samples.
@@ -94,9 +95,9 @@ def _chunks(handle: BinaryIO, kind: _Kind, place: int) -> dict[bytes, tuple[int,
         name, length = struct.unpack(kind.header, head)
         name, length = name[:4], length - kind.size * kind.counts_header
         found.setdefault(name, (place + kind.size, length))
-        if name == kind.data or length < 0 or not _is_name(name):
-            break
         place += kind.size + length + -length % kind.align
+        if name == kind.data or length < 0 or place > size or not _is_name(name):
+            break
     return found
 
 
@@ -117,7 +118,7 @@ def _is_name(name: bytes) -> bool:
 
 
 def _chunked(handle: BinaryIO, start: int, size: int, kind: _Kind) -> Stated:
-    found = _chunks(handle, kind, start + kind.first)
+    found = _chunks(handle, kind, start + kind.first, size)
     if kind.data not in found:
         return Stated(f"damaged or truncated: the header has no chunk of samples. {COPY_AGAIN}")
     place, length = found[kind.data]
@@ -218,14 +219,12 @@ def _au(handle: BinaryIO, start: int, size: int) -> Stated:
 
 def _nist(handle: BinaryIO, start: int, size: int) -> Stated:
     handle.seek(start)
-    lines = handle.read(1 << 14).split(b"end_head")[0].split(b"\n")
-    fields = [line.split() for line in lines]
-    stated = {
-        words[0]: int(words[2]) for words in fields if len(words) == 3 and words[1] == b"-i" and words[2].isdigit()
-    }
-    header_bytes = int(lines[1]) if len(lines) > 1 and lines[1].strip().isdigit() else 1_024
+    text = handle.read(1 << 14).split(b"end_head")[0]
+    stated = {name: int(number) for name, number in re.findall(rb"^(\w+) -i (\d{1,18})\s*$", text, re.MULTILINE)}
+    header = re.match(rb"NIST_1A\s+(\d{1,9})\s", text)
     one = stated.get(b"channel_count", 1) * stated.get(b"sample_n_bytes", 1)
-    return Stated(_cut(stated.get(b"sample_count", 0) * one, size - start - header_bytes))
+    present = size - start - (int(header[1]) if header else 1_024)
+    return Stated(_cut(stated.get(b"sample_count", 0) * one, present))
 
 
 # ---- which is which

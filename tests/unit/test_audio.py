@@ -359,6 +359,25 @@ def test_write_then_read_is_the_same(tmp_path: Path, name: str) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
 
 
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg"])
+def test_long_waveforms_are_written_in_blocks(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Vorbis encoder keeps what it gets at once on the stack: five minutes end the process."""
+    lengths: list[int] = []
+    real = soundfile.SoundFile.write
+
+    def spied(self: soundfile.SoundFile, data: np.ndarray) -> None:
+        lengths.append(len(data))
+        real(self, data)
+
+    monkeypatch.setattr(soundfile.SoundFile, "write", spied)
+    waveform = torch.from_numpy(tone(16_000, 10.0)).float()
+    audio.write(tmp_path / name, waveform, 16_000)
+    assert lengths == [65_536, 65_536, 160_000 - 2 * 65_536]
+    back = audio.read_audio(tmp_path / name, normalize="none").waveform
+    assert len(back) == len(waveform)
+    torch.testing.assert_close(back[1_000:-1_000], waveform[1_000:-1_000], atol=0.02, rtol=0)
+
+
 def test_write_refuses_what_would_be_wrong(tmp_path: Path) -> None:
     loud = torch.tensor([0.0, 1.5, -1.5])
     with pytest.raises(SpeechXAIError, match="would clip"):

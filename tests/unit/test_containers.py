@@ -153,6 +153,29 @@ def test_samples_after_a_long_chunk_are_counted(tmp_path: Path, n_before: int) -
     assert "the header promises 80000 bytes of samples, the file holds 50000 (62 %)" in refusal(path)
 
 
+@pytest.mark.parametrize("length", [1 << 63, (1 << 64) - 1, 1 << 40, 0])
+def test_a_chunk_that_reaches_beyond_the_file_is_named(tmp_path: Path, length: int) -> None:
+    data = saved(tmp_path, "W64", "PCM_16").read_bytes()
+    put(tmp_path / "x.w64", replaced(data, data.index(b"fmt ") + 16, struct.pack("<Q", length)))
+    assert "the header has no chunk of samples" in refusal(tmp_path / "x.w64")
+    data = saved(tmp_path, "CAF", "PCM_16").read_bytes()
+    put(tmp_path / "x.caf", replaced(data, 12, struct.pack(">Q", length or 1 << 62)))
+    refusal(tmp_path / "x.caf")
+
+
+def test_a_nist_header_of_absurd_numbers_is_answered(tmp_path: Path) -> None:
+    path = saved(tmp_path, "NIST", "PCM_16")
+    data = path.read_bytes()
+    for number in (b"9" * 15, b"9" * 500, b"-1", b"x"):
+        count = b"sample_count -i " + number + b"\n"
+        changed = (data[:16] + count + data[16:1_024].replace(b"sample_count -i 40000\n", b"")).ljust(1_024)[:1_024]
+        put(path, changed + data[1_024:])
+        if number == b"9" * 15:
+            assert "truncated" in refusal(path)
+        else:
+            assert len(samples(path)) == N_SAMPLES
+
+
 def test_chunks_without_end_do_not_hang(tmp_path: Path) -> None:
     path = put(tmp_path / "x.wav", b"RIFF\0\0\0\0WAVE" + b"abcd\0\0\0\0" * 200_000)
     start = time.monotonic()
