@@ -8,10 +8,11 @@ import hashlib
 import importlib.metadata
 import io
 import pickle
+import re
 import tomllib
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +25,8 @@ from torch import Tensor
 
 import speechxai
 from speechxai.classifiers import Classifier, build
+from speechxai.classifiers.external import Opened, open_factory, open_huggingface
+from speechxai.classifiers.network import check
 from speechxai.errors import SpeechXAIError, VersionWarning
 from speechxai.files import known_format, resource_folder, to_toml, write_atomically
 from speechxai.registry import did_you_mean
@@ -34,6 +37,8 @@ FORMAT = 1
 """Version of a bundle's layout, the key `format` of its `config.toml`."""
 
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.toml", "weights.safetensors", "card.md"
+HUGGINGFACE_FILE = "config.json"
+"""What a folder of Hugging Face's `save_pretrained` has."""
 PARTS_FOLDER = "weights"
 """Bundles of large networks have one safetensors file a fold model in this folder, written and read one at a time."""
 
@@ -103,6 +108,7 @@ class BundleConfig(_Strict):
         libraries: versions at training.
         weights: hash and number of fold models.
         speakers, files: fold of every training speaker, and of every training file by its sha256.
+        check: what a trial of somebody else's network found, see `network.NetworkReport`.
     """
 
     format: int = Field(default=FORMAT, ge=1, le=FORMAT, strict=True)
@@ -122,6 +128,7 @@ class BundleConfig(_Strict):
     weights: WeightsFile = Field(default_factory=WeightsFile)
     speakers: dict[str, int] = Field(default_factory=dict)
     files: dict[str, int] = Field(default_factory=dict)
+    check: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _consistent(self) -> BundleConfig:
@@ -365,7 +372,11 @@ class Bundle:
             weights = _read_part(path, part)
         _check_fit(path, part, weights, classifier.state_dict())
         classifier.load_state_dict(weights)
-        return classifier.eval().requires_grad_(False)
+        classifier.eval().requires_grad_(False)
+        if ":" in config.architecture or (config.architecture == "huggingface" and not config.check):
+            # Weights are those that were checked before; code of others may have changed since.
+            check(classifier).required(str(self.folder))
+        return classifier
 
 
 def _read_part(path: Path, part: str) -> dict[str, Tensor]:
@@ -408,19 +419,32 @@ def load_bundle(name_or_path: str | Path, allow_code: bool = False) -> Bundle:
     Settings are checked and the weights' hash is compared; the weights are read when a classifier is asked for. Other
     library versions than at training give one VersionWarning.
 
+    Two more kinds of network open as bundles in memory, without folds, after one trial (`network.check`):
+    "module:function", which returns a network of your own (`external.open_factory`), and a folder that Hugging Face's
+    `save_pretrained` has written (`external.open_huggingface`).
+
     Args:
-        name_or_path: for example "figshare-cnn" or "runs/my-model".
-        allow_code: whether a bundle may name a network of another package ("module:factory"), whose code then runs.
+        name_or_path: for example "figshare-cnn", "runs/my-model", "my_network:load" or "my-hubert".
+        allow_code: whether "module:function" may run, as the name itself or in a bundle.
 
     Raises:
-        SpeechXAIError: an unknown name, a missing or damaged file, wrong settings, a network that needs `allow_code`.
+        SpeechXAIError: an unknown name, a missing or damaged file, wrong settings, a network that needs `allow_code` or
+            does not keep the contract.
     """
+    if re.fullmatch(r"[\w.]+:\w+", str(name_or_path)) and not Path(name_or_path).is_dir():
+        if not allow_code:
+            raise SpeechXAIError(
+                f"{name_or_path}: this runs code of that module. If you trust it, give --allow-code (allow_code=True)."
+            )
+        return in_memory(str(name_or_path), open_factory(str(name_or_path)))
     folder = _folder(name_or_path)
+    if (folder / HUGGINGFACE_FILE).is_file() and not (folder / CONFIG_FILE).is_file():
+        return in_memory(folder.resolve().name, open_huggingface(str(folder)), folder)
     config = read_bundle_config(folder / CONFIG_FILE)
     if ":" in config.architecture and not allow_code:
         raise SpeechXAIError(
             f"{folder / CONFIG_FILE}: the architecture '{config.architecture}' would run code of another package. "
-            "If you trust it, load the bundle with allow_code=True."
+            "If you trust it, give --allow-code (allow_code=True)."
         )
     path = folder / WEIGHTS_FILE
     try:
@@ -440,6 +464,46 @@ def load_bundle(name_or_path: str | Path, allow_code: bool = False) -> Bundle:
             f"{config.weights.sha256[:12]}.... Restore the file or train the model again."
         )
     return _opened(folder, config)
+
+
+def in_memory(name: str, opened: Opened, folder: Path | None = None) -> Bundle:
+    """Make a bundle of somebody else's network, tried once: one model and no folds. `save_bundle` can keep it.
+
+    Raises:
+        SpeechXAIError: a network that does not keep the contract; the message says in one sentence how.
+    """
+    classifier = opened.classifier
+    found = check(classifier).required(name)
+    digest = hashlib.sha256(name.encode())
+    for key, value in sorted(classifier.state_dict().items()):
+        digest.update(key.encode() + value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    segment = classifier.segment
+    config = BundleConfig(
+        name=name,
+        title=f"{'Hugging Face model' if folder else 'network'} {name}, not trained by this program",
+        architecture=opened.architecture,
+        options=opened.options,
+        stft=StftSettings(**asdict(classifier.stft)),
+        segment=None if segment is None else SegmentSettings(**asdict(segment)),
+        audio=AudioSettings(normalize=opened.normalize),
+        classes=classifier.class_names,
+        cam_layer=classifier.cam_layer,
+        max_batch=classifier.max_batch,
+        libraries=library_versions(),
+        weights=WeightsFile(sha256=digest.hexdigest()),
+        check=found.table(),
+    )
+    return Bundle(folder or Path(name), config, {FINAL: classifier.requires_grad_(False)})
+
+
+def check_classes(bundle: Bundle) -> None:
+    """Raise SpeechXAIError where a model's outputs are not HC and PD, whose labels recordings have."""
+    if bundle.config.classes != CLASS_NAMES:
+        raise SpeechXAIError(
+            f"{bundle.name}: its outputs are called {', '.join(bundle.config.classes)}, and recordings are labeled"
+            f" {', '.join(CLASS_NAMES)}: nobody knows which is which, so nothing is scored. Name them in the model"
+            " (id2label, class_names or 'classes'), HC first."
+        )
 
 
 def _opened(folder: Path, config: BundleConfig) -> Bundle:

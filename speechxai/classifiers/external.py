@@ -5,15 +5,17 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from speechxai.classifiers.base import BACKBONES, Classifier
-from speechxai.classifiers.network import Attention, WaveformDoor
-from speechxai.errors import NotApplicable, SpeechXAIError
+from speechxai.classifiers.network import Attention, WaveformDoor, class_order, stated, uncompiled
+from speechxai.errors import NotApplicable, SpeechXAIError, told
+from speechxai.registry import look_in
 from speechxai.signal.stft import SegmentConfig, inverse
 from speechxai.types import CLASS_NAMES, StftConfig
 
@@ -97,6 +99,23 @@ class HuggingFace(WaveformDoor):
         return self.network.attention_maps(inverse(magnitude, phase, self.stft, n_samples))
 
 
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """Somebody's network as a classifier in evaluation mode, with what a bundle must know to make it again.
+
+    Args:
+        classifier: the network.
+        architecture: "huggingface", or "module:function".
+        options: of the backbone.
+        normalize: how audio is read for it; "none" hears recordings at the level they have.
+    """
+
+    classifier: Classifier
+    architecture: str
+    options: dict[str, Any] = field(default_factory=dict)
+    normalize: Literal["peak", "none"] = "none"
+
+
 def _transformers() -> Any:
     try:
         import transformers
@@ -107,11 +126,19 @@ def _transformers() -> Any:
     return transformers
 
 
+def labels_of(config: Any) -> tuple[str, ...]:
+    """Names of a Hugging Face model's outputs, in their order."""
+    return tuple(str(config.id2label[index]) for index in sorted(config.id2label))
+
+
 @BACKBONES.register(hears="waveform", cites="wolf2020transformers", needs="config_json")
 def huggingface(
     stft: StftConfig, *, config_json: str, normalize: bool = False, order: Sequence[int] | None = None
 ) -> nn.Module:
-    """Hugging Face model for audio classification with random weights, from the text of its `config.json`."""
+    """Hugging Face model for audio classification with random weights, from the text of its `config.json`.
+
+    Without `order` its outputs are put into the order HC, PD where their names in `id2label` say which is which.
+    """
     transformers = _transformers()
     try:
         values = json.loads(config_json)
@@ -121,7 +148,61 @@ def huggingface(
         raise SpeechXAIError(
             f"The 'config_json' parameter of the backbone 'huggingface' does not describe an audio classifier: {error}"
         ) from error
-    return HuggingFace(HuggingFaceNetwork(model, normalize, order), stft)
+    return HuggingFace(HuggingFaceNetwork(model, normalize, order or class_order(labels_of(config))), stft)
+
+
+def open_huggingface(
+    source: str,
+    stft: StftConfig | None = None,
+    segment: SegmentConfig | None = None,
+    class_names: Sequence[str] | None = None,
+) -> Opened:
+    """Open any Hugging Face `AutoModelForAudioClassification` that hears waveforms.
+
+    Args:
+        source: a folder written by `save_pretrained`, or a model's name on the hub (downloaded by `transformers`).
+        stft: settings of the explained spectrogram; by default at the sample rate of the model's feature extractor.
+        class_names: names by output index, where the model's own `id2label` does not say them. Two outputs whose names
+            mean HC and PD (`network.CLASS_SPELLINGS`) are put into that order; others keep their order and names.
+
+    Raises:
+        SpeechXAIError: `transformers` is missing, the model cannot be loaded, it hears features of its own or another
+            sample rate, or `class_names` has another length than its outputs.
+    """
+    transformers = _transformers()
+    bars = transformers.utils.logging
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    try:
+        model = transformers.AutoModelForAudioClassification.from_pretrained(
+            source, attn_implementation="eager", weights_only=True
+        ).float()
+    except (OSError, ValueError) as error:
+        raise SpeechXAIError(f"{source}: cannot be loaded as a Hugging Face audio classifier: {error}") from error
+    finally:
+        if shown:
+            bars.enable_progress_bar()
+    try:
+        extractor = transformers.AutoFeatureExtractor.from_pretrained(source)
+        normalize = bool(stated(extractor, "do_normalize", False))
+        rate = int(stated(extractor, "sampling_rate", StftConfig().sample_rate))
+        stft = stft or StftConfig(sample_rate=rate)
+        if rate != stft.sample_rate:
+            raise SpeechXAIError(f"{source}: the model hears {rate} Hz. Got an STFT at {stft.sample_rate} Hz instead.")
+    except OSError:
+        stft, normalize = stft or StftConfig(), stated(model.config, "feat_extract_norm", "group") == "layer"
+    names = tuple(class_names or labels_of(model.config))
+    if len(names) != model.config.num_labels:
+        raise SpeechXAIError(
+            f"{source}: the model has {model.config.num_labels} outputs. Got {len(names)} class names instead."
+        )
+    order = class_order(names)
+    backbone = HuggingFace(HuggingFaceNetwork(model, normalize, order), stft)
+    found = Classifier(backbone, stft, segment, names if order is None else CLASS_NAMES).eval()
+    text = json.loads(model.config.to_json_string(use_diff=False))
+    text.pop("_name_or_path", None)  # a path of this machine
+    options = {"config_json": json.dumps(text, sort_keys=True), "normalize": normalize}
+    return Opened(found, "huggingface", options if order is None else {**options, "order": list(order)})
 
 
 def from_huggingface(
@@ -130,76 +211,95 @@ def from_huggingface(
     segment: SegmentConfig | None = None,
     class_names: Sequence[str] | None = None,
 ) -> Classifier:
-    """Any Hugging Face `AutoModelForAudioClassification` that hears waveforms, as a Classifier in evaluation mode.
-
-    Args:
-        source: a folder written by `save_pretrained`, or a model's name on the hub (downloaded by `transformers`).
-        class_names: names by output index, where the model's own `id2label` does not say them. Outputs named HC and PD
-            are put into that order.
-
-    Raises:
-        SpeechXAIError: `transformers` is missing, the model cannot be loaded, it hears features of its own or another
-            sample rate, or `class_names` has another length than its outputs.
-    """
-    transformers = _transformers()
-    stft = stft or StftConfig()
-    try:
-        model = transformers.AutoModelForAudioClassification.from_pretrained(
-            source, attn_implementation="eager", weights_only=True
-        )
-    except (OSError, ValueError) as error:
-        raise SpeechXAIError(f"{source}: cannot be loaded as a Hugging Face audio classifier: {error}") from error
-    normalize = False
-    try:
-        extractor = transformers.AutoFeatureExtractor.from_pretrained(source)
-        normalize = bool(getattr(extractor, "do_normalize", False))
-        rate = int(getattr(extractor, "sampling_rate", stft.sample_rate))
-        if rate != stft.sample_rate:
-            raise SpeechXAIError(f"{source}: the model hears {rate} Hz. Got an STFT at {stft.sample_rate} Hz instead.")
-    except OSError:
-        normalize = getattr(model.config, "feat_extract_norm", "group") == "layer"
-    labels = model.config.id2label
-    names = tuple(class_names or (str(labels[index]) for index in sorted(labels)))
-    if len(names) != model.config.num_labels:
-        raise SpeechXAIError(
-            f"{source}: the model has {model.config.num_labels} outputs. Got {len(names)} class names instead."
-        )
-    order = None
-    if len(names) == len(CLASS_NAMES) and {name.upper() for name in names} == set(CLASS_NAMES):
-        order = [[name.upper() for name in names].index(name) for name in CLASS_NAMES]
-        names = CLASS_NAMES
-    backbone = HuggingFace(HuggingFaceNetwork(model, normalize, order), stft)
-    return Classifier(backbone, stft, segment, names, backbone.cam_layer, MAX_BATCH).eval()
+    """Return the classifier of `open_huggingface`."""
+    return open_huggingface(source, stft, segment, class_names).classifier
 
 
 class ExternalNetwork(nn.Module):
-    """A callable `waveform (B, N) -> logits (B, C)` of the user's own; a module inside it keeps its weights."""
+    """A callable `waveform (B, N) -> logits (B, C)` of the user's own; a module inside it keeps its weights.
 
-    def __init__(self, callable_: Callable[[Tensor], Tensor], name: str) -> None:
+    Args:
+        callable_: what is called.
+        name: for messages.
+        output: what it says its outputs are, of `network.OUTPUTS`; None where it says nothing.
+        order: its outputs for HC and PD.
+    """
+
+    def __init__(
+        self,
+        callable_: Callable[[Tensor], Tensor],
+        name: str,
+        output: str | None = None,
+        order: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
         self.inner = callable_
         self.name = name
+        self.output = output
+        self.order = None if order is None else list(order)
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Waveforms (B, N) to logits (B, C). Raises SpeechXAIError where the callable returns anything else."""
-        logits = self.inner(waveform)
-        if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(waveform):
-            got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        values = self.inner(waveform)
+        if not isinstance(values, Tensor) or values.ndim != 2 or len(values) != len(waveform):
+            got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
             raise SpeechXAIError(
                 f"'{self.name}' must return logits of shape ({len(waveform)}, C) for waveforms (B, N). Got {got}"
                 " instead."
             )
-        return logits
+        logits = self._logits(values) if self.output == "probability" else values
+        if self.order is None:
+            return logits
+        # One output is the log odds of the second class.
+        return logits[:, self.order] if logits.shape[1] > 1 else logits * (self.order[1] - self.order[0])
+
+    def _logits(self, p: Tensor) -> Tensor:
+        if p.min() < 0 or p.max() > 1:
+            raise SpeechXAIError(
+                f"'{self.name}' states output = 'probability' and gives values from {float(p.min()):.4g} to"
+                f" {float(p.max()):.4g}."
+            )
+        tiny = torch.finfo(p.dtype).tiny
+        if p.shape[1] > 1:
+            return p.clamp(min=tiny).log()
+        return p.clamp(min=tiny).log() - (1 - p).clamp(min=tiny).log()
 
 
-def external(stft: StftConfig, factory: str) -> nn.Module:
-    """Network of the user's own: `factory` = "module:function" is called without arguments and returns `waveform ->
-    logits`.
+_MAY_STATE: dict[str, type | tuple[type, ...]] = {
+    "stft": StftConfig,
+    "segment": SegmentConfig,
+    "class_names": (tuple, list),
+    "cam_layer": str,
+    "max_batch": int,
+    "output": str,
+    "normalize": str,
+}
 
-    The function must come from an installed module or one on PYTHONPATH; it runs as part of this program.
+
+def statements(network: Any, name: str) -> dict[str, Any]:
+    """What a network of the user's own says of itself; its modules and functions of these names mean something else.
 
     Raises:
-        SpeechXAIError: a name of another form, a module or function that is not there, or no callable.
+        SpeechXAIError: a value of another kind.
+    """
+    found: dict[str, Any] = {}
+    for key, kind in _MAY_STATE.items():
+        value = stated(network, key, None)
+        if isinstance(value, kind):
+            found[key] = value
+        elif value is not None and not callable(value) and not isinstance(value, Tensor):
+            wanted = kind.__name__ if isinstance(kind, type) else "tuple of names"
+            raise SpeechXAIError(f"{name}: its `{key}` must be a {wanted}. Got {value!r} instead.")
+    if found.get("normalize", "none") not in ("none", "peak"):
+        raise SpeechXAIError(f"{name}: its `normalize` must be 'peak' or 'none'. Got {found['normalize']!r} instead.")
+    return found
+
+
+def made_by(factory: str) -> Any:
+    """Call `factory` = "module:function" without arguments; the module may lie in the current folder.
+
+    Raises:
+        SpeechXAIError: a name of another form, a module or function that is not there, an error of theirs, no callable.
     """
     module_name, _, function_name = factory.partition(":")
     if not module_name or not function_name:
@@ -207,34 +307,77 @@ def external(stft: StftConfig, factory: str) -> nn.Module:
             f"The 'factory' parameter must be 'module:function', for example 'my_network:load'. Got {factory!r}"
             " instead."
         )
+    look_in()
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
+    except Exception as error:  # the code of others may raise anything
         raise SpeechXAIError(
-            f"{factory}: the module '{module_name}' cannot be imported: {error}. Install it or set PYTHONPATH."
+            f"{factory}: the module '{module_name}' cannot be imported: {told(error)}. Install it, set PYTHONPATH to its"
+            " folder, or run the command in that folder."
         ) from error
     make = getattr(module, function_name, None)
     if not callable(make):
         raise SpeechXAIError(f"{factory}: the module '{module_name}' has no function '{function_name}'.")
-    network = make()
+    try:
+        network = uncompiled(make())
+    except Exception as error:  # the code of others may raise anything
+        raise SpeechXAIError(f"{factory}: the function fails: {told(error)}") from error
     if not callable(network):
         raise SpeechXAIError(
             f"{factory}: must return a callable 'waveform -> logits'. Got {type(network).__name__} instead."
         )
-    return WaveformDoor(ExternalNetwork(network, factory), stft)
+    return network
+
+
+def external(stft: StftConfig, factory: str, network: Any = None) -> nn.Module:
+    """Network of the user's own: `factory` = "module:function" is called without arguments and returns `waveform ->
+    logits`, or a whole `Classifier`.
+
+    Args:
+        network: what the function returned, where it has been called.
+
+    Raises:
+        SpeechXAIError: what `made_by` and `statements` refuse.
+    """
+    network = made_by(factory) if network is None else network
+    if isinstance(network, Classifier):
+        return network.backbone
+    said = statements(network, factory)
+    order = class_order(tuple(said.get("class_names", ())))
+    return WaveformDoor(ExternalNetwork(network, factory, said.get("output"), order), stft)
+
+
+def open_factory(
+    factory: str, stft: StftConfig | None = None, segment: SegmentConfig | None = None, cam_layer: str | None = None
+) -> Opened:
+    """Open a network of the user's own; see `external`. What is not given here it may state as attributes:
+
+    `stft`, `segment`, `class_names` (HC, PD without), `cam_layer` (counted from the returned module), `max_batch`,
+    `output` ("logit", "probability" or "log-probability") and `normalize` ("none" without, or "peak").
+    """
+    network = made_by(factory)
+    if isinstance(network, Classifier):
+        return Opened(network.eval(), factory)
+    said = statements(network, factory)
+    stft = stft or said.get("stft") or StftConfig()
+    layer = cam_layer or said.get("cam_layer")
+    names = tuple(str(name) for name in said.get("class_names", CLASS_NAMES))
+    classifier = Classifier(
+        external(stft, factory, network),
+        stft,
+        segment or said.get("segment"),
+        names if class_order(names) is None else CLASS_NAMES,
+        None if layer is None else f"network.inner.{layer}",
+        said.get("max_batch", MAX_BATCH),
+    )
+    return Opened(classifier.eval(), factory, normalize=said.get("normalize", "none"))
 
 
 def from_factory(
     factory: str, stft: StftConfig | None = None, segment: SegmentConfig | None = None, cam_layer: str | None = None
 ) -> Classifier:
-    """Network of the user's own as a Classifier in evaluation mode; see `external`.
-
-    Args:
-        cam_layer: name of its layer for Grad-CAM, counted from the returned module.
-    """
-    stft = stft or StftConfig()
-    layer = None if cam_layer is None else f"network.inner.{cam_layer}"
-    return Classifier(external(stft, factory), stft, segment, cam_layer=layer, max_batch=MAX_BATCH).eval()
+    """Return the classifier of `open_factory`."""
+    return open_factory(factory, stft, segment, cam_layer).classifier
 
 
 def build(name: str, stft: StftConfig | None = None, **options: Any) -> nn.Module:
@@ -244,12 +387,7 @@ def build(name: str, stft: StftConfig | None = None, **options: Any) -> nn.Modul
     Raises:
         SpeechXAIError: an unknown name or option, or a module or function that is not there.
     """
-    if ":" in name:
-        from speechxai.classifiers.external import external
-
-        factory: Any = partial(external, factory=name)
-    else:
-        factory = BACKBONES[name]
+    factory: Any = partial(external, factory=name) if ":" in name else BACKBONES[name]
     try:
         return factory(stft or StftConfig(), **options)  # type: ignore[no-any-return]
     except TypeError as error:

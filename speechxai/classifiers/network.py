@@ -461,7 +461,7 @@ def _has_gradient(network: Network, trial: _Trial, notes: list[str]) -> bool:
 def _check_output(network: Network, first: _Trial, second: _Trial, differentiable: bool) -> None:
     """Refuse what looks like probabilities, unless the network says what its outputs are."""
     said = stated(network.backbone, "output", None)
-    if said is not None:
+    if isinstance(said, str):
         if said not in OUTPUTS:
             raise _Problem(f"its `output` must be one of {', '.join(OUTPUTS)}. Got {said!r}.")
         return

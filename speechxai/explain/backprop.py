@@ -28,6 +28,7 @@ from speechxai.explain.passes import (
     parts,
     plain,
     quiet,
+    refuse_scripted,
     target_logit,
 )
 from speechxai.types import Spectrogram
@@ -397,6 +398,7 @@ def deep_lift(model: nn.Module, spec: Spectrogram, target: Tensor, *, baseline: 
     """
     check_target(spec, target)
     network = network_of(model, spec)
+    refuse_scripted(network, "deep_lift")
     origin = baseline_magnitude(spec, baseline)
     return torch.cat(
         [

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from speechxai.classifiers.network import Delegate, Network, as_network
+from speechxai.classifiers.network import Delegate, Network, as_network, is_scripted
 from speechxai.errors import NotApplicable, SpeechXAIError
 from speechxai.registry import Registry
 from speechxai.types import Spectrogram
@@ -233,6 +233,15 @@ def parts(model: nn.Module | Network, magnitude: Tensor) -> Iterator[slice]:
         yield slice(first, min(first + size, len(magnitude)))
 
 
+def refuse_scripted(network: Network, method: str) -> None:
+    """Raise NotApplicable where a part of the network is a ScriptModule: a rule for its functions would not be seen."""
+    if is_scripted(network):
+        raise NotApplicable(
+            f"a part of this network is a ScriptModule, whose functions {method} cannot reach; load the nn.Module it was"
+            " made from, or use integrated_gradients."
+        )
+
+
 def leaf(values: Tensor) -> Tensor:
     """Copy `values` to a tensor of its own that asks for a gradient."""
     return values.detach().clone().requires_grad_()
@@ -345,6 +354,7 @@ class OriginalPass(Delegate):
         rectifier."""
         key = self._key(target)
         if key not in self._guided:
+            refuse_scripted(self.model, "guided_backprop")
             magnitude, logits = self._graph()
             if not logits.requires_grad:
                 raise NotApplicable(NOT_DIFFERENTIABLE)

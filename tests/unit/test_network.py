@@ -1,0 +1,282 @@
+"""The contract of a network: what a trial of somebody else's finds, and what opens as a model."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from speechxai.classifiers import Classifier, predict
+from speechxai.classifiers.bundle import check_classes, load_bundle, save_bundle
+from speechxai.classifiers.network import WaveformDoor, as_network, check, class_order
+from speechxai.errors import NotApplicable, SpeechXAIError
+from speechxai.explain import METHODS, OriginalPass
+from speechxai.mancini2025.maps import PosteriorLogits
+from speechxai.signal.stft import SegmentConfig, spectrogram
+from speechxai.testing import tiny_classifier
+from speechxai.types import StftConfig
+
+STFT = StftConfig(sample_rate=8000)
+MODULE = "networks_of_test"
+
+
+class Net(nn.Module):
+    """A convolution, its mean over time h (B, 8), and `tail(fc, h)`."""
+
+    stft = STFT
+
+    def __init__(self, tail: Callable[[nn.Module, Tensor], Tensor], n_outputs: int = 2) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.fc, self.tail = nn.Conv1d(1, 8, 64, stride=32), nn.Linear(8, n_outputs), tail
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        return self.tail(self.fc, functional.relu(self.conv(waveform[:, None])).mean(-1))
+
+
+class Scripted(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.fc = nn.Conv1d(1, 8, 64, stride=32), nn.Linear(8, 2)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        return self.fc(functional.relu(self.conv(waveform.unsqueeze(1))).mean(-1))
+
+
+def saying(network: Any, **words: Any) -> Any:
+    for name, value in words.items():
+        setattr(network, name, value)
+    return network
+
+
+def of_4000_samples() -> Callable[[Tensor], Tensor]:
+    return saying(lambda waveform: functional.linear(waveform, torch.ones(2, 4000)), stft=STFT)
+
+
+def left_in_training() -> Callable[[Tensor], Tensor]:
+    layers = nn.Sequential(
+        nn.Unflatten(1, (1, -1)),
+        nn.Conv1d(1, 8, 64, 32),
+        nn.AdaptiveAvgPool1d(1),
+        nn.Flatten(),
+        nn.Dropout(),
+        nn.Linear(8, 2),
+    )
+    return lambda waveform: layers(waveform)  # no nn.Module, so eval() does not reach it
+
+
+def opened(make: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> Any:
+    module = ModuleType(MODULE)
+    module.make = make  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, MODULE, module)
+    return load_bundle(f"{MODULE}:make", allow_code=True)
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: Net(lambda fc, h: torch.sigmoid(fc(h)[:, :1] * 20 - 3)), r"look like probabilities \(sigmoid\)"),
+        (lambda: Net(lambda fc, h: torch.sigmoid(fc(h) * 20 - 3)), r"look like probabilities \(sigmoid\)"),
+        (lambda: Net(lambda fc, h: (fc(h) * 8).softmax(-1)), r"look like probabilities \(softmax\)"),
+        (lambda: Net(lambda fc, h: (fc(h) * 8).log_softmax(-1)), r"are log-probabilities \(log-softmax\)"),
+        (lambda: Net(lambda fc, h: fc(functional.dropout(h, 0.5))), "two calls with the same recording differ"),
+        (left_in_training, "two calls with the same recording differ"),
+        (lambda: Net(lambda fc, h: fc(h - h.mean(0, keepdim=True)) * 50), "depends on the others of its batch"),
+        (lambda: Net(lambda fc, h: fc(h), 3), r"gives 3 outputs and has 2 class names \(HC, PD\)"),
+        (
+            lambda: saying(Net(lambda fc, h: fc(h)), class_names=("a", "b", "c")),
+            "gives 2 outputs and has 3 class names",
+        ),
+        (lambda: Net(lambda fc, h: fc(h)).half(), r"weights are float16.*call \.float\(\)"),
+        (lambda: Net(lambda fc, h: fc(h).half()), "outputs are float16"),
+        (lambda: Net(lambda fc, h: (fc(h) * 0).log() - (fc(h) * 0).log()), "NaN or infinite"),
+        # 4000 samples are 25 hops of 160: 26 frames, 0.52 s.
+        (of_4000_samples, r"4000 samples \(0\.5 s\) alone.*SegmentConfig\(0\.52, 0\.26, 'pad'\).*hop_length=160"),
+        (lambda: Net(lambda fc, h: fc(h[:, :3])), "fails on made voices"),
+        (lambda: saying(Net(lambda fc, h: fc(h)), output="score"), "must be one of logit, probability"),
+        (lambda: saying(Net(lambda fc, h: fc(h)), output="probability"), "states output = 'probability' and gives"),
+        (lambda: saying(Net(lambda fc, h: fc(h)), segment=(1.0, 0.5)), "its `segment` must be a SegmentConfig"),
+        (lambda: 1 / 0, "the function fails: ZeroDivisionError"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence(
+    make: Callable[[], Any], sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SpeechXAIError, match=rf"^{MODULE}:make: .*{sentence}"):
+        opened(make, monkeypatch)
+
+
+def test_what_is_said_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = spectrogram(0.3 * torch.randn(2, 9000, generator=torch.Generator().manual_seed(1)), STFT)
+
+    def p(make: Callable[[], Any]) -> Tensor:
+        return predict(opened(make, monkeypatch).classifier(), spec)
+
+    one = p(lambda: Net(lambda fc, h: fc(h)[:, :1] * 20 - 3))
+    said = p(lambda: saying(Net(lambda fc, h: torch.sigmoid(fc(h)[:, :1] * 20 - 3)), output="probability"))
+    torch.testing.assert_close(said, one)
+    two = p(lambda: Net(lambda fc, h: fc(h) * 8))
+    for words, tail in (
+        ({"output": "probability"}, lambda fc, h: (fc(h) * 8).softmax(-1)),
+        ({"output": "log-probability"}, lambda fc, h: (fc(h) * 8).log_softmax(-1)),
+        ({"class_names": ["Parkinson's", "Healthy control"]}, lambda fc, h: (fc(h) * 8).flip(1)),
+    ):
+        torch.testing.assert_close(p(lambda w=words, t=tail: saying(Net(t), **w)), two)  # type: ignore[misc]
+    of_hc = {"class_names": ("PD", "HC")}
+    torch.testing.assert_close(p(lambda: saying(Net(lambda fc, h: -(fc(h)[:, :1] * 20 - 3)), **of_hc)), one)
+
+    # What the sentence about a fixed length tells to state.
+    stated = {"stft": StftConfig(sample_rate=8000, hop_length=160), "segment": SegmentConfig(0.52, 0.26, "pad")}
+    bundle = opened(lambda: saying(of_4000_samples(), normalize="peak", **stated), monkeypatch)
+    assert bundle.config.check == {"outputs": 2, "differentiable": True, "notes": []}
+    assert bundle.config.audio.normalize == "peak"
+    # A whole classifier of ours may be returned as well; modules of these names mean something else.
+    assert opened(tiny_classifier, monkeypatch).classifier().backbone.features is not None
+    opened(lambda: saying(Net(lambda fc, h: fc(h)), output=nn.Linear(8, 2)), monkeypatch)
+
+
+def test_notes_are_no_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    blind = opened(lambda: (lambda net: lambda w: net(w.detach()))(Net(lambda fc, h: fc(h))), monkeypatch)
+    assert not blind.config.check["differentiable"]
+    assert "no gradient" in blind.config.check["notes"][0]
+    wide = opened(lambda: saying(Net(lambda fc, h: fc(h)), conv=nn.Conv1d(1, 8, 14_000, stride=32)), monkeypatch)
+    assert "no recordings as short as 1 s" in wide.config.check["notes"][0]
+    with pytest.warns(FutureWarning, match="deprecated"):  # torch's own of tracing
+        traced = torch.jit.trace(Scripted(), torch.zeros(2, 8000))
+    scripted = opened(lambda: traced, monkeypatch)
+    assert "ScriptModule" in scripted.config.check["notes"][0]
+    spec, target = spectrogram(torch.randn(1, 4000), STFT), torch.tensor([1])
+    assert METHODS["saliency"](scripted.classifier(), spec, target).abs().max() > 0
+    for name in ("guided_backprop", "deep_lift"):
+        with pytest.raises(NotApplicable, match=f"whose functions {name} cannot reach"):
+            METHODS[name](scripted.classifier(), spec, target)
+
+
+def test_a_compiled_network_is_explained_as_it_was_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = opened(lambda: Net(lambda fc, h: fc(h)), monkeypatch).classifier()
+    spec, target = spectrogram(torch.randn(1, 4000), STFT), torch.tensor([1])
+    for make in (
+        lambda: torch.compile(Net(lambda fc, h: fc(h))),
+        lambda: nn.Sequential(torch.compile(Net(lambda fc, h: fc(h)))),
+    ):
+        compiled = opened(make, monkeypatch).classifier()
+        for name in ("saliency", "guided_backprop", "deep_lift"):
+            found, expected = (METHODS[name](model, spec, target) for model in (compiled, plain))
+            torch.testing.assert_close(found, expected)
+
+
+def test_a_waveform_network_hears_exactly_the_samples() -> None:
+    heard: list[tuple[int, ...]] = []
+
+    class Listens(nn.Module):
+        def forward(self, waveform: Tensor) -> Tensor:
+            heard.append(tuple(waveform.shape))
+            return waveform.abs().mean(-1, keepdim=True) * torch.tensor([1.0, -1.0])
+
+    door, raw = WaveformDoor(Listens(), STFT), 0.3 * torch.randn(1, 8000)
+    spec = spectrogram(raw, STFT)
+    whole, target = Classifier(door, STFT), torch.tensor([1])
+    expected = (raw.abs().mean() * torch.tensor([[1.0, -1.0]])).softmax(-1)
+    torch.testing.assert_close(predict(whole, spec), expected, atol=1e-5, rtol=1e-5)
+    for method in ("saliency", "integrated_gradients", "occlusion", "rise"):
+        METHODS[method](whole, spec, target)
+    assert {shape[1] for shape in heard} == {8000}
+    # Segments are whole hops: 1 s are 43 frames, 42 hops of 186.
+    heard.clear()
+    predict(Classifier(door, STFT, SegmentConfig(0.5, 0.25)), spec)
+    assert {shape[1] for shape in heard} == {21 * 186}
+    heard.clear()
+    predict(Classifier(door, STFT, SegmentConfig(5.0, 2.5)), spec)
+    assert {shape[1] for shape in heard} == {8000}
+
+
+def test_every_wrapper_keeps_the_contract() -> None:
+    model = tiny_classifier()
+    spec = spectrogram(torch.randn(1, 4000), model.stft)
+    for wrapped in (OriginalPass(model, spec), PosteriorLogits(model)):
+        network = as_network(wrapped)
+        assert network is wrapped
+        assert (network.max_batch, network.cam_layer, network.class_names) == (16, "features", ("HC", "PD"))
+        assert network.cut(spec.magnitude).shape[0] == 1
+        assert network.for_length(spec.n_samples)(spec.magnitude, spec.phase).shape == (1, 2)
+    torch.testing.assert_close(
+        PosteriorLogits(model).segment_logits(spec.magnitude, spec.phase),
+        model(spec.magnitude, spec.phase).softmax(-1),
+    )
+    before = torch.random.get_rng_state()
+    assert check(model).table() == {"outputs": 2, "differentiable": True, "notes": []}
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert as_network(saying(nn.Identity(), max_batch=3)).max_batch == 3
+
+
+@pytest.mark.parametrize(
+    ("names", "order"),
+    [
+        (("HC", "PD"), (0, 1)),
+        (("pd", "hc"), (1, 0)),
+        (("Parkinson's disease", "healthy_controls"), (1, 0)),
+        (("Normal", "Patient"), (0, 1)),
+        (("LABEL_0", "LABEL_1"), None),
+        (("PD", "patient"), None),
+        (("HC", "PD", "MSA"), None),
+    ],
+)
+def test_names_of_outputs_say_which_is_which(names: tuple[str, ...], order: tuple[int, ...] | None) -> None:
+    assert class_order(names) == order
+
+
+def test_code_runs_only_when_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_net_of_test.py").write_text("raise SystemError('ran')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    with pytest.raises(SpeechXAIError, match=r"^my_net_of_test:make: this runs code.*--allow-code"):
+        load_bundle("my_net_of_test:make")
+    with pytest.raises(SpeechXAIError, match="cannot be imported: SystemError: ran"):
+        load_bundle("my_net_of_test:make", allow_code=True)
+
+
+def test_huggingface_outputs_keep_their_meaning(tmp_path: Path) -> None:
+    """A model with outputs (PD, HC) says the same P(PD) raw, opened from its folder, and after save and load."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 64}
+    more = {"conv_dim": (16,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}
+    for names, folder in ((("PD", "HC"), "named"), (("Parkinson", "Control"), "spelled"), (("A", "B"), "unnamed")):
+        labels = {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
+        config = transformers.HubertConfig(**sizes, **more, classifier_proj_size=12, **labels)
+        model = transformers.HubertForSequenceClassification(config).eval()
+        with torch.no_grad():
+            model.classifier.bias.copy_(torch.tensor([2.0, -2.0]))
+        model.save_pretrained(tmp_path / folder)
+        waveform = 0.1 * torch.randn(1, 8000)
+        with torch.no_grad():
+            raw = float(model(waveform).logits.softmax(-1)[0, 0])
+        spec = spectrogram(waveform, StftConfig())
+        bundle = load_bundle(tmp_path / folder)
+        assert (bundle.config.check["outputs"], bundle.config.audio.normalize) == (2, "none")
+        again = save_bundle(tmp_path / f"{folder}-bundle", bundle.config, {"final": bundle.classifier()}, "# card")
+        for each in (bundle, again, load_bundle(tmp_path / f"{folder}-bundle")):
+            p_pd = float(predict(each.classifier(), spec)[0, 0 if folder == "unnamed" else 1])
+            assert raw > 0.9
+            assert p_pd == pytest.approx(raw, abs=1e-4)
+        if folder == "unnamed":
+            assert bundle.config.classes == names
+            with pytest.raises(SpeechXAIError, match="outputs are called A, B"):
+                check_classes(again)
+        else:
+            check_classes(again)
+    # Without an order of its own, the text of its config.json says it.
+    options = {key: value for key, value in load_bundle(tmp_path / "named").config.options.items() if key != "order"}
+    plain = load_bundle(tmp_path / "named")
+    kept = save_bundle(
+        tmp_path / "kept", plain.config.model_copy(update={"options": options}), {"final": plain.classifier()}, ""
+    )
+    torch.testing.assert_close(predict(kept.classifier(), spec), predict(plain.classifier(), spec))
