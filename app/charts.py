@@ -81,6 +81,27 @@ def _cell(value: Any) -> str:
     return f'<td class="v">{escape(mean)}<small>{escape(span)}{escape(more or "")}</small></td>'
 
 
+def confusion(names: Sequence[str], counts: Array, shares: Array) -> str:
+    """A table of answers (columns) against labels (rows), in recordings and as a share of the label's row, NaN for none."""
+    body = ""
+    for i, name in enumerate(names):
+        cells = ""
+        for j in range(len(names)):
+            color = "rgba(11,102,112,.14)" if i == j else "rgba(184,70,11,.12)"
+            part = "–" if np.isnan(shares[i, j]) else f"{100 * shares[i, j]:.0f} %"
+            cells += (
+                f'<td class="n" style="background:{color}"><b>{counts[i, j]}</b> <span class="muted">{part}</span></td>'
+            )
+        body += f'<tr><th scope="row">labeled {escape(name)}</th>{cells}</tr>'
+    head = "".join(f'<th scope="col" class="n">says {escape(n)}</th>' for n in names)
+    caption = "Recordings, and percent of those with the label."
+    return scrolled(
+        f'<table class="sx-table"><caption>{caption}</caption><thead><tr><td></td>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table>",
+        caption,
+    )
+
+
 @dataclass(frozen=True)
 class Row:
     """One line of an interval chart: a value with its 95 % interval, NaN where there is none."""

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app import knowing
+from app import boards
 from app import sources as app_settings
 from app import sources as run_folders
 from app.sources import (
@@ -238,15 +238,15 @@ def _run(path: str, changed: float) -> run_folders.Run:
     return run_folders.load(path)
 
 
-def studies(path: str) -> list[knowing.Study]:
+def studies(path: str) -> list[boards.Study]:
     """Finished auxiliary studies of a run, read again when one has been added."""
     found = sorted(Path(path).glob("auxiliary/*/table.csv"))
     return _studies(path, tuple(file.stat().st_mtime for file in found))
 
 
 @st.cache_resource(max_entries=8)
-def _studies(path: str, changed: tuple[float, ...]) -> list[knowing.Study]:
-    return knowing.load(path)
+def _studies(path: str, changed: tuple[float, ...]) -> list[boards.Study]:
+    return boards.studies(path)
 
 
 # All recordings of the data set at once: what the model says of each, and what else tells the classes apart.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from app import charts, cohort_facts, sources, state, widgets
+from app import charts, sources, state, widgets
 from speechxai import SpeechXAIError
+from speechxai.evaluation import cohort
 
 widgets.page("Where does the model fail, and on whom?")
 left, right = st.columns([3, 7], vertical_alignment="bottom")
@@ -22,7 +23,7 @@ classes = sources.bundle(model).config.classes
 labeled = rows[rows["label"].notna() & rows["probability"].notna()]
 broken = rows[rows["problem"] != ""]
 with right:
-    said = cohort_facts.headline(labeled, classes)
+    said = cohort.headline(labeled)
     widgets.show_html(f'<p class="sx-sub">{charts.escape(said)}</p>')
 for row in broken.head(3).itertuples():
     st.warning(str(row.problem), icon=":material/broken_image:")
@@ -32,23 +33,27 @@ if len(broken) > 3:
 one, two, three = st.columns([3.6, 3.4, 5], gap="large")
 with one:
     st.header("Answers and labels")
-    widgets.show_html(cohort_facts.confusion(labeled, classes))
+    widgets.show_html(charts.confusion(classes[:2], *cohort.confusion(labeled)))
 with two:
     st.header("Do the probabilities hold?")
-    bins = cohort_facts.calibration_bins(labeled)
+    bins = cohort.calibration(labeled)
     if bins is None:
         st.caption("At least 10 labeled recordings are needed.")
     else:
         widgets.show_html(charts.calibration(*bins))
 with three:
     st.header("Who is it wrong about?")
-    groups = cohort_facts.by_group(labeled)
+    groups = [
+        charts.Row(f"{g.name} ({g.n_speakers} speakers)", g.mean, g.low, g.high, g.n_speakers < cohort.FEW_SPEAKERS)
+        for g in cohort.by_group(labeled, classes)
+    ]
     widgets.show_html(
         charts.intervals(groups, "Share of right answers by group, 95 % interval over speakers", [(0.5, "a coin")])
     )
 
 st.header("All recordings")
-shown = cohort_facts.shown(rows, classes)
+shown = cohort.table(rows, classes)
+stated = f"P({classes[1]})"
 picked = st.dataframe(
     shown,
     key=f"cohort_table_{model}",
@@ -56,7 +61,7 @@ picked = st.dataframe(
     selection_mode="single-row",
     hide_index=True,
     height=330,
-    column_config={"P(PD)": st.column_config.ProgressColumn("P(PD)", min_value=0, max_value=1, format="%.2f")},
+    column_config={stated: st.column_config.ProgressColumn(stated, min_value=0, max_value=1, format="%.2f")},
 )
 a, b, _ = st.columns([2, 2, 5])
 with a:

@@ -12,12 +12,9 @@ import pandas as pd
 import pytest
 from app_server import write_truth
 
-from app import charts, knowing, sources, truth_facts
+from app import boards, charts, sources
 from app.sources import Run
 from speechxai import SpeechXAIError
-from speechxai.inspection import words
-from speechxai.planted.settings import TRUTH
-from speechxai.planted.tables import ALL_CUES
 from speechxai.planted.task import LIMITS
 
 TREMOR = "synthetic/tremor/1"
@@ -28,26 +25,18 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return sources.load(str(write_truth(tmp_path_factory.mktemp("benchmark"))))
 
 
-def test_names_are_the_librarys() -> None:
-    assert words.TRUTH == TRUTH
-    assert truth_facts.EVERY_CUE == ALL_CUES
-    # every limit that a method can fail is shown, with the number that it fails at
-    assert {name: limit for name, (_, limit) in truth_facts.CHECKS.items()} == {
-        name: f"{side} {value:.2f}" for name, (side, value) in LIMITS.items()
-    }
-    assert words.cue_words("synthetic/burst_weakening/1") == "Burst weakening in synthetic voices"
-    assert words.cue_words("librispeech/tremor/0.5") == "Tremor in librispeech voices, severity 0.5"
-    assert words.cue_words("figshare-cnn") == "figshare-cnn"
+def test_every_check_that_can_be_failed_has_words() -> None:
+    assert set(boards.CHECKS) == set(LIMITS)
 
 
 def test_a_benchmark_is_read_with_its_excluded_tests(run: Run) -> None:
     assert run.has_truth
     assert (
-        truth_facts.learned(run.tables["tasks"])
+        boards.learned(run.tables["tasks"])
         == "1 of 2 tests count. Not judged, because the network did not learn to hear the cue (AUC under 0.90): "
         "Breathiness in synthetic voices, seed 0 (AUC 0.70)."
     )
-    counts, out = truth_facts.task_rows(run.tables["tasks"])
+    counts, out = boards.task_rows(run.tables["tasks"])
     assert counts["verdict"] == "counts"
     assert counts["held-out AUC"] == "0.98 (0.60 to 0.99)"
     assert counts["truth, share of the picture"] == "10.0 %"
@@ -59,38 +48,46 @@ def test_a_benchmark_is_read_with_its_excluded_tests(run: Run) -> None:
 
 
 def test_the_leaderboard_never_ranks_the_truth(run: Run) -> None:
-    rows = truth_facts.board(run.summary, TREMOR, "relevance_rank")
+    rows = boards.board(run.summary, TREMOR, "relevance_rank")
     assert rows["recipe"].tolist() == ["integrated_gradients", "saliency", "edge_map", "energy_map", "random_map"]
-    lines = truth_facts.lines(rows)
+    lines = boards.truth_lines(rows)
     assert [line.muted for line in lines] == [False, False, True, True, True]
     # integrated gradients: 0.1 + 0.15 * 4 for every speaker
     assert lines[0].value == pytest.approx(0.70)
-    said = truth_facts.answer(rows, TREMOR, "relevance_rank")
+    said = boards.answer(rows, TREMOR, "relevance_rank")
     assert "integrated gradients points at the truth best, 0.70" in said
     assert "over 8 speakers" in said
     assert "edge map (control), reaches 0.42" in said
-    assert "0 of 2 explanations point better" in said
-    assert "8 speakers can hardly prove" in said
+    assert "0 of 2 explanations point better than random map, energy map and edge map" in said
     few = rows.assign(n_speakers=3)
-    assert "only 3 speakers were explained" in truth_facts.answer(few, TREMOR, "relevance_rank")
-    sure = rows.assign(vs_random_map_low=0.1, vs_random_map_p=0.001, vs_energy_map_low=0.1, vs_energy_map_p=0.001)
-    assert "2 of 2 explanations point better" in truth_facts.answer(sure, TREMOR, "relevance_rank")
-    unsure = sure.assign(vs_energy_map_p=0.2)
-    assert "0 of 2 explanations point better" in truth_facts.answer(unsure, TREMOR, "relevance_rank")
-    assert truth_facts.chance_of(run.tables["chance"], TREMOR, "relevance_rank") == [(pytest.approx(0.1), "chance")]
-    assert truth_facts.chance_of(run.tables["chance"], TREMOR, "localization_auc") == [(0.5, "chance")]
+    assert "only 3 speakers were explained" in boards.answer(few, TREMOR, "relevance_rank")
+
+    def changed(**ends: float) -> pd.DataFrame:
+        controls = ("random_map", "energy_map", "edge_map")
+        values = {"": 0.2, "_low": 0.1, "_high": 0.3, "_p": 0.001}
+        told = {f"vs_{c}{end}": value for c in controls for end, value in values.items()} | ends
+        return rows.assign(**{name: np.where(rows["recipe"].isin(controls), np.nan, v) for name, v in told.items()})
+
+    assert "2 of 2 explanations point better" in boards.answer(changed(), TREMOR, "relevance_rank")
+    for control in ("random_map", "energy_map", "edge_map"):  # each of them must be beaten, by p and by the interval
+        for change in ({f"vs_{control}_p": 0.2}, {f"vs_{control}_low": -0.1}):
+            assert "0 of 2 explanations point better" in boards.answer(changed(**change), TREMOR, "relevance_rank")
+    undecided = rows.assign(n_speakers=6)
+    assert "6 speakers are not enough to test" in boards.answer(undecided, TREMOR, "relevance_rank")
+    assert boards.chance_of(run.tables["chance"], TREMOR, "relevance_rank") == [(pytest.approx(0.1), "chance")]
+    assert boards.chance_of(run.tables["chance"], TREMOR, "localization_auc") == [(0.5, "chance")]
 
 
 def test_a_crowded_leaderboard_keeps_every_control(run: Run) -> None:
-    rows = truth_facts.board(run.summary, TREMOR, "relevance_rank")
+    rows = boards.board(run.summary, TREMOR, "relevance_rank")
     many = pd.concat([rows[:1].assign(recipe=f"method_{i}") for i in range(40)] + [rows], ignore_index=True)
-    shown = [line.label for line in truth_facts.lines(many)]
-    assert len(shown) == truth_facts.MOST_ROWS + 3
+    shown = [line.label for line in boards.truth_lines(many)]
+    assert len(shown) == boards.MOST_ROWS + 3
     assert shown[-1] == "random map (control)"
 
 
 def test_cues_stand_beside_their_mean(run: Run) -> None:
-    names, columns, values, muted = truth_facts.every_cue(run.summary, "relevance_rank")
+    names, columns, values, muted = boards.every_cue(run.summary, "relevance_rank")
     assert columns == ["Tremor in synthetic voices", "mean of the columns"]
     assert names == [
         "integrated gradients",
@@ -108,29 +105,29 @@ def test_cues_stand_beside_their_mean(run: Run) -> None:
 
 
 def test_which_score_to_believe(run: Run) -> None:
-    rows = truth_facts.believable(run.tables["believable"], TREMOR, "relevance_rank")
+    rows = boards.believable(run.tables["believable"], TREMOR, "relevance_rank")
     # comprehensiveness is the square of the rank score, deletion is the rank score where low is good
     assert [(row.label, round(row.value, 6)) for row in rows] == [
         ("comprehensiveness, strongest 20\u00a0%", 1.0),
         ("deletion AUC", -1.0),
     ]
-    said = truth_facts.which_score(rows)
+    said = boards.which_score(rows)
     assert "comprehensiveness, strongest 20\u00a0% says most about where a map points" in said
     assert "prefer maps that point elsewhere: deletion AUC" in said
-    good = truth_facts.which_score(rows[:1])
+    good = boards.which_score(rows[:1])
     assert "elsewhere" not in good
-    assert truth_facts.which_score([]) == "Too few speakers to say which score to believe."
+    assert boards.which_score([]) == "Too few speakers to say which score to believe."
 
 
 def test_sanity_names_what_fails(run: Run) -> None:
-    method, control = truth_facts.sanity_rows(run.tables["sanity"])
+    method, control = boards.sanity_rows(run.tables["sanity"])
     assert (method["map"], method["fails"]) == ("saliency", "nothing")
     assert (control["map"], control["fails"]) == ("edge map (control)", "random weights")
     assert control["random weights (fails above 0.90)"] == "1.00"
 
 
 def test_ruler(run: Run) -> None:
-    first = {row["score"]: row for row in truth_facts.ruler(run.tables["chance"], TREMOR)}
+    first = {row["score"]: row for row in boards.ruler(run.tables["chance"], TREMOR)}
     assert first["relevance rank"]["a map of dice must score"] == "0.100"
     assert first["localization AUC"]["a map of dice must score"] == "0.500"
     assert first["relevance rank"]["the truth itself scores at least"] == "1.000"
@@ -214,7 +211,7 @@ class MadeStudy:
         )
 
 
-def made_study() -> knowing.Study:
+def made_study() -> boards.Study:
     rows = [
         line("majority", "floor", 0.5),
         line("saliency", "explanation", 0.62),
@@ -225,7 +222,7 @@ def made_study() -> knowing.Study:
         line("saliency", "explanation", 0.55, architecture="linear"),
         line("saliency", "explanation", 0.66, metric="accuracy"),
     ]
-    return knowing.study(MadeStudy(rows))  # type: ignore[arg-type]
+    return boards.study(MadeStudy(rows))  # type: ignore[arg-type]
 
 
 def test_a_study_shows_explanations_before_floors_and_ceiling() -> None:

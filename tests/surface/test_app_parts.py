@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from app import benchmark_facts, cohort_facts, sources
+from app import boards, sources
 from app.sources import Disk, Memory
 from speechxai.inspection.report import caveats, file_name
 from speechxai.inspection.textgrid import TextGridError, read_textgrid, write_audacity, write_textgrid
@@ -124,85 +124,30 @@ def test_command_hands_every_setting_over() -> None:
     assert sum(w.startswith("--") and w != "--" and "=" in w for w in words) == n_flags + 1  # the port
 
 
-def labeled(n: int = 12) -> pd.DataFrame:
-    """Speakers in pairs HC, PD; every third answer wrong."""
-    rows = []
-    for index in range(n):
-        label = index % 2
-        right = index % 3 != 0
-        p = 0.8 if (label == 1) == right else 0.2
-        rows.append(
-            {
-                "recording": f"r{index}",
-                "speaker": f"s{index}",
-                "label": label,
-                "task": "vowel-a",
-                "sex": "FM"[index // 2 % 2],
-                "age": 50 + 3 * index,
-                "probability": p,
-                "problem": "",
-            }
-        )
-    return pd.DataFrame(rows)
+def board(low: float, p: float, n_speakers: int = 9) -> pd.DataFrame:
+    row = {"metric": "faithfulness", "mean": 0.3, "low": 0.2, "high": 0.4, "n_speakers": n_speakers}
+    names = ("random_map", "energy_map", "edge_map")
+    method = {"recipe": "saliency", **row}
+    for name in names:
+        method |= {f"vs_{name}": 0.2, f"vs_{name}_low": 0.1, f"vs_{name}_high": 0.3, f"vs_{name}_p": 0.01}
+    method |= {"vs_edge_map_low": low, "vs_edge_map_p": p}
+    controls = [{"recipe": name, **row, "mean": 0.1} for name in names]
+    return boards.leaderboard(pd.DataFrame([*controls, method]), "faithfulness")
 
 
-def test_cohort_counts_by_hand() -> None:
-    rows = labeled()
-    assert cohort_facts.right(rows).tolist() == [0, 1, 1, 0, 1, 1, 0, 1, 1, 0, 1, 1]
-    text = cohort_facts.headline(rows, ("HC", "PD"))
-    assert "right about 67 %" in text
-    assert "would be right in 50 %" in text
-    everybody = cohort_facts.by_group(rows)[0]
-    assert everybody.value == pytest.approx(2 / 3)
-    assert everybody.low < 2 / 3 < everybody.high
-    html = cohort_facts.confusion(rows, ("HC", "PD"))
-    assert html.count("<b>4</b>") == 2  # 4 of 6 of each class are right
-    assert html.count("<b>2</b>") == 2
-
-
-def test_cohort_table_puts_wrong_answers_first() -> None:
-    table = cohort_facts.shown(labeled(), ("HC", "PD"))
-    assert table["right"].tolist()[:4] == ["no"] * 4
-    assert "problem" not in table
-
-
-def test_calibration_bins_by_hand() -> None:
-    rows = labeled(20).assign(probability=[0.1] * 10 + [0.9] * 10, label=[0] * 9 + [1] + [1] * 10)
-    stated, observed, low, high, n = cohort_facts.calibration_bins(rows) or pytest.fail("no bins")
-    assert n.sum() == 20
-    assert stated[0] == pytest.approx(0.1)
-    assert observed[0] == 0.0
-    assert high[0] > 0.3  # Wilson: 0 of 5 allows up to 43 %
-    assert observed[-1] == 1.0
-    assert (low <= observed).all()
-    assert cohort_facts.calibration_bins(rows.head(4)) is None
-
-
-def board(vs: tuple[float, float, float]) -> pd.DataFrame:
-    low, high, p = vs
-    row = {"metric": "faithfulness", "mean": 0.3, "low": 0.2, "high": 0.4, "n_speakers": 9}
-    control = {"recipe": "random_map", **row, "mean": 0.1}
-    method = {
-        "recipe": "saliency",
-        **row,
-        "vs_random_map": 0.2,
-        "vs_random_map_low": low,
-        "vs_random_map_high": high,
-        "vs_random_map_p": p,
-    }
-    return benchmark_facts.leaderboard(pd.DataFrame([control, method]), "faithfulness")
-
-
-def test_benchmark_verdict_follows_the_interval_and_p() -> None:
-    good = board((0.1, 0.3, 0.01))
-    assert good["recipe"].tolist() == ["saliency", "random_map"]
-    assert "1 of 1 methods are better" in benchmark_facts.verdict(good, "faithfulness")
-    for worse in ((-0.1, 0.3, 0.01), (0.1, 0.3, 0.2)):
-        said = benchmark_facts.verdict(board(worse), "faithfulness")
+def test_benchmark_verdict_follows_the_interval_and_p_of_every_control() -> None:
+    good = board(0.1, 0.01)
+    assert good["recipe"].tolist() == ["saliency", "random_map", "energy_map", "edge_map"]
+    said = boards.verdict(good, "faithfulness")
+    assert "over 9 speakers, 1 of 1 methods are better than every map that knows nothing of the model" in said
+    assert "(random map, energy map, edge map): saliency." in said
+    for low, p in ((-0.1, 0.01), (0.1, 0.2)):
+        said = boards.verdict(board(low, p), "faithfulness")
         assert "no method is better" in said
-        assert "9 speakers can hardly prove" in said
-    assert benchmark_facts.best_is_low("sufficiency@20")
-    assert not benchmark_facts.best_is_low("faithfulness")
+        assert "not enough to test" not in said
+    assert "4 speakers are not enough to test" in boards.verdict(board(0.1, 0.2, 4), "faithfulness")
+    assert boards.best_is_low("sufficiency@20")
+    assert not boards.best_is_low("faithfulness")
 
 
 def test_caveats_come_from_the_card() -> None:
