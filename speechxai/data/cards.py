@@ -79,7 +79,7 @@ class DataCard(_Part):
     license: str
     source: str
     access: Literal["open", "request", "local"]
-    size: str
+    size: str = "not stated"
     how_to_obtain: str = ""
     sample_rate_hz: int | None = None
     patterns: list[Pattern]

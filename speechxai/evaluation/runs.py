@@ -321,7 +321,7 @@ def knowing(show: Callable[Concatenate[RunFolder, P], R]) -> Callable[Concatenat
     """Decorate a function that shows a run: it knows the run's recipes and metrics, see `RunFolder.known`."""
 
     @wraps(show)
-    def shown(folder: RunFolder, *args: P.args, **options: P.kwargs) -> R:
+    def shown(folder: RunFolder, /, *args: P.args, **options: P.kwargs) -> R:
         with folder.known():
             return show(folder, *args, **options)
 
