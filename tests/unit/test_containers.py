@@ -533,7 +533,10 @@ def test_padding_stays_where_no_header_states_the_number_of_samples(tmp_path: Pa
     assert np.abs(got[N_SAMPLES + 10 :]).max() < 0.05
 
 
-@pytest.mark.parametrize(("kind", "subtype"), [("VOC", "PCM_16"), ("IRCAM", "PCM_16"), ("PAF", "PCM_16"), ("AVR", "PCM_16"), ("AIFF", "DWVW_16")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "subtype"),
+    [("VOC", "PCM_16"), ("IRCAM", "PCM_16"), ("PAF", "PCM_16"), ("AVR", "PCM_16"), ("AIFF", "DWVW_16")],
+)
 def test_containers_whose_length_is_not_checked_are_refused_by_name(tmp_path: Path, kind: str, subtype: str) -> None:
     said = refusal(saved(tmp_path, kind, subtype))
     assert "is not read" in said
