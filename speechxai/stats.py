@@ -249,8 +249,8 @@ def auc_interval(
     """95 % interval of `auc` by bootstrap over speakers.
 
     Where every score of one class exceeds every one of the other, no resample differs, and the bootstrap would say that
-    nothing can be otherwise. Then the interval is that of a share: as many pairs of speakers, none of them in two pairs,
-    as the smaller class has speakers, all of them won or all lost.
+    nothing can be otherwise. Then the interval is that of a share: of all pairs of two speakers that can be formed with
+    nobody in two of them, all are won or all lost.
 
     Args:
         scores: (n,), higher means class 1.
@@ -264,12 +264,14 @@ def auc_interval(
     """
     rows, names = np.stack([np.asarray(scores, float), np.asarray(labels, float)], axis=1), np.asarray(speakers)
     _same_length(rows, names)
-    n_fewest = min(len(set(names[(rows[:, 1] == label) & ~np.isnan(rows[:, 0])].tolist())) for label in (0, 1))
-    if n_fewest < 2:
+    known = ~np.isnan(rows[:, 0])
+    members = [set(names[known & (rows[:, 1] == label)].tolist()) for label in (0, 1)]
+    if min(map(len, members)) < 2:
         return float("nan"), float("nan")
     area = auc(rows[:, 0], rows[:, 1])
     if area in (0.0, 1.0):
-        return share_interval(int(area) * n_fewest, n_fewest)
+        n_pairs = min(*map(len, members), len(members[0] | members[1]) // 2)
+        return share_interval(int(area) * n_pairs, n_pairs)
     return speaker_bootstrap(rows, names, lambda drawn: auc(drawn[:, 0], drawn[:, 1]), n, seed)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from speechxai.auxiliary.values import CEILING, FLOORS, LINEAR, MAJORITY, Array, AuxiliarySettings, Fit, kind_of
 from speechxai.errors import SpeechXAIError
-from speechxai.stats import LEVEL, N_RESAMPLES, holm
+from speechxai.stats import N_RESAMPLES, bootstrap_p_value, holm, percentile_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -173,22 +173,9 @@ def _mean(values: Array) -> float:
 
 
 def interval(values: Array) -> tuple[float, float]:
-    """95 % percentile interval of resampled values, NaN left out."""
-    known = values[~np.isnan(values)]
-    tail = (1 - LEVEL) / 2
-    return tuple(map(float, np.quantile(known, [tail, 1 - tail]))) if len(known) else (float("nan"), float("nan"))  # type: ignore[return-value]
-
-
-def p_value(differences: Array) -> float:
-    """Two-sided bootstrap p-value that a difference is 0: 2 * min(share of resamples <= 0, share >= 0), never 0.
-
-    (1 + count) / (1 + n) on each side (davison1997bootstrap); NaN without data.
-    """
-    known = differences[~np.isnan(differences)]
-    if not len(known):
-        return float("nan")
-    sides = [(1 + int((known <= 0).sum())) / (1 + len(known)), (1 + int((known >= 0).sum())) / (1 + len(known))]
-    return min(1.0, 2 * min(sides))
+    """95 % percentile interval of resampled values (D,)."""
+    low, high = percentile_interval(values[:, None])
+    return float(low[0]), float(high[0])
 
 
 def table(found: Sequence[Arm], settings: AuxiliarySettings, speakers: Sequence[str], seed: int = 0) -> pd.DataFrame:
@@ -238,7 +225,7 @@ def table(found: Sequence[Arm], settings: AuxiliarySettings, speakers: Sequence[
                         f"vs_{other}_high": ends[1],
                     }
                     if other in floors and kind_of(name) == "explanation":
-                        row[f"vs_{other}_p"] = p_value(difference)
+                        row[f"vs_{other}_p"] = bootstrap_p_value(difference)
             rows.append(row)
     return _corrected(pd.DataFrame(rows), floors)
 

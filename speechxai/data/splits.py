@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -13,6 +14,36 @@ from speechxai.errors import SpeechXAIError
 from speechxai.types import CLASS_NAMES
 
 _STATUS = {"hc": 0, "control": 0, "0": 0, "pd": 1, "patologica": 1, "1": 1}
+
+
+def deal(
+    speakers: Sequence[str],
+    n_folds: int,
+    dealt: Mapping[str, int] | None = None,
+    rng: np.random.Generator | None = None,
+) -> dict[str, int]:
+    """Deal speakers out to folds like cards: one each, round after round, so that neighbors in the order come apart.
+
+    Args:
+        speakers: in the order in which they are dealt: those who are alike side by side.
+        n_folds: how many there are.
+        dealt: fold of the speakers who were dealt before: a last round that does not fill all folds goes to the
+            smallest.
+        rng: draws the order of the folds in every round; None keeps it.
+
+    Returns:
+        Fold of every speaker, those of `dealt` included.
+    """
+    fold_of = dict(dealt or {})
+    sizes = np.bincount(list(fold_of.values()), minlength=n_folds)
+    for start in range(0, len(speakers), n_folds):
+        group = speakers[start : start + n_folds]
+        chance = np.arange(n_folds) if rng is None else rng.random(n_folds)
+        turn = np.lexsort((chance, sizes if len(group) < n_folds else np.zeros(n_folds)))
+        for speaker, fold in zip(group, turn, strict=False):
+            fold_of[str(speaker)] = int(fold)
+            sizes[fold] += 1
+    return fold_of
 
 
 def speaker_folds(manifest: pd.DataFrame, n_folds: int = 10, seed: int = 0) -> pd.Series[int]:
@@ -55,15 +86,7 @@ def speaker_folds(manifest: pd.DataFrame, n_folds: int = 10, seed: int = 0) -> p
         members = speakers[speakers["label"] == index].copy()
         members["chance"] = rng.random(len(members))
         members["decade"] = (members["age"].astype("Float64") // 10).fillna(-1)
-        ordered = members.sort_values(["sex", "decade", "chance"]).index
-        sizes_now = np.bincount(list(fold_of.values()), minlength=n_folds)
-        for start in range(0, len(ordered), n_folds):
-            group = ordered[start : start + n_folds]
-            # A round that does not fill all folds goes to the smallest ones.
-            turn = np.lexsort((rng.random(n_folds), sizes_now if len(group) < n_folds else np.zeros(n_folds)))
-            for speaker, fold in zip(group, turn, strict=False):
-                fold_of[str(speaker)] = int(fold)
-                sizes_now[fold] += 1
+        fold_of = deal(list(members.sort_values(["sex", "decade", "chance"]).index), n_folds, fold_of, rng)
     folds = manifest["speaker"].map(fold_of).astype(int).rename("fold")
     check_folds(manifest, folds)
     return folds

@@ -16,7 +16,7 @@ import torch
 
 from speechxai.classifiers import Classifier, build
 from speechxai.classifiers.base import device_of
-from speechxai.classifiers.bundle import Bundle, load_bundle
+from speechxai.classifiers.bundle import Bundle, check_classes, load_bundle
 from speechxai.data.cards import find, root_of
 from speechxai.data.corpus import load
 from speechxai.data.manifest import Locator, validate
@@ -26,6 +26,7 @@ from speechxai.evaluation.machine import configure, machine
 from speechxai.evaluation.runs import RunFolder, describe
 from speechxai.evaluation.values import PROTOCOLS, EvaluateSettings, Job
 from speechxai.registry import did_you_mean
+from speechxai.signal.audio import resample
 from speechxai.types import Recording
 
 
@@ -119,6 +120,7 @@ def prepare(config: EvaluateConfig, manifest: pd.DataFrame | None = None, bundle
     hardware = configure(device_of(config.device), threads=config.threads, deterministic=config.deterministic)
     if bundle is None:
         bundle = bundle_of(config)
+    check_classes(bundle)
     check = PROTOCOLS.facts(settings.protocol).get("check")
     if check is not None:
         check(bundle, config)
@@ -156,7 +158,7 @@ def bundle_of(config: EvaluateConfig) -> Bundle:
     """
     path = Path(config.model)
     if (path / "config.toml").is_file() or not any(path.glob("fold_*.pt")):
-        return load_bundle(config.model)
+        return load_bundle(config.model, config.allow_code)
     if config.out is None:
         raise SpeechXAIError(
             f"{path}: these checkpoints become a bundle inside the run's folder: give --out, or import them with"
@@ -220,12 +222,8 @@ def synthetic_voices(config: EvaluateConfig) -> list[Recording]:
 
 def resampled(voice: Recording, sample_rate: int) -> Recording:
     """Bring a recording to the sample rate that a network hears."""
-    if voice.sample_rate == sample_rate:
-        return voice
-    import soxr  # type: ignore[import-untyped]
-
-    waveform = soxr.resample(voice.waveform.numpy(), voice.sample_rate, sample_rate, quality="HQ")
-    return replace(voice, waveform=torch.from_numpy(waveform).float(), sample_rate=sample_rate)
+    waveform = torch.from_numpy(resample(voice.waveform.numpy(), voice.sample_rate, sample_rate))
+    return replace(voice, waveform=waveform, sample_rate=sample_rate)
 
 
 def manifest_of(voices: list[Recording]) -> pd.DataFrame:

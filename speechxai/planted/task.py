@@ -6,7 +6,6 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import gcd
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from speechxai.classifiers import Classifier, build, predict
 from speechxai.classifiers.fit import AugmentConfig, FitConfig, fit, initialized, recording_logits
 from speechxai.classifiers.validation import CrossValidation, cross_validate
 from speechxai.data.cues import Truth, plant, truth
+from speechxai.data.splits import deal
 from speechxai.data.synthetic import draw_speaker, twins
 from speechxai.data.voice_model import CUE_TASKS, UtteranceSettings
 from speechxai.errors import NotApplicable, SpeechXAIError
@@ -55,8 +55,9 @@ from speechxai.planted.settings import (
     Task,
     TaskResult,
 )
+from speechxai.signal.audio import resample
 from speechxai.signal.stft import spectrogram
-from speechxai.stats import auc, speaker_bootstrap
+from speechxai.stats import auc, auc_interval
 from speechxai.types import Attribution, Recording, Spectrogram, StftConfig
 
 # The recordings of a task: twins of one voice with and without the cue, at one level, so that nothing else tells them
@@ -172,18 +173,6 @@ def pieces(recording: Recording, duration_s: float) -> list[Tensor]:
     return [piece for piece in cut if len(piece) >= shortest]
 
 
-def resampled(waveform: Tensor, sample_rate: int, wanted: int) -> Tensor:
-    """Bring a waveform (N,) from `sample_rate` to `wanted`, Hz, by a band-limited polyphase filter, the same for
-    twins."""
-    if sample_rate == wanted:
-        return waveform
-    from scipy.signal import resample_poly
-
-    common = gcd(sample_rate, wanted)
-    made = resample_poly(waveform.double().numpy(), wanted // common, sample_rate // common)
-    return torch.from_numpy(np.asarray(made)).float()
-
-
 def planted(task: Task, settings: BenchmarkSettings, bases: Sequence[Recording]) -> Material:
     """Plant the cue into pieces of real recordings, at each recording's own sample rate."""
     taken: dict[str, int] = {}
@@ -210,13 +199,15 @@ def _planted_pair(task: Task, base: Recording, piece: Tensor, number: int, turn:
     it."""
     seed = seed_of(task.cue, task.seed, base.id, number, turn)
     changed, _ = plant(task.cue, piece, base.sample_rate, seed=seed, severity=task.severity)
-    wanted = StftConfig().sample_rate
-    waveforms = (resampled(changed, base.sample_rate, wanted), resampled(piece, base.sample_rate, wanted))
+    with_cue, without_cue = (
+        torch.from_numpy(resample(each.double().numpy(), base.sample_rate, StftConfig().sample_rate))
+        for each in (changed, piece)
+    )
     sex = str(base.metadata.get("sex", "unknown"))
-    return _pair(f"{base.id}/{number}-{turn}", base.speaker, base.task, waveforms, seed + 1, sex)
+    return _pair(f"{base.id}/{number}-{turn}", base.speaker, base.task, (with_cue, without_cue), seed + 1, sex)
 
 
-def speaker_folds(material: Material, n_folds: int, seed: int) -> list[int]:
+def folds_of(material: Material, n_folds: int, seed: int) -> list[int]:
     """Fold of every recording of `material.recordings`: speakers dealt out like cards, women and men apart.
 
     Raises:
@@ -227,8 +218,8 @@ def speaker_folds(material: Material, n_folds: int, seed: int) -> list[int]:
         raise SpeechXAIError(f"Speaker-disjoint folds need at least 3 speakers. Got {len(speakers)}.")
     sex_of = {pair.with_cue.speaker: str(pair.with_cue.metadata.get("sex")) for pair in material.pairs}
     chance = dict(zip(speakers, np.random.default_rng(seed).random(len(speakers)), strict=True))
-    dealt = sorted(speakers, key=lambda speaker: (sex_of[speaker], chance[speaker]))
-    home = {speaker: index % min(n_folds, len(speakers)) for index, speaker in enumerate(dealt)}
+    ordered = sorted(speakers, key=lambda speaker: (sex_of[speaker], chance[speaker]))
+    home = deal(ordered, min(n_folds, len(speakers)))
     return [home[recording.speaker] for recording in material.recordings]
 
 
@@ -445,7 +436,7 @@ def compute(task: Task, settings: BenchmarkSettings, bases: Sequence[Recording],
         facts["excluded"] = f"{len(material.speakers)} speakers could carry the cue, at least 3 are needed"
         return TaskResult(task.id, facts)
     facts |= level_confounds(material)
-    folds = speaker_folds(material, settings.n_folds, task.seed)
+    folds = folds_of(material, settings.n_folds, task.seed)
     checked = settings.n_sanity > 0 and task.seed == settings.seeds[0]
     trained, scored = SHARES[checked]
     validated = _train(task, settings, material, folds, lambda share, what: step(trained * share, what))
@@ -504,10 +495,10 @@ def held_out(validated: CrossValidation) -> dict[str, float]:
     logits = (validated.logits[:, 1] - validated.logits[:, 0]).double()
     # Fold models have scales of their own; calibrated probabilities make their answers comparable.
     probability = (logits / validated.temperatures[validated.folds].double()).sigmoid()
-    rows = torch.stack([probability, validated.labels.double()], dim=1).numpy()
-    low, high = speaker_bootstrap(rows, list(validated.speakers), lambda r: auc(r[:, 0], r[:, 1]), n=500)
+    scores, labels = probability.numpy(), validated.labels.numpy()
+    low, high = auc_interval(scores, labels, list(validated.speakers), n=500)
     right = ((probability > 0.5) == (validated.labels == 1)).double().mean()
-    return {"auc": auc(rows[:, 0], rows[:, 1]), "auc_low": low, "auc_high": high, "accuracy": float(right)}
+    return {"auc": auc(scores, labels), "auc_low": low, "auc_high": high, "accuracy": float(right)}
 
 
 def correct(material: Material, validated: CrossValidation) -> Iterator[Explained]:

@@ -227,7 +227,7 @@ def resample(samples: Wave, rate_hz: int, new_rate_hz: int) -> Wave:
     # rates without a common divisor (44,099 to 16,000 Hz) would build filters of gigabytes.
     import soxr  # type: ignore[import-untyped]
 
-    return np.asarray(soxr.resample(samples, rate_hz, new_rate_hz, quality="HQ"), dtype=samples.dtype)  # type: ignore[return-value]
+    return np.asarray(soxr.resample(samples, rate_hz, new_rate_hz, quality="HQ"), dtype=samples.dtype)
 
 
 def sha256_of(path: str | Path) -> str:
@@ -311,4 +311,3 @@ def _samples(info: AudioInfo, stated: Stated, channel: int | None) -> Samples:
             f" {first_bad / info.sample_rate:.3f} s. Export the recording again from its source."
         )
     return np.concatenate(blocks)
-

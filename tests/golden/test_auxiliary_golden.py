@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from speechxai.auxiliary.fit import BANDS_HZ, Crops, crop_frames, features, random_evidence, summary
-from speechxai.auxiliary.tables import Arm, Draws, measure, p_value, statistics
+from speechxai.auxiliary.tables import Arm, Draws, measure, statistics
 from speechxai.auxiliary.values import AuxiliarySettings, Material
 from speechxai.classifiers.cnn import LogMel
+from speechxai.stats import bootstrap_p_value
 from speechxai.types import StftConfig
 
 STFT = StftConfig(n_fft=256, win_length=256, hop_length=128, sample_rate=8_000)
@@ -84,10 +85,10 @@ def test_seeds_are_averaged_and_drawn() -> None:
 
 def test_p_values_by_hand() -> None:
     # 1 of 9 resamples at or below 0: 2 * (1 + 1) / (1 + 9).
-    assert p_value(np.array([1.0] * 8 + [-1.0])) == pytest.approx(0.4)
-    assert p_value(np.array([1.0] * 99)) == pytest.approx(2 / 100)  # never 0
-    assert p_value(np.zeros(9)) == 1.0  # never above 1
-    assert math.isnan(p_value(np.full(3, np.nan)))
+    assert bootstrap_p_value(np.array([1.0] * 8 + [-1.0])) == pytest.approx(0.4)
+    assert bootstrap_p_value(np.array([1.0] * 99)) == pytest.approx(2 / 100)  # never 0
+    assert bootstrap_p_value(np.zeros(9)) == 1.0  # never above 1
+    assert math.isnan(bootstrap_p_value(np.full(3, np.nan)))
 
 
 def material(maps: list[torch.Tensor], magnitudes: list[torch.Tensor] | None = None) -> Material:

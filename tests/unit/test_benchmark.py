@@ -30,16 +30,16 @@ from speechxai.planted.tables import (
 )
 from speechxai.planted.task import (
     Explained,
+    folds_of,
     level_confounds,
     make_classifier,
     make_material,
     pieces,
     planted,
-    resampled,
     score_pair,
-    speaker_folds,
     synthetic,
 )
+from speechxai.signal.audio import resample
 from speechxai.signal.stft import frame_times_s, spectrogram
 from speechxai.types import Attribution, Recording, StftConfig
 
@@ -100,20 +100,20 @@ def test_folds_hold_speakers_together() -> None:
     material = synthetic(
         Task("synthetic", "tremor", 1.0, 0), BenchmarkSettings(n_speakers=7, n_takes=2, duration_s=1.0)
     )
-    folds = speaker_folds(material, 3, 0)
+    folds = folds_of(material, 3, 0)
     home: dict[str, set[int]] = {}
     for recording, fold in zip(material.recordings, folds, strict=True):
         home.setdefault(recording.speaker, set()).add(fold)
     assert all(len(found) == 1 for found in home.values())
     assert set(folds) == {0, 1, 2}
-    assert folds == speaker_folds(material, 3, 0)
+    assert folds == folds_of(material, 3, 0)
 
 
 def voice(seed: int, seconds: float = 2.4, rate: int = 8_000, label: int | None = 0) -> Recording:
     material = synthetic(
         Task("synthetic", "tremor", 1.0, seed), BenchmarkSettings(n_speakers=3, n_takes=1, duration_s=seconds)
     )
-    wave = resampled(material.pairs[0].without_cue.waveform, 16_000, rate)
+    wave = torch.from_numpy(resample(material.pairs[0].without_cue.waveform.numpy(), 16_000, rate))
     return Recording(wave, rate, f"set/{seed}", f"set/{seed}", label, "vowel-a")
 
 
@@ -319,10 +319,10 @@ def test_leaderboard_keeps_cues_apart_and_an_average_has_its_parts() -> None:
     assert chance.loc[("synthetic/tremor/1", "relevance_rank"), "expected"] == pytest.approx(0.1)
     assert chance.loc[("synthetic/tremor/1", "localization_auc"), "expected"] == 0.5
     assert (chance["truth_lowest"] == 1).all()
-    from app import benchmark_facts
+    from app import boards
 
-    assert benchmark_facts.groups(board) == ["synthetic/tremor/1", "synthetic/breathiness/1"]
-    shown = benchmark_facts.of_group(board, "synthetic/tremor/1")
+    assert boards.groups(board) == ["synthetic/tremor/1", "synthetic/breathiness/1"]
+    shown = boards.of_group(board, "synthetic/tremor/1")
     assert set(shown["model"]) == {"synthetic/tremor/1"}
     assert TRUTH in set(board["recipe"])
     assert TRUTH not in set(shown["recipe"])

@@ -12,6 +12,7 @@ from speechxai.errors import SpeechXAIError
 from speechxai.stats import (
     Beats,
     auc,
+    auc_interval,
     beats,
     bootstrap_means,
     bootstrap_p_value,
@@ -122,6 +123,23 @@ def test_one_speaker_says_nothing_about_others() -> None:
 )
 def test_intervals_of_shares_by_hand(k: int, n: int, low: float, high: float) -> None:
     assert share_interval(k, n) == pytest.approx((low, high), abs=5e-4)
+
+
+def test_a_perfect_auc_has_an_interval() -> None:
+    # ten pairs of speakers, all won: .025^(1 / 10) = .69
+    labels = [0] * 10 + [1] * 10
+    assert auc_interval(labels, labels, np.arange(20)) == pytest.approx((0.025**0.1, 1))
+    assert auc_interval(np.subtract(1, labels), labels, np.arange(20)) == pytest.approx((0, 1 - 0.025**0.1))
+    # every speaker in both classes: ten speakers make five pairs with nobody in two
+    assert auc_interval(labels, labels, [*range(10), *range(10)]) == pytest.approx((0.025**0.2, 1))
+    # one speaker in a class says nothing
+    assert all(math.isnan(end) for end in auc_interval([0, 0, 1, 1], [0, 0, 1, 1], list("abcc")))
+    # anything else is the bootstrap over speakers
+    rng = np.random.default_rng(0)
+    scores = labels + rng.normal(size=20)
+    rows = np.stack([scores, labels], axis=1)
+    expected = speaker_bootstrap(rows, np.arange(20), lambda r: auc(r[:, 0], r[:, 1]))
+    assert auc_interval(scores, labels, np.arange(20)) == expected
 
 
 def test_shares_of_speakers() -> None:
