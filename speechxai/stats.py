@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from speechxai.errors import SpeechXAIError
 from speechxai.registry import did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from speechxai.types import Array
 
 N_RESAMPLES = 2_000
 """Resamples of a bootstrap."""
@@ -36,12 +38,10 @@ N_BINS = 5
 """Bins of a reliability table and of the calibration error: 40 speakers leave 8 in each."""
 
 Correction = Literal["holm", "max-t", "none"]
-FloatArray = NDArray[np.float64]
-IndexArray = NDArray[np.int64]
 
 
 # Ranks and probabilities.
-def auc(scores: ArrayLike, labels: ArrayLike, pairs: NDArray[np.bool_] | None = None) -> float:
+def auc(scores: ArrayLike, labels: ArrayLike, pairs: Array | None = None) -> float:
     """Area under the ROC curve: the chance that a score of class 1 exceeds one of class 0, ties counting half.
 
     AUC = (sum of the ranks of class 1 - n1 (n1 + 1) / 2) / (n1 n0), average ranks (hanley1982meaning).
@@ -126,13 +126,13 @@ def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, n_bi
     return float(np.abs(difference).sum() / len(p))
 
 
-def bins_of(probabilities: FloatArray, n_bins: int = N_BINS) -> IndexArray:
+def bins_of(probabilities: Array, n_bins: int = N_BINS) -> Array:
     """Bin (n,) of every probability, 0 to n_bins - 1: bins of equal width on [0, 1], the last one closed."""
     return np.minimum((probabilities * n_bins).astype(np.int64), n_bins - 1)
 
 
 # Speakers and their means.
-def speaker_means(values: ArrayLike, speakers: ArrayLike) -> FloatArray:
+def speaker_means(values: ArrayLike, speakers: ArrayLike) -> Array:
     """Mean of each speaker's recordings, (S,) or (S, K) for values (n,) or (n, K), speakers sorted; NaN values left
     out.
 
@@ -157,12 +157,12 @@ def mean_over_speakers(values: ArrayLike, speakers: ArrayLike) -> float:
 
 
 # The bootstrap over speakers (efron1993introduction): speakers are drawn with replacement, and come with all they have.
-def resamples(n_speakers: int, n: int = N_RESAMPLES, seed: int = 0) -> IndexArray:
+def resamples(n_speakers: int, n: int = N_RESAMPLES, seed: int = 0) -> Array:
     """Numbers of the speakers drawn in each of n resamples, (n, n_speakers)."""
     return np.random.default_rng(seed).integers(n_speakers, size=(n, n_speakers))
 
 
-def percentile_interval(resampled: FloatArray) -> tuple[FloatArray, FloatArray]:
+def percentile_interval(resampled: Array) -> tuple[Array, Array]:
     """Lower and upper end (K,) of the 95 % percentile interval of every column of resampled values (n, K), NaN left
     out."""
     tail = (1 - LEVEL) / 2
@@ -173,7 +173,7 @@ def percentile_interval(resampled: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def bootstrap(
-    statistic: Callable[[IndexArray], float], n_speakers: int, n: int = N_RESAMPLES, seed: int = 0
+    statistic: Callable[[Array], float], n_speakers: int, n: int = N_RESAMPLES, seed: int = 0
 ) -> tuple[float, float]:
     """95 % percentile interval of a statistic of speakers.
 
@@ -196,7 +196,7 @@ def bootstrap(
     return float(low[0]), float(high[0])
 
 
-def bootstrap_means(means: FloatArray, n: int = N_RESAMPLES, seed: int = 0) -> tuple[FloatArray, FloatArray]:
+def bootstrap_means(means: Array, n: int = N_RESAMPLES, seed: int = 0) -> tuple[Array, Array]:
     """`bootstrap` of the means of all columns of speaker means (S, K) at once; the same draws serve all columns.
 
     Returns:
@@ -216,7 +216,7 @@ def bootstrap_means(means: FloatArray, n: int = N_RESAMPLES, seed: int = 0) -> t
 def speaker_bootstrap(
     values: ArrayLike,
     speakers: ArrayLike,
-    statistic: Callable[[FloatArray], float] | None = None,
+    statistic: Callable[[Array], float] | None = None,
     n: int = N_RESAMPLES,
     seed: int = 0,
 ) -> tuple[float, float]:
@@ -275,7 +275,7 @@ def auc_interval(
     return speaker_bootstrap(rows, names, lambda drawn: auc(drawn[:, 0], drawn[:, 1]), n, seed)
 
 
-def bootstrap_p_value(differences: FloatArray) -> float:
+def bootstrap_p_value(differences: Array) -> float:
     """Two-sided p-value that a difference is 0, from its resampled values (n,): 2 * min(share <= 0, share >= 0).
 
     (1 + count) / (1 + n) on each side, so never 0 (davison1997bootstrap); NaN without data.
@@ -329,7 +329,7 @@ def share_of_speakers(right: ArrayLike, speakers: ArrayLike, seed: int = 0) -> t
     return float(means.mean()) if len(means) else float("nan"), float(low[0]), float(high[0]), len(means)
 
 
-def _share_ends(means: FloatArray, seed: int) -> tuple[FloatArray, FloatArray]:
+def _share_ends(means: Array, seed: int) -> tuple[Array, Array]:
     """Interval of every column of speakers' shares (S, K): exact where all are 0 or 1."""
     low, high = bootstrap_means(means, seed=seed)
     for column, each in enumerate(means.T):
@@ -340,9 +340,7 @@ def _share_ends(means: FloatArray, seed: int) -> tuple[FloatArray, FloatArray]:
 
 
 # Tests of paired differences.
-def sign_flip_p_values(
-    differences: FloatArray, n: int = N_FLIPS, seed: int = 0, correction: Correction = "none"
-) -> FloatArray:
+def sign_flip_p_values(differences: Array, n: int = N_FLIPS, seed: int = 0, correction: Correction = "none") -> Array:
     """Two-sided p-values (K,) that the columns of speaker differences (S, K) are symmetric about 0.
 
     p = (1 + number of sign flips with |mean| at least the observed one) / (1 + n): Fisher's randomization test, which
@@ -380,7 +378,7 @@ def sign_flip_p_values(
     return holm(p_values) if correction == "holm" else p_values
 
 
-def holm(p_values: ArrayLike) -> FloatArray:
+def holm(p_values: ArrayLike) -> Array:
     """Adjust p-values (K,) for their number by Holm's step-down procedure (holm1979simple); NaN stays and does not
     count.
 
@@ -539,14 +537,14 @@ def _turned(row: Mapping[Any, Any], control: str, best: str) -> tuple[float, flo
     return (-difference, -high, -low) if best == "low" else (difference, low, high)
 
 
-def _same_length(a: NDArray[Any], b: NDArray[Any]) -> None:
+def _same_length(a: Array, b: Array) -> None:
     if len(a) != len(b):
         raise SpeechXAIError(f"Values, labels and speakers must have one length. Got {len(a)} and {len(b)}.")
 
 
-def _column_means(means: FloatArray) -> FloatArray:
+def _column_means(means: Array) -> Array:
     count = (~np.isnan(means)).sum(axis=0)
-    found: FloatArray = np.divide(np.nansum(means, axis=0), count, out=np.full(means.shape[1], np.nan), where=count > 0)
+    found: Array = np.divide(np.nansum(means, axis=0), count, out=np.full(means.shape[1], np.nan), where=count > 0)
     return found
 
 
@@ -624,7 +622,7 @@ def summarize(
     return table
 
 
-def _block(wide: pd.DataFrame, speakers: NDArray[Any], is_share: bool, seed: int) -> pd.DataFrame:
+def _block(wide: pd.DataFrame, speakers: Array, is_share: bool, seed: int) -> pd.DataFrame:
     """Rows of one model and metric from its recordings x recipes."""
     import pandas as pd
 
@@ -647,12 +645,12 @@ def _block(wide: pd.DataFrame, speakers: NDArray[Any], is_share: bool, seed: int
 
 
 def _against(
-    wide: pd.DataFrame, speakers: NDArray[Any], controls: Sequence[str], correction: Correction, seed: int
-) -> dict[str, FloatArray]:
+    wide: pd.DataFrame, speakers: Array, controls: Sequence[str], correction: Correction, seed: int
+) -> dict[str, Array]:
     """Columns of the differences to every control that is there."""
     present = [control for control in controls if control in wide.columns]
     values = wide.to_numpy(dtype=float)
-    found: dict[str, FloatArray] = {}
+    found: dict[str, Array] = {}
     all_means = []
     for control in present:
         means = speaker_means(values - wide[[control]].to_numpy(dtype=float), speakers)

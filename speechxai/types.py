@@ -205,3 +205,4 @@ class Attribution:
 
 
 Array = npt.NDArray[Any]
+"""Any numpy array; docstrings say its shape, units and what it holds."""

@@ -8,16 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from speechxai.auxiliary.values import CEILING, ENERGY, PERMUTED, RANDOM, Array, AuxiliarySettings, Material
+from speechxai.auxiliary.values import CEILING, ENERGY, PERMUTED, RANDOM, AuxiliarySettings, Material
 from speechxai.classifiers.cnn import Cnn14, LogMel, load_published
 from speechxai.classifiers.fit import class_weights
 from speechxai.errors import SpeechXAIError
 from speechxai.explain.combination import evidence
 from speechxai.signal.stft import bin_frequencies_hz
-from speechxai.types import StftConfig
+from speechxai.types import Array, StftConfig
 
 # What the auxiliary classifier sees: maps, masked or plain spectrograms on mel bands, in pieces of one length.
 BANDS_HZ = ((0, 500), (500, 1000), (1000, 2000), (2000, 4000), (4000, 8000))
@@ -89,7 +88,7 @@ def band_names(stft: StftConfig) -> tuple[str, ...]:
     return tuple(f"{low}-{high} Hz, {segment}" for low, high in inside for segment in SEGMENTS)
 
 
-def summary(values: Tensor, voicing: np.ndarray[tuple[int], np.dtype[np.int8]], stft: StftConfig) -> Array:
+def summary(values: Tensor, voicing: Array, stft: StftConfig) -> Array:
     """Density of values (F, T) >= 0 in every band x segment cell relative to the whole: 1 is as much as anywhere else.
 
     Returns:
@@ -201,9 +200,7 @@ STRENGTHS = (0.01, 0.1, 1.0)
 """Inverse regularization strengths that the validation fold chooses from."""
 
 
-def fit_linear(
-    summaries: Array, labels: NDArray[np.int64], parts: tuple[NDArray[np.int64], ...]
-) -> tuple[Array, Array]:
+def fit_linear(summaries: Array, labels: Array, parts: tuple[Array, ...]) -> tuple[Array, Array]:
     """Fit on the training part, choose the regularization on the validation part, fit again on both, answer for the
     test.
 
@@ -231,9 +228,7 @@ def fit_linear(
     return _fitted(summaries, labels, both, STRENGTHS[int(np.argmin(losses))], test)
 
 
-def _fitted(
-    summaries: Array, labels: NDArray[np.int64], rows: NDArray[np.int64], strength: float, asked: NDArray[np.int64]
-) -> tuple[Array, Array]:
+def _fitted(summaries: Array, labels: Array, rows: Array, strength: float, asked: Array) -> tuple[Array, Array]:
     known = ~np.isnan(summaries[rows])
     count = known.sum(axis=0)
     mean = np.divide(
@@ -248,7 +243,7 @@ def _fitted(
 
 
 def logistic_regression(
-    x: Array, y: NDArray[np.int64], strength: float, n_steps: int = 100, tolerance: float = 1e-8
+    x: Array, y: Array, strength: float, n_steps: int = 100, tolerance: float = 1e-8
 ) -> tuple[Array, float]:
     """Minimize ||w||^2 / 2 + strength * sum_i c_i log(1 + exp(-s_i (w x_i + b))), s = +-1, by Newton's method.
 

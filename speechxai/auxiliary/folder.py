@@ -44,9 +44,9 @@ from speechxai.files import (
 from speechxai.report.render import Finding
 from speechxai.signal.acoustics import segments_by_voicing
 from speechxai.signal.stft import spectrogram
+from speechxai.types import Array
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
 
@@ -171,7 +171,7 @@ def read_source(folder: RunFolder, recipes: tuple[str, ...], progress: Progress 
 @dataclass(eq=False)
 class _Loaded:
     n_frames: int
-    voicing: np.ndarray[tuple[int], np.dtype[np.int8]]
+    voicing: Array
     magnitude: Tensor | None
 
 

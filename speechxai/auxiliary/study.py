@@ -16,7 +16,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from speechxai.auxiliary.fit import Crops, Features, crop_frames, features, fit_linear, train
@@ -33,6 +32,7 @@ from speechxai.auxiliary.values import (
 )
 from speechxai.data.splits import speaker_folds, train_validation_test
 from speechxai.errors import SpeechXAIError
+from speechxai.types import Array
 
 __all__ = [
     "CEILING",
@@ -68,7 +68,7 @@ def units(settings: AuxiliarySettings) -> list[Unit]:
     ]
 
 
-def labels_of(manifest: pd.DataFrame, name: str, seed: int) -> NDArray[np.int64]:
+def labels_of(manifest: pd.DataFrame, name: str, seed: int) -> Array:
     """Labels (R,) that a row's network learns: the true ones, or with `permuted_labels` those of speakers in another
     order."""
     labels = np.array(manifest["label"], dtype=np.int64)
@@ -81,7 +81,7 @@ def labels_of(manifest: pd.DataFrame, name: str, seed: int) -> NDArray[np.int64]
     return labels[first][order][index]
 
 
-Parts = tuple[NDArray[np.int64], ...]
+Parts = tuple[Array, ...]
 
 
 class Folds:

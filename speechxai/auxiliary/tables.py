@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from speechxai.auxiliary.values import CEILING, FLOORS, LINEAR, MAJORITY, Array, AuxiliarySettings, Fit, kind_of
+from speechxai.auxiliary.values import CEILING, FLOORS, LINEAR, MAJORITY, AuxiliarySettings, Fit, kind_of
 from speechxai.errors import SpeechXAIError
 from speechxai.stats import N_RESAMPLES, bootstrap_p_value, holm, percentile_interval
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from speechxai.types import Array
 
 METRICS = ("accuracy", "macro_f1", "auroc")
 """Of the answers for speakers that the network never heard; each also as `selective_`: times 1 - mean mask."""

@@ -8,12 +8,10 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from speechxai.errors import SpeechXAIError
-from speechxai.types import StftConfig
+from speechxai.types import Array, StftConfig
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,8 +29,6 @@ SPLITS = ("speaker", "recording")
 ARCHITECTURES = ("small", "cnn14")
 LINEAR = "linear"
 """The transparent twin: a logistic regression on band x segment summaries, fitted beside every network."""
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -163,7 +159,7 @@ class Material:
     stft: StftConfig
     magnitude: Callable[[int], Tensor]
     evidence: Callable[[str, int], Tensor]
-    voicing: Callable[[int], NDArray[np.int8]]
+    voicing: Callable[[int], Array]
     n_frames: tuple[int, ...]
 
     def __post_init__(self) -> None:

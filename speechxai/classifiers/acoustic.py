@@ -8,7 +8,6 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from speechxai.classifiers.base import BACKBONES
@@ -16,16 +15,14 @@ from speechxai.errors import NotApplicable, SpeechXAIError
 from speechxai.registry import did_you_mean
 from speechxai.signal.acoustics import MEASURE_NAMES, measures
 from speechxai.signal.stft import inverse, spectrogram
-from speechxai.types import Recording, Spectrogram, StftConfig
+from speechxai.types import Array, Recording, Spectrogram, StftConfig
 
 Z_LIMIT = 4.0
 """Standardized measures are clipped here, so that one wild value (a failed pitch track) cannot decide alone."""
 C_GRID = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """Inverse strengths of the L2 penalty that fitting chooses from."""
 
-_MEASURED: WeakKeyDictionary[Recording, dict[tuple[StftConfig, tuple[str, ...]], NDArray[np.float64]]] = (
-    WeakKeyDictionary()
-)
+_MEASURED: WeakKeyDictionary[Recording, dict[tuple[StftConfig, tuple[str, ...]], Array]] = WeakKeyDictionary()
 # Half a second a recording: every fold of a cross-validation fits on most of the same recordings, which never change.
 
 
@@ -124,7 +121,7 @@ class Acoustic(nn.Module):
             self.weight.copy_(torch.from_numpy(weight))
             self.bias.fill_(bias)
 
-    def _row(self, recording: Recording) -> NDArray[np.float64]:
+    def _row(self, recording: Recording) -> Array:
         known = _MEASURED.setdefault(recording, {})
         if (self.stft, self.names) not in known:
             spec = spectrogram(recording.waveform[None], self.stft)
@@ -132,7 +129,7 @@ class Acoustic(nn.Module):
         return known[self.stft, self.names]
 
 
-def _logistic(z: NDArray[Any], labels: NDArray[Any], speakers: NDArray[Any], seed: int) -> tuple[NDArray[Any], float]:
+def _logistic(z: Array, labels: Array, speakers: Array, seed: int) -> tuple[Array, float]:
     """Weights (M,) and bias of an L2-penalized logistic regression with balanced classes."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from speechxai.classifiers.base import Classifier
@@ -33,7 +33,6 @@ from speechxai.errors import SpeechXAIError
 from speechxai.stats import (
     N_BINS,
     N_RESAMPLES,
-    IndexArray,
     auc,
     auc_interval,
     bins_of,
@@ -42,7 +41,7 @@ from speechxai.stats import (
     share_interval,
     spearman,
 )
-from speechxai.types import Recording
+from speechxai.types import Array, Recording
 
 # Cross-validation by speaker: every recording is predicted by a model that never heard its speaker.
 Store = Callable[[str], EpochStore]
@@ -272,7 +271,6 @@ def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
 
 
 # Performance, subject by subject: people are the independent cases, however many recordings they made.
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -336,7 +334,7 @@ def matched_auroc(labels: ArrayLike, scores: ArrayLike, ages: ArrayLike, toleran
     return auc(scores, y, near)
 
 
-def _share(hits: NDArray[np.bool_]) -> Interval:
+def _share(hits: Array) -> Interval:
     """Share of subjects with its exact interval; none under two subjects."""
     k, n = int(hits.sum()), hits.size
     low, high = share_interval(k, n) if n > 1 else (float("nan"), float("nan"))
@@ -362,9 +360,7 @@ METRICS = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "auroc
 """Subject-level metrics; the threshold is P(PD) = 0.5, and exactly 0.5 is HC."""
 
 
-def interval(
-    statistic: Callable[[IndexArray], float], n_subjects: int, n: int = N_RESAMPLES, seed: int = 0
-) -> Interval:
+def interval(statistic: Callable[[Array], float], n_subjects: int, n: int = N_RESAMPLES, seed: int = 0) -> Interval:
     """Value of a statistic over all subjects, with its interval by `stats.bootstrap`.
 
     Args:
@@ -408,7 +404,7 @@ AGE_BANDS = ((0, 50), (50, 60), (60, 70), (70, 200))
 """Age bands, years: from the first number up to below the second."""
 
 
-def groups(subjects: Subjects) -> dict[str, NDArray[np.bool_]]:
+def groups(subjects: Subjects) -> dict[str, Array]:
     """Subgroups with at least one subject, by sex and by age band: name -> members (S,)."""
     sex = np.array(subjects.sexes)
     found = {f"sex {name}": sex == name for name in sorted(set(subjects.sexes)) if name}
@@ -420,7 +416,7 @@ def groups(subjects: Subjects) -> dict[str, NDArray[np.bool_]]:
     return {name: members for name, members in found.items() if members.any()}
 
 
-def subset(subjects: Subjects, members: NDArray[np.bool_]) -> Subjects:
+def subset(subjects: Subjects, members: Array) -> Subjects:
     """Return the subjects whose entry in `members` (S,) is true."""
     i = np.flatnonzero(members)
     return Subjects(

@@ -16,7 +16,7 @@ from speechxai.errors import SpeechXAIError, named
 from speechxai.signal import audio
 from speechxai.signal import quality as qualities
 from speechxai.stats import auc
-from speechxai.types import CLASS_NAMES, Recording
+from speechxai.types import CLASS_NAMES, Array, Recording
 
 CONFOUNDS = ("age", "sex", "duration", "level", "sample rate", "silence", "bandwidth")
 """What `check` compares with the label."""
@@ -244,7 +244,7 @@ def confounds(manifest: pd.DataFrame, measured: pd.DataFrame) -> tuple[Confound,
     )
 
 
-def _confound(name: str, values: np.ndarray[Any, np.dtype[np.float64]], rows: pd.DataFrame) -> Confound:
+def _confound(name: str, values: Array, rows: pd.DataFrame) -> Confound:
     labels = rows["label"].to_numpy(int)
     known = ~np.isnan(values)
     n_hc, n_pd = int((known & (labels == 0)).sum()), int((known & (labels == 1)).sum())

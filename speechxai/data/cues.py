@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy.linalg.lapack import dtbtrs
 from scipy.ndimage import map_coordinates, median_filter, uniform_filter1d
@@ -23,7 +22,7 @@ from speechxai.registry import Registry
 from speechxai.signal.acoustics import VOICED, f0_hz, formants_hz, segments_by_voicing
 from speechxai.signal.pitch import PitchTrack, pulses
 from speechxai.signal.stft import spectrogram
-from speechxai.types import StftConfig
+from speechxai.types import Array, StftConfig
 
 
 # The truth that a planted cue leaves behind: where twins with and without it differ.
@@ -87,7 +86,6 @@ def truth_map(with_cue: Tensor, without_cue: Tensor, stft: StftConfig | None = N
 
 
 # Signal operations that plant a cue: find its place, follow the voice, blend without a click.
-FloatArray = npt.NDArray[np.float64]
 
 _RAMP_S = 0.06
 _FADE_S = 0.02
@@ -107,11 +105,11 @@ class Material:
         start, end: the interval, samples.
     """
 
-    signal: FloatArray
+    signal: Array
     sample_rate: int
     hop_samples: int
-    f0: FloatArray
-    kinds: npt.NDArray[np.int8]
+    f0: Array
+    kinds: Array
     start: int
     end: int
 
@@ -121,11 +119,11 @@ class Material:
         return self.start / self.sample_rate, self.end / self.sample_rate
 
     @property
-    def positions(self) -> FloatArray:
+    def positions(self) -> Array:
         """(T,), samples: centers of the frames of `f0` and `kinds`."""
         return np.arange(self.f0.shape[0], dtype=np.float64) * self.hop_samples
 
-    def window(self) -> FloatArray:
+    def window(self) -> Array:
         """Return (N,): 0 outside the interval, 1 inside, raised-cosine ramps of 60 ms, 0 in the last 40 ms for
         ringing."""
         index = np.arange(self.signal.shape[0])
@@ -133,13 +131,13 @@ class Material:
         ramp = np.minimum(index - self.start - 1, self.end - ring - index) / (_RAMP_S * self.sample_rate)
         return np.asarray(0.5 - 0.5 * np.cos(np.pi * np.clip(ramp, 0, 1)), dtype=np.float64)
 
-    def voicing(self) -> FloatArray:
+    def voicing(self) -> Array:
         """Return (N,), 0 to 1: the voiced stretches with soft edges of 20 ms."""
         mask = (self.kinds == VOICED).astype(np.float64)
         samples = np.interp(np.arange(self.signal.shape[0]), self.positions, mask)
         return np.asarray(uniform_filter1d(samples, max(1, int(0.02 * self.sample_rate))), dtype=np.float64).clip(0, 1)
 
-    def blend(self, changed: FloatArray, like: Tensor) -> tuple[Tensor, tuple[float, float]]:
+    def blend(self, changed: Array, like: Tensor) -> tuple[Tensor, tuple[float, float]]:
         """Return `like` with the interval taken from `changed` (N,), crossfaded within 20 ms inside both edges."""
         inside = slice(self.start, self.end)
         index = np.arange(self.end - self.start)
@@ -183,7 +181,7 @@ def material(waveform: Tensor, sample_rate: int, rng: np.random.Generator) -> Ma
     return Material(signal, sample_rate, hop, f0, kinds, start * hop, end)
 
 
-def cycle_phase(place: Material) -> FloatArray:
+def cycle_phase(place: Material) -> Array:
     """Return the position within the glottal cycle (N,), cycles, from the pulses; 0 where there are none."""
     phase = np.zeros(place.signal.shape[0])
     for times in glottal_pulses(place):
@@ -192,21 +190,21 @@ def cycle_phase(place: Material) -> FloatArray:
     return phase
 
 
-def glottal_pulses(place: Material) -> list[FloatArray]:
+def glottal_pulses(place: Material) -> list[Array]:
     """Return the glottal cycles (samples) of every voiced run with at least four of them."""
     voiced = np.where(place.kinds == VOICED, place.f0, np.nan)
     track = PitchTrack(voiced, np.isfinite(voiced).astype(np.float64), place.hop_samples)
     return [times for times in pulses(place.signal, place.sample_rate, track) if times.shape[0] >= 4]
 
 
-def warped(signal: FloatArray, positions: FloatArray) -> FloatArray:
+def warped(signal: Array, positions: Array) -> Array:
     """Read the signal (N,) at fractional positions (M,), samples: cubic splines on four times the rate."""
     first, last = int(max(0, positions.min() - 64)), int(min(signal.shape[0], positions.max() + 65))
     fine = resample(signal[first:last], 4 * (last - first))
     return np.asarray(map_coordinates(fine, [(positions - first) * 4], order=3, mode="nearest"), dtype=np.float64)
 
 
-def formant_tracks(place: Material) -> tuple[FloatArray, FloatArray]:
+def formant_tracks(place: Material) -> tuple[Array, Array]:
     """Return smooth F1 and F2 (N,), Hz, interpolated through what is not voiced.
 
     Raises:
@@ -226,7 +224,7 @@ def formant_tracks(place: Material) -> tuple[FloatArray, FloatArray]:
     return tracks[0], tracks[1]
 
 
-def move_resonance(signal: FloatArray, sample_rate: int, from_hz: FloatArray, to_hz: FloatArray) -> FloatArray:
+def move_resonance(signal: Array, sample_rate: int, from_hz: Array, to_hz: Array) -> Array:
     """Cancel a resonance along `from_hz` (N,) and put one along `to_hz` (N,) in its place; the gain at 0 Hz stays.
 
     The zeros and poles move with every sample: y[n] = b' y[n-1] + c' y[n-2] + g (x[n] - b x[n-1] - c x[n-2]), solved as
@@ -245,7 +243,7 @@ def move_resonance(signal: FloatArray, sample_rate: int, from_hz: FloatArray, to
     return np.asarray(solution[:, 0], dtype=np.float64)
 
 
-def overlap_add(signal: FloatArray, marks: FloatArray, new_marks: FloatArray) -> FloatArray:
+def overlap_add(signal: Array, marks: Array, new_marks: Array) -> Array:
     """Put the cycles around `marks` (samples) at `new_marks`, whose first and last agree with theirs
     (moulines1990pitch).
 
@@ -368,7 +366,7 @@ def _stops(place: Material) -> list[tuple[int, int, int]]:
     return found
 
 
-def _murmur(place: Material) -> FloatArray:
+def _murmur(place: Material) -> Array:
     """Return a hum (N,) at the pitch of the surrounding voice, as loud as the voice: what leaks through a weak
     closure."""
     voiced = np.isfinite(place.f0) & (place.kinds == 2)

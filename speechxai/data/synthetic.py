@@ -20,7 +20,6 @@ from speechxai.data.voice_model import (
     SAMPLE_RATE,
     TRACK_CUES,
     Event,
-    FloatArray,
     Score,
     SpeakerSettings,
     Tracks,
@@ -32,7 +31,7 @@ from speechxai.data.voice_model import (
 )
 from speechxai.errors import SpeechXAIError
 from speechxai.registry import did_you_mean
-from speechxai.types import Recording, StftConfig
+from speechxai.types import Array, Recording, StftConfig
 
 # Render a synthetic take with its cues and without them, equal to the sample wherever no cue is.
 # A cue's own ramps, and the time its resonances may ring before the twins must be equal again.
@@ -88,20 +87,20 @@ def _place(score: Score, cue: str, generator: np.random.Generator) -> tuple[floa
     return float(start), float(end)
 
 
-def _window(n_blocks: int, start_s: float, end_s: float) -> FloatArray:
+def _window(n_blocks: int, start_s: float, end_s: float) -> Array:
     """Return 0 outside the interval and 1 inside (K,), with raised-cosine ramps, 0 again before the ringing time."""
     times = block_times_s(n_blocks)
     ramp = np.minimum(times - start_s - BLOCK_S, end_s - _RING_S - times) / _RAMP_S
     return np.asarray(0.5 - 0.5 * np.cos(np.pi * np.clip(ramp, 0, 1)), dtype=np.float64)
 
 
-def _crossfade(n_samples: int, start_s: float, end_s: float) -> FloatArray:
+def _crossfade(n_samples: int, start_s: float, end_s: float) -> Array:
     times = np.arange(n_samples) / SAMPLE_RATE
     ramp = np.minimum((times - start_s) / 0.002, (end_s - times) / 0.03)
     return np.asarray(0.5 - 0.5 * np.cos(np.pi * np.clip(ramp, 0, 1)), dtype=np.float64)
 
 
-def _aligned_phase(changed: Tracks, original: FloatArray, intervals: list[tuple[float, float]]) -> FloatArray:
+def _aligned_phase(changed: Tracks, original: Array, intervals: list[tuple[float, float]]) -> Array:
     """Return the changed pitch's phase, led back to the original's at the end of every interval of a cue.
 
     The rest of a cycle is spread over the whole interval, so the pitch differs from the wanted one by a constant
@@ -119,7 +118,7 @@ def _aligned_phase(changed: Tracks, original: FloatArray, intervals: list[tuple[
 
 def _render_both(
     speaker: SpeakerSettings, utterance: UtteranceSettings, seed: int
-) -> tuple[FloatArray, FloatArray, tuple[Event, ...]]:
+) -> tuple[Array, Array, tuple[Event, ...]]:
     """Return the take without and with cues (N,), not normalized, and the events."""
     score = compose(speaker, utterance, seed)
     without = synthesize(score.tracks, speaker, seed)

@@ -9,17 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 from scipy.linalg.lapack import dtbtrs
 from scipy.signal import butter, lfilter, resample_poly, sosfilt
 
 from speechxai.errors import SpeechXAIError
 from speechxai.registry import did_you_mean
 
+if TYPE_CHECKING:
+    from speechxai.types import Array
+
+
 # The voice behind the synthetic corpus: glottal pulses and noise through resonators that move.
-FloatArray = npt.NDArray[np.float64]
 
 SAMPLE_RATE = 16_000
 """Hz, of everything synthetic."""
@@ -96,13 +99,13 @@ class Tracks:
         events: bursts and fricatives.
     """
 
-    f0_hz: FloatArray
-    voicing: FloatArray
-    aspiration: FloatArray
-    murmur: FloatArray
-    breath: FloatArray
-    formants_hz: FloatArray
-    bandwidths_hz: FloatArray
+    f0_hz: Array
+    voicing: Array
+    aspiration: Array
+    murmur: Array
+    breath: Array
+    formants_hz: Array
+    bandwidths_hz: Array
     events: tuple[NoiseEvent, ...]
 
     @property
@@ -111,19 +114,19 @@ class Tracks:
         return int(self.f0_hz.shape[0]) * BLOCK
 
 
-def _to_samples(values: FloatArray, n_samples: int, factor: int = 1) -> FloatArray:
+def _to_samples(values: Array, n_samples: int, factor: int = 1) -> Array:
     """Interpolate control values (K,), each at the center of its block, to `factor` times the sample rate."""
     centers = (np.arange(values.shape[0]) + 0.5) * BLOCK * factor
     return np.interp(np.arange(n_samples * factor), centers, values)
 
 
-def phase_cycles(f0_hz: FloatArray) -> FloatArray:
+def phase_cycles(f0_hz: Array) -> Array:
     """Return the accumulated phase (3 N,), cycles, at the oversampled rate."""
     rate = SAMPLE_RATE * _OVERSAMPLING
     return np.cumsum(_to_samples(f0_hz, f0_hz.shape[0] * BLOCK, _OVERSAMPLING)) / rate
 
 
-def _pulses(phase: FloatArray, speaker: SpeakerSettings, seed: int) -> tuple[FloatArray, FloatArray]:
+def _pulses(phase: Array, speaker: SpeakerSettings, seed: int) -> tuple[Array, Array]:
     """Return the derivative of the glottal flow (N,) and how open the glottis is (N,), 0 to 1.
 
     Flow over the open phase u in [0, 1] is u^2 - u^3 (KLGLOTT88), so its derivative is 2u - 3u^2. Jitter moves the
@@ -145,7 +148,7 @@ def _pulses(phase: FloatArray, speaker: SpeakerSettings, seed: int) -> tuple[Flo
     return lfilter([1 - smoothing], [1, -smoothing], source[0]), source[1].clip(0, 1)
 
 
-def _resonate(source: FloatArray, formants_hz: FloatArray, bandwidths_hz: FloatArray) -> FloatArray:
+def _resonate(source: Array, formants_hz: Array, bandwidths_hz: Array) -> Array:
     """Send the source (N,) through a cascade of resonators that move with every sample (klatt1990analysis).
 
     One resonator is y[n] = a x[n] + b[n] y[n-1] + c[n] y[n-2] with a = 1 - b - c: a triangular banded system of
@@ -171,14 +174,14 @@ def _resonate(source: FloatArray, formants_hz: FloatArray, bandwidths_hz: FloatA
 
 
 @cache
-def _band(order: int, low_hz: float, high_hz: float) -> FloatArray:
+def _band(order: int, low_hz: float, high_hz: float) -> Array:
     """Return the sections of a Butterworth filter: a band-pass, or a low-pass where low_hz is 0."""
     if low_hz == 0:
         return np.asarray(butter(order, high_hz, "lowpass", fs=SAMPLE_RATE, output="sos"))
     return np.asarray(butter(order, [low_hz, high_hz], "bandpass", fs=SAMPLE_RATE, output="sos"))
 
 
-def _add_event(into: FloatArray, event: NoiseEvent, noise: FloatArray) -> None:
+def _add_event(into: Array, event: NoiseEvent, noise: Array) -> None:
     first = round(event.start_s * SAMPLE_RATE)
     length = min(round(event.duration_s * SAMPLE_RATE), into.shape[0] - first)
     if length < 8:
@@ -191,7 +194,7 @@ def _add_event(into: FloatArray, event: NoiseEvent, noise: FloatArray) -> None:
     into[first : first + length] += event.level * envelope * shaped
 
 
-def synthesize(tracks: Tracks, speaker: SpeakerSettings, seed: int, phase: FloatArray | None = None) -> FloatArray:
+def synthesize(tracks: Tracks, speaker: SpeakerSettings, seed: int, phase: Array | None = None) -> Array:
     """Render the waveform (N,), float64, not normalized, of control tracks.
 
     Args:
@@ -337,12 +340,12 @@ def _sentence(generator: np.random.Generator, time: float, pace: float) -> list[
     return [(phone, 0.25 if phone == "_" else length * stretch) for phone, length in middle]
 
 
-def block_times_s(n_blocks: int) -> FloatArray:
+def block_times_s(n_blocks: int) -> Array:
     """Return the centers of the control blocks (K,), s."""
     return np.asarray((np.arange(n_blocks) + 0.5) * BLOCK_S, dtype=np.float64)
 
 
-def _smooth(values: FloatArray, width_s: float) -> FloatArray:
+def _smooth(values: Array, width_s: float) -> Array:
     """Return the tracks (K,) or (K, R) smoothed along time with a Hann kernel of `width_s`."""
     width = max(3, round(width_s / BLOCK_S) | 1)
     kernel = np.hanning(width + 2)[1:-1]
@@ -353,14 +356,14 @@ def _smooth(values: FloatArray, width_s: float) -> FloatArray:
     return smooth[:, 0] if values.ndim == 1 else smooth
 
 
-def _melody(utterance: UtteranceSettings, times_s: FloatArray, generator: np.random.Generator) -> FloatArray:
+def _melody(utterance: UtteranceSettings, times_s: Array, generator: np.random.Generator) -> Array:
     """Return the pitch (K,), semitones around the speaker's habitual one."""
     drift = _smooth(_smooth(generator.standard_normal(int(times_s.shape[0])), 0.25), 0.25)
     drift /= max(float(drift.std()), 1e-9)
     if utterance.task != "phrase":
         fall = -0.6 * times_s / utterance.duration_s
         return drift * (0.15 if utterance.task.startswith("vowel") else 0.3) + fall
-    contour: FloatArray = 0.3 * drift
+    contour: Array = 0.3 * drift
     half = utterance.duration_s / 2
     for start in (0.0, half):
         inside = np.clip((times_s - start) / half, 0, 1) * ((times_s >= start) & (times_s < start + half))
@@ -416,7 +419,7 @@ def compose(speaker: SpeakerSettings, utterance: UtteranceSettings, seed: int) -
     return Score(tracks, tuple(events))
 
 
-def _resonances(lower: FloatArray, tract_scale: float) -> tuple[FloatArray, FloatArray]:
+def _resonances(lower: Array, tract_scale: float) -> tuple[Array, Array]:
     """Complete three formants (K, 3) with a uniform tube's higher ones up to 7.6 kHz: formants and bandwidths (K,
     R)."""
     higher = np.arange(3500 * tract_scale, 7600, 1000 * tract_scale)
@@ -425,7 +428,7 @@ def _resonances(lower: FloatArray, tract_scale: float) -> tuple[FloatArray, Floa
     return formants, bandwidths
 
 
-def _within(events: tuple[Event, ...], kind: str, times_s: FloatArray) -> npt.NDArray[np.bool_]:
+def _within(events: tuple[Event, ...], kind: str, times_s: Array) -> Array:
     inside = np.zeros(times_s.shape[0], dtype=np.bool_)
     for event in events:
         if event.kind == kind:
@@ -433,13 +436,13 @@ def _within(events: tuple[Event, ...], kind: str, times_s: FloatArray) -> npt.ND
     return inside
 
 
-def _breathiness(score: Score, window: FloatArray, severity: float, generator: np.random.Generator) -> Tracks:
+def _breathiness(score: Score, window: Array, severity: float, generator: np.random.Generator) -> Tracks:
     tracks = score.tracks
     level = 10 ** ((-44 + 34 * severity) / 20) if severity > 0 else 0.0
     return replace(tracks, breath=tracks.breath + level * window * tracks.voicing)
 
 
-def _tremor(score: Score, window: FloatArray, severity: float, generator: np.random.Generator) -> Tracks:
+def _tremor(score: Score, window: Array, severity: float, generator: np.random.Generator) -> Tracks:
     tracks = score.tracks
     rate_hz = 4.2 + 2.6 * generator.random()
     times = np.arange(window.shape[0]) * BLOCK_S
@@ -453,7 +456,7 @@ def _tremor(score: Score, window: FloatArray, severity: float, generator: np.ran
     )
 
 
-def _burst_weakening(score: Score, window: FloatArray, severity: float, generator: np.random.Generator) -> Tracks:
+def _burst_weakening(score: Score, window: Array, severity: float, generator: np.random.Generator) -> Tracks:
     tracks = score.tracks
     times = block_times_s(window.shape[0])
     events = tuple(
@@ -474,9 +477,7 @@ def _burst_weakening(score: Score, window: FloatArray, severity: float, generato
     )
 
 
-def _formant_centralization(
-    score: Score, window: FloatArray, severity: float, generator: np.random.Generator
-) -> Tracks:
+def _formant_centralization(score: Score, window: Array, severity: float, generator: np.random.Generator) -> Tracks:
     tracks = score.tracks
     # The center is the resonance of a neutral tube as long as this speaker's.
     scale = (tracks.formants_hz[0, 3] / 3500.0) if tracks.formants_hz.shape[1] > 3 else 1.0
@@ -486,7 +487,7 @@ def _formant_centralization(
     return replace(tracks, formants_hz=formants)
 
 
-def _monopitch(score: Score, window: FloatArray, severity: float, generator: np.random.Generator) -> Tracks:
+def _monopitch(score: Score, window: Array, severity: float, generator: np.random.Generator) -> Tracks:
     tracks = score.tracks
     octaves = np.log2(tracks.f0_hz)
     weight = window * tracks.voicing
@@ -494,7 +495,7 @@ def _monopitch(score: Score, window: FloatArray, severity: float, generator: np.
     return replace(tracks, f0_hz=2 ** (octaves + 0.98 * severity * window * (center - octaves)))
 
 
-TRACK_CUES: Mapping[str, Callable[[Score, FloatArray, float, np.random.Generator], Tracks]] = {
+TRACK_CUES: Mapping[str, Callable[[Score, Array, float, np.random.Generator], Tracks]] = {
     "breathiness": _breathiness,
     "tremor": _tremor,
     "burst_weakening": _burst_weakening,

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from speechxai.evaluation.runs import RunFolder
+    from speechxai.types import Array
 
 
 # Example pictures of a run: a few recordings with their evidence, drawn when the run is finished.
@@ -327,7 +328,7 @@ def confound_table(predictions: pd.DataFrame, classes: Sequence[str]) -> Table |
     return plain_table(title, ("of itself", "the label", "the prediction"), rows)
 
 
-def _either_way(values: np.ndarray[Any, Any], labels: pd.Series[Any]) -> float:
+def _either_way(values: Array, labels: pd.Series[Any]) -> float:
     known = labels.notna().to_numpy()
     area = auc(values[known], labels[labels.notna()].astype(int).to_numpy())
     return max(area, 1 - area)

@@ -21,7 +21,7 @@ from speechxai.explain.explain import Explanations, explain_all
 from speechxai.explain.recipe import parse
 from speechxai.metrics import Case, score
 from speechxai.signal.stft import spectrogram
-from speechxai.types import Attribution, Spectrogram
+from speechxai.types import Array, Attribution, Spectrogram
 
 N_TENSORS = 8
 """Tensors of a stack's size that testing it holds at once: maps, masks, masked magnitudes and what metrics derive."""
@@ -83,7 +83,7 @@ def standard(job: Job, settings: EvaluateSettings, stages: list[str]) -> UnitRes
     return UnitResult(recording.id, facts, values, agreement, dict(attributions.not_applicable), maps)
 
 
-def half(values: Tensor) -> np.ndarray[Any, np.dtype[np.float16]]:
+def half(values: Tensor) -> Array:
     """Map (F, T) as float16, divided by its largest magnitude first: gradients are often smaller than float16 can
     hold."""
     top = values.abs().max()

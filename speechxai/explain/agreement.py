@@ -7,16 +7,16 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from speechxai.errors import SpeechXAIError
+from speechxai.types import Array
 
 STRONGEST = 0.2
 """Share of a recording's bins that agreement, "kept" and "removed" speak of: the strongest ones of a map."""
 
 
-def _rows(values: Tensor) -> NDArray[np.floating]:
+def _rows(values: Tensor) -> Array:
     """Rows (B, N) in numpy: its vectorized sort takes a tenth of torch's time for half a million bins."""
     flat = values.detach().flatten(1)
     if flat.dtype not in (torch.float32, torch.float64):
@@ -44,7 +44,7 @@ def average_ranks(values: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def _tie_order(n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _tie_order(n: int) -> tuple[Array, Array]:
     """A fixed shuffle of n bins: `place[bin]` in the shuffle, and the `bin` at each place."""
     bins = np.random.default_rng(n).permutation(n)
     place = np.empty(n, dtype=np.int64)

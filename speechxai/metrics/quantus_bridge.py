@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from speechxai.errors import NotApplicable, SpeechXAIError
 from speechxai.explain.explain import explain
 from speechxai.metrics.case import Case
 from speechxai.registry import did_you_mean
+from speechxai.types import Array
 
 REFUSED = {
     "BatchSufficiency": "it compares the recordings of a batch, and every recording is scored by itself here",
@@ -197,13 +197,13 @@ def _one(metric: Any, call: dict[str, Any], case: Case, index: int) -> float:
     return float(np.mean(np.asarray(curve, dtype=np.float64)))
 
 
-def _explainer(case: Case, index: int) -> Callable[..., NDArray[np.floating]]:
+def _explainer(case: Case, index: int) -> Callable[..., Array]:
     """Explain a perturbed magnitude by the case's own recipe, as evidence of maximum 1."""
     from speechxai.types import Attribution, Spectrogram
 
     own = case.attribution
 
-    def again(model: nn.Module, inputs: Any, targets: Any, **_: Any) -> NDArray[np.floating]:
+    def again(model: nn.Module, inputs: Any, targets: Any, **_: Any) -> Array:
         magnitude = torch.as_tensor(inputs).reshape(-1, *case.mask.shape[-2:]).to(case.mask).clamp(min=0)
         phase = case.spec.phase[index : index + 1].expand_as(magnitude).contiguous()
         spec = Spectrogram(magnitude, phase, case.spec.n_samples, case.spec.stft)
@@ -218,6 +218,6 @@ def _explainer(case: Case, index: int) -> Callable[..., NDArray[np.floating]]:
     return again
 
 
-def _array(values: Tensor) -> NDArray[Any]:
+def _array(values: Tensor) -> Array:
     # A copy: some metrics write into what they are given.
     return np.array(values.detach().cpu())

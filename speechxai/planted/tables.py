@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from speechxai.explain.recipe import CONTROLS
 from speechxai.metrics import LOCALIZATION_METRICS, METRICS, indicators
@@ -19,6 +18,8 @@ from speechxai.stats import bootstrap_means, percentile_interval, resamples, spe
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from speechxai.types import Array
 
 ALL_CUES = "all"
 
@@ -44,8 +45,6 @@ TASK_COLUMNS = (
     "excluded",
     "seconds",
 )
-
-FloatArray = NDArray[np.float64]
 
 
 def task_table(results: Iterable[TaskResult]) -> pd.DataFrame:
@@ -125,7 +124,7 @@ def chance_table(scores: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names)
 
 
-def _means(values: Any, speakers: Any) -> FloatArray:
+def _means(values: Any, speakers: Any) -> Array:
     return speaker_means(np.asarray(values, dtype=float), np.asarray(speakers, dtype=str))
 
 
@@ -162,7 +161,7 @@ def believable(scores: pd.DataFrame, recipes: Sequence[str]) -> pd.DataFrame:
     used = scores[scores["recipe"].isin([recipe for recipe in recipes if recipe != TRUTH])]
     rows: list[dict[str, Any]] = []
     models = list(dict.fromkeys(used["model"]))
-    within_of: dict[tuple[str, str], list[tuple[FloatArray, list[str]]]] = {}
+    within_of: dict[tuple[str, str], list[tuple[Array, list[str]]]] = {}
     for model in models:
         part = used[used["model"] == model]
         wide = part.pivot_table(
@@ -216,12 +215,12 @@ def believable(scores: pd.DataFrame, recipes: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names)
 
 
-def _oriented(wide: pd.DataFrame, metric: str) -> FloatArray:
+def _oriented(wide: pd.DataFrame, metric: str) -> Array:
     values = wide[metric].to_numpy(dtype=float)
     return -values if METRICS.facts(metric)["best"] == "low" else values
 
 
-def spearman_rows(a: FloatArray, b: FloatArray) -> FloatArray:
+def spearman_rows(a: Array, b: Array) -> Array:
     """Spearman's correlation of the rows of two tables (N, K), pairs with a NaN left out; (N,), NaN for constant rows
     or under 4 pairs."""
     found = np.full(len(a), np.nan)
@@ -232,7 +231,7 @@ def spearman_rows(a: FloatArray, b: FloatArray) -> FloatArray:
     return found
 
 
-def _interval(values: FloatArray, speakers: Sequence[str]) -> dict[str, float]:
+def _interval(values: Array, speakers: Sequence[str]) -> dict[str, float]:
     means = speaker_means(values, speakers)
     low, high = bootstrap_means(means[:, None])
     defined = means[~np.isnan(means)]
@@ -240,7 +239,7 @@ def _interval(values: FloatArray, speakers: Sequence[str]) -> dict[str, float]:
     return {"within": mean, "within_low": float(low[0]), "within_high": float(high[0]), "n_speakers": len(defined)}
 
 
-def _pooled(a: FloatArray, b: FloatArray, speakers: Sequence[str], seed: int = 0) -> dict[str, float]:
+def _pooled(a: Array, b: Array, speakers: Sequence[str], seed: int = 0) -> dict[str, float]:
     """Spearman over all cells of two tables (N, K), with a bootstrap over speakers of the correlation of their ranks.
 
     Sums of a speaker's ranks and products are all that a resample needs, so that it ranks nothing again.

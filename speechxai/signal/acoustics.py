@@ -22,13 +22,13 @@ from speechxai.files import resource_folder
 from speechxai.signal.pitch import (
     CEILING_HZ,
     FLOOR_HZ,
-    FloatArray,
     PitchTrack,
     centered_frames,
     harmonicity_db,
     pitch_track,
     pulses,
 )
+from speechxai.types import Array
 
 # What every acoustic measure means, its unit, the task it is defined on, and its published reference values.
 Task = Literal["vowel", "ddk", "reading", "any"]
@@ -358,7 +358,7 @@ BANDS_HZ = ((125.0, 250.0), (250.0, 500.0), (500.0, 1000.0), (1000.0, 2000.0), (
 _FLOOR_DB = -100.0
 
 
-def to_full_band(waveform: FloatArray, sample_rate: int, new_rate: int) -> FloatArray:
+def to_full_band(waveform: Array, sample_rate: int, new_rate: int) -> Array:
     """Return the waveform (N,) at the rate of an analysis, Hz, its band filled up to Nyquist.
 
     Not `audio.resample`: that one leaves the uppermost 9 % of the band empty, as recordings need it, and an empty band puts its
@@ -372,7 +372,7 @@ def to_full_band(waveform: FloatArray, sample_rate: int, new_rate: int) -> Float
     return np.asarray(resample_poly(waveform, new_rate // common, sample_rate // common), dtype=np.float64)
 
 
-def cepstral_prominence_db(waveform: FloatArray, sample_rate: int) -> float:
+def cepstral_prominence_db(waveform: Array, sample_rate: int) -> float:
     """Return the smoothed cepstral peak prominence (CPPS), dB: cepstral peak above the cepstrum's trend line.
 
     Power cepstra of 100 ms Gaussian frames every 5 ms of the signal below 5 kHz, averaged over 20 ms in time and 0.5 ms
@@ -412,7 +412,7 @@ def cepstral_prominence_db(waveform: FloatArray, sample_rate: int) -> float:
     return float(np.mean(peak - (slope * quefrency[best] + intercept)))
 
 
-def mean_power(waveform: FloatArray, sample_rate: int, centers: FloatArray) -> tuple[FloatArray, FloatArray]:
+def mean_power(waveform: Array, sample_rate: int, centers: Array) -> tuple[Array, Array]:
     """Return frequencies (F,), Hz, and the mean power spectrum (F,) of 32 ms Hann frames centered at `centers`
     (samples)."""
     length = max(16, int(0.032 * sample_rate))
@@ -425,7 +425,7 @@ def mean_power(waveform: FloatArray, sample_rate: int, centers: FloatArray) -> t
     return np.asarray(np.fft.rfftfreq(length, 1 / sample_rate), dtype=np.float64), total / max(1, starts.shape[0])
 
 
-def spectral_measures(frequency_hz: FloatArray, power: FloatArray) -> dict[str, float]:
+def spectral_measures(frequency_hz: Array, power: Array) -> dict[str, float]:
     """Return band levels, tilt and centroid of a mean power spectrum (F,).
 
     A band that the sample rate cannot hold at least half is NaN; levels are dB relative to 50 Hz to Nyquist, at least
@@ -456,7 +456,7 @@ def spectral_measures(frequency_hz: FloatArray, power: FloatArray) -> dict[str, 
     return values
 
 
-def formants_hz(waveform: FloatArray, sample_rate: int, centers: FloatArray) -> FloatArray:
+def formants_hz(waveform: Array, sample_rate: int, centers: Array) -> Array:
     """Return F1 and F2 (n, 2), Hz, of the frames centered at `centers` (samples); NaN where none was found.
 
     Roots of a linear prediction of order 10 below 5 kHz (order 8 for signals sampled at 8 kHz or less), 30 ms frames,
@@ -490,7 +490,7 @@ def formants_hz(waveform: FloatArray, sample_rate: int, centers: FloatArray) -> 
     return found
 
 
-def modulation_depth(values: FloatArray, rate_hz: float, low_hz: float = 4.0, high_hz: float = 7.0) -> float:
+def modulation_depth(values: Array, rate_hz: float, low_hz: float = 4.0, high_hz: float = 7.0) -> float:
     """Return the standard deviation of `values` (T,) within low_hz to high_hz, in their own unit; NaN below 0.5 s."""
     if values.shape[0] < max(8, int(0.5 * rate_hz)):
         return float("nan")
@@ -502,7 +502,7 @@ def modulation_depth(values: FloatArray, rate_hz: float, low_hz: float = 4.0, hi
     return float(np.sqrt(2 * np.sum(np.abs(spectrum[inside]) ** 2)) / values.shape[0])
 
 
-def energy_db(waveform: FloatArray, sample_rate: int, hop_samples: int, n_frames: int) -> FloatArray:
+def energy_db(waveform: Array, sample_rate: int, hop_samples: int, n_frames: int) -> Array:
     """Return the level (n_frames,), dB re full scale, of 25 ms Hann frames centered at t * hop_samples; at least
     -120."""
     length = max(2, int(0.025 * sample_rate)) | 1
@@ -512,7 +512,7 @@ def energy_db(waveform: FloatArray, sample_rate: int, hop_samples: int, n_frames
 
 
 # Praat's measures through parselmouth, an optional package under GPL-3: the second opinion on our own measures.
-def praat_values(waveform: FloatArray, sample_rate: int) -> dict[str, float]:
+def praat_values(waveform: Array, sample_rate: int) -> dict[str, float]:
     """Return Praat's measures of a waveform (N,) with Praat's standard settings and our pitch range; NaN if undefined.
 
     Raises:
@@ -576,7 +576,7 @@ _ANALYSIS_RATE_HZ = 16_000
 _SHORTEST_S = 0.06
 
 
-def _as_array(waveform: Waveform) -> FloatArray:
+def _as_array(waveform: Waveform) -> Array:
     """Return a mono waveform as float64 (N,). Raises SpeechXAIError for another shape or values that are not finite."""
     values = waveform.detach().cpu().numpy() if isinstance(waveform, Tensor) else waveform
     array = np.asarray(values, dtype=np.float64)
@@ -597,7 +597,7 @@ def _n_frames(n_samples: int, hop_samples: int) -> int:
     return -(-n_samples // hop_samples) + 1
 
 
-def frame_energy_db(waveform: Waveform, sample_rate: int, hop_samples: int, n_frames: int | None = None) -> FloatArray:
+def frame_energy_db(waveform: Waveform, sample_rate: int, hop_samples: int, n_frames: int | None = None) -> Array:
     """Return the level (T,), dB re full scale, of 25 ms Hann frames; frame t is centered at sample t * hop_samples.
 
     Args:
@@ -615,7 +615,7 @@ def frame_energy_db(waveform: Waveform, sample_rate: int, hop_samples: int, n_fr
 
 def f0_hz(
     waveform: Waveform, sample_rate: int, hop_samples: int | None = None, n_frames: int | None = None
-) -> tuple[FloatArray, FloatArray]:
+) -> tuple[Array, Array]:
     """Return the fundamental frequency (T,), Hz, NaN where unvoiced, and the voicing strength (T,), 0 to 1.
 
     Args:
@@ -634,7 +634,7 @@ def f0_hz(
     return track.f0_hz, track.strength
 
 
-def _speech(level_db: FloatArray) -> npt.NDArray[np.bool_]:
+def _speech(level_db: Array) -> Array:
     """Return which frames (T,) are louder than the recording's pauses.
 
     The threshold lies 30 % above the noise floor on the way to the loud frames, between 40 and 20 dB below them, so
@@ -647,7 +647,7 @@ def _speech(level_db: FloatArray) -> npt.NDArray[np.bool_]:
     return np.asarray((level_db > threshold) & (level_db > -90), dtype=np.bool_)
 
 
-def segments_by_voicing(waveform: Waveform, sample_rate: int, n_frames: int, hop_samples: int) -> npt.NDArray[np.int8]:
+def segments_by_voicing(waveform: Waveform, sample_rate: int, n_frames: int, hop_samples: int) -> Array:
     """Return what every STFT frame (T,) holds: 0 pause, 1 unvoiced speech, 2 voiced speech.
 
     Args:
@@ -670,15 +670,15 @@ def segments_by_voicing(waveform: Waveform, sample_rate: int, n_frames: int, hop
     return np.asarray(np.median([before, kinds, after], axis=0), dtype=np.int8)
 
 
-def _perturbation(array: FloatArray, sample_rate: int, track: PitchTrack) -> dict[str, float]:
+def _perturbation(array: Array, sample_rate: int, track: PitchTrack) -> dict[str, float]:
     """Return jitter and shimmer from the glottal cycles, with the limits of Praat's manual (boersma2001praat)."""
-    jitters: list[FloatArray] = []
-    periods_all: list[FloatArray] = []
-    fives: list[FloatArray] = []
-    shimmers: list[FloatArray] = []
-    decibels: list[FloatArray] = []
-    amplitudes_all: list[FloatArray] = []
-    elevens: list[FloatArray] = []
+    jitters: list[Array] = []
+    periods_all: list[Array] = []
+    fives: list[Array] = []
+    shimmers: list[Array] = []
+    decibels: list[Array] = []
+    amplitudes_all: list[Array] = []
+    elevens: list[Array] = []
     reach = np.arange(-0.2, 0.2001, 0.02)
     weights = np.hanning(reach.shape[0] + 2)[1:-1]
     samples = np.arange(array.shape[0])
@@ -701,7 +701,7 @@ def _perturbation(array: FloatArray, sample_rate: int, track: PitchTrack) -> dic
                 local = np.convolve(values, np.ones(width) / width, "valid")
                 into.append(np.abs(values[width // 2 : width // 2 + local.shape[0]] - local))
 
-    def relative(parts: list[FloatArray], whole: list[FloatArray]) -> float:
+    def relative(parts: list[Array], whole: list[Array]) -> float:
         joined = np.concatenate(parts) if parts else np.zeros(0)
         return float(100 * joined.mean() / max(np.concatenate(whole).mean(), 1e-12)) if joined.size else float("nan")
 
@@ -715,7 +715,7 @@ def _perturbation(array: FloatArray, sample_rate: int, track: PitchTrack) -> dic
     }
 
 
-def _longest_run(mask: npt.NDArray[np.bool_]) -> slice:
+def _longest_run(mask: Array) -> slice:
     edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
     if edges.shape[0] == 0:
         return slice(0, 0)
@@ -723,7 +723,7 @@ def _longest_run(mask: npt.NDArray[np.bool_]) -> slice:
     return slice(int(edges[2 * best]), int(edges[2 * best + 1]))
 
 
-def _timing(level_db: FloatArray, speech: npt.NDArray[np.bool_], rate_hz: float) -> dict[str, float]:
+def _timing(level_db: Array, speech: Array, rate_hz: float) -> dict[str, float]:
     """Return pause ratio, level spread and the syllables' rate and irregularity."""
     spoken = np.flatnonzero(speech)
     if spoken.shape[0] < 3:
@@ -747,7 +747,7 @@ def _timing(level_db: FloatArray, speech: npt.NDArray[np.bool_], rate_hz: float)
     }
 
 
-def _voice(array: FloatArray, sample_rate: int, track: PitchTrack, level_db: FloatArray) -> dict[str, float]:
+def _voice(array: Array, sample_rate: int, track: PitchTrack, level_db: Array) -> dict[str, float]:
     """Return the measures that need voiced frames."""
     f0 = track.f0_hz[track.voiced]
     semitones = 12 * np.log2(f0)

@@ -8,10 +8,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypedDict, TypeVar, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
-import numpy.typing as npt
 import soundfile
 import torch
 from torch import Tensor
@@ -20,13 +19,10 @@ from speechxai.errors import SpeechXAIError
 from speechxai.signal.container import CHECKED, examine
 from speechxai.signal.opening import check_path, opened, why_unreadable
 from speechxai.signal.streams import Stated
-from speechxai.types import Recording
+from speechxai.types import Array, Recording
 
 MIN_RATE_HZ, MAX_RATE_HZ, MAX_CHANNELS = 8_000, 96_000, 8
 _BLOCK_SAMPLES, _WRITE_SAMPLES = 1 << 18, 1 << 16
-
-Samples = np.ndarray[Any, np.dtype[np.float32]]
-Wave = TypeVar("Wave", npt.NDArray[np.float32], npt.NDArray[np.float64])
 
 
 class Identity(TypedDict, total=False):
@@ -215,7 +211,7 @@ def write(
         ) from error
 
 
-def resample(samples: Wave, rate_hz: int, new_rate_hz: int) -> Wave:
+def resample(samples: Array, rate_hz: int, new_rate_hz: int) -> Array:
     """Bring a waveform (N,), float32 or float64, to another sample rate, Hz, by a band-limited, linear-phase filter.
 
     The pass band reaches 0.91 of the lower Nyquist frequency; images lie below -120 dB (libsoxr "HQ"). The filter is
@@ -267,14 +263,14 @@ def _check_header(info: AudioInfo, max_duration_s: float, min_duration_s: float,
         )
 
 
-def _samples(info: AudioInfo, stated: Stated, channel: int | None) -> Samples:
+def _samples(info: AudioInfo, stated: Stated, channel: int | None) -> Array:
     """Mono samples (N,) of the file, read in blocks so that many channels do not fill the memory.
 
     Only what the decoder counts as decoded is handed out. `SoundFile.blocks()` yields its buffer whatever was decoded,
     so
     the rest of a cut file would be memory of the process: samples of another recording.
     """
-    blocks: list[Samples] = []
+    blocks: list[Array] = []
     n_bad, first_bad, n_read = 0, -1, 0
     try:
         with opened(info.path, stated) as file:

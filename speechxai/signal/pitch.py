@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+if TYPE_CHECKING:
+    from speechxai.types import Array
+
 
 FLOOR_HZ = 70.0
 CEILING_HZ = 500.0
@@ -31,17 +33,17 @@ class PitchTrack:
         hop_samples: step between frames.
     """
 
-    f0_hz: FloatArray
-    strength: FloatArray
+    f0_hz: Array
+    strength: Array
     hop_samples: int
 
     @property
-    def voiced(self) -> npt.NDArray[np.bool_]:
+    def voiced(self) -> Array:
         """(T,), true where a fundamental frequency was found."""
         return np.isfinite(self.f0_hz)
 
 
-def centered_frames(waveform: FloatArray, length: int, hop_samples: int, n_frames: int) -> FloatArray:
+def centered_frames(waveform: Array, length: int, hop_samples: int, n_frames: int) -> Array:
     """Cut (N,) into (n_frames, length); frame t is centered at sample t * hop_samples, zeros outside the recording."""
     left = length // 2
     right = max(0, (n_frames - 1) * hop_samples + length - left - waveform.shape[0])
@@ -51,7 +53,7 @@ def centered_frames(waveform: FloatArray, length: int, hop_samples: int, n_frame
     )
 
 
-def _autocorrelation(frames: FloatArray, window: FloatArray, n_lags: int) -> FloatArray:
+def _autocorrelation(frames: Array, window: Array, n_lags: int) -> Array:
     """Return the windowed autocorrelation divided by the window's own (T, n_lags): 1 for a perfect period (Boersma
     1993)."""
     n_fft = 1 << int(np.ceil(np.log2(window.shape[0] + n_lags)))
@@ -64,7 +66,7 @@ def _autocorrelation(frames: FloatArray, window: FloatArray, n_lags: int) -> Flo
     return np.asarray(normalized, dtype=np.float64)
 
 
-def _candidates(correlation: FloatArray, sample_rate: int, least_lag: int) -> tuple[FloatArray, FloatArray]:
+def _candidates(correlation: Array, sample_rate: int, least_lag: int) -> tuple[Array, Array]:
     """Return frequency (T, K) and peak height (T, K) of the best peaks; absent candidates have height -inf."""
     middle = correlation[:, least_lag:-1]
     before, after = correlation[:, least_lag - 1 : -2], correlation[:, least_lag + 1 :]
@@ -81,7 +83,7 @@ def _candidates(correlation: FloatArray, sample_rate: int, least_lag: int) -> tu
     return frequency, np.minimum(np.take_along_axis(height, best, axis=1), 1.0)
 
 
-def _best_path(frequency: FloatArray, score: FloatArray, unvoiced_score: FloatArray, hop_s: float) -> FloatArray:
+def _best_path(frequency: Array, score: Array, unvoiced_score: Array, hop_s: float) -> Array:
     """Return F0 (T,), NaN where unvoiced: the cheapest path through the candidates (Viterbi)."""
     n_frames = frequency.shape[0]
     scores = np.concatenate([unvoiced_score[:, None], score], axis=1)
@@ -104,7 +106,7 @@ def _best_path(frequency: FloatArray, score: FloatArray, unvoiced_score: FloatAr
     return np.where(choice > 0, picked, np.nan)
 
 
-def pitch_track(waveform: FloatArray, sample_rate: int, hop_samples: int, n_frames: int) -> PitchTrack:
+def pitch_track(waveform: Array, sample_rate: int, hop_samples: int, n_frames: int) -> PitchTrack:
     """Follow the fundamental frequency from 70 to 500 Hz by normalized autocorrelation and a best path.
 
     Args:
@@ -137,7 +139,7 @@ def pitch_track(waveform: FloatArray, sample_rate: int, hop_samples: int, n_fram
     return PitchTrack(f0, np.maximum(height.max(axis=1), 0.0), hop_samples)
 
 
-def harmonicity_db(waveform: FloatArray, sample_rate: int, track: PitchTrack) -> FloatArray:
+def harmonicity_db(waveform: Array, sample_rate: int, track: PitchTrack) -> Array:
     """Return the harmonics-to-noise ratio of every voiced frame, dB: 10 log10(r / (1 - r)) (boersma1993accurate).
 
     r is the normalized autocorrelation at the period, evaluated between samples from the spectrum, since a parabola
@@ -176,7 +178,7 @@ def harmonicity_db(waveform: FloatArray, sample_rate: int, track: PitchTrack) ->
     return np.concatenate(values) if values else np.zeros(0)
 
 
-def _next_pulse(waveform: FloatArray, at: float, period: float, direction: int) -> tuple[float, float]:
+def _next_pulse(waveform: Array, at: float, period: float, direction: int) -> tuple[float, float]:
     """Return the lag (samples) and correlation of the cycle after (+1) or before (-1) the one centered at `at`."""
     half = max(2, round(period / 2))
     center = round(at)
@@ -198,13 +200,13 @@ def _next_pulse(waveform: FloatArray, at: float, period: float, direction: int) 
     return float(lag), float(peak)
 
 
-def pulses(waveform: FloatArray, sample_rate: int, track: PitchTrack) -> list[FloatArray]:
+def pulses(waveform: Array, sample_rate: int, track: PitchTrack) -> list[Array]:
     """Return the times (samples, fractional) of glottal cycles, one array for every voiced run.
 
     From the strongest peak in the middle of a run, the next cycle is where the waveform correlates best with the
     present one, 0.8 to 1.25 periods away.
     """
-    found: list[FloatArray] = []
+    found: list[Array] = []
     edges = np.flatnonzero(np.diff(np.concatenate([[False], track.voiced, [False]]).astype(np.int8)))
     for start, stop in zip(edges[::2], edges[1::2], strict=True):
         if stop - start < 3:

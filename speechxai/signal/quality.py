@@ -5,16 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from torch import Tensor
 
 from speechxai.errors import SpeechXAIError
 from speechxai.signal.audio import MIN_RATE_HZ
-from speechxai.types import Recording
-
-Samples = np.ndarray[Any, np.dtype[np.float64]]
+from speechxai.types import Array, Recording
 
 TOO_SHORT_S = 0.5
 """Shorter recordings are no base for an answer: half a second is one syllable."""
@@ -81,7 +79,7 @@ class Quality:
     dc_offset: float
 
 
-def quality(waveform: Tensor | Samples, sample_rate: int) -> Quality:
+def quality(waveform: Tensor | Array, sample_rate: int) -> Quality:
     """Measure the technical quality of a waveform (N,), best at its original rate and level.
 
     Clipping is a flat run: at least 3 samples (0.15 ms at higher rates), all beyond 0.99 of the signal's own extreme,
@@ -265,7 +263,7 @@ def _db(power: float) -> float:
     return float(10 * np.log10(max(power, _TINY)))
 
 
-def _frame_db(samples: Samples, sample_rate: int) -> Samples:
+def _frame_db(samples: Array, sample_rate: int) -> Array:
     """Power of 25 ms frames every 10 ms, dB; one frame where the signal is shorter."""
     length, hop = max(1, round(0.025 * sample_rate)), max(1, round(0.010 * sample_rate))
     if samples.size <= length:
@@ -278,7 +276,7 @@ def _frame_db(samples: Samples, sample_rate: int) -> Samples:
     return np.asarray(10 * np.log10(np.maximum(power, _TINY)))
 
 
-def _clipping_share(samples: Samples, sample_rate: int) -> float:
+def _clipping_share(samples: Array, sample_rate: int) -> float:
     least = max(3, round(0.00015 * sample_rate))
     clipped = 0
     for signal in (samples, -samples):
@@ -295,7 +293,7 @@ def _clipping_share(samples: Samples, sample_rate: int) -> float:
     return clipped / samples.size
 
 
-def _snr_db(frame_db: Samples) -> float:
+def _snr_db(frame_db: Array) -> float:
     quiet_db = float(np.quantile(frame_db, 0.1))
     quiet = frame_db <= quiet_db
     if frame_db.size < 10 or quiet.all() or float(np.median(frame_db[~quiet])) - quiet_db < 10.0:
@@ -306,7 +304,7 @@ def _snr_db(frame_db: Samples) -> float:
     return min(100.0, _db(speech - noise) - _db(noise)) if speech > noise else float("nan")
 
 
-def _bandwidth_hz(samples: Samples, sample_rate: int) -> float:
+def _bandwidth_hz(samples: Array, sample_rate: int) -> float:
     from scipy.signal import welch
 
     # A Hann window leaks above -70 dB over seven bins; this one stays below within four.
