@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from speechxai.errors import SpeechXAIError
+from speechxai.stats import share_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -318,10 +319,8 @@ def calibration_curve(
     axes.plot([0, 1], [0, 1], color=CONTROL_COLOR, linestyle="--", linewidth=1)
     for part in np.array_split(order, min(n_bins, len(order))):
         p, y = np.asarray(probabilities)[part].mean(), np.asarray(labels)[part].mean()
-        # Wilson's 95 % interval (wilson1927probable), which stays inside [0, 1] for few recordings.
-        n, z2 = len(part), 1.96**2
-        center, half = (y + z2 / 2 / n) / (1 + z2 / n), 1.96 * np.sqrt(y * (1 - y) / n + z2 / 4 / n**2) / (1 + z2 / n)
-        axes.plot([p, p], [center - half, center + half], color=METHOD_COLOR, alpha=0.5, linewidth=2)
+        ends = share_interval(int(np.asarray(labels)[part].sum()), len(part))
+        axes.plot([p, p], ends, color=METHOD_COLOR, alpha=0.5, linewidth=2)
         axes.plot([p], [y], marker="o", color=METHOD_COLOR)
     axes.set(xlim=(0, 1), ylim=(0, 1))
     axes.set_xlabel("predicted probability of PD", fontsize=9)

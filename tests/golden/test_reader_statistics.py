@@ -1,0 +1,163 @@
+"""What a reader sees of a classifier, by hand: intervals in words, groups, confusion by row, confounds in both
+directions."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from speechxai.classifiers.validation import Interval, by_subject, confounds, groups, performance
+from speechxai.data.corpus import confounds as corpus_confounds
+from speechxai.evaluation.report import confound_table, confusion_table
+from speechxai.evaluation.words import classifier_sentence, confound_sentence
+
+CLASSES = ("HC", "PD")
+
+
+def predictions(scores: list[float], labels: list[int], **more: list[object]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "recording": [f"r{i}" for i in range(len(scores))],
+            "label": labels,
+            "predicted": [int(s > 0.5) for s in scores],
+            "p_HC": [1 - s for s in scores],
+            "p_PD": scores,
+            "speaker": [f"s{i}" for i in range(len(scores))],
+            **more,
+        }
+    )
+
+
+def test_confusion_by_row() -> None:
+    # three HC, of whom one is called PD; four PD, of whom two are called HC
+    found = confusion_table(predictions([0.1, 0.2, 0.8, 0.9, 0.9, 0.3, 0.4], [0, 0, 0, 1, 1, 1, 1]), CLASSES)
+    assert found is not None
+    assert found.columns == ("", "predicted HC", "predicted PD", "speakers")
+    assert {row.name: [cell.text for cell in row.cells] for row in found.rows} == {
+        "label HC": ["2", "1", "3"],
+        "label PD": ["2", "2", "4"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("ages", "area", "caution"),
+    [
+        ([50, 60, 70, 80], "1.000", True),  # all PD are older
+        ([80, 70, 60, 50], "1.000", True),  # all PD are younger: as good a shortcut
+        ([50, 60, 50, 60], "0.500", False),
+        ([60, 60, 50, 70], "0.500", False),
+    ],
+)
+def test_age_is_a_shortcut_in_both_directions(ages: list[int], area: str, caution: bool) -> None:
+    # 3 of the classifier's 4 pairs are in order
+    finding = confound_sentence(predictions([0.1, 0.6, 0.4, 0.9], [0, 0, 1, 1], age=ages), CLASSES)
+    assert finding is not None
+    assert finding.text.startswith(f"Age alone separates HC from PD with AUC {area}, the classifier with 0.750")
+    assert (finding.tone == "caution") is caution
+    assert ("may be age and not disease" in finding.text) is caution
+
+
+def test_sex_is_a_shortcut_in_both_directions() -> None:
+    for sexes in (["F", "F", "M", "M"], ["M", "M", "F", "F"]):
+        found = confound_table(predictions([0.1, 0.6, 0.4, 0.9], [0, 0, 1, 1], sex=sexes), CLASSES)
+        assert found is not None
+        # of the label 1, of the prediction (HC PD HC PD) one half
+        assert [(row.name, [cell.text for cell in row.cells]) for row in found.rows] == [("sex", ["1.00", "0.50"])]
+
+
+def test_which_class_has_the_higher_values() -> None:
+    manifest = pd.DataFrame(
+        {
+            "recording": [f"r{i}" for i in range(8)],
+            "speaker": [f"s{i}" for i in range(8)],
+            "label": [0, 0, 0, 0, 1, 1, 1, 1],
+            "age": [50, 51, 52, 53, 70, 71, 72, 73],
+            "sex": ["F", "F", "F", "F", "M", "M", "M", "M"],
+            "sample_rate": 16_000,
+        }
+    )
+    measured = pd.DataFrame(
+        {
+            "recording": manifest["recording"],
+            "sample_rate": 16_000,
+            "duration_s": [9.0, 9, 9, 9, 2, 2, 2, 2],
+            "rms_dbfs": -20.0,
+            "silence_share": 0.1,
+            "bandwidth_hz": 8_000.0,
+        }
+    )
+    found = {each.name: each for each in corpus_confounds(manifest, measured)}
+    # F counts as 1: women are HC here
+    assert {name: found[name].higher_in for name in ("age", "sex", "duration")} == {
+        "age": "PD",
+        "sex": "HC",
+        "duration": "HC",
+    }
+    assert all(found[name].auc == 1.0 and found[name].alarm for name in ("age", "sex", "duration"))
+    assert (found["level"].auc, found["level"].higher_in, found["level"].alarm) == (0.5, "", False)
+
+
+def subjects(ages: list[float], sexes: list[str], labels: list[int], p: list[float]):  # type: ignore[no-untyped-def]
+    return by_subject(
+        [f"s{i}" for i in range(len(ages))], labels, p, [(a, 3.0, s) for a, s in zip(ages, sexes, strict=True)]
+    )
+
+
+def test_groups_by_sex_and_age_hold_whom_they_name() -> None:
+    found = groups(
+        subjects([49, 50, 59.9, 60, 70, math.nan], ["F", "M", "F", "M", "", "F"], [0, 1, 0, 1, 0, 1], [0.5] * 6)
+    )
+    assert {name: np.flatnonzero(members).tolist() for name, members in found.items()} == {
+        "sex F": [0, 2, 5],
+        "sex M": [1, 3],
+        "age under 50": [0],
+        "age 50 to 59": [1, 2],
+        "age 60 to 69": [3],
+        "age 70 and above": [4],
+    }
+
+
+def test_performance_of_people_and_its_intervals() -> None:
+    # HC: 7 of 7 right; PD: 4 of 5 right, one at exactly one half, which is HC
+    found = performance(
+        subjects([60] * 12, ["F"] * 12, [0] * 7 + [1] * 5, [0.1] * 7 + [0.9] * 4 + [0.5]),
+        ("accuracy", "sensitivity", "specificity", "balanced_accuracy"),
+    )
+    # Clopper and Pearson: 11 of 12 .615 to .998; 4 of 5 .284 to .995; 7 of 7 .590 to 1
+    assert {name: str(value) for name, value in found.items() if name != "balanced_accuracy"} == {
+        "accuracy": "0.917 [0.615, 0.998]",
+        "sensitivity": "0.800 [0.284, 0.995]",
+        "specificity": "1.000 [0.590, 1.000]",
+    }
+    # .9 - sqrt(.516^2 + .410^2) / 2 = .570; .9 + sqrt(.195^2 + 0^2) / 2 = .997
+    assert str(found["balanced_accuracy"]) == "0.900 [0.570, 0.997]"
+    assert [found[name].n for name in ("accuracy", "sensitivity", "specificity")] == [12, 5, 7]
+    (perfect,) = performance(subjects([60] * 12, [""] * 12, [0, 1] * 6, [0.1, 0.9] * 6), ("accuracy",)).values()
+    assert str(perfect) == "1.000 [0.735, 1.000]"
+
+
+def test_one_subject_has_no_interval() -> None:
+    found = performance(subjects([60], ["F"], [1], [0.9]), n=20)
+    assert found["accuracy"].value == 1.0
+    assert all(math.isnan(each.low) and math.isnan(each.high) for each in found.values())
+
+
+def test_what_duration_and_age_alone_would_give() -> None:
+    found = confounds(subjects([50, 60, 70, 80], [""] * 4, [0, 0, 1, 1], [0.1, 0.6, 0.4, 0.9]), n=20)
+    assert (found["classifier"].value, found["age alone"].value, found["duration alone"].value) == (0.75, 1.0, 0.5)
+    assert isinstance(found["age alone"], Interval)
+
+
+def test_the_classifier_in_words() -> None:
+    several = predictions([0.1, 0.9] * 6, [0, 1] * 6)
+    finding = classifier_sentence(several, CLASSES)
+    assert finding is not None
+    # 12 of 12: .735; six pairs of speakers: .025^(1 / 6) = .541
+    assert finding.text == (
+        "The classifier is right for 12 of 12 recordings (100 % over 12 speakers, 95 % interval 74 to 100 %); AUC 1.00"
+        " (95 % interval over speakers 0.54 to 1.00). That is better than chance."
+    )
+    assert finding.tone == "good"
