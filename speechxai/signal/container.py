@@ -138,7 +138,11 @@ def _chunked(handle: BinaryIO, start: int, size: int, kind: _Kind) -> Stated:
             return _mp3_inside(handle, place, size, size)
         new = struct.pack(form, present + more)
         return Stated(None, ((field, field + len(new), new),), *padded)
-    problem = _cut(length, present) or _too_short(handle, kind, place + length, min(size, end), size)
+    problem = (
+        _cut(length, present)
+        or _too_short(handle, kind, place + length, min(size, end), size)
+        or _aiff_short(handle, found, length)
+    )
     if problem is None and _codec(handle, kind, found) == _MP3_CODEC:
         return _mp3_inside(handle, place, place + length, size)
     return Stated(problem, (), *padded)
@@ -164,6 +168,23 @@ def _too_short(handle: BinaryIO, kind: _Kind, place: int, end: int, size: int) -
     return (
         f"damaged: the header contradicts itself: {end - place} bytes after the samples belong to no chunk."
         f" {COPY_AGAIN}"
+    )
+
+
+def _aiff_short(handle: BinaryIO, found: dict[bytes, tuple[int, int]], length: int) -> str | None:
+    """Sentence where aiff's COMM chunk states more samples than its SSND chunk holds after the place where they begin."""
+    if b"COMM" not in found or b"SSND" not in found:
+        return None
+    place, comm_bytes = found[b"COMM"]
+    n_channels, n_samples, bits = (_number(handle, place + at, form) for at, form in ((0, ">H"), (2, ">I"), (6, ">H")))
+    handle.seek(place + 18)
+    sample_bytes = {b"fl32": 4, b"fl64": 8, b"none": -(-bits // 8), b"sowt": -(-bits // 8), b"twos": -(-bits // 8)}
+    one = sample_bytes.get(handle.read(4).lower() if comm_bytes >= 22 else b"none", 0) * n_channels
+    held = length - 8 - _number(handle, found[b"SSND"][0], ">I")
+    if _is_mark(n_samples) or n_samples * one <= held:
+        return None
+    return (
+        f"damaged or truncated: the header states {n_samples} samples, and {max(0, held // one)} follow. {COPY_AGAIN}"
     )
 
 

@@ -195,6 +195,18 @@ def test_a_length_that_is_too_small_contradicts_the_container(
     assert "the header contradicts itself" in refusal(path)
 
 
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT", "DOUBLE"])
+def test_an_aiff_whose_samples_begin_later_than_there_is_room_is_refused(tmp_path: Path, subtype: str) -> None:
+    path = saved(tmp_path, "AIFF", subtype)
+    data = path.read_bytes()
+    at = data.index(b"SSND") + 8
+    put(path, replaced(data, at, struct.pack(">I", 40_000)))
+    assert "the header states 40000 samples, and" in refusal(path)
+    frames = data.index(b"COMM") + 10
+    put(path, replaced(data, frames, struct.pack(">I", N_SAMPLES + 1)))
+    assert "the header states 40001 samples, and 40000 follow" in refusal(path)
+
+
 def test_what_programs_append_is_no_contradiction(tmp_path: Path) -> None:
     path = saved(tmp_path, "WAV", "PCM_16")
     data = path.read_bytes()
