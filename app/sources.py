@@ -47,6 +47,7 @@ class Settings:
         models: bundles beside the embedded ones; the first is shown first.
         save_to: folder for saved cases.
         keep_cache: whether explanations of the catalogue's recordings are kept on disk.
+        allow_code: whether a model "module:function" may run.
     """
 
     data: str = SYNTHETIC
@@ -55,6 +56,7 @@ class Settings:
     models: tuple[str, ...] = ()
     save_to: str = ""
     keep_cache: bool = True
+    allow_code: bool = False
 
 
 def parse(arguments: Sequence[str] | None = None) -> Settings:
@@ -64,11 +66,14 @@ def parse(arguments: Sequence[str] | None = None) -> Settings:
     parser.add_argument("--root", default="")
     parser.add_argument("--run", action="append", default=[])
     parser.add_argument("--model", action="append", default=[])
+    parser.add_argument("--allow-code", action="store_true")
     parser.add_argument("--save-to", default="")
     parser.add_argument("--no-cache", action="store_true")
     found, _ = parser.parse_known_args(list(sys.argv[1:] if arguments is None else arguments))
     save_to = found.save_to or str(Path.home() / "speechxai-cases")
-    return Settings(found.data, found.root, tuple(found.run), tuple(found.model), save_to, not found.no_cache)
+    return Settings(
+        found.data, found.root, tuple(found.run), tuple(found.model), save_to, not found.no_cache, found.allow_code
+    )
 
 
 def cache_folder() -> Path:
@@ -200,7 +205,7 @@ def bundle_and_lock(name: str) -> tuple[Bundle, threading.RLock]:
     """A model, and the lock that whoever computes with it holds."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # other library versions: the About page says so
-        return load_bundle(name), threading.RLock()
+        return load_bundle(name, settings().allow_code), threading.RLock()
 
 
 def bundle(name: str) -> Bundle:

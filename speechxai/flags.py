@@ -38,16 +38,20 @@ EVALUATE: Mapping[str, Flag] = {
     "limit": Flag("At most so many recordings, classes and speakers in turn.", min=1),
     "channel": Flag("Channel to read, from 0; without it all are averaged.", min=0),
     "max_duration_s": Flag("Longer recordings are refused, s.", default=600.0, min=0.1),
-    "model": Flag("Classifier: name ('speechxai list models') or folder of a model."),
+    "model": Flag(
+        "Classifier: name ('speechxai list models') or folder of a model, a Hugging Face save_pretrained folder, or"
+        " module:function of a network of yours."
+    ),
+    "allow_code": Flag("Run the code that --model module:function names.", ("--allow-code",), default=False),
     "recipes": Flag(
-        "Explanations: methods, published, combinations, all, or a recipe such as 'union(saliency, smoothgrad)'; repeat"
+        "Explanations: methods, published, combinations, all, or a recipe such as 'union(saliency, captum:Lime)'; repeat"
         " for several.",
         ("--recipes", "--recipe", "-r"),
         ("methods",),
     ),
     "controls": Flag("Score the control maps beside, which every method must beat.", default=True),
     "metrics": Flag(
-        "Scores: published, default, all, or a metric; repeat for several.",
+        "Scores: published, default, all, or a metric, one of Quantus included (quantus:ROAD); repeat for several.",
         ("--metrics", "--metric", "-m"),
         ("default",),
     ),
@@ -56,6 +60,7 @@ EVALUATE: Mapping[str, Flag] = {
     "fill": Flag("What stands where evidence is removed: silence, noise or mean.", default="silence"),
     "seed": Flag("Seed of everything random.", default=0, min=0),
     "options": Flag("Options by method."),
+    "metric_options": Flag("Options by metric."),
     "device": Flag("Where networks run: auto, cpu, cuda, cuda:1 or mps.", default="auto"),
     "precision": Flag(
         "float32, masked-bfloat16 (masked passes only) or bfloat16 (throughout, a preview).", default="float32"

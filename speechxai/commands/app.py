@@ -92,6 +92,7 @@ def app(
         list[Path] | None, typer.Option(help="Run folder for the Benchmark page; may be given again.")
     ] = None,
     model: Annotated[list[str] | None, flag("model", also="Shown first; repeat for several.")] = None,
+    allow_code: Annotated[bool, flag("allow_code")] = False,
     save_to: Annotated[Path | None, typer.Option(help="Folder for saved cases; by default ~/speechxai-cases.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Port of the server.")] = 8501,
     host: Annotated[
@@ -121,6 +122,7 @@ def app(
     for name, values in (("--run", run or []), ("--model", model or [])):
         for value in values:
             arguments += [name, str(_absolute(str(value)))]
+    arguments += ["--allow-code"] if allow_code else []
     arguments += ["--save-to", str(save_to.resolve())] if save_to else []
     arguments += [] if cache else ["--no-cache"]
     for name in names(host, allow_host or []):

@@ -54,6 +54,7 @@ def evaluate(
     labels: Annotated[Path | None, setting("labels")] = None,
     tasks: Annotated[list[str] | None, setting("tasks")] = None,
     model: Annotated[str | None, setting("model")] = None,
+    allow_code: Annotated[bool | None, setting("allow_code")] = None,
     recipes: Annotated[list[str] | None, setting("recipes")] = None,
     metrics: Annotated[list[str] | None, setting("metrics")] = None,
     controls: Annotated[bool | None, setting("controls")] = None,

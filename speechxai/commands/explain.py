@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from speechxai.commands.console import say, table, warn, work_on
+from speechxai.commands.console import flag, say, table, warn, work_on
 
 EPILOG = """
 Examples:
@@ -27,22 +27,17 @@ Exit status: 0 explained, 1 no recipe applies to this network, 2 the file cannot
 
 def explain(
     file: Annotated[Path, typer.Argument(help="Audio file: wav, flac, ogg, mp3.")],
-    out: Annotated[Path, typer.Option(help="Folder for pictures, sounds and maps.")],
-    recipe: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--recipe", "-r", help="A method or a combination; repeat for several (default: integrated_gradients)."
-        ),
-    ] = None,
-    model: Annotated[str, typer.Option(help="Name or folder of a model.")] = "figshare-cnn",
+    out: Annotated[Path, flag("out", also="A folder for the report, pictures, sounds and maps.")],
+    recipes: Annotated[list[str] | None, flag("recipes", also="Without it integrated_gradients.")] = None,
+    model: Annotated[str, flag("model")] = "figshare-cnn",
+    allow_code: Annotated[bool, flag("allow_code")] = False,
     target: Annotated[str, typer.Option(help="Class to explain; auto is the predicted one.")] = "auto",
-    evidence: Annotated[str, typer.Option(help="auto (positive for signed maps), positive or absolute.")] = "auto",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of random methods.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
-    channel: Annotated[
-        int | None, typer.Option(min=0, help="Channel to read, from 0 (default: all, averaged).")
-    ] = None,
-    max_duration_s: Annotated[float, typer.Option(min=0.1, help="Longer files are refused, s.")] = 600.0,
+    evidence: Annotated[str, flag("evidence")] = "auto",
+    seed: Annotated[int, flag("seed")] = 0,
+    device: Annotated[str, flag("device")] = "auto",
+    channel: Annotated[int | None, flag("channel")] = None,
+    max_duration_s: Annotated[float, flag("max_duration_s")] = 600.0,
+    imports: Annotated[list[str] | None, flag("imports")] = None,
 ) -> None:
     """Explain one recording: the evidence over its spectrogram, the sound with and without it, and the numbers."""
     from typing import Any, cast
@@ -57,14 +52,14 @@ def explain(
 
     if evidence not in ("auto", "positive", "absolute"):
         raise SpeechXAIError(did_you_mean(evidence, ["auto", "positive", "absolute"], "evidence"))
-    recipes = resolve_recipes(tuple(recipe or ["integrated_gradients"]), controls=False)
-    bundle = load_bundle(model)
+    chosen = resolve_recipes(tuple(recipes or ["integrated_gradients"]), controls=False)
+    bundle = load_bundle(model, allow_code)
     how = inspect.How(target, cast(Any, evidence), seed)
     with work_on(file):
         recording, original = inspect.read_for(bundle, file, channel=channel, max_duration_s=max_duration_s)
         heard = inspect.hear(bundle, recording, device=device)
         checks = inspect.recording_checks(original, bundle)
-        found, not_applicable = inspect.inspect_all(heard, recipes, checks, how)
+        found, not_applicable = inspect.inspect_all(heard, chosen, checks, how)
         content = report.write_explanation(out, heard, found, not_applicable)
 
     probabilities = ", ".join(f"{name} {p:.3f}" for name, p in content["probability"].items())

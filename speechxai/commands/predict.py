@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from speechxai.commands.console import say, table, warn, work_on
+from speechxai.commands.console import flag, say, table, warn, work_on
 
 if TYPE_CHECKING:
     from speechxai.signal.quality import Check
@@ -31,13 +31,13 @@ A research tool, not a medical device: the answer is a number from a model, not 
 def predict(
     context: typer.Context,
     files: Annotated[list[Path], typer.Argument(help="Audio files: wav, flac, ogg, mp3.")],
-    model: Annotated[str, typer.Option(help="Name or folder of a model.")] = "figshare-cnn",
+    model: Annotated[str, flag("model")] = "figshare-cnn",
+    allow_code: Annotated[bool, flag("allow_code")] = False,
     format: Annotated[str, typer.Option("--format", "-f", help="text, csv or json.")] = "text",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
-    channel: Annotated[
-        int | None, typer.Option(min=0, help="Channel to read, from 0 (default: all, averaged).")
-    ] = None,
-    max_duration_s: Annotated[float, typer.Option(min=0.1, help="Longer files are refused, s.")] = 600.0,
+    device: Annotated[str, flag("device")] = "auto",
+    channel: Annotated[int | None, flag("channel")] = None,
+    max_duration_s: Annotated[float, flag("max_duration_s")] = 600.0,
+    imports: Annotated[list[str] | None, flag("imports")] = None,
 ) -> None:
     """Predict recordings: calibrated class probabilities, and which of the model's folds answered."""
     from speechxai.errors import SpeechXAIError, encodable, traced
@@ -49,7 +49,7 @@ def predict(
     from speechxai.inspection import inspect
     from speechxai.signal.quality import concerns
 
-    bundle = load_bundle(model)
+    bundle = load_bundle(model, allow_code)
     rows: list[dict[str, Any]] = []
     said: list[str] = []
     failures = 0

@@ -32,7 +32,7 @@ truth."""
 
 FREE_ON_RESUME = (
     *("out", "max_duration_s", "pictures", "max_batch", "memory_mb", "threads"),
-    *("executor", "workers", "scheduler", "cluster", "imports"),
+    *("executor", "workers", "scheduler", "cluster", "imports", "allow_code"),
 )
 """Keys that may change when a run is continued: they do not change its numbers."""
 
@@ -108,6 +108,7 @@ class EvaluateConfig(BaseModel):
     channel: int | None = Field(None, ge=0)
     max_duration_s: float = Field(600.0, gt=0)
     model: str
+    allow_code: bool = False
     recipes: tuple[str, ...] = Field(("methods",), min_length=1)
     controls: bool = True
     metrics: tuple[str, ...] = Field(("default",), min_length=1)
@@ -116,6 +117,7 @@ class EvaluateConfig(BaseModel):
     fill: Literal["silence", "noise", "mean"] = "silence"
     seed: int = Field(0, ge=0)
     options: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    metric_options: dict[str, dict[str, Any]] = Field(default_factory=dict)
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     precision: Literal["float32", "masked-bfloat16", "bfloat16"] = "float32"
     deterministic: bool = False
@@ -143,10 +145,12 @@ class EvaluateConfig(BaseModel):
         """Resolve presets and check every recipe, metric, option and the protocol. Raises SpeechXAIError naming the
         wrong one."""
         from speechxai.explain.explain import check_options
+        from speechxai.metrics import check_options as check_metric_options
 
         load_plugins(self.imports)
         check_protocol(self.protocol)
         check_options(self.options)
+        check_metric_options(self.metric_options)
         return EvaluateSettings(
             recipes=resolve_recipes(self.recipes, self.controls),
             metrics=resolve_metrics(self.metrics),
@@ -155,6 +159,7 @@ class EvaluateConfig(BaseModel):
             protocol=self.protocol,
             seed=self.seed,
             options=self.options,
+            metric_options=self.metric_options,
             keep_maps=self.maps,
             memory_mb=self.memory_mb,
             precision=self.precision,
@@ -231,7 +236,7 @@ def check_protocol(name: str) -> None:
 
 _MEANING = {
     "data": "which recordings: 'synthetic', a data card with 'root', a manifest.csv, or a folder",
-    "model": "which classifier: a bundle's name ('speechxai list models') or folder",
+    "model": "which classifier: a model's name ('speechxai list models'), its folder, or module:function",
 }
 
 
@@ -278,10 +283,11 @@ def resolve_metrics(names: tuple[str, ...]) -> tuple[str, ...]:
         SpeechXAIError: an unknown metric, or one that needs a ground truth.
     """
     from speechxai.metrics import METRICS, resolve
+    from speechxai.metrics.quantus_bridge import quantus_names
 
     for name in names:
-        if name not in METRICS and name not in METRIC_PRESETS:
-            raise SpeechXAIError(did_you_mean(name, [*METRICS, *METRIC_PRESETS], "metric"))
+        if name not in METRICS and name not in METRIC_PRESETS and ":" not in name:
+            raise SpeechXAIError(did_you_mean(name, [*METRICS, *METRIC_PRESETS, *quantus_names()], "metric"))
         if name in METRICS and METRICS.facts(name).get("needs") == "truth":
             raise SpeechXAIError(
                 f"The metric '{name}' needs a ground-truth map, which recordings of patients do not have."

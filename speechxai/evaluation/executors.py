@@ -35,7 +35,7 @@ from speechxai.evaluation.runs import RunFolder, finish
 from speechxai.evaluation.session import Session, create_run, prepare
 from speechxai.evaluation.values import PROTOCOLS, Failure, Progress, evaluate_recordings
 from speechxai.files import hold
-from speechxai.registry import Registry, load_plugins
+from speechxai.registry import Registry, load_plugins, look_in
 
 MAX_ATTEMPTS = 3
 """A recording whose worker is lost so often is listed as failed."""
@@ -55,7 +55,7 @@ class Order:
         n_threads: threads of each; None leaves them as they are.
         scheduler: "local", "slurm", or the address of a running scheduler.
         cluster: what the batch system is asked for, the keys of `config.ClusterConfig`.
-        folders: where the modules of the run's `imports` are looked for, beside the places where Python looks.
+        folders: where modules of the user's own (`imports`, a network) are looked for, beside the places where Python looks.
         version: of this library.
     """
 
@@ -184,7 +184,7 @@ def order_of(config: EvaluateConfig, run: Path) -> Order:
         threads = threads or max(1, n_cores() // workers)
     elif config.scheduler == "slurm":
         threads = threads or config.cluster.cores
-    folders = (str(Path.cwd()),) if config.imports else ()
+    folders = (str(Path.cwd()),) if config.imports or config.allow_code else ()
     return Order(
         str(run.resolve()), content, workers, threads, config.scheduler, config.cluster.model_dump(mode="json"), folders
     )
@@ -274,7 +274,8 @@ def open_run(order: Order) -> tuple[Session, RunFolder]:
             "device": own_device(str(order.config.get("device", "auto"))),
             "threads": order.n_threads,
         }
-        load_plugins(order.config.get("imports", ()), order.folders)
+        look_in(order.folders)
+        load_plugins(order.config.get("imports", ()))
         session = prepare(from_dict(content, order.run), folder.manifest)
         create_run(session, folder)
         _opened.clear()

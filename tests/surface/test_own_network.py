@@ -1,0 +1,102 @@
+"""A network of the user's own, `--model module:function --allow-code`, on every command, from its own folder."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from app.sources import parse
+from speechxai import cli
+from speechxai.evaluation.runs import RunFolder
+from speechxai.testing import noise_recording
+
+NETWORK = """
+import torch
+from torch import nn
+from speechxai.types import StftConfig
+
+class Net(nn.Module):
+    stft = StftConfig(sample_rate=8000)
+    class_names = ("Parkinson", "Control")
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.out = nn.Conv1d(1, 8, 64, stride=32), nn.Linear(8, 2)
+
+    def forward(self, waveform):
+        return self.out(torch.relu(self.conv(waveform[:, None])).mean(-1)) + torch.tensor([2.0, 0.0])
+
+def make():
+    return Net()
+"""
+OWN = ("--model", "own_net:make", "--allow-code")
+RUN = (
+    "--recipes",
+    "saliency",
+    "--no-controls",
+    "--metrics",
+    "faithfulness",
+    "--pictures",
+    "0",
+    "--threads",
+    "1",
+    "--out",
+    "run",
+)
+
+
+def test_own_network_on_every_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for index, place in enumerate(("data/HC/a.wav", "data/PD/b.wav")):
+        Path(place).parent.mkdir(parents=True)
+        soundfile.write(place, noise_recording(seed=index).waveform.numpy(), 8_000)
+
+    def says(*words: str, network: str = NETWORK) -> tuple[object, str, str]:
+        Path("own_net.py").write_text(network)
+        monkeypatch.delitem(sys.modules, "own_net", raising=False)
+        importlib.invalidate_caches()
+        with pytest.raises(SystemExit) as ended:
+            cli.main(words)
+        return ended.value.code, *capsys.readouterr()
+
+    code, _, told = says("predict", "data/PD/b.wav", *OWN[:2])
+    assert (code, told.count("\n")) == (2, 1)
+    assert "--allow-code" in told
+    code, said, _ = says("predict", "data/PD/b.wav", *OWN, "--format", "csv")
+    name, predicted, p_hc, *_ = said.splitlines()[1].split(",")
+    assert (code, name, predicted) == (0, "data/PD/b.wav", "PD")  # its first output, which has the bias, is Parkinson
+    assert float(p_hc) < 0.2
+    assert says("explain", "data/PD/b.wav", *OWN, "-r", "saliency", "--out", "explained")[0] == 0
+
+    # Processes of their own, which find the module too.
+    code, _, told = says("evaluate", "--data", "data", *OWN, *RUN, "--executor", "joblib", "--workers", "2")
+    assert code == 0, told
+    folder = RunFolder.open("run")
+    assert (folder.config["model"], folder.config["allow_code"]) == ("own_net:make", True)
+    scores = Path("run/scores.csv").read_bytes()
+    next(Path("run/units").glob("*")).unlink()
+    assert says("evaluate", "--resume", "run")[0] == 0
+    assert Path("run/scores.csv").read_bytes() == scores
+    assert says("check", "run/config.toml")[0] == says("report", "run")[0] == 0
+
+    # Other weights are another network, and names that nobody knows are not scored.
+    code, _, told = says("evaluate", "--resume", "run", network=NETWORK.replace("manual_seed(0)", "manual_seed(1)"))
+    assert code == 2
+    assert "have changed since the run began" in told
+    code, _, told = says("check", "run/config.toml", network=NETWORK.replace('("Parkinson", "Control")', '("A", "B")'))
+    assert code == 2
+    assert "outputs are called A, B" in told
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_the_app_is_told(allowed: bool) -> None:
+    found = parse(["--model", "own_net:make", *(["--allow-code"] if allowed else [])])
+    assert (found.models, found.allow_code) == (("own_net:make",), allowed)
