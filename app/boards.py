@@ -137,12 +137,15 @@ def verdict(board: pd.DataFrame, metric: str) -> str:
     good = [name for name in methods if pairs[name] and all(one.better for one in pairs[name].values())]
     n = int(board["n_speakers"].max())
     names = ", ".join(c.replace("_", " ") for c in controls)
+    if not any(one.decidable for name in methods for one in pairs[name].values()):
+        return (
+            f"Not enough speakers to test: with {n} of them no method can be shown to be better than all maps that know"
+            f" nothing of the model ({names}), however large the difference. Take more."
+        )
     if not good:
-        decidable = any(one.decidable for name in methods for one in pairs[name].values())
-        few = "" if decidable else f" But {n} speakers are not enough to test: take more."
         return (
             f"By {metric_words(metric)} over {n} speakers, no method is better than all maps that know nothing of the"
-            f" model ({names}). Read none of these maps as the model's reason.{few}"
+            f" model ({names}). Read none of these maps as the model's reason."
         )
     best = ", ".join(recipe_words(name) for name in good[:4])
     rest = len(methods) - len(good)
@@ -287,9 +290,10 @@ def answer(rows: pd.DataFrame, group: str, metric: str) -> str:
     if pairs:
         better = [name for name, each in pairs.items() if all(one.better for one in each.values())]
         names = listing([c.replace("_", " ") for c in CONTROLS if c in next(iter(pairs.values()))])
-        said += f" {len(better)} of {len(methods)} explanations point better than {names} beyond chance."
-        if not better and not any(one.decidable for each in pairs.values() for one in each.values()):
-            said += f" But {n} speakers are not enough to test."
+        if any(one.decidable for each in pairs.values() for one in each.values()):
+            said += f" {len(better)} of {len(methods)} explanations point better than {names} beyond chance."
+        else:
+            said += f" {n} speakers are not enough to test them against {names}."
     return said
 
 

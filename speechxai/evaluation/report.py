@@ -263,8 +263,8 @@ def agreement_pictures(agreement: pd.DataFrame) -> list[Part]:
         return []
     pictures = []
     titles = {
-        "overlap": f"Share of the strongest {100 * STRONGEST:.0f} % of bins in common; unrelated maps have"
-        f" {number(STRONGEST, 2)}",
+        "overlap": f"Share of the strongest {100 * STRONGEST:.0f} % of bins in common (unrelated maps:"
+        f" {number(STRONGEST, 2)})",
         "iou": "Overlap (IoU) of the bins above 40 % of each map's maximum",
         "rank_correlation": "Spearman's rank correlation",
     }

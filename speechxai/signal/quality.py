@@ -12,7 +12,7 @@ from torch import Tensor
 
 from speechxai.errors import SpeechXAIError
 from speechxai.signal.audio import MIN_RATE_HZ
-from speechxai.types import Array, Recording
+from speechxai.types import Array
 
 TOO_SHORT_S = 0.5
 """Shorter recordings are no base for an answer: half a second is one syllable."""
@@ -157,19 +157,6 @@ def checks(
     if speech_share is not None:
         found.append(_voice(speech_share))
     return found
-
-
-def checks_of(recording: Recording, model_rate_hz: int | None = None, speech_share: float | None = None) -> list[Check]:
-    """Judge a recording that was read for a model, at the level and sample rate that its file had.
-
-    Where the reader divided by the peak, the level of the file is restored from `original_peak`. Resampling has rounded
-    off flat runs by then, so clipping is found best in a recording that was read at its own rate.
-    """
-    waveform, facts = recording.waveform, recording.metadata
-    if facts.get("normalize") == "peak":
-        waveform = waveform * (float(facts["original_peak"]) / float(waveform.abs().max()))
-    rate_hz = int(facts.get("original_sample_rate", recording.sample_rate))
-    return checks(quality(waveform, recording.sample_rate), rate_hz, model_rate_hz, speech_share)
 
 
 def concerns(found: Sequence[Check]) -> list[Check]:

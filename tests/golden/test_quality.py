@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from speechxai.errors import SpeechXAIError
-from speechxai.signal.quality import Check, Quality, checks, checks_of, concerns, quality, usable
-from speechxai.types import Recording
+from speechxai.signal.quality import Check, Quality, checks, concerns, quality, usable
 
 RATE_HZ = 16_000
 TIME_S = np.arange(2 * RATE_HZ) / RATE_HZ
@@ -150,15 +149,6 @@ def test_what_stops_is_said_first_and_in_words() -> None:
         "close to silent: 70 dB below full scale; check the microphone",
         "noisy: speech is only 9 dB above the background; record in a quiet room",
     ]
-
-
-def test_a_recording_read_for_a_model_is_judged_at_its_own_level_and_rate() -> None:
-    # A sine of peak 0.004 has -48.0 - 3.0 = -51 dB; read for a model it has peak 1 and 16 kHz.
-    facts = {"normalize": "peak", "original_peak": 0.004, "original_sample_rate": 8_000}
-    recording = Recording(torch.from_numpy(SINE).float(), RATE_HZ, "id", "speaker", None, "task", facts)
-    found = checks_of(recording, model_rate_hz=RATE_HZ)
-    assert {check.word for check in concerns(found)} == {"quiet", "narrow band", "low sample rate"}
-    assert next(check.value for check in found if check.name == "Level") == pytest.approx(-50.97, abs=0.01)
 
 
 def test_it_works_on_tensors_and_extremes() -> None:
