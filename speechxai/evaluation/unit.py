@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from speechxai.classifiers.network import as_network
 from speechxai.classifiers.precision import at_precision
 from speechxai.errors import SpeechXAIError
 from speechxai.evaluation.values import PROTOCOLS, EvaluateSettings, Job, UnitResult
@@ -61,12 +62,12 @@ def standard(job: Job, settings: EvaluateSettings, stages: list[str]) -> UnitRes
         original.release()
         clock.lap("explain_s")
         stages.append("score")
-        values = score_all(judge, spec, probability, attributions, settings)
+        values, undefined = score_all(judge, spec, probability, attributions, settings)
         clock.lap("score_s")
     stages.append("agreement")
     agreement = agreement_of_methods(attributions, kind=settings.evidence)
     clock.lap("agreement_s")
-    names = getattr(model, "class_names", [str(c) for c in range(probability.shape[1])])
+    names = as_network(model).class_names
     facts: dict[str, Any] = {
         "speaker": recording.speaker,
         "label": recording.label,
@@ -80,7 +81,7 @@ def standard(job: Job, settings: EvaluateSettings, stages: list[str]) -> UnitRes
         "n_backward": round(passes.backward, 3),
     }
     maps = {r: half(a.values[0]) for r, a in attributions.items()} if settings.keep_maps else {}
-    return UnitResult(recording.id, facts, values, agreement, dict(attributions.not_applicable), maps)
+    return UnitResult(recording.id, facts, values, agreement, {**attributions.not_applicable, **undefined}, maps)
 
 
 def half(values: Tensor) -> Array:
@@ -108,7 +109,7 @@ def score_all(
     probability: Tensor,
     attributions: Mapping[str, Attribution],
     settings: EvaluateSettings,
-) -> dict[str, dict[str, float]]:
+) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
     """Score maps of one recording in stacks: the spectrogram repeated along the batch, its probability given once.
 
     Args:
@@ -119,9 +120,11 @@ def score_all(
         settings: metrics, evidence, fill and the memory that a stack may take.
 
     Returns:
-        Value by metric, by recipe, in the order of `attributions`.
+        Value by metric, by recipe, in the order of `attributions`; and by recipe why metrics are undefined, where they
+        say it.
     """
     values: dict[str, dict[str, float]] = {recipe: {} for recipe in attributions}
+    reasons: dict[str, str] = {}
     size = stack_size(spec, settings.memory_mb)
     for stack in _stacks(attributions, size):
         case = Case(
@@ -133,10 +136,13 @@ def score_all(
             probability=probability.expand(len(stack), -1),
             seed=settings.seed,
         )
-        for metric, scores in score(case, settings.metrics).items():
+        for metric, scores in score(case, settings.metrics, settings.metric_options).items():
             for recipe, value in zip(stack, scores.tolist(), strict=True):
                 values[recipe][metric] = float(value)
-    return values
+        for (_, row), reason in case.reasons.items():
+            known = reasons.get(stack[row])
+            reasons[stack[row]] = reason if known is None else f"{known}; {reason}"
+    return values, reasons
 
 
 def explain_all_but_broken(
@@ -201,7 +207,9 @@ def stacked(attributions: Sequence[Attribution], target: Tensor) -> Attribution:
         torch.cat([each.values for each in attributions]),
         target.expand(len(attributions)),
         attributions[0].recipe if len(attributions) == 1 else f"{len(attributions)} recipes",
-        signed=attributions[0].signed,
+        # How each was made, for metrics that explain a changed recording again.
+        {"rows": {index: (each.recipe, each.params, each.signed) for index, each in enumerate(attributions)}},
+        attributions[0].signed,
     )
 
 

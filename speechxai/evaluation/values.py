@@ -33,6 +33,7 @@ class EvaluateSettings:
         clip_s: length to which a protocol of `clips` repeats or cuts recordings, seconds.
         seed: of every stochastic method.
         options: options by method name, for example {"integrated_gradients": {"n_steps": 16}}.
+        metric_options: options by metric, for example {"quantus:PixelFlipping": {"features_in_step": 513}}.
         keep_maps: whether results carry the maps, float16.
         memory_mb: bound on the maps that are tested at once, MB.
         precision: "float32", "masked-bfloat16" or "bfloat16", see `classifiers.precision`.
@@ -49,6 +50,7 @@ class EvaluateSettings:
     memory_mb: int = 1024
     clip_s: float = 10.0
     precision: str = "float32"
+    metric_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 Compute = Callable[["Job", EvaluateSettings, list[str]], "UnitResult"]

@@ -12,11 +12,12 @@ import importlib
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
+from speechxai.classifiers.network import as_network
 from speechxai.errors import NotApplicable, SpeechXAIError
 from speechxai.explain.gradient import Baseline, baseline_magnitude
 from speechxai.explain.passes import (
@@ -26,6 +27,7 @@ from speechxai.explain.passes import (
     Rule,
     check_target,
     n_segments,
+    network_of,
     plain,
     quiet,
     recordings_at_once,
@@ -121,7 +123,7 @@ def _by_recording(model: nn.Module, spec: Spectrogram, target: Tensor, one: Call
         NotApplicable: captum cannot explain this network; the message has captum's reason.
     """
     check_target(spec, target)
-    network = unwrap(model)
+    network = cast(nn.Module, network_of(model, spec))
     found = []
     for index in range(len(spec)):
         magnitude, phase = plain(spec.magnitude[index : index + 1]), plain(spec.phase[index : index + 1])
@@ -176,8 +178,8 @@ def _captum(name: str) -> Any:
 
 def _whole(network: nn.Module, magnitude: Tensor, n_copies: int, ours: str) -> None:
     """Refuse where the network hears the recording in more than one pass: captum's hooks follow one pass alone."""
-    needed, size = n_copies * n_segments(network, magnitude), int(getattr(network, "max_batch", 0))
-    if 0 < size < needed:
+    needed, size = n_copies * n_segments(network, magnitude), as_network(network).max_batch
+    if size < needed:
         raise NotApplicable(
             f"captum needs {needed} segments in one pass and this network takes {size} (max_batch); raise max_batch, or"
             f" use {ours}."
@@ -324,7 +326,7 @@ def NoiseTunnel(
     stdevs: float | None = None,
     seed: int = 0,
 ) -> Tensor:
-    """Mean, mean square or variance of the signed gradient, or of magnitude times gradient, over noisy copies, (B, F, T).
+    """Mean, mean square or variance over noisy copies of the signed gradient, or of magnitude times it, (B, F, T).
 
     Args:
         of: what is averaged; the gradient of "Saliency" keeps its sign here.
@@ -461,9 +463,7 @@ class _Image(nn.Module):
 
 
 def _cam_layer(network: nn.Module) -> nn.Module:
-    if getattr(network, "cam_module", None) is None:
-        raise NotApplicable("this network names no 'cam_layer', so Grad-CAM has no feature map to weight.")
-    return network.cam_module()  # type: ignore[operator, no-any-return]
+    return as_network(network).cam_module()
 
 
 @_method(signed=False, stochastic=False, cites="selvaraju2017grad", gradient=True)
@@ -482,10 +482,9 @@ def LayerGradCam(model: nn.Module, spec: Spectrogram, target: Tensor) -> Tensor:
         )
         if cam.ndim != 4:
             raise NotApplicable("the 'cam_layer' of this network has no frequency axis; use gradcam.")
-        cut, stitch = getattr(network, "cut", None), getattr(network, "stitch", None)
-        size = x.shape[1:] if cut is None else cut(x).shape[-2:]
-        large = nn.functional.interpolate(cam.detach(), size=tuple(size), mode="bilinear", align_corners=False)
-        return large[:, 0] if stitch is None else stitch(large[:, 0][None], x.shape[-1])
+        size = tuple(as_network(network).cut(x).shape[-2:])
+        large = nn.functional.interpolate(cam.detach(), size=size, mode="bilinear", align_corners=False)
+        return as_network(network).stitch(large[:, 0][None], x.shape[-1])
 
     return _by_recording(model, spec, target, one)
 
@@ -580,7 +579,8 @@ def _masked(
             if name.startswith("Shapley"):
                 # captum walks over every input of every order in Python: give it the patches, not their bins.
                 explainer = _captum(name)(_Patches(heard, x, phase, mask))
-                return explainer.attribute(x.new_ones(1, n_patches), 0, **options)[:, mask[0]]  # type: ignore[no-any-return]
+                by_patch: Tensor = explainer.attribute(x.new_ones(1, n_patches), 0, **options)
+                return by_patch[:, mask[0]]
             surrogate = () if alpha is None else (_lasso(heard, x, phase, c, alpha),)
             explainer = _captum(name)(heard, *surrogate)
             values: Tensor = explainer.attribute(
@@ -742,7 +742,7 @@ def Lime(
     patch_hz: float = 1000.0,
     seed: int = 0,
 ) -> Tensor:
-    """Weights of a sparse linear model (lasso) of the logit by which patches are silenced, near the recording, (B, F, T).
+    """Weights of a sparse linear model (lasso) of the logit by which patches are silenced, (B, F, T).
 
     Args:
         n_samples: perturbed recordings; None takes two for every patch, 64 to 500.

@@ -278,7 +278,9 @@ def score_masks(
         case.mask = mask  # as it is: dividing by its own maximum would repair what the protocol reproduces
         ours = [name for name in settings.metrics if name not in PUBLISHED_DEFINITIONS or name == "input_fidelity"]
         values = {
-            name: score(case, [name])[name] if name in ours else PUBLISHED_DEFINITIONS[name](case)
+            name: score(case, [name], settings.metric_options)[name]
+            if name in ours
+            else PUBLISHED_DEFINITIONS[name](case)
             for name in settings.metrics
         }
         if beside is not None:

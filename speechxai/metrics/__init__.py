@@ -3,17 +3,21 @@ metrics."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from torch import Tensor
 
 from speechxai.errors import SpeechXAIError
 from speechxai.metrics import faithfulness as faithfulness
 from speechxai.metrics import maps as maps
+from speechxai.metrics import quantus_bridge
 from speechxai.metrics import robustness as robustness
 from speechxai.metrics.case import METRICS, Case
 from speechxai.metrics.maps import LOCALIZATION_METRICS
 from speechxai.metrics.robustness import seed_stability
+from speechxai.registry import did_you_mean
 
 PUBLISHED_METRICS = (
     "average_increase",
@@ -59,8 +63,34 @@ def resolve(names: Iterable[str] | str) -> list[str]:
     return list(found)
 
 
-def score(case: Case, names: Iterable[str] | str = DEFAULT_METRICS) -> dict[str, Tensor]:
+def check_options(options: Mapping[str, Mapping[str, Any]]) -> None:
+    """Check options by metric, such as {"quantus:PixelFlipping": {"features_in_step": 513}}.
+
+    Raises:
+        SpeechXAIError: an unknown metric or option, answered with the nearest known one.
+    """
+    for name, given in options.items():
+        function = METRICS[name]
+        if name.startswith("quantus:"):
+            quantus_bridge.check_options(name.partition(":")[2], given)
+            continue
+        takes = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        for option in given:
+            if option not in takes:
+                raise SpeechXAIError(did_you_mean(str(option), takes or ["none"], f"option of '{name}'"))
+
+
+def score(
+    case: Case,
+    names: Iterable[str] | str = DEFAULT_METRICS,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+) -> dict[str, Tensor]:
     """Compute metrics of a case: name -> (B,), fractions; NaN where a metric is undefined.
+
+    Args:
+        case: the maps under test.
+        names: of metrics, those of Quantus included ("quantus:ROAD"), and "published", "default" or "all".
+        options: by metric, see `check_options`.
 
     Raises:
         SpeechXAIError: an unknown name; a metric that needs a ground-truth map where the case has none.
@@ -69,7 +99,7 @@ def score(case: Case, names: Iterable[str] | str = DEFAULT_METRICS) -> dict[str,
     for name in wanted:
         if METRICS.facts(name).get("needs") == "truth" and case.truth is None:
             raise SpeechXAIError(f"The metric '{name}' needs a ground-truth map, and this recording has none.")
-    return {name: METRICS[name](case) for name in wanted}
+    return {name: METRICS[name](case, **(options or {}).get(name, {})) for name in wanted}
 
 
 __all__ = [
@@ -79,6 +109,7 @@ __all__ = [
     "METRICS",
     "PUBLISHED_METRICS",
     "Case",
+    "check_options",
     "indicators",
     "resolve",
     "score",

@@ -85,6 +85,8 @@ class Case:
         self.kind, self.fill, self.seed, self.truth = kind, fill, seed, truth
         if probability is not None:
             self.probability = probability
+        self.reasons: dict[tuple[str, int], str] = {}
+        """Why a metric is undefined for a row, by metric and row, as far as the metric says."""
         self._budgets: dict[tuple[bool, int], Tensor] = {}
 
     @property

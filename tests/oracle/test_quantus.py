@@ -10,9 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from speechxai.errors import NotApplicable, SpeechXAIError
+from speechxai.evaluation.config import resolve_metrics
+from speechxai.evaluation.unit import repeat, stacked, standard
+from speechxai.evaluation.values import EvaluateSettings, Job
 from speechxai.explain.explain import explain
-from speechxai.metrics import METRICS, Case
-from speechxai.metrics.quantus_bridge import quantus_metric, quantus_names
+from speechxai.metrics import METRICS, Case, check_options, score
+from speechxai.metrics.quantus_bridge import REFUSED, quantus_metric, quantus_names, sized
+from speechxai.report.render import arrow
+from speechxai.testing import noise_recording, tiny_classifier
 from speechxai.types import Attribution, Spectrogram, StftConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
@@ -153,30 +158,25 @@ def test_random_numbers_are_ours_and_left_alone() -> None:
 
 
 def test_wrong_names_and_options() -> None:
-    with pytest.raises(SpeechXAIError, match="Did you mean 'PixelFlipping'"):
+    with pytest.raises(SpeechXAIError, match="Did you mean 'quantus:PixelFlipping'"):
         quantus_metric("PixelFliping")
     with pytest.raises(SpeechXAIError, match="Did you mean 'features_in_step'"):
         quantus_metric("PixelFlipping", feature_in_step=3)
+    with pytest.raises(SpeechXAIError, match="Did you mean 'features_in_step'"):
+        check_options({"quantus:PixelFlipping": {"feature_in_step": 3}})
+    check_options({"quantus:PixelFlipping": {"features_in_step": 3, "softmax": False, "seed": 1}})
     with pytest.raises(NotApplicable, match="accumulate"):
         quantus_metric("Infidelity")
-    assert {"Sparseness", "IROF", "MaxSensitivity"} <= set(quantus_names())
-
-
-SHORT = {
-    "AvgSensitivity": {"nr_samples": 2},
-    "FaithfulnessCorrelation": {"subset_size": 10, "nr_runs": 5},
-    "LocalLipschitzEstimate": {"nr_samples": 2},
-    "MaxSensitivity": {"nr_samples": 2},
-    "MonotonicityCorrelation": {"nr_samples": 2, "features_in_step": 9},
-    "TopKIntersection": {"k": 12},
-}
-"""Options that fit a map of 54 bins."""
+    with pytest.raises(NotApplicable, match="accumulate"):
+        resolve_metrics(("quantus:Infidelity",))
+    with pytest.raises(SpeechXAIError, match="needs a ground-truth map"):
+        resolve_metrics(("quantus:PointingGame",))
+    assert resolve_metrics(("quantus:ROAD", "faithfulness")) == ("quantus:ROAD", "faithfulness")
+    assert not [name for name in METRICS if ":" in name]
 
 
 def test_every_metric_of_quantus_is_computed_or_refused_with_the_reason() -> None:
     import quantus
-
-    from speechxai.metrics.quantus_bridge import REFUSED
 
     offered = {each.__name__ for family in quantus.AVAILABLE_METRICS.values() for each in family.values()}
     assert len(offered) >= 30
@@ -184,16 +184,72 @@ def test_every_metric_of_quantus_is_computed_or_refused_with_the_reason() -> Non
     truth[:, :4, :3] = 1
     case = make_case(n=1, truth=truth)
     case = Case(case.model, case.spec, explain(case.model, case.spec, "input_x_gradient", case.target), truth=truth)
-    computed = set()
-    for name in offered | set(quantus_names()):
+    known = {name.partition(":")[2] for name in quantus_names()}
+    assert not known & set(REFUSED)
+    for name in offered | known:
         if name in REFUSED:
-            with pytest.raises(NotApplicable, match=f"{name} is not taken: .{{20}}"):
+            with pytest.raises(NotApplicable, match=f"{name}' is not taken: .{{20}}"):
                 quantus_metric(name)
             continue
-        assert torch.isfinite(quantus_metric(name, **SHORT.get(name, {}))(case)).all(), name
-        computed.add(name)
-    assert {"PixelFlipping", "IROF", "ROAD", "RandomLogit", "Monotonicity"} <= computed
-    assert not set(quantus_names()) & set(REFUSED)
+        value = score(case, [f"quantus:{name}"])[f"quantus:{name}"].item()
+        assert np.isfinite(value), (name, case.reasons)
+        facts = METRICS.facts(f"quantus:{name}")
+        low, high = facts["bounds"]
+        assert low is None or value >= low - 1e-6, name
+        assert high is None or value <= high + 1e-6, name
+        theirs = {"higher": "high", "lower": "low"}[getattr(quantus, name).score_direction.value]
+        # the loss of the answer, which samek2017evaluating wants large
+        assert facts["best"] == ("high" if name == "RegionPerturbation" else theirs), name
+        assert len(METRICS.summary(f"quantus:{name}")) > 20
+
+
+def test_defaults_suit_a_recording() -> None:
+    """A quarter of an hour of passes by Quantus' own settings; here about 30 steps, which divide the bins."""
+    for n_frames in (323, 860, 101):
+        step = sized("PixelFlipping", 513, n_frames)["features_in_step"]
+        assert 513 * n_frames % step == 0
+        assert 15 <= 513 * n_frames / step <= 30
+    assert sized("Sparseness", 513, 323) == {}
+
+
+def test_a_metric_that_fails_is_undefined_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    mask = torch.rand(3, 9, 6)
+    mask[1] = 0
+    case = make_case(mask)
+    options = {"quantus:PixelFlipping": {"features_in_step": 7}}  # 54 bins are no multiple of 7
+    values = score(case, ["quantus:PixelFlipping", "sparseness"], options)
+    assert torch.isnan(values["quantus:PixelFlipping"]).all()
+    assert torch.isfinite(values["sparseness"][0])
+    assert "AssertionError" in case.reasons["quantus:PixelFlipping", 0]
+    assert "zero or constant" in case.reasons["quantus:PixelFlipping", 1]
+
+
+def test_a_stack_of_maps_is_explained_again_by_the_recipe_of_each_row() -> None:
+    """`evaluate` scores many maps of one recording at once; each row has its own recipe, options and seed."""
+    one = make_case(n=1)
+    recipes = {"input_x_gradient": {}, "smoothgrad": {"n_samples": 2}}
+    maps = [explain(one.model, one.spec, name, one.target, options={name: given}) for name, given in recipes.items()]
+    signed = Case(one.model, repeat(one.spec, 2), stacked(maps, one.target))
+    together = score(signed, ["quantus:MaxSensitivity"])["quantus:MaxSensitivity"]
+    for index, each in enumerate(maps):
+        alone = score(Case(one.model, one.spec, each), ["quantus:MaxSensitivity"])["quantus:MaxSensitivity"]
+        assert together[index].item() == pytest.approx(alone.item(), abs=1e-6)
+    assert together[0] != together[1]
+
+
+def test_a_run_shows_direction_and_reason() -> None:
+    settings = EvaluateSettings(
+        ("saliency", "random_map"),
+        ("faithfulness", "quantus:FaithfulnessCorrelation", "quantus:PixelFlipping"),
+        metric_options={"quantus:PixelFlipping": {"features_in_step": 7919}},
+    )
+    found = standard(Job(noise_recording("a"), tiny_classifier()), settings, [])
+    for recipe in settings.recipes:
+        assert -1 <= found.values[recipe]["quantus:FaithfulnessCorrelation"] <= 1
+        assert np.isnan(found.values[recipe]["quantus:PixelFlipping"])
+        assert "quantus:PixelFlipping: Quantus failed: AssertionError" in found.not_applicable[recipe]
+    assert arrow("quantus:FaithfulnessCorrelation") == "↑"
+    assert arrow("quantus:PixelFlipping") == "↓"
 
 
 def test_irof_equals_a_slow_version() -> None:
