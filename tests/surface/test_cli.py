@@ -436,7 +436,9 @@ def test_report_errors(finished: Path, tmp_path: Path, run: Run) -> None:
     assert run("report", finished, "--out", tmp_path / "copy.html").out.strip() == str(tmp_path / "copy.html")
 
 
-@pytest.mark.parametrize("kind", ["methods", "combinations", "metrics", "models", "cards", "backbones", "presets"])
+@pytest.mark.parametrize(
+    "kind", ["methods", "combinations", "metrics", "models", "cards", "backbones", "presets", "configs"]
+)
 def test_list(kind: str, run: Run) -> None:
     answer = run("list", kind)
     assert answer.status == 0
@@ -447,6 +449,7 @@ def test_list(kind: str, run: Run) -> None:
         "cards": "figshare-voice",
         "backbones": "cnn",
         "presets": "published",
+        "configs": "ssl4pr                 train --config     Fine-tuning of HuBERT",
     }
     assert expected.get(kind, "") in answer.out
     assert run("list", "metods").err.startswith("Error: Unknown list 'metods'. Did you mean 'methods'?")
