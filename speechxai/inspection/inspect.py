@@ -24,6 +24,7 @@ from speechxai.classifiers import BACKBONES, Classifier
 from speechxai.classifiers.base import device_of
 from speechxai.classifiers.base import predict as class_probabilities
 from speechxai.classifiers.bundle import Bundle, load_bundle
+from speechxai.classifiers.network import as_network
 from speechxai.errors import NotApplicable, SpeechXAIError
 from speechxai.explain import METHODS
 from speechxai.explain.agreement import STRONGEST, n_top, rank_correlation, strongest_first
@@ -33,8 +34,8 @@ from speechxai.explain.explain import explain_all
 from speechxai.explain.passes import recordings_at_once
 from speechxai.explain.recipe import CONTROLS, parse
 from speechxai.inspection.words import N_COPIES, Facts, Sentence, Verdict, class_words, summary
-from speechxai.signal.acoustics import f0_hz, resampled, segments_by_voicing
-from speechxai.signal.audio import read_audio
+from speechxai.signal.acoustics import f0_hz, segments_by_voicing
+from speechxai.signal.audio import read_audio, resample
 from speechxai.signal.quality import Check, checks, concerns, quality
 from speechxai.signal.stft import inverse, linear_magnitude, spectrogram
 from speechxai.types import Array, Recording, Spectrogram
@@ -276,7 +277,7 @@ def ticking(model: torch.nn.Module, lock: threading.RLock | None, tick: Tick | N
             tick()
 
     # Occlusion calls the network inside the classifier, so that is where passes are counted.
-    handle = getattr(model, "backbone", model).register_forward_pre_hook(before)
+    handle = as_network(model).backbone.register_forward_pre_hook(before)
     try:
         yield
     finally:
@@ -763,7 +764,7 @@ def speech_share(recording: Recording) -> float:
     n_frames = -(-len(waveform) // hop) + 1
     voiced = float((segments_by_voicing(waveform, rate, n_frames, hop) == 2).mean())
     if rate != 16_000:
-        waveform = torch.from_numpy(np.asarray(resampled(waveform.numpy(), rate, 16_000), np.float32))
+        waveform = torch.from_numpy(resample(waveform.numpy(), rate, 16_000))
     with torch.inference_mode(), lock:  # the detector carries its state from call to call
         found = get_speech_timestamps(waveform, detector, sampling_rate=16_000)
     heard_s = sum(part["end"] - part["start"] for part in found) / len(waveform)

@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from speechxai.explain.recipe import CONTROLS
-from speechxai.inspection import inspect
-from speechxai.inspection.inspect import Explained, Heard
+from speechxai.inspection import inspect, report
+from speechxai.inspection.inspect import Explained, Heard, Inspection
+from speechxai.signal.audio import write
+from speechxai.testing import noise_recording, tiny_bundle
 from speechxai.types import Recording, Spectrogram, StftConfig
 
 STFT = StftConfig(n_fft=8, win_length=8, hop_length=4, sample_rate=8_000)
@@ -221,3 +223,63 @@ def test_regions_hold_half_of_the_strongest_evidence() -> None:
     assert one == pytest.approx((0.195, 0.295))
     assert two == pytest.approx((0.595, 0.795))
     assert inspect.evidence_regions(heard, Explained("m", 0 * mask, 1, *[0.5] * 6, True, 0.0)) == []
+
+
+@pytest.fixture(scope="module")
+def inspected(tmp_path_factory: pytest.TempPathFactory) -> Inspection:
+    folder = tmp_path_factory.mktemp("inspected")
+    write(folder / "voice.wav", noise_recording("v", 1.6, seed=3).waveform, 8_000)
+    return inspect.inspect(folder / "voice.wav", tiny_bundle(folder / "tiny"), "saliency")
+
+
+def test_an_inspection_holds_everything_that_is_shown(inspected: Inspection) -> None:
+    heard, map_ = inspected.heard, inspected.map
+    assert tuple(inspected.controls) == CONTROLS
+    assert tuple(inspected.others) == ("input_x_gradient", "integrated_gradients", "gradcam")
+    assert inspected.sentences[0].text == inspected.verdict.text
+    assert [c.name for c in inspected.checks][-2:] == ["Sample rate", "Voice"]
+    assert (
+        inspected.class_name == {"HC": "Healthy control", "PD": "Parkinson's disease"}[heard.class_names[map_.target]]
+    )
+    assert map_.target == heard.predicted == int(heard.probability.argmax())
+    # The same bins, removed by hand.
+    removed = heard.spec.magnitude * torch.from_numpy(~map_.strongest)[None]
+    with torch.inference_mode():
+        p = heard.model(removed, heard.spec.phase).softmax(-1)[0, map_.target]
+    assert map_.p_removed == pytest.approx(float(p), abs=1e-6)
+    low, high = heard.range(map_.target)
+    assert low <= min(heard.folds[:, map_.target]) <= max(heard.folds[:, map_.target]) <= high
+    assert len(heard.folds) == 3  # a speaker nobody heard: the final network and both folds
+
+
+def test_the_case_report_says_what_the_inspection_holds(inspected: Inspection) -> None:
+    page = report.case_html(inspected, "voice <1>").decode()
+    assert "voice &lt;1&gt;" in page
+    assert f"The model says <b>{inspected.class_name.replace(chr(39), '&#x27;')}</b>" in page
+    assert f"<b>{inspected.verdict.label}</b>" in page
+    for value in (inspected.map.p_kept, inspected.map.p_removed, inspected.map.soft_kept, inspected.map.soft_removed):
+        assert f"<td>{value:.3f}</td>" in page
+    for control in ("random map (control)", "energy map (control)", "edge map (control)"):
+        assert f"<td>{control}</td>" in page
+    assert "not a medical device" in page
+    assert not any(link in page for link in ('src="http', 'href="http'))
+
+
+def test_written_sounds_are_those_that_are_played(inspected: Inspection) -> None:
+    played = report.sounds(inspected.heard, inspected.map)
+    kept, removed = inspect.halves(inspected.heard, inspected.map.strongest)
+    for half, plain in (("kept", kept), ("removed", removed)):
+        sound, gain_db = played[half]
+        np.testing.assert_allclose(sound, plain * 10 ** (gain_db / 20), atol=1e-5)
+    np.testing.assert_allclose(kept + removed, inspected.heard.waveform, atol=1e-4)
+
+
+def test_the_answer_is_shown_with_its_class_and_label(inspected: Inspection) -> None:
+    from app import widgets
+
+    heard = inspected.heard
+    said, other = inspected.class_name.replace("'", "&#x27;"), 1 - heard.predicted
+    assert f"<b>{said}</b>" in widgets.verdict(heard, None)
+    assert "(as labeled)" in widgets.verdict(heard, heard.predicted)
+    names = {"HC": "Healthy control", "PD": "Parkinson&#x27;s disease"}
+    assert f"but labeled {names[heard.class_names[other]]}" in widgets.verdict(heard, other)
