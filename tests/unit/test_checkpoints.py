@@ -203,14 +203,19 @@ def test_weights_that_do_not_fit(copy: Path) -> None:
     ("old", "new", "message"),
     [
         ('name = "tiny"', 'name = "tiny"\nnmae = "x"', "nmae: Extra inputs are not permitted"),
-        ("format = 1", "format = 2", "format: Input should be 1"),
+        (
+            "format = 1",
+            "format = 2",
+            r"this bundle has format 2, and this version of speechxai reads up to 1\. Use the",
+        ),
+        ("format = 1", 'format = "new"', "this bundle states the format 'new', which is no version"),
         ("hop_length = 128", "hop_length = 200", r"hop_length.*at most win_length / 2 = 128"),
         ("hop_length = 128", 'hop_length = "128"', r"stft\.hop_length: Input should be a valid integer"),
         ("hop_length = 128\n", "", r"stft\.hop_length: Field required"),
         ('window = "hamming"', 'window = "kaiser"', r"stft\.window"),
         ("n_folds = 3", "n_folds = 2", r"'files' puts 'abab\w+' in fold 2, but there are 2"),
         ("hop_s = 0.5", "hop_s = 5.0", "hop_s"),
-        ('classes = ["HC", "PD"]', 'classes = ["PD", "PD"]', "two different names"),
+        ('"HC",', '"PD",', "two different names"),
         ("[stft]", "[stft", "no valid TOML"),
         ('"toy/0" = 0', '"toy/0" = 0\n"toy/0" = 1', "no valid TOML"),
     ],
@@ -222,6 +227,14 @@ def test_settings_are_checked(copy: Path, old: str, new: str, message: str) -> N
     path.write_text(text.replace(old, new, 1))
     with pytest.raises(SpeechXAIError, match=rf"config\.toml: .*{message}"):
         load_bundle(copy)
+
+
+def test_a_bundle_that_states_no_format_is_of_the_first(copy: Path) -> None:
+    path = copy / "config.toml"
+    text = path.read_text()
+    assert text.startswith("format = 1\n")
+    path.write_text(text.removeprefix("format = 1\n"))
+    assert load_bundle(copy).config.format == 1
 
 
 def test_unknown_networks_and_foreign_code(copy: Path) -> None:

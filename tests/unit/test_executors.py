@@ -223,6 +223,9 @@ def test_an_order_holds_for_a_worker_in_another_folder(tmp_path: Path, monkeypat
     assert order.config["root"] == str(tmp_path / "x")
     assert order.config["model"] == "figshare-cnn"
     assert order.config["executor"] == "serial"
+    assert order.folders == ()
+    plugged = asked.model_copy(update={"imports": ("my_methods",)})
+    assert order_of(plugged, Path("run")).folders == (str(tmp_path),)
     assert thread_environment(2)["OMP_NUM_THREADS"] == "2"
     slurm = order_of(asked.model_copy(update={"executor": "dask", "scheduler": "slurm"}), Path("run"))
     assert slurm.n_threads == slurm.cluster["cores"] == 1
