@@ -23,6 +23,7 @@ from speechxai.classifiers.bundle import (
     load_bundle,
     save_parts,
 )
+from speechxai.classifiers.network import check as try_once
 from speechxai.classifiers.ssl import BUNDLES, STRIDES, Ssl, SslNetwork, architecture, as_options, download, from_bundle
 from speechxai.data.splits import published_splits
 from speechxai.errors import SpeechXAIError
@@ -538,6 +539,7 @@ def import_folds(
     first = ssl4pr(paths[numbers[0]], config)
     stft, options = StftConfig(), dict(first.options)
     classifier = classifier_of(first, stft, SEGMENT)
+    found = try_once(classifier).required(str(paths[numbers[0]]))
 
     def networks() -> Iterator[tuple[str, Classifier]]:
         for index, (number, path) in enumerate(paths.items()):
@@ -564,6 +566,7 @@ def import_folds(
         max_batch=classifier.max_batch,
         training={"source": "SSL4PR checkpoints", "cites": "laquatra2024exploiting"},
         speakers=speakers,
+        check=found.table(),
     )
     heard = (
         f"{len(speakers)} speakers are heard by the network that was not trained on them."

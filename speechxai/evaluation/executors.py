@@ -55,7 +55,7 @@ class Order:
         n_threads: threads of each; None leaves them as they are.
         scheduler: "local", "slurm", or the address of a running scheduler.
         cluster: what the batch system is asked for, the keys of `config.ClusterConfig`.
-        folders: where modules of the user's own (`imports`, a network) are looked for, beside the places where Python looks.
+        folders: where modules of the user's own (`imports`, a network) are looked for, beside where Python looks.
         version: of this library.
     """
 
