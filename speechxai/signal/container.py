@@ -183,9 +183,7 @@ def _aiff_short(handle: BinaryIO, found: dict[bytes, tuple[int, int]], length: i
     held = length - 8 - _number(handle, found[b"SSND"][0], ">I")
     if _is_mark(n_samples) or n_samples * one <= held:
         return None
-    return (
-        f"damaged or truncated: the header states {n_samples} samples, and {max(0, held // one)} follow. {COPY_AGAIN}"
-    )
+    return f"damaged or truncated: the header states {n_samples} samples, and {max(0, held // max(1, one))} follow. {COPY_AGAIN}"
 
 
 def _outer_end(handle: BinaryIO, kind: _Kind, start: int) -> int:
@@ -214,7 +212,7 @@ def _fact(handle: BinaryIO, kind: _Kind, found: dict[bytes, tuple[int, int]]) ->
         return 0, 0
     n_samples = _number(handle, found[b"fact"][0], kind.length)
     own = _number(handle, found[b"fmt "][0] + 18, kind.header[0] + "H")
-    return n_samples, (_BLOCK_CODECS[codec] or own) if n_samples else 0
+    return n_samples, _BLOCK_CODECS[codec] or own
 
 
 def _codec(handle: BinaryIO, kind: _Kind, found: dict[bytes, tuple[int, int]]) -> int:

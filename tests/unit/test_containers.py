@@ -202,6 +202,9 @@ def test_an_aiff_whose_samples_begin_later_than_there_is_room_is_refused(tmp_pat
     at = data.index(b"SSND") + 8
     put(path, replaced(data, at, struct.pack(">I", 40_000)))
     assert "the header states 40000 samples, and" in refusal(path)
+    path = saved(tmp_path, "AIFF", "IMA_ADPCM")
+    put(path, replaced(path.read_bytes(), path.read_bytes().index(b"SSND") + 8, struct.pack(">I", 40_000)))
+    assert "and 0 follow" in refusal(path)
     frames = data.index(b"COMM") + 10
     put(path, replaced(data, frames, struct.pack(">I", N_SAMPLES + 1)))
     assert "the header states 40001 samples, and 40000 follow" in refusal(path)
