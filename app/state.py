@@ -35,6 +35,7 @@ from speechxai.classifiers.bundle import Bundle
 from speechxai.data import corpus
 from speechxai.errors import named
 from speechxai.explain.agreement import STRONGEST
+from speechxai.explain.captum_bridge import captum_names
 from speechxai.explain.combination import COMBINATIONS
 from speechxai.explain.recipe import CONTROLS, parse
 from speechxai.inspection import inspect
@@ -184,11 +185,13 @@ def _kept() -> Memory:
 
 
 def method_menu() -> dict[str, str]:
-    """Recipes for the menu and what each does in a sentence: methods, then combinations of fast ones, controls last."""
+    """Recipes for the menu and what each does in a sentence: methods, combinations of fast ones, methods of captum by
+    name, controls last."""
     menu = {name: METHODS.summary(name) for name in METHODS if name not in CONTROLS}
     for name in ("union", "intersection", "rank_mean"):
         recipe = f"{name}(saliency, integrated_gradients, gradcam)"
         menu[str(parse(recipe))] = COMBINATIONS.summary(name)
+    menu |= {name: METHODS.summary(name) for name in captum_names()}
     return menu | {name: METHODS.summary(name) for name in CONTROLS}
 
 

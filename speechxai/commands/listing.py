@@ -42,6 +42,8 @@ def listing(
             say(f"\n{name.upper()}")
         header, rows = _TABLES[name]()
         say(table(header, rows) if rows else "none")
+        if name in _MORE:
+            say(_MORE[name]())
 
 
 Rows = tuple[tuple[str, ...], list[tuple[str, ...]]]
@@ -128,6 +130,23 @@ def _configs() -> Rows:
         rows.append((name, use, lines[0].removeprefix("# ")))
     return ("configuration", "for", "what it is"), rows
 
+
+def _captum() -> str:
+    from speechxai.explain.captum_bridge import captum_names
+
+    return f"Methods of captum are taken by name too: {', '.join(captum_names())}."
+
+
+def _quantus() -> str:
+    from speechxai.metrics import METRICS
+    from speechxai.metrics.quantus_bridge import quantus_names
+
+    names = [name for name in quantus_names() if METRICS.facts(name).get("needs") != "truth"]
+    return f"Metrics of Quantus are taken by name too: {', '.join(names)}."
+
+
+_MORE = {"methods": _captum, "metrics": _quantus}
+"""A line below the table."""
 
 _TABLES = {
     "methods": _methods,

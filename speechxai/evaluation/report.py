@@ -607,7 +607,9 @@ def console_table(folder: RunFolder) -> str:
     """The score table for a terminal: mean over speakers by recipe, controls apart, with what the columns mean."""
     summary = folder.table("summary")
     present = metrics_of(summary)
-    metrics = [m for m in (*HEADLINE, *PUBLISHED_METRICS) if m in present] or present[:8]
+    # Those of named packages stand in the run because somebody asked for them.
+    asked = [m for m in present if ":" in m]
+    metrics = [m for m in (*HEADLINE, *PUBLISHED_METRICS, *asked) if m in present] or present[:8]
     table = score_table(summary, ["mean_mask", *metrics], "", small=False)
     if table is None:
         return "The run has no scores."

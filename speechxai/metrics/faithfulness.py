@@ -154,4 +154,5 @@ def infidelity(case: Case) -> Tensor:
     explained = torch.where(sizes > 0, agreement.square() / sizes, torch.zeros_like(sizes))
     values = (1 - explained).clamp(0, 1)
     undefined = case.is_empty | (drop.abs().amax(dim=0) == 0)
-    return torch.where(undefined, torch.full_like(values, torch.nan), values).to(case.mask)
+    # An answer that is no number would leave the size of `drop` not above 0, which is "explains nothing".
+    return _defined(torch.where(undefined, torch.full_like(values, torch.nan), values), drop.sum(dim=0)).to(case.mask)

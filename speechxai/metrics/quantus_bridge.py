@@ -254,7 +254,7 @@ def _register(name: str) -> None:
         return _computed(name, case, options)
 
     metric.__name__ = f"quantus:{name}"
-    metric.__doc__ = f"{summary} By Quantus."
+    metric.__doc__ = f"{summary} By Quantus ({cites})."
     facts = {"needs": "truth"} if name in NEEDS_TRUTH else {}
     QUANTUS.register(best=best, bounds=bounds, cites=cites, **facts)(metric)
 

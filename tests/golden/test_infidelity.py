@@ -60,11 +60,21 @@ def test_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_evidence_where_removing_helps_the_class_foretells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    # the first column, and its lower bin alone
+    monkeypatch.setattr(faithfulness, "patches", lambda *_: torch.tensor([[[1.0, 0], [1, 0]], [[0.0, 0], [1, 0]]]))
+    # a weight may be negative: p = (3 + 3 - 2 + 1) / 10 = .5, without the column .4, without the bin .7
+    weight = torch.tensor([[3.0, 3], [-2, 1]])
+    # evidence in that bin: s = 1, 1; d = .1, -.2: <s, d> = -.1 < 0, so the best scale is 0
+    # evidence in the bin above it: s = 1, 0: <s, d> = .1, |s|^2 = 1, |d|^2 = .05: 1 - .01 / .05
+    value = METRICS["infidelity"](case_of(torch.tensor([[[0.0, 0], [1, 0]], [[1.0, 0], [0, 0]]]), weight))
+    torch.testing.assert_close(value, torch.tensor([1.0, 0.8]), atol=1e-6, rtol=0)
+
+
+def test_an_answer_that_is_no_number_stays_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faithfulness, "patches", lambda *_: PATCHES[:2])
-    # weights of a bin may be negative: p = (3 + 3 - 4 + 1) / 10 = .3; without a row it falls by .6 and by -.3
+    # without the first row p = (-4 + 1) / 10 is below 0 and its logarithm no number
     value = METRICS["infidelity"](case_of(torch.tensor([[[0.0, 0], [1, 0]]]), torch.tensor([[3.0, 3], [-4, 1]])))
-    # s = 0, 1; d = .6, -.3: <s, d> = -.3 < 0, so the best scale is 0
-    assert value.item() == pytest.approx(1)
+    assert math.isnan(value.item())
 
 
 def test_the_map_of_a_linear_network_is_best_and_patches_are_rectangles() -> None:
