@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from speechxai.data.cues import CUES
+from speechxai.data.voice_model import CUE_TASKS
 from speechxai.errors import SpeechXAIError
 from speechxai.evaluation.values import Failure
 from speechxai.explain.recipe import CONTROLS, PUBLISHED_METHODS, published_recipes
@@ -127,6 +128,11 @@ class BenchmarkSettings:
         for cue in self.cues:
             if cue not in CUES:
                 raise SpeechXAIError(did_you_mean(cue, list(CUES), "cue"))
+            if SYNTHETIC in self.materials and cue not in CUE_TASKS:
+                raise SpeechXAIError(
+                    f"The cue '{cue}' is planted into recordings; the program that makes synthetic voices does not know"
+                    " it. Give recordings with --data and --root."
+                )
         for severity in self.severities:
             if not 0 < severity <= 1:
                 raise SpeechXAIError(f"The severity of a task must be above 0 and at most 1. Got {severity} instead.")

@@ -167,6 +167,9 @@ def test_commands_know_what_a_module_brings(outside: Path) -> None:
     assert "\npeak_share " not in run(outside, "list", "metrics")[1]
     status, said = run(outside, "predict", "voices/PD/s1.wav", "--model", "mine", "--import", "outside")
     assert (status, "p_PD" in said) == (0, True), said
+    asked = ("benchmark", "--quick", "--cue", "hum", "--out", "planted")
+    assert "Unknown cue 'hum'" in run(outside, *asked)[1]
+    assert "The cue 'hum' is planted into recordings" in run(outside, *asked, "--import", "outside")[1]
     status, said = run(outside, "predict", "voices/PD/s1.wav", "--model", "mine")
     assert status == 2
     assert "Unknown backbone 'mean_spectrum'" in said
