@@ -28,6 +28,7 @@ from speechxai.evaluation.executors import (
     UnitRecord,
     check_executor,
     compute_unit,
+    evaluate,
     execute,
     order_of,
     own_device,
@@ -83,7 +84,16 @@ def tables(path: Path) -> dict[str, bytes]:
     return {name: (path / name).read_bytes() for name in TABLES}
 
 
-# ---- what must hold
+def test_one_call_evaluates_and_another_continues(
+    config: EvaluateConfig, serial_tables: dict[str, bytes], tmp_path: Path
+) -> None:
+    run = evaluate(config.model_copy(update={"out": tmp_path / "run"}))
+    assert tables(run.path) == serial_tables
+    next((run.path / "units").glob("*.json")).unlink()
+    steps: list[Progress] = []
+    assert evaluate(RunFolder.open(run.path), steps.append).path == run.path
+    assert tables(run.path) == serial_tables
+    assert sorted(step.state for step in steps) == ["done", "failed", *["skipped"] * 4]
 
 
 @pytest.mark.parametrize("executor", SEVERAL)
