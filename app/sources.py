@@ -29,6 +29,7 @@ from speechxai.classifiers.bundle import Bundle, bundle_names, load_bundle
 from speechxai.data import corpus
 from speechxai.errors import named
 from speechxai.evaluation.config import EvaluateConfig, check_protocol
+from speechxai.files import cache_folder
 from speechxai.metrics import PUBLISHED_METRICS
 from speechxai.signal.audio import read_audio
 
@@ -74,18 +75,6 @@ def parse(arguments: Sequence[str] | None = None) -> Settings:
     return Settings(
         found.data, found.root, tuple(found.run), tuple(found.model), save_to, not found.no_cache, found.allow_code
     )
-
-
-def cache_folder() -> Path:
-    """Return the user's folder for results that can be computed again: SPEECHXAI_CACHE, or the system's own place."""
-    stated = os.environ.get("SPEECHXAI_CACHE")
-    if stated:
-        return Path(stated)
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "speechxai" / "cache"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "speechxai"
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "speechxai"
 
 
 # Results that cost time: kept in memory for everybody, on disk by content hash, or with one reader's session only.

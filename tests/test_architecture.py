@@ -44,6 +44,12 @@ ONLY_IN = {
     "matplotlib": ("speechxai/report/plots.py",),
     "streamlit": ("app/",),
     "parselmouth": ("speechxai/signal/",),
+    "librosa": ("speechxai/classifiers/cnn.py",),
+    "soundfile": ("speechxai/signal/", "speechxai/data/cards.py"),
+    "sklearn": ("speechxai/classifiers/", "speechxai/stats.py"),
+    "filelock": ("speechxai/files.py",),
+    "tomli_w": ("speechxai/files.py",),
+    "platformdirs": ("speechxai/files.py",),
 }
 """Libraries that one place knows, so that a change of theirs is met in one place."""
 
