@@ -8,7 +8,7 @@ WORKERS ?= 2
 .DEFAULT_GOAL := help
 
 help: ## list what can be made
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -47,7 +47,7 @@ lint: $(VENV)/.dev ## style and types
 speed: $(VENV)/.core ## what explaining costs, beside a naive pipeline; a few minutes
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/speed.py --quick
 
-wheel-check: $(VENV)/.dev ## build a wheel and run the demo from it, outside the checkout
+wheel-check: $(VENV)/.dev ## build a wheel; demo, training and evaluation from it, outside the checkout
 	$(BIN)/python scripts/check_wheel.py
 
 dependency-check: $(VENV)/.dev ## whether a fresh installation today gets versions that fit

@@ -1,4 +1,5 @@
-"""Build the wheel, install it into another environment, and run the demo from an empty folder outside the checkout.
+"""Build the wheel, install it into another environment, and use it from an empty folder outside the checkout: the demo,
+a small training, the configurations that ship.
 
 The new environment borrows the heavy dependencies of the one that runs this script, so that nothing is downloaded
 twice.
@@ -51,10 +52,34 @@ def main() -> None:
         where = run(python, "-c", "import speechxai; print(speechxai.__file__)", cwd=work).strip()
         if str(CHECKOUT) in where:
             sys.exit(f"The wheel was not used: speechxai came from {where}.")
-        print(run(work / "env" / "bin" / "speechxai", "demo", "--out", work / "runs" / "demo", cwd=work)[-2000:])
+        speechxai = work / "env" / "bin" / "speechxai"
+        print(run(speechxai, "demo", "--out", work / "runs" / "demo", cwd=work)[-2000:])
         if not (work / "runs" / "demo" / "report.html").is_file():
             sys.exit("The demo wrote no report.html.")
-    print(f"{wheel.name}: the demo runs from the installed wheel.")
+        listed = run(speechxai, "list", "configs", cwd=work)
+        missing = [path.stem for path in (CHECKOUT / "speechxai" / "configs").glob("*.toml") if path.stem not in listed]
+        if missing:
+            sys.exit(f"The wheel lacks the configurations {missing}.")
+        small = ("--speakers", "12", "--folds", "3", "--epochs", "1")
+        run(speechxai, "train", "synthetic", "--out", work / "models" / "small", *small, cwd=work)
+        run(
+            speechxai,
+            "evaluate",
+            "--model",
+            work / "models" / "small",
+            "--data",
+            "synthetic",
+            "--limit",
+            "2",
+            "--recipes",
+            "saliency",
+            "--metrics",
+            "published",
+            "--out",
+            work / "runs" / "small",
+            cwd=work,
+        )
+    print(f"{wheel.name}: demo, training and evaluation run from the installed wheel.")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@ card."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import statistics
 import tempfile
@@ -131,7 +132,10 @@ class Plan:
         if self.pretrained is not None:
             pretrained(self.pretrained).load_into(backbone)
         made = Classifier(backbone, self.stft, self.segment, cam_layer=self.cam_layer)
-        return made.to(device_of(self.device))
+        device = device_of(self.device)
+        if device.type == "cuda":
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats its sums with it alone
+        return made.to(device)
 
 
 @dataclass(frozen=True)

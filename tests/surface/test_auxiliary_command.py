@@ -118,7 +118,7 @@ def test_the_command_writes_tables_curves_checkpoints_and_reports(
 def test_killed_at_a_random_moment_it_ends_with_the_same_tables(run: Path, tmp_path: Path) -> None:
     whole = run_study(RunFolder.open(run), SETTINGS, name="whole")
     code = (
-        "import sys; from speechxai.io.runs import RunFolder; from speechxai.io.studies import run_study;"
+        "import sys; from speechxai.evaluation.runs import RunFolder; from speechxai.auxiliary.folder import run_study;"
         "from tests.surface.test_auxiliary_command import SETTINGS;"
         "import torch; torch.set_num_threads(1); run_study(RunFolder.open(sys.argv[1]), SETTINGS, name='killed')"
     )

@@ -79,7 +79,7 @@ def test_resuming_computes_only_what_is_missing(folder: BenchmarkFolder, monkeyp
         asked.append(task.id)
         raise SpeechXAIError("nothing should be computed")
 
-    monkeypatch.setattr(speechxai.benchmark_task, "compute", compute)
+    monkeypatch.setattr(speechxai.planted.task, "compute", compute)
     before = (folder.path / "summary.csv").read_bytes()
     assert run("--resume", str(folder.path)) == 0
     assert asked == []
@@ -100,11 +100,11 @@ def test_tables_of_an_unfinished_benchmark_say_what_they_rest_on(
             raise KeyboardInterrupt
         return result
 
-    monkeypatch.setattr(speechxai.benchmark_task, "compute", compute)
+    monkeypatch.setattr(speechxai.planted.task, "compute", compute)
     assert run("--resume", str(begun.path)) == 130
     assert "Stopped. The tables hold what is done" in capsys.readouterr().err
     report = (begun.path / "report.html").read_bytes()
-    monkeypatch.setattr(speechxai.benchmark_task, "compute", None)
+    monkeypatch.setattr(speechxai.planted.task, "compute", None)
     assert run("--resume", str(begun.path), "--tables") == 0
     said = capsys.readouterr().out
     assert "Not finished: 1 of 2 tasks are done" in said
@@ -117,7 +117,7 @@ def test_tables_of_an_unfinished_benchmark_say_what_they_rest_on(
     # and it can still be continued
     assert begun.status().n_done == 1
     monkeypatch.setattr(
-        speechxai.benchmark_task,
+        speechxai.planted.task,
         "compute",
         lambda task, *rest: replace(result, task=task.id, facts={**result.facts, "seed": task.seed}),
     )
@@ -141,7 +141,7 @@ def test_a_failed_task_is_named_and_the_others_go_on(
         }
         return TaskResult(task.id, facts)
 
-    monkeypatch.setattr(speechxai.benchmark_task, "compute", compute)
+    monkeypatch.setattr(speechxai.planted.task, "compute", compute)
     out = tmp_path / "run"
     assert run("--quick", "--cue", "tremor", "--cue", "monopitch", "--out", str(out)) == 1
     said = capsys.readouterr()
@@ -151,7 +151,7 @@ def test_a_failed_task_is_named_and_the_others_go_on(
     tasks = pd.read_csv(out / "tasks.csv")
     assert list(tasks["excluded"]) == ["held-out AUC 0.700 is under 0.90"]
     monkeypatch.setattr(
-        speechxai.benchmark_task,
+        speechxai.planted.task,
         "compute",
         lambda task, *rest: TaskResult(task.id, {"group": task.group, "seed": 0, "excluded": "no"}),
     )

@@ -126,10 +126,9 @@ def test_ctrl_c_ends_with_the_way_on(whole: Path, tmp_path: Path) -> None:
 
 PARENT = """
 import sys
-from speechxai.io.executors import run_units
-from speechxai.io.orders import Order
+from speechxai.evaluation.executors import Order, run_units
 from speechxai.cli import main
-from speechxai.io.runs import RunFolder
+from speechxai.evaluation.runs import RunFolder
 from tests.unit.executor_work import hold_long
 if __name__ == "__main__":
     folder = RunFolder.open(sys.argv[1])

@@ -350,7 +350,7 @@ def test_freed_memory_is_used_again() -> None:
     source = """
 import resource
 import numpy
-from speechxai.io.processes import keep_freed_memory
+from speechxai.evaluation.machine import keep_freed_memory
 assert {keep}
 kept = []
 def fill():
