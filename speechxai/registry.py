@@ -195,6 +195,6 @@ def load_plugins(modules: Iterable[str] = (), folders: Iterable[str | Path] = ()
             importlib.import_module(name)
         except Exception as error:
             raise SpeechXAIError(
-                f"{name}: this plugin cannot be imported: {told(error)}. Install it, or set PYTHONPATH to its folder, or"
+                f"{name}: this plugin cannot be imported: {told(error)}. Install it, set PYTHONPATH to its folder, or"
                 " run the command in that folder."
             ) from error

@@ -1,4 +1,4 @@
-"""A package of somebody else brings a method, a combination, a metric, a card, a classifier and a cue, a few lines each."""
+"""A package of somebody else brings a method, a combination, a metric, a card, a classifier and a cue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names that a notebook imports: each is the one that is defined, a type checker knows it, and a wrong call is seen."""
+"""The names that a notebook imports: each is what is defined, type checkers know it, and a wrong call is seen."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ HOMES = {
 }
 
 RIGHT = """\
-from speechxai import METRICS, Case, RunFolder, explain, inspect, load_bundle, plot_map, predict, read_audio, spectrogram
+from speechxai import METRICS, Case, RunFolder, explain, inspect
+from speechxai import load_bundle, plot_map, predict, read_audio, spectrogram
 from speechxai.explain.passes import OriginalPass
 
 bundle = load_bundle("synthetic-cnn")

@@ -303,7 +303,8 @@ def test_a_scheduler_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: 
 def fake_slurm(folder: Path) -> None:
     """Write sbatch and scancel that run a job script on this machine at once, and end it."""
     (folder / "sbatch").write_text(
-        '#!/bin/bash\nset -m; mkdir -p "$0".jobs; cp "${!#}" "$0".jobs/$$\n'  # the number is its own: two may be asked for at once
+        # The number is its own: two may be asked for at once.
+        '#!/bin/bash\nset -m; mkdir -p "$0".jobs; cp "${!#}" "$0".jobs/$$\n'
         'bash "$0".jobs/$$ >/dev/null 2>&1 & echo $! > "$0".$$.pid\necho "Submitted batch job $$"\n'
     )
     (folder / "scancel").write_text(
