@@ -17,7 +17,7 @@ from speechxai import NotApplicable
 from speechxai.explain.agreement import STRONGEST
 from speechxai.inspection import report, words
 from speechxai.inspection.inspect import Explained, Heard, Inspection
-from speechxai.inspection.textgrid import TextGridError, read_textgrid
+from speechxai.inspection.report import TextGridError, read_textgrid
 from speechxai.inspection.words import class_words, recipe_words
 
 

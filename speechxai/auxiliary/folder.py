@@ -17,8 +17,7 @@ from uuid import uuid4
 import torch
 from torch import Tensor
 
-from speechxai.auxiliary.fit import band_names
-from speechxai.auxiliary.study import study, units
+from speechxai.auxiliary.study import band_names, study, units
 from speechxai.auxiliary.tables import arms, coefficients, leak, table
 from speechxai.auxiliary.values import AuxiliarySettings, Fit, Material, Unit
 from speechxai.auxiliary.words import sentences

@@ -17,8 +17,7 @@ from speechxai.evaluation.runs import RunFolder
 from speechxai.explain.recipe import PUBLISHED_METHODS, parse
 from speechxai.files import naming_folder, write_atomically
 from speechxai.mancini2025.maps import published_running_means, raw_fidelity_count, undo_running_means
-from speechxai.mancini2025.study import BATCH, CORRECTED
-from speechxai.mancini2025.unit import DEGENERATE, MENDED_MAP, PD_METRICS, PREDICTED_CLASS
+from speechxai.mancini2025.unit import BATCH, CORRECTED, DEGENERATE, MENDED_MAP, PD_METRICS, PREDICTED_CLASS
 from speechxai.metrics import PUBLISHED_METRICS
 from speechxai.report.render import (
     LATEX_NEEDS,

@@ -1,8 +1,7 @@
-"""The protocol "mancini2025" from disk to disk: published splits and checkpoints in, three runs and their studies out.
+"""The published protocol from disk to disk, and as one of PROTOCOLS, so that the rooms below need not know its name.
 
 `RUN` holds the published maps, scored by each recording's own maximum; `RUN/batch` the same maps as the published code
-scores
-them, divided by the maxima of batch and fold; `RUN/corrected` the standard protocol on the same recordings and
+scores them, divided by the maxima of batch and fold; `RUN/corrected` the standard protocol on the same recordings and
 networks.
 """
 
@@ -24,18 +23,16 @@ from speechxai.errors import SpeechXAIError
 from speechxai.evaluation.config import EvaluateConfig
 from speechxai.evaluation.runs import RunFolder, finish
 from speechxai.evaluation.session import splits_folder
-from speechxai.evaluation.values import Progress, evaluate_recordings
+from speechxai.evaluation.values import PROTOCOLS, EvaluateSettings, Job, Progress, UnitResult, evaluate_recordings
 from speechxai.explain.recipe import parse
-from speechxai.mancini2025.unit import BatchJob, batch_combination, compute_batch
+from speechxai.mancini2025.report import write_protocol
+from speechxai.mancini2025.unit import BATCH, CORRECTED, BatchJob, batch_combination, compute_batch, published_unit
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from speechxai.evaluation.session import Session
     from speechxai.evaluation.values import UnitResult
-
-BATCH, CORRECTED = "batch", "corrected"
-"""Folders inside the run: second pass and corrected protocol."""
 
 LEFT_OUT = "words"
 """The published code leaves out every recording whose path holds this word."""
@@ -256,3 +253,17 @@ def batch_job(
     shares = maxima[recording]["shares"]
     maps = {name: stored(folder, recording, name) for name in shares}
     return BatchJob(job.recording, job.model, job.facts, maps, shares, maxima[recording]["tops"])
+
+
+def complete(
+    session: Session, folder: RunFolder, told: Callable[[str], Callable[[Progress], None] | None] | None = None
+) -> list[str]:
+    """Run the other parts of the protocol and write its report; returns what to say about it."""
+    finish_study(session, folder, told)
+    return [f"Published, authors' and corrected numbers side by side: {write_protocol(folder)}"]
+
+
+@PROTOCOLS.register(recordings=find_published, check=check_folds, finish=complete, clips=True, evidence="absolute")
+def mancini2025(job: Job, settings: EvaluateSettings, stages: list[str]) -> UnitResult:
+    """The published code's choices, beside what repairs them."""
+    return published_unit(job, settings, stages)

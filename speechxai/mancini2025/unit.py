@@ -57,6 +57,10 @@ SUMS = {"union": lambda maps: maps.sum(dim=0), "intersection": lambda maps: maps
 """The published combinations before they are divided by a maximum."""
 
 
+BATCH, CORRECTED = "batch", "corrected"
+"""Folders inside the run: second pass and corrected protocol."""
+
+
 @dataclass(frozen=True, eq=False)
 class BatchJob(Job):
     """A recording with its stored maps and the maxima that the published code divides by.

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from speechxai.auxiliary.fit import BANDS_HZ, Crops, crop_frames, features, random_evidence, summary
+from speechxai.auxiliary.study import BANDS_HZ, Crops, crop_frames, features, random_evidence, summary
 from speechxai.auxiliary.tables import Arm, Draws, measure, statistics
 from speechxai.auxiliary.values import AuxiliarySettings, Material
 from speechxai.classifiers.cnn import LogMel

@@ -25,11 +25,40 @@ from app_server import ROOT, Server, started
 pytestmark = pytest.mark.xdist_group("app-hosts")
 
 PATHS = ("/", "/compare", "/_stcore/health", "/_stcore/host-config", "/media/x.wav", "/_stcore/upload_file/a/b")
-OURS = ("127.0.0.1:{port}", "127.0.0.1", "127.0.0.9:{port}", "localhost:{port}", "localhost", "LOCALHOST:{port}", "[::1]:{port}",
-        "[::1]", "proxy.example", "Proxy.Example:{port}", "voices.example:8443")  # fmt: skip
-STRANGE = ("evil.example", "evil.example:{port}", "127.0.0.1.evil.example", "localhost.evil.example:{port}", "evil.localhost",
-           "localhost:9999", "127.0.0.1:80", "[::2]:{port}", "[::ffff:127.0.0.1]:{port}", "0.0.0.0:{port}", "127.1:{port}", "2130706433",
-           "localhost@evil.example", "localhost:{port}/x", "localhost, evil.example", "localhost.", "voices.example", "", "10.0.0.1")  # fmt: skip
+OURS = (
+    "127.0.0.1:{port}",
+    "127.0.0.1",
+    "127.0.0.9:{port}",
+    "localhost:{port}",
+    "localhost",
+    "LOCALHOST:{port}",
+    "[::1]:{port}",
+    "[::1]",
+    "proxy.example",
+    "Proxy.Example:{port}",
+    "voices.example:8443",
+)
+STRANGE = (
+    "evil.example",
+    "evil.example:{port}",
+    "127.0.0.1.evil.example",
+    "localhost.evil.example:{port}",
+    "evil.localhost",
+    "localhost:9999",
+    "127.0.0.1:80",
+    "[::2]:{port}",
+    "[::ffff:127.0.0.1]:{port}",
+    "0.0.0.0:{port}",
+    "127.1:{port}",
+    "2130706433",
+    "localhost@evil.example",
+    "localhost:{port}/x",
+    "localhost, evil.example",
+    "localhost.",
+    "voices.example",
+    "",
+    "10.0.0.1",
+)
 
 
 @pytest.fixture(scope="module")
@@ -102,10 +131,21 @@ def test_a_request_without_a_name_or_with_two_gets_nothing(server: Server) -> No
 
 @pytest.mark.parametrize(
     "origin",
-    ["http://localhost:9999", "http://localhost", "https://localhost", "http://127.0.0.1:{port}", "http://evil.example",
-     "http://localhost.evil.example:{port}", "http://localhost:{port}.evil.example", "null", "", "file://", "chrome-extension://localhost:{port}",
-     "http://proxy.example"],
-)  # fmt: skip
+    [
+        "http://localhost:9999",
+        "http://localhost",
+        "https://localhost",
+        "http://127.0.0.1:{port}",
+        "http://evil.example",
+        "http://localhost.evil.example:{port}",
+        "http://localhost:{port}.evil.example",
+        "null",
+        "",
+        "file://",
+        "chrome-extension://localhost:{port}",
+        "http://proxy.example",
+    ],
+)
 def test_pages_of_other_addresses_get_nothing(origin: str, server: Server) -> None:
     headers = (f"Host: localhost:{port_of(server)}", f"Origin: {origin.format(port=port_of(server))}")
     assert ask(server, "/_stcore/stream", *headers, websocket=True)[0] == 403
@@ -148,9 +188,16 @@ def test_the_number_that_a_request_was_sent_to_is_ours(host: str | None, server:
 def test_names_are_read_with_care() -> None:
     assert split("Voices.Example:8443") == ("voices.example", 8443)
     assert [split(text) for text in ("", ":80", "a b", "a:b", "a:123456", "[::1", "a/b", "a\n", "ä")] == [None] * 9
-    assert [name for name in ("localhost", "127.0.0.1", "127.255.1.2", "[::1]", "localhost.", "127.0.0.1.x", "[::2]") if is_local(name)] == [
-        "localhost", "127.0.0.1", "127.255.1.2", "[::1]",
-    ]  # fmt: skip
+    assert [
+        name
+        for name in ("localhost", "127.0.0.1", "127.255.1.2", "[::1]", "localhost.", "127.0.0.1.x", "[::2]")
+        if is_local(name)
+    ] == [
+        "localhost",
+        "127.0.0.1",
+        "127.255.1.2",
+        "[::1]",
+    ]
     with pytest.raises(ValueError, match="evil/x: no name of a host"):
         KnownHostsOnly(lambda *_: None, ["evil/x"])  # type: ignore[arg-type,return-value]
 
@@ -189,9 +236,12 @@ def test_a_streamlit_without_the_hook_is_not_started(missing: str, tmp_path: Pat
     (tmp_path / "streamlit" / "__init__.py").write_text("__version__ = '9.9'\n")
     (tmp_path / "streamlit" / "starlette.py").write_text(missing)
     ended = subprocess.run(
-        [sys.executable, str(ROOT / "app" / "serve.py")], env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True,
+        [sys.executable, str(ROOT / "app" / "serve.py")],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
         check=False,
-    )  # fmt: skip
+    )
     assert ended.returncode == 1
     assert ended.stderr.startswith("Error: Streamlit 9.9 cannot be kept from answering to strangers")
     assert ended.stderr.count("\n") == 1
@@ -204,8 +254,13 @@ def test_ctrl_c_ends_the_server(tmp_path: Path) -> None:
 
 def end(server: Server, sign: signal.Signals) -> None:
     """End a server that has a page open."""
-    handshake = ("Host: localhost", "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13",
-                 "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==")  # fmt: skip
+    handshake = (
+        "Host: localhost",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+    )
     with socket.create_connection(("127.0.0.1", port_of(server)), timeout=10) as page:
         page.sendall(("\r\n".join(["GET /_stcore/stream HTTP/1.1", *handshake]) + "\r\n\r\n").encode())
         assert b" 101 " in page.recv(100)

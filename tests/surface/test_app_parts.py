@@ -13,8 +13,8 @@ import pytest
 
 from app import boards, sources
 from app.sources import Disk, Memory
-from speechxai.inspection.report import caveats, file_name
-from speechxai.inspection.textgrid import TextGridError, read_textgrid, write_audacity, write_textgrid
+from speechxai.files import cache_folder
+from speechxai.inspection.report import TextGridError, caveats, file_name, read_textgrid, write_audacity, write_textgrid
 
 ROOT = Path(__file__).resolve().parents[2]
 INTERVALS = [(0.5, 1.0, 'vowel "a"'), (1.25, 2.0, "pause")]
@@ -101,7 +101,7 @@ def test_settings_read_what_the_command_hands_on(monkeypatch: pytest.MonkeyPatch
     assert found == sources.Settings("figshare-voice", "/x", ("a", "b"), ("m",), found.save_to, False)
     assert sources.parse([]).data == "synthetic"
     monkeypatch.setenv("SPEECHXAI_CACHE", str(tmp_path))
-    assert sources.cache_folder() == tmp_path
+    assert cache_folder() == tmp_path
 
 
 def test_names_of_files_are_safe() -> None:

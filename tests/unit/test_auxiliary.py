@@ -10,8 +10,19 @@ import pandas as pd
 import pytest
 import torch
 
-from speechxai.auxiliary.fit import Crops, Small, band_names, fit_linear, logistic_regression, train
-from speechxai.auxiliary.study import Folds, Row, labels_of, study, units
+from speechxai.auxiliary.study import (
+    Crops,
+    Folds,
+    Row,
+    Small,
+    band_names,
+    fit_linear,
+    labels_of,
+    logistic_regression,
+    study,
+    train,
+    units,
+)
 from speechxai.auxiliary.tables import Arm, arms, coefficients, leak, table
 from speechxai.auxiliary.values import FLOORS, AuxiliarySettings, Fit, Material, Unit
 from speechxai.auxiliary.words import sentences
