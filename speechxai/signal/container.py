@@ -159,16 +159,15 @@ def _cut(promised: int, present: int) -> str | None:
 
 def _too_short(handle: BinaryIO, kind: _Kind, place: int, end: int, size: int) -> str | None:
     """Sentence where bytes after the samples belong to the file but to no chunk: the samples' length is wrong."""
-    if end - place <= kind.size or _begins_chunk(handle, kind, place, size):
-        return None
+    return None if _begins_chunk(handle, kind, place, size) else _left_over(handle, place, end)
+
+
+def _left_over(handle: BinaryIO, place: int, end: int) -> str | None:
+    """Sentence about bytes from here to the end that belong to nothing; zeros do not count, some recorders fill up."""
     handle.seek(place)
-    # Some recorders fill up with zeros.
-    if not handle.read(min(end - place, 1 << 16)).strip(b"\0"):
+    if end - place <= 32 or not handle.read(min(end - place, 1 << 16)).strip(b"\0"):
         return None
-    return (
-        f"damaged: the header contradicts itself: {end - place} bytes after the samples belong to no chunk."
-        f" {COPY_AGAIN}"
-    )
+    return f"damaged: the header contradicts itself: {end - place} bytes after the samples belong to no chunk. {COPY_AGAIN}"
 
 
 def _aiff_short(handle: BinaryIO, found: dict[bytes, tuple[int, int]], length: int) -> str | None:
@@ -232,7 +231,7 @@ def _au(handle: BinaryIO, start: int, size: int) -> Stated:
     place, length = start + _number(handle, start + 4, order + "I"), _number(handle, start + 8, order + "I")
     present = size - place
     if length and not (_is_mark(length) and length > present):
-        return Stated(_cut(length, present))
+        return Stated(_cut(length, present) or _left_over(handle, place + length, size))
     return Stated(splices=((start + 8, start + 12, struct.pack(order + "I", max(0, present))),))
 
 

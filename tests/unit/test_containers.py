@@ -184,7 +184,9 @@ def test_chunks_without_end_do_not_hang(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("share", [0.9, 0.5, 0.1])
-@pytest.mark.parametrize(("kind", "name", "order"), [("WAV", b"data", "<"), ("AIFF", b"SSND", ">")])
+@pytest.mark.parametrize(
+    ("kind", "name", "order"), [("WAV", b"data", "<"), ("AIFF", b"SSND", ">"), ("AU", b"\0\0\0\x18", ">")]
+)
 def test_a_length_that_is_too_small_contradicts_the_container(
     tmp_path: Path, kind: str, name: bytes, order: str, share: float
 ) -> None:
