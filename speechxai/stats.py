@@ -77,6 +77,12 @@ def auc(scores: ArrayLike, labels: ArrayLike, pairs: Array | None = None) -> flo
     return float((ranks[positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
 
 
+def separation(values: ArrayLike, labels: ArrayLike) -> float:
+    """How well something tells the classes apart, whichever has the higher values: max(auc, 1 - auc), in [0.5, 1]."""
+    area = auc(values, labels)
+    return max(area, 1 - area)
+
+
 def spearman(a: ArrayLike, b: ArrayLike) -> float:
     """Spearman's rank correlation of two samples (n,), ties by mean rank, pairs with a NaN left out, in [-1, 1].
 

@@ -50,7 +50,7 @@ from speechxai.report.render import (
     span,
 )
 from speechxai.signal.stft import spectrogram
-from speechxai.stats import ALPHA, auc
+from speechxai.stats import ALPHA, separation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -330,8 +330,7 @@ def confound_table(predictions: pd.DataFrame, classes: Sequence[str]) -> Table |
 
 def _either_way(values: Array, labels: pd.Series[Any]) -> float:
     known = labels.notna().to_numpy()
-    area = auc(values[known], labels[labels.notna()].astype(int).to_numpy())
-    return max(area, 1 - area)
+    return separation(values[known], labels[labels.notna()].astype(int).to_numpy())
 
 
 def calibration_picture(predictions: pd.DataFrame, classes: Sequence[str]) -> Part | None:

@@ -38,7 +38,7 @@ from speechxai.files import (
     write_atomically,
     write_parquet,
 )
-from speechxai.stats import fold_summary, summarize
+from speechxai.stats import SCORE_COLUMNS, fold_summary, summarize
 
 if TYPE_CHECKING:
     from speechxai.evaluation.values import Failure, UnitResult
@@ -47,9 +47,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-SCORE_COLUMNS = ("recording", "speaker", "label", "predicted", "model", "recipe", "metric", "value")
-"""Columns of the tidy table of scores, in order."""
 
 FAILURE_COLUMNS = ("recording", "kind", "stage", "recipe", "message")
 """Columns of `failures.csv`; kind is "failure" (the recording has no scores), "not_matched" (a file

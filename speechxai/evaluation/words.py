@@ -11,7 +11,7 @@ from speechxai.explain.agreement import STRONGEST, likeness
 from speechxai.explain.recipe import parse
 from speechxai.metrics import METRICS
 from speechxai.report.render import HEADLINE, Finding, Tone, is_control, listing, metrics_of, number
-from speechxai.stats import ALPHA, auc, auc_interval, compared, share_of_speakers, smallest_p
+from speechxai.stats import ALPHA, auc, auc_interval, compared, separation, share_of_speakers, smallest_p
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,8 +101,7 @@ def confound_sentence(predictions: pd.DataFrame, classes: Sequence[str]) -> Find
     if known["label"].nunique() < 2 or known["age"].nunique() < 2:
         return None
     labels = known["label"].astype(int).to_numpy()
-    by_age = auc(known["age"].astype(float).to_numpy(), labels)
-    by_age = max(by_age, 1 - by_age)
+    by_age = separation(known["age"].astype(float).to_numpy(), labels)
     own = auc(known[f"p_{classes[1]}"].astype(float).to_numpy(), labels)
     text = (
         f"Age alone separates {classes[0]} from {classes[1]} with AUC {number(by_age, 3)}, the classifier with"

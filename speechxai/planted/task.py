@@ -57,7 +57,7 @@ from speechxai.planted.settings import (
 )
 from speechxai.signal.audio import resample
 from speechxai.signal.stft import spectrogram
-from speechxai.stats import auc, auc_interval
+from speechxai.stats import auc, auc_interval, separation
 from speechxai.types import Attribution, Recording, Spectrogram, StftConfig
 
 # The recordings of a task: twins of one voice with and without the cue, at one level, so that nothing else tells them
@@ -232,8 +232,7 @@ def level_confounds(material: Material) -> dict[str, float]:
         ("rms_auc", [float(r.waveform.square().mean().sqrt()) for r in recordings]),
         ("peak_auc", [float(r.waveform.abs().max()) for r in recordings]),
     ):
-        area = auc(values, labels)
-        found[name] = max(area, 1 - area)
+        found[name] = separation(values, labels)
     return found
 
 

@@ -9,10 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from speechxai.auxiliary.words import beats
 from speechxai.classifiers.validation import Interval, by_subject, confounds, groups, performance
 from speechxai.data.corpus import confounds as corpus_confounds
 from speechxai.evaluation.report import confound_table, confusion_table
+from speechxai.evaluation.runs import summary
 from speechxai.evaluation.words import classifier_sentence, confound_sentence
+from speechxai.explain.recipe import CONTROLS
+from speechxai.planted.report import _who_points
 
 CLASSES = ("HC", "PD")
 
@@ -98,6 +102,57 @@ def test_which_class_has_the_higher_values() -> None:
     }
     assert all(found[name].auc == 1.0 and found[name].alarm for name in ("age", "sex", "duration"))
     assert (found["level"].auc, found["level"].higher_in, found["level"].alarm) == (0.5, "", False)
+
+
+def scores(shifts: dict[str, float], n_speakers: int, metric: str = "relevance_rank") -> pd.DataFrame:
+    """Scores of one recording a speaker: the shift, and a tenth more with every second speaker."""
+    return pd.DataFrame(
+        [
+            {
+                "recording": f"r{i}",
+                "speaker": f"s{i}",
+                "label": 1,
+                "predicted": 1,
+                "model": "m",
+                "fold": 0,
+                "recipe": recipe,
+                "metric": metric,
+                "value": shift + 0.1 * (i % 2) * (recipe != "random_map"),
+            }
+            for recipe, shift in shifts.items()
+            for i in range(n_speakers)
+        ]
+    )
+
+
+SHIFTS = {"random_map": 0.1, "energy_map": 0.2, "edge_map": 0.5, "saliency": 0.6, "smoothgrad": 0.4}
+
+
+def test_a_run_compares_with_all_controls_and_gives_shares_their_interval() -> None:
+    table = summary(scores({"saliency": 1.0, **dict.fromkeys(CONTROLS, 0.0)}, 7, "input_fidelity").round())
+    row = table.set_index("recipe").loc["saliency"]
+    assert (row["low"], row["high"]) == (pytest.approx(0.590, abs=1e-3), 1.0)  # 7 of 7
+    assert table.set_index("recipe").loc["energy_map", "high"] == pytest.approx(0.410, abs=1e-3)  # 0 of 7
+    assert row[[f"vs_{control}" for control in CONTROLS]].tolist() == [1.0, 1.0, 1.0]
+
+
+def test_who_points_at_the_truth_must_beat_every_control() -> None:
+    said = _who_points(summary(scores(SHIFTS, 20)), "tremor")
+    assert said.startswith("tremor: best by relevance_rank is saliency, 0.650")
+    assert "the best control, edge_map, scores 0.550" in said
+    # smoothgrad beats two of the three
+    assert said.endswith("1 of 2 explanations point better than random_map, energy_map and edge_map (Holm-corrected).")
+    # 12 comparisons: 2 / 2^8 * 12 = .094
+    few = _who_points(summary(scores(SHIFTS, 8)), "tremor")
+    assert few.endswith("Not enough speakers to test 2 explanations against random_map, energy_map and edge_map.")
+
+
+def test_an_explanation_knows_more_than_a_floor_by_p_and_interval() -> None:
+    row = {"vs_energy_map_low": 0.01, "vs_energy_map_high": 0.2, "vs_energy_map_p": 0.04}
+    assert beats(row, "energy_map")
+    assert not beats(row, "random_map")
+    assert not beats(row | {"vs_energy_map_p": 0.05}, "energy_map")
+    assert not beats(row | {"vs_energy_map_low": -0.01}, "energy_map")
 
 
 def subjects(ages: list[float], sexes: list[str], labels: list[int], p: list[float]):  # type: ignore[no-untyped-def]
