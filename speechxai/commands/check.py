@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from speechxai.commands.console import say, table
+from speechxai.commands.console import flag, say, table
 
 EPILOG = """
 Examples:
@@ -18,12 +18,15 @@ Examples:
 """
 
 
-def check(config: Annotated[Path, typer.Argument(help="TOML file of an evaluation.")]) -> None:
+def check(
+    config: Annotated[Path, typer.Argument(help="TOML file of an evaluation.")],
+    allow_code: Annotated[bool, flag("allow_code")] = False,
+) -> None:
     """Check a configuration and show its plan: recordings, recipes, metrics and passes through the network."""
     from speechxai.evaluation.config import load
     from speechxai.evaluation.session import plan, prepare
 
-    settings = load(config)
+    settings = load(config, {"allow_code": allow_code})
     session = prepare(settings)
     found = plan(session)
     rows = [

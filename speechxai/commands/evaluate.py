@@ -111,7 +111,9 @@ def reopen(run_path: Path, config: Path | None, flags: dict[str, Any]) -> tuple[
     from speechxai.evaluation.runs import RunFolder
 
     folder = RunFolder.open(run_path)
-    stored = from_dict(folder.config, str(folder.path / "config.toml"))
+    # Leave to run somebody's code is given by who sits here, never by the folder.
+    content = {**folder.config, "allow_code": bool(flags.get("allow_code", False))}
+    stored = from_dict(content, str(folder.path / "config.toml"))
     if config is not None or flags:
         asked = load(config, {**(stored.to_dict() if config is None else {}), **flags})
         differing = difference(stored.to_dict(), asked.to_dict())

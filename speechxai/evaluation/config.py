@@ -174,7 +174,8 @@ for _key, _field in EvaluateConfig.model_fields.items():
 def load(path: str | Path | None, overrides: Mapping[str, Any] | None = None) -> EvaluateConfig:
     """Read a configuration from TOML, overridden by the flags that were given (None: not given).
 
-    Relative `root`, `labels` and `out` in a file are meant from the folder where the command is run.
+    Relative `root`, `labels` and `out` in a file are meant from the folder where the command is run. What a file says of
+    `allow_code` is not heard: leave to run code is an override alone.
 
     Raises:
         SpeechXAIError: the file cannot be read, an unknown key (with the nearest known one), a value out of range.
@@ -191,6 +192,8 @@ def load(path: str | Path | None, overrides: Mapping[str, Any] | None = None) ->
             raise SpeechXAIError(f"{path}: cannot be read: {error}") from error
         except tomllib.TOMLDecodeError as error:
             raise SpeechXAIError(f"{path}: not valid TOML: {error}") from error
+        # Leave to run somebody's code is given by who sits here, never by a file.
+        content.pop("allow_code", None)
     content.update({key: value for key, value in (overrides or {}).items() if value is not None})
     return from_dict(content, source)
 

@@ -83,15 +83,22 @@ def test_own_network_on_every_command(
     assert (folder.config["model"], folder.config["allow_code"]) == ("own_net:make", True)
     scores = Path("run/scores.csv").read_bytes()
     next(Path("run/units").glob("*")).unlink()
-    assert says("evaluate", "--resume", "run")[0] == 0
+    code, _, told = says("evaluate", "--resume", "run")
+    assert code == 2
+    assert "--allow-code" in told  # a folder's own word is no leave
+    assert says("evaluate", "--resume", "run", "--allow-code")[0] == 0
     assert Path("run/scores.csv").read_bytes() == scores
-    assert says("check", "run/config.toml")[0] == says("report", "run")[0] == 0
+    assert says("check", "run/config.toml", "--allow-code")[0] == says("report", "run")[0] == 0
 
     # Other weights are another network, and names that nobody knows are not scored.
-    code, _, told = says("evaluate", "--resume", "run", network=NETWORK.replace("manual_seed(0)", "manual_seed(1)"))
+    code, _, told = says(
+        "evaluate", "--resume", "run", "--allow-code", network=NETWORK.replace("manual_seed(0)", "manual_seed(1)")
+    )
     assert code == 2
     assert "have changed since the run began" in told
-    code, _, told = says("check", "run/config.toml", network=NETWORK.replace('("Parkinson", "Control")', '("A", "B")'))
+    code, _, told = says(
+        "check", "run/config.toml", "--allow-code", network=NETWORK.replace('("Parkinson", "Control")', '("A", "B")')
+    )
     assert code == 2
     assert "outputs are called A, B" in told
 
