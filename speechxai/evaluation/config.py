@@ -230,10 +230,10 @@ def check_protocol(name: str) -> None:
     """Check that a protocol is known to this room, a room above or a plugin. Raises SpeechXAIError where it is not."""
     from speechxai.evaluation import unit as unit  # registers "standard"
 
-    # A room above that brings a protocol registers it in a module of this name, so that none below knows the room's.
+    # A room above that carries out a protocol registers it in its module `study`, so that none below knows its name.
     package = Path(__file__).parents[1]
-    for path in sorted(package.glob("*/protocol.py")):
-        importlib.import_module(f"{package.name}.{path.parent.name}.protocol")
+    for path in sorted(package.glob("*/study.py")):
+        importlib.import_module(f"{package.name}.{path.parent.name}.study")
     PROTOCOLS[name]
 
 
