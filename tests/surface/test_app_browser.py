@@ -485,7 +485,7 @@ def times_of_what_readers_wait_for(tab: Tab, server: Server) -> dict[str, float]
     heard = inspect.hear(load_bundle("synthetic-cnn"), read_audio(server.folder / "ten-seconds.wav"), threading.RLock())
     for _ in range(5):
         began = time.monotonic()
-        inspect.explain(heard, ["saliency"], threading.RLock())
+        inspect.explain(heard, ["saliency"], lock=threading.RLock())
         made.append(time.monotonic() - began)
     times = (("opened", opened), ("turned to inside the app", turned), ("switched", switched), ("made", made))
     return {name: round(statistics.median(values), 3) for name, values in times}
@@ -538,7 +538,7 @@ def test_files_good_and_bad(tab: Tab) -> None:
         assert "/tmp" not in alert.inner_text()
     bring.set_input_files(given["noise.wav"])
     page.get_by_text("This recording cannot be used").wait_for()
-    page.get_by_text("no voice found").wait_for()
+    page.get_by_text("no voice: none was found").wait_for()
     assert page.locator("[data-testid=stException]").count() == 0
     assert not tab.errors
     cached = list((tab.server.folder / "cache").rglob("*"))
