@@ -78,7 +78,7 @@ def check_folder(
     from speechxai.data.cards import build_manifest
     from speechxai.data.corpus import check
     from speechxai.data.manifest import read_manifest, write_manifest
-    from speechxai.signal.opening import NOT_UTF8
+    from speechxai.signal.audio import NOT_UTF8
 
     limit = sys.maxsize if every else MAX_LINES
     bad = False

@@ -20,7 +20,7 @@ from speechxai.data.tables import Joined, Pattern, Sheet, _Part, find_sheets, lo
 from speechxai.errors import SpeechXAIError, encodable
 from speechxai.files import resource_folder
 from speechxai.registry import did_you_mean
-from speechxai.signal.opening import AUDIO_SUFFIXES, FFMPEG_SUFFIXES, NOT_UTF8, checked_root, files_under
+from speechxai.signal.audio import AUDIO_SUFFIXES, FFMPEG_SUFFIXES, NOT_UTF8, checked_root, files_under
 
 # What a data card may say: checked, and no key that is not known.
 ClassName = Literal["HC", "PD", "unknown"]

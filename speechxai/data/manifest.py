@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from speechxai.errors import SpeechXAIError
-from speechxai.signal.opening import files_under
+from speechxai.signal.audio import files_under
 from speechxai.types import CLASS_NAMES
 
 # The one table that every data set becomes: a row a recording.

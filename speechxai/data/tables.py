@@ -12,7 +12,7 @@ import pandas as pd
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from speechxai.errors import SpeechXAIError
-from speechxai.signal.opening import files_under
+from speechxai.signal.audio import files_under
 
 SHEET_SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx", ".xls")
 

@@ -16,7 +16,7 @@ import pytest
 import soundfile
 
 from speechxai.errors import SpeechXAIError
-from speechxai.signal import audio, opening, streams
+from speechxai.signal import audio, container
 
 RATE_HZ, N_SAMPLES = 16_000, 40_000
 
@@ -310,7 +310,7 @@ def test_a_flac_header_that_lies_is_refused(tmp_path: Path, stated: int) -> None
 def mp3_frames(data: bytes) -> list[bytes]:
     frames, at = [], 0
     while at < len(data):
-        found = streams.mp3_frame(data[at : at + 4])
+        found = container.mp3_frame(data[at : at + 4])
         assert found is not None
         frames.append(data[at : at + found[0]])
         at += found[0]
@@ -447,13 +447,13 @@ def ogg_pages(data: bytes) -> list[bytes]:
 def ogg_page(serial: int, number: int, flags: int, body: bytes, sample: int = 0) -> bytes:
     lengths = bytes([255] * (len(body) // 255) + [len(body) % 255])
     page = struct.pack("<4sBBqIIIB", b"OggS", 0, flags, sample, serial, number, 0, len(lengths)) + lengths + body
-    return replaced(page, 22, struct.pack("<I", streams.ogg_checksum(page)))
+    return replaced(page, 22, struct.pack("<I", container.ogg_checksum(page)))
 
 
 def test_the_checksum_is_that_of_the_standard() -> None:
     for n in (0, 1, 27, 300):
         data = np.random.default_rng(n).bytes(n)
-        assert streams.ogg_checksum(data) == checksum_bit_by_bit(data)
+        assert container.ogg_checksum(data) == checksum_bit_by_bit(data)
 
 
 @pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
@@ -495,7 +495,7 @@ def test_ten_megabytes_of_ogg_are_checked_in_under_a_second() -> None:
     pages = [ogg_page(7, number, 2 if number == 0 else 0, body, number) for number in range(2_600)]
     data = b"".join([*pages, ogg_page(7, 2_600, 4, body, 2_600)])
     start = time.monotonic()
-    assert streams.ogg(io.BytesIO(data), 0, len(data)) == streams.Stated()
+    assert container.ogg(io.BytesIO(data), 0, len(data)) == container.Stated()
     assert time.monotonic() - start < 1
     assert len(data) > 10_000_000
 
@@ -583,7 +583,7 @@ def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path, monkeypatch:
         assert "cannot be opened" in refusal(tmp_path / "loop.wav")
         assert "cannot be opened" in refusal(tmp_path / ("n" * 300 + ".wav"))
         saved(tmp_path, "WAV", "PCM_16").rename(tmp_path / "a.wav")
-        assert opening.files_under(tmp_path) == ["a.wav", "loop.wav", "nothing.wav"]
+        assert audio.files_under(tmp_path) == ["a.wav", "loop.wav", "nothing.wav"]
 
 
 def test_a_corrected_file_reads_like_the_corrected_bytes(tmp_path: Path) -> None:
@@ -591,7 +591,7 @@ def test_a_corrected_file_reads_like_the_corrected_bytes(tmp_path: Path) -> None
     path = put(tmp_path / "x", data)
     splices = ((0, 10, b""), (100, 100, b"inserted"), (200, 204, b"abcd"), (990, 1_000, b""))
     expected = data[10:100] + b"inserted" + data[100:200] + b"abcd" + data[204:990]
-    file = opening.Corrected(path, splices)
+    file = audio.Corrected(path, splices)
     assert file.read() == expected
     for at, n in np.random.default_rng(1).integers(0, 1_100, (200, 2)):
         assert file.seek(int(at)) == at
