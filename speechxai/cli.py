@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         typer.echo(encodable(f"Error: {error}"), err=True)
         sys.exit(2)
     except KeyboardInterrupt:
-        typer.echo("Stopped. A run continues with 'speechxai evaluate --resume RUN'.", err=True)
+        typer.echo("Stopped. What is done is kept; --help of the command says how it goes on.", err=True)
         sys.exit(130)
 
 
