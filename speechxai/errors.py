@@ -3,6 +3,7 @@ recording."""
 
 from __future__ import annotations
 
+import difflib
 import traceback
 
 
@@ -71,3 +72,10 @@ def named(error: Exception, name: object) -> SpeechXAIError:
     found = UnforeseenError(f"{encodable(name)}: {told(error)}")
     found.trace = traced(error)
     return found
+
+
+def did_you_mean(name: str, known: list[str], kind: str) -> str:
+    """Return the sentence that answers a wrong `name`: the nearest known name and all known ones."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f" Did you mean '{close[0]}'?" if close else ""
+    return f"Unknown {kind} '{name}'.{hint} Known: {', '.join(known)}."

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
-from speechxai.errors import SpeechXAIError
-from speechxai.registry import did_you_mean
+from speechxai.errors import SpeechXAIError, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.metadata
 import sys
@@ -20,13 +19,6 @@ ENTRY_POINTS = "speechxai.plugins"
 
 F = TypeVar("F", bound=Callable[..., Any])
 G = TypeVar("G", bound=Callable[..., Any])
-
-
-def did_you_mean(name: str, known: list[str], kind: str) -> str:
-    """Return the sentence that answers a wrong `name`: the nearest known name and all known ones."""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f" Did you mean '{close[0]}'?" if close else ""
-    return f"Unknown {kind} '{name}'.{hint} Known: {', '.join(known)}."
 
 
 class Registry(Generic[F]):

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from speechxai.errors import SpeechXAIError
-from speechxai.registry import did_you_mean
+from speechxai.errors import SpeechXAIError, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from speechxai.classifiers.base import BACKBONES
-from speechxai.errors import NotApplicable, SpeechXAIError
-from speechxai.registry import did_you_mean
+from speechxai.errors import NotApplicable, SpeechXAIError, did_you_mean
 from speechxai.signal.acoustics import MEASURE_NAMES, measures
 from speechxai.signal.stft import inverse, spectrogram
 from speechxai.types import Array, Recording, Spectrogram, StftConfig

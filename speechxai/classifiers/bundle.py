@@ -27,9 +27,8 @@ import speechxai
 from speechxai.classifiers import Classifier, build
 from speechxai.classifiers.external import Opened, open_factory, open_huggingface
 from speechxai.classifiers.network import check
-from speechxai.errors import SpeechXAIError, VersionWarning
+from speechxai.errors import SpeechXAIError, VersionWarning, did_you_mean
 from speechxai.files import known_format, resource_folder, to_toml, write_atomically
-from speechxai.registry import did_you_mean
 from speechxai.signal.stft import SegmentConfig
 from speechxai.types import CLASS_NAMES, Recording, StftConfig
 

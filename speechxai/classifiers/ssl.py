@@ -14,8 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from speechxai.classifiers.base import BACKBONES
 from speechxai.classifiers.network import Attention, WaveformDoor
-from speechxai.errors import SpeechXAIError
-from speechxai.registry import did_you_mean
+from speechxai.errors import SpeechXAIError, did_you_mean
 from speechxai.signal.stft import inverse
 from speechxai.types import StftConfig
 

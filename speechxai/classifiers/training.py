@@ -48,9 +48,8 @@ from speechxai.data.cards import card_names, card_text, find, load_card, root_of
 from speechxai.data.corpus import load
 from speechxai.data.manifest import Locator
 from speechxai.data.splits import speaker_folds
-from speechxai.errors import SpeechXAIError, named
+from speechxai.errors import SpeechXAIError, did_you_mean, named
 from speechxai.files import config_path
-from speechxai.registry import did_you_mean
 from speechxai.signal.stft import SegmentConfig
 from speechxai.stats import auc
 from speechxai.types import Recording, StftConfig

@@ -128,8 +128,7 @@ def settings_of(folder: RunFolder, options: Mapping[str, Any]) -> AuxiliarySetti
     from speechxai.auxiliary.folder import chosen_recipes
     from speechxai.auxiliary.values import AuxiliarySettings
     from speechxai.classifiers.base import device_of
-    from speechxai.errors import SpeechXAIError
-    from speechxai.registry import did_you_mean
+    from speechxai.errors import SpeechXAIError, did_you_mean
 
     if options["split"] not in ("both", "speaker"):
         if options["split"] == "recording":

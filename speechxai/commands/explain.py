@@ -43,11 +43,10 @@ def explain(
     from typing import Any, cast
 
     from speechxai.classifiers.bundle import load_bundle
-    from speechxai.errors import SpeechXAIError
+    from speechxai.errors import SpeechXAIError, did_you_mean
     from speechxai.evaluation.config import resolve_recipes
     from speechxai.explain.agreement import STRONGEST
     from speechxai.inspection import inspect, report, words
-    from speechxai.registry import did_you_mean
     from speechxai.signal.quality import usable
 
     if evidence not in ("auto", "positive", "absolute"):

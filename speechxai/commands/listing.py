@@ -31,8 +31,7 @@ def listing(
     imports: Annotated[list[str] | None, flag("imports")] = None,
 ) -> None:
     """List methods, combinations, metrics, models, data cards, backbones, presets or configurations that ship."""
-    from speechxai.errors import SpeechXAIError
-    from speechxai.registry import did_you_mean
+    from speechxai.errors import SpeechXAIError, did_you_mean
 
     kind = {"data": "cards", "data-cards": "cards", "recipes": "presets"}.get(kind, kind)
     if kind not in (*KINDS, "all"):

@@ -40,8 +40,7 @@ def predict(
     imports: Annotated[list[str] | None, flag("imports")] = None,
 ) -> None:
     """Predict recordings: calibrated class probabilities, and which of the model's folds answered."""
-    from speechxai.errors import SpeechXAIError, encodable, traced
-    from speechxai.registry import did_you_mean
+    from speechxai.errors import SpeechXAIError, did_you_mean, encodable, traced
 
     if format not in ("text", "csv", "json"):
         raise SpeechXAIError(did_you_mean(format, ["text", "csv", "json"], "format"))

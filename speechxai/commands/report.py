@@ -30,11 +30,10 @@ def report(
 ) -> None:
     """Write a run's report as HTML, or its table with the paper's columns as LaTeX, Markdown or CSV."""
     from speechxai.auxiliary.report import sections
-    from speechxai.errors import SpeechXAIError
+    from speechxai.errors import SpeechXAIError, did_you_mean
     from speechxai.evaluation.report import tables, write_html
     from speechxai.evaluation.runs import RunFolder, finish
     from speechxai.files import naming_folder, write_atomically
-    from speechxai.registry import did_you_mean
 
     if format not in FORMATS:
         raise SpeechXAIError(did_you_mean(format, list(FORMATS), "format"))

@@ -17,9 +17,8 @@ from pydantic import Field, ValidationError, model_validator
 from speechxai.data import manifest as manifests
 from speechxai.data.manifest import path_token, pseudonym, read_manifest, salt
 from speechxai.data.tables import Joined, Pattern, Sheet, _Part, find_sheets, lookup, read_table, values_of
-from speechxai.errors import SpeechXAIError, encodable
+from speechxai.errors import SpeechXAIError, did_you_mean, encodable
 from speechxai.files import resource_folder
-from speechxai.registry import did_you_mean
 from speechxai.signal.audio import AUDIO_SUFFIXES, FFMPEG_SUFFIXES, NOT_UTF8, checked_root, files_under
 
 # What a data card may say: checked, and no key that is not known.

@@ -29,8 +29,7 @@ from speechxai.data.voice_model import (
     phase_cycles,
     synthesize,
 )
-from speechxai.errors import SpeechXAIError
-from speechxai.registry import did_you_mean
+from speechxai.errors import SpeechXAIError, did_you_mean
 from speechxai.types import Array, Recording, StftConfig
 
 # Render a synthetic take with its cues and without them, equal to the sample wherever no cue is.

@@ -15,8 +15,7 @@ import numpy as np
 from scipy.linalg.lapack import dtbtrs
 from scipy.signal import butter, lfilter, resample_poly, sosfilt
 
-from speechxai.errors import SpeechXAIError
-from speechxai.registry import did_you_mean
+from speechxai.errors import SpeechXAIError, did_you_mean
 
 if TYPE_CHECKING:
     from speechxai.types import Array

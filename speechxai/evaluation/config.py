@@ -12,11 +12,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from speechxai.errors import SpeechXAIError
+from speechxai.errors import SpeechXAIError, did_you_mean
 from speechxai.evaluation.values import PROTOCOLS, EvaluateSettings
 from speechxai.files import config_path, known_format
 from speechxai.flags import EVALUATE
-from speechxai.registry import did_you_mean, load_plugins
+from speechxai.registry import load_plugins
 
 FORMAT = 2
 """Version of a run folder's layout and its `config.toml`. 1, which older ones do not state, had no `facts` of recipes

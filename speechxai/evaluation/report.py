@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from speechxai.classifiers.precision import PRECISION_NOTES
-from speechxai.errors import SpeechXAIError
+from speechxai.errors import SpeechXAIError, did_you_mean
 from speechxai.evaluation.runs import RunFolder, knowing, unit_name
 from speechxai.evaluation.session import Session
 from speechxai.evaluation.words import findings
@@ -22,7 +22,6 @@ from speechxai.explain.explain import explain_all
 from speechxai.explain.recipe import CONTROLS, parse
 from speechxai.files import naming_folder, read_json, to_json, write_atomically
 from speechxai.metrics import EQUAL_BUDGET_METRICS, METRICS, PUBLISHED_METRICS
-from speechxai.registry import did_you_mean
 from speechxai.report import plots
 from speechxai.report.render import (
     HEADLINE,

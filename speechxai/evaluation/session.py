@@ -20,12 +20,11 @@ from speechxai.classifiers.bundle import Bundle, check_classes, load_bundle
 from speechxai.data.cards import find, root_of
 from speechxai.data.corpus import load
 from speechxai.data.manifest import Locator, validate
-from speechxai.errors import SpeechXAIError
+from speechxai.errors import SpeechXAIError, did_you_mean
 from speechxai.evaluation.config import EvaluateConfig
 from speechxai.evaluation.machine import configure, machine
 from speechxai.evaluation.runs import RunFolder, describe
 from speechxai.evaluation.values import PROTOCOLS, EvaluateSettings, Job
-from speechxai.registry import did_you_mean
 from speechxai.signal.audio import resample
 from speechxai.types import Recording
 

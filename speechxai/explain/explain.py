@@ -11,13 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from speechxai.classifiers import predict
-from speechxai.errors import NotApplicable, SpeechXAIError
+from speechxai.errors import NotApplicable, SpeechXAIError, did_you_mean
 from speechxai.explain import METHODS, OriginalPass, completeness_error
 from speechxai.explain.combination import COMBINATIONS, evidence
 from speechxai.explain.passes import recordings_at_once
 from speechxai.explain.recipe import CONTROLS, PUBLISHED_METHODS, Recipe, parse, published_recipes, unknown
 from speechxai.explain.transformer import resolution_note
-from speechxai.registry import did_you_mean
 from speechxai.types import Attribution, Spectrogram
 
 COMPLETE_METHODS = ("integrated_gradients", "deep_lift")

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
-from speechxai.errors import SpeechXAIError
+from speechxai.errors import SpeechXAIError, did_you_mean
 from speechxai.explain import METHODS
 from speechxai.explain.captum_bridge import captum_names
 from speechxai.explain.combination import COMBINATIONS
-from speechxai.registry import did_you_mean
 
 PUBLISHED_METHODS = (
     "saliency",

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from speechxai.errors import SpeechXAIError
+from speechxai.errors import SpeechXAIError, did_you_mean
 from speechxai.metrics import faithfulness as faithfulness
 from speechxai.metrics import maps as maps
 from speechxai.metrics import quantus_bridge
@@ -17,7 +17,6 @@ from speechxai.metrics import robustness as robustness
 from speechxai.metrics.case import METRICS, Case
 from speechxai.metrics.maps import LOCALIZATION_METRICS
 from speechxai.metrics.robustness import seed_stability
-from speechxai.registry import did_you_mean
 
 PUBLISHED_METRICS = (
     "average_increase",

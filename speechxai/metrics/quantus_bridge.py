@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from speechxai.errors import SpeechXAIError, told
+from speechxai.errors import SpeechXAIError, did_you_mean, told
 from speechxai.explain.explain import explain
 from speechxai.metrics.case import METRICS, Case
-from speechxai.registry import Registry, did_you_mean
+from speechxai.registry import Registry
 from speechxai.types import Array
 
 WEIGHTS = "it changes the network's weights"

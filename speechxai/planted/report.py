@@ -7,14 +7,13 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from speechxai.errors import SpeechXAIError
+from speechxai.errors import SpeechXAIError, did_you_mean
 from speechxai.explain.recipe import CONTROLS
 from speechxai.files import naming_folder, write_atomically
 from speechxai.metrics import LOCALIZATION_METRICS, METRICS
 from speechxai.planted.settings import MIN_AUC, SPECIFICATION, TRUTH
 from speechxai.planted.tables import ALL_CUES, average_over_cues
 from speechxai.planted.task import CHECKS, LIMITS
-from speechxai.registry import did_you_mean
 from speechxai.report.render import (
     LATEX_NEEDS,
     Cell,

@@ -17,11 +17,10 @@ from typing import Any, Protocol
 
 from speechxai.data.cues import CUES
 from speechxai.data.voice_model import CUE_TASKS
-from speechxai.errors import SpeechXAIError
+from speechxai.errors import SpeechXAIError, did_you_mean
 from speechxai.evaluation.values import Failure
 from speechxai.explain.recipe import CONTROLS, PUBLISHED_METHODS, published_recipes
 from speechxai.metrics import EQUAL_BUDGET_METRICS, LOCALIZATION_METRICS, PUBLISHED_METRICS
-from speechxai.registry import did_you_mean
 
 SPECIFICATION = "1.0"
 """Version of the tasks and the scoring; results of one major version can be compared."""
