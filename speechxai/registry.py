@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar, cast
 
-from speechxai.errors import NotApplicable, SpeechXAIError, told
+from speechxai.errors import NotApplicable, SpeechXAIError, did_you_mean, told
 
 ENTRY_POINTS = "speechxai.plugins"
 """Group of entry points by which an installed package brings methods, metrics, cards and classifiers of its own."""
