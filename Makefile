@@ -48,10 +48,10 @@ speed: $(VENV)/.core ## what explaining costs, beside a naive pipeline; a few mi
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/speed.py --quick
 
 wheel-check: $(VENV)/.dev ## build a wheel; demo, training and evaluation from it, outside the checkout
-	$(BIN)/python scripts/check_wheel.py
+	$(BIN)/python scripts/check_install.py wheel
 
 dependency-check: $(VENV)/.dev ## whether a fresh installation today gets versions that fit
-	$(BIN)/python scripts/check_dependencies.py
+	$(BIN)/python scripts/check_install.py dependencies
 
 clean: ## remove the environment and everything generated
 	rm -rf $(VENV) build dist *.egg-info runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("check_dependencies", ROOT / "scripts" / "check_dependencies.py")
+    spec = importlib.util.spec_from_file_location("check_install", ROOT / "scripts" / "check_install.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -68,9 +68,9 @@ def test_a_wrong_pair_fails(
 ) -> None:
     answer(monkeypatch, script, 0, report(torch="2.15.0", torchaudio="2.11.0"), "")
     with pytest.raises(SystemExit, match=r"torch 2\.15\.0 and torchaudio 2\.11\.0 do not fit"):
-        script.main()
+        script.check_dependencies()
     answer(monkeypatch, script, 0, report(torch="2.14.1", torchaudio="2.11.0"), "")
-    script.main()
+    script.check_dependencies()
     assert capsys.readouterr().out == "A fresh installation gets 2 packages; torch 2.14.1 and torchaudio 2.11.0 fit.\n"
 
 
@@ -82,8 +82,8 @@ def test_no_network_is_said_and_a_contradiction_fails(
         " distribution found for torch"
     )
     answer(monkeypatch, script, 1, "", nothing)
-    script.main()
+    script.check_dependencies()
     assert capsys.readouterr().out.startswith("not checked: ")
     answer(monkeypatch, script, 1, "", nothing.replace("none", "2.13.0, 2.14.1"))
     with pytest.raises(SystemExit, match="contradict"):
-        script.main()
+        script.check_dependencies()

@@ -1,0 +1,162 @@
+"""Whether an installation works for a stranger, in two checks: `dependencies` and `wheel`.
+
+`dependencies` resolves those of pyproject.toml as on a machine without any pip configuration, from metadata, without
+installing. A torch and a torchaudio that do not fit fail, and so do dependencies that contradict each other. Without a
+network nothing is checked, and it says so.
+
+`wheel` builds it, installs it into another environment, and uses it from an empty folder outside the checkout: the demo,
+a small training, the configurations that ship. The new environment borrows the heavy dependencies of the one that runs
+this script, so that nothing is downloaded twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import tomllib
+import venv
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+FITS = {(2, 11): ((2, 11), (2, 15))}
+"""By torchaudio's major.minor: the first torch that it was built for, and the first that it refuses at import."""
+LIMIT_S = 300
+
+
+def major_minor(version: str) -> tuple[int, int]:
+    """(2, 14) for "2.14.1+cpu"."""
+    major, minor = version.split("+")[0].split(".")[:2]
+    return int(major), int(minor)
+
+
+def misfit(torch: str, torchaudio: str) -> str | None:
+    """Why these versions are no pair, or None where they fit. A torchaudio not listed in FITS wants its own
+    major.minor."""
+    ours, theirs = major_minor(torch), major_minor(torchaudio)
+    first, refused = FITS.get(theirs, (theirs, (theirs[0], theirs[1] + 1)))
+    if first <= ours < refused:
+        return None
+    return (
+        f"torch {torch} and torchaudio {torchaudio} do not fit: this torchaudio takes torch from {first[0]}.{first[1]}"
+        f" to below {refused[0]}.{refused[1]}. Set bounds in pyproject.toml that give a pair."
+    )
+
+
+def resolve(requirements: list[str]) -> subprocess.CompletedProcess[str]:
+    """Pip's report (stdout) on what it would install, without its configuration files, variables and constraints."""
+    # An index that offers no metadata by itself is asked for the ends of its files (fast-deps) instead of all 3 GB.
+    options = ["--dry-run", "--ignore-installed", "--use-feature=fast-deps", "--quiet", "--retries=1", "--report=-"]
+    return subprocess.run(
+        [sys.executable, "-m", "pip", "--isolated", "--disable-pip-version-check", "install", *options, *requirements],
+        # Isolated alone leaves the machine's configuration in force.
+        env={**os.environ, "PIP_CONFIG_FILE": os.devnull},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+    )
+
+
+def contradiction(messages: str) -> bool:
+    """Whether pip's messages tell of requirements that no versions meet, rather than of an index that did not
+    answer."""
+    unmet = "ResolutionImpossible" in messages or "No matching distribution" in messages
+    return unmet and "Retrying" not in messages and "from versions: none" not in messages
+
+
+def check_dependencies() -> None:
+    """Print the pair, or fail with what is wrong."""
+    requirements = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["dependencies"]
+    try:
+        done = resolve(requirements)
+    except subprocess.TimeoutExpired:
+        print(f"not checked: the package index gave no full answer within {LIMIT_S} s")
+        return
+    if done.returncode != 0:
+        if contradiction(done.stderr):
+            sys.exit(f"{done.stderr}\nThe dependencies of pyproject.toml contradict each other.")
+        print(f"not checked: pip found no answer ({(done.stderr.strip() or 'no message').splitlines()[-1]})")
+        return
+    versions = {p["metadata"]["name"].lower(): p["metadata"]["version"] for p in json.loads(done.stdout)["install"]}
+    problem = misfit(versions["torch"], versions["torchaudio"])
+    if problem:
+        sys.exit(problem)
+    print(f"A fresh installation gets {len(versions)} packages; torch {versions['torch']} and ", end="")
+    print(f"torchaudio {versions['torchaudio']} fit.")
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    """Run a command, show it, and return what it printed; stop with its output when it fails."""
+    print("$", *command, flush=True)
+    done = subprocess.run([str(part) for part in command], cwd=cwd, text=True, capture_output=True)
+    if done.returncode != 0:
+        sys.exit(f"{done.stdout}\n{done.stderr}\nThe command failed with exit status {done.returncode}.")
+    return done.stdout
+
+
+def check_wheel() -> None:
+    """Fail with the output of the first step that fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        run(
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--quiet",
+            "--no-deps",
+            "--wheel-dir",
+            work / "dist",
+            CHECKOUT,
+            cwd=work,
+        )
+        (wheel,) = (work / "dist").glob("*.whl")
+        venv.create(work / "env", with_pip=True)
+        python = work / "env" / "bin" / "python"
+        run(python, "-m", "pip", "install", "--quiet", "--no-deps", wheel, cwd=work)
+        packages = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=work).strip()
+        # A path file adds the packages but not the editable install of the checkout, which hides behind an import hook.
+        (Path(packages) / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+        where = run(python, "-c", "import speechxai; print(speechxai.__file__)", cwd=work).strip()
+        if str(CHECKOUT) in where:
+            sys.exit(f"The wheel was not used: speechxai came from {where}.")
+        speechxai = work / "env" / "bin" / "speechxai"
+        print(run(speechxai, "demo", "--out", work / "runs" / "demo", cwd=work)[-2000:])
+        if not (work / "runs" / "demo" / "report.html").is_file():
+            sys.exit("The demo wrote no report.html.")
+        listed = run(speechxai, "list", "configs", cwd=work)
+        missing = [path.stem for path in (CHECKOUT / "speechxai" / "configs").glob("*.toml") if path.stem not in listed]
+        if missing:
+            sys.exit(f"The wheel lacks the configurations {missing}.")
+        small = ("--speakers", "12", "--folds", "3", "--epochs", "1")
+        run(speechxai, "train", "synthetic", "--out", work / "models" / "small", *small, cwd=work)
+        run(
+            speechxai,
+            "evaluate",
+            "--model",
+            work / "models" / "small",
+            "--data",
+            "synthetic",
+            "--limit",
+            "2",
+            "--recipes",
+            "saliency",
+            "--metrics",
+            "published",
+            "--out",
+            work / "runs" / "small",
+            cwd=work,
+        )
+    print(f"{wheel.name}: demo, training and evaluation run from the installed wheel.")
+
+
+CHECKS = {"dependencies": check_dependencies, "wheel": check_wheel}
+
+if __name__ == "__main__":
+    if sys.argv[1:] not in ([name] for name in CHECKS):
+        sys.exit(f"{__doc__}\nUse: {Path(__file__).name} {' | '.join(CHECKS)}")
+    CHECKS[sys.argv[1]]()
