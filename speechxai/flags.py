@@ -44,8 +44,8 @@ EVALUATE: Mapping[str, Flag] = {
     ),
     "allow_code": Flag("Run the code that --model module:function names.", ("--allow-code",), default=False),
     "recipes": Flag(
-        "Explanations: methods, published, combinations, all, or a recipe such as 'union(saliency, captum:Lime)'; repeat"
-        " for several.",
+        "Explanations: methods, published, combinations, all, or a recipe such as 'union(saliency, captum:Lime)';"
+        " repeat for several.",
         ("--recipes", "--recipe", "-r"),
         ("methods",),
     ),

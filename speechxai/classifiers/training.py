@@ -59,11 +59,12 @@ from speechxai.types import Recording, StftConfig
 SYNTHETIC = "synthetic"
 LARGE = 20_000_000
 """Networks of more parameters get a file of weights each."""
-SYNTHETIC_ABOUT = """Generated voices, rendered by `speechxai.data.synthetic.corpus`: no human being speaks. People with simulated
-Parkinson's disease carry all cues that the task allows (breathiness, tremor, weak bursts, centralized formants, monopitch), each
-with its own severity; nothing else differs between the classes.
+SYNTHETIC_ABOUT = """Generated voices, rendered by `speechxai.data.synthetic.corpus`: no human being speaks. People with
+simulated Parkinson's disease carry all cues that the task allows (breathiness, tremor, weak bursts, centralized
+formants, monopitch), each with its own severity; nothing else differs between the classes.
 
-**Not to be used for.** Anything about real voices. The model serves the demonstration, tests and the benchmark with known truth.
+**Not to be used for.** Anything about real voices. The model serves the demonstration, tests and the benchmark with
+known truth.
 """
 
 
@@ -209,10 +210,13 @@ def _described(data: str | Path, manifest: pd.DataFrame) -> tuple[str, str]:
         return load_card(data).name, card_text(data)
     names = sorted(set(manifest["dataset"]) - {"unknown"})
     name = names[0] if len(names) == 1 else path.resolve().stem
-    return name, (
-        f"Named by {'a folder' if path.is_dir() else 'a manifest'} ({path.resolve().name}), not by a data card: who is"
-        " in the set, its consent and what it must not be used for are not described. 'speechxai data check' shows what"
-        " could mislead a classifier.\n"
+    return (
+        name,
+        (
+            f"Named by {'a folder' if path.is_dir() else 'a manifest'} ({path.resolve().name}), not by a data card: who"
+            " is in the set, its consent and what it must not be used for are not described. 'speechxai data check'"
+            " shows what could mislead a classifier.\n"
+        ),
     )
 
 

@@ -22,11 +22,12 @@ Examples:
 \b
   speechxai benchmark --quick                                 a few minutes: does everything work?
   speechxai benchmark --out runs/benchmark                    5 cues, 3 seeds, synthetic voices
-  speechxai benchmark --data figshare-voice --root DATA/figshare-voice --data librispeech --root DATA/librispeech --out runs/real
-  speechxai benchmark --resume runs/benchmark                 after a stop: only what is missing is computed
-  speechxai benchmark --resume runs/benchmark --tables        tables and report of what is done so far, nothing is computed
+  speechxai benchmark --data figshare-voice --root DATA/figshare-voice --out runs/real     cues in real voices
+  speechxai benchmark --resume runs/benchmark                 after a stop: what is missing
+  speechxai benchmark --resume runs/benchmark --tables        tables of what is done so far
 
-Exit status: 0 all tasks done (excluded ones are named), 1 some failed or recordings could not be read, 2 wrong input, 130 stopped by Ctrl-C.
+Exit status: 0 all tasks done (excluded ones are named), 1 some failed or recordings could not be read, 2 wrong input,
+130 stopped by Ctrl-C.
 """
 
 

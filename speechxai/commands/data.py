@@ -39,7 +39,8 @@ Examples:
   speechxai data check folder --root MY_VOICES                     any folder with HC and PD below it
   speechxai data import MY_VOICES --labels labels.csv --out manifest.csv
 
-A card is a text file: copy one, change its pattern, and name it by its path: speechxai data check ./mine.toml --root DIR
+A card is a text file: copy one, change its pattern, and name it by its path: speechxai data check ./mine.toml --root
+DIR
 """,
 )
 

@@ -22,17 +22,17 @@ Examples:
 
 \b
   speechxai evaluate --data synthetic --model synthetic-cnn --out runs/first
-  speechxai evaluate --data figshare-voice --root DATA --model figshare-cnn --recipes published --metrics published --out runs/paper
+  speechxai evaluate --data figshare-voice --root DATA --model figshare-cnn -r published -m published --out runs/paper
   speechxai evaluate --config study.toml --out runs/study      # keys of the file are the names of the flags
-  speechxai evaluate mancini2025-single --root PC-GITA --model SSL4PR --out runs/published     # a configuration that ships
+  speechxai evaluate mancini2025-single --root PC-GITA --model SSL4PR --out runs/published     # it ships: list configs
   speechxai evaluate --resume runs/study                       # after a crash: only what is missing is computed
   speechxai evaluate --status runs/study
-  speechxai evaluate --config study.toml --out runs/study --executor joblib --workers 8         # processes of this machine
+  speechxai evaluate --config study.toml --out runs/study --executor joblib --workers 8     # this machine's processes
   speechxai evaluate --config study.toml --out runs/study --executor dask --scheduler slurm --workers 20
   speechxai evaluate --resume runs/study --executor dask --scheduler tcp://10.0.0.5:8786        # a scheduler that runs
 
-Whatever goes wrong with a recording is its own failure, and the others go on; --resume tries it again. The traceback of an
-error that nobody foresaw stands in the run's folder, units/*.failed.
+Whatever goes wrong with a recording is its own failure, and the others go on; --resume tries it again. The traceback
+of an error that nobody foresaw stands in the run's folder, units/*.failed.
 
 Exit status: 0 all recordings scored, 1 some failed (listed in failures.csv), 2 wrong input, 130 stopped by Ctrl-C.
 """

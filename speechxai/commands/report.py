@@ -16,7 +16,7 @@ Examples:
 
 \b
   speechxai report runs/first                               writes runs/first/report.html
-  speechxai report runs/first --format latex > table.tex    the paper's columns: AI, AD, AG (percent), FF, Fid-In, SPS, COMP
+  speechxai report runs/first --format latex > table.tex    the paper's columns: AI, AD, AG, FF, Fid-In, SPS, COMP
   speechxai report runs/first --format markdown --out TABLE.md
 """
 

@@ -18,7 +18,7 @@ Examples:
   speechxai train synthetic --out models/synthetic-cnn                       synthetic voices
   speechxai train manifest.csv --root MY_VOICES --out models/mine            what 'speechxai data import' wrote
   speechxai train figshare-voice --root DATA --out models/telephone --option f_max_hz=4000.0 --repeats 1 --repeats 2
-  speechxai train figshare-voice --root DATA --out models/baseline --backbone acoustic     logistic regression on measures
+  speechxai train figshare-voice --root DATA --out models/baseline --backbone acoustic     a regression on measures
   speechxai train pc-gita --root DATA --out models/hubert --config ssl4pr --device cuda    a speech foundation model
 
 After an interruption: the same command with --resume.
