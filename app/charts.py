@@ -65,8 +65,8 @@ def table(rows: Sequence[Mapping[str, Any]], caption: str) -> str:
     )
     body = "".join(f"<tr>{''.join(_cell(value) for value in row.values())}</tr>" for row in rows)
     return scrolled(
-        "<table"
-        f' class="sx-table"><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>',
+        f'<table class="sx-table"><caption>{escape(caption)}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>",
         caption,
     )
 
@@ -82,7 +82,8 @@ def _cell(value: Any) -> str:
 
 
 def confusion(names: Sequence[str], counts: Array, shares: Array) -> str:
-    """A table of answers (columns) against labels (rows), in recordings and as a share of the label's row, NaN for none."""
+    """A table of answers (columns) against labels (rows), in recordings and as a share of the label's row, NaN for
+    none."""
     body = ""
     for i, name in enumerate(names):
         cells = ""
@@ -163,8 +164,8 @@ def heat(names: Sequence[str], columns: Sequence[str], values: Array, caption: s
         cells = "".join(_shaded(float(v)) for v in values[i])
         body += f'<tr{kind}><th scope="row">{escape(name)}</th>{cells}</tr>'
     return scrolled(
-        "<table"
-        f' class="sx-table"><caption>{escape(caption)}</caption><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table>',
+        f'<table class="sx-table"><caption>{escape(caption)}</caption>'
+        f"<thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table>",
         caption,
     )
 

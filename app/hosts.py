@@ -25,8 +25,9 @@ Asgi = Callable[[Message, Receive, Send], Awaitable[None]]
 ON_GUARD = threading.Event()
 """Set once a request has been looked at; `main.py` shows nothing before, whatever Streamlit made of the middleware."""
 
-REFUSED = b"""The app does not answer to this name, nor to pages of another address. Open it as localhost, or start it with
---allow-host NAME (or NAME:PORT): what the address bar of your browser says. A reverse proxy must hand on the Host header.
+REFUSED = b"""The app does not answer to this name, nor to pages of another address. Open it as localhost, or start it
+with --allow-host NAME (or NAME:PORT): what the address bar of your browser says. A reverse proxy must hand on the Host
+header.
 """
 
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?)(?::([0-9]{1,5}))?")

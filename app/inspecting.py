@@ -199,8 +199,8 @@ def details(found: Inspection) -> None:
     with st.expander("Numbers behind the words"):
         rows = [dict(zip(report.BUDGET_HEADER, row, strict=True)) for row in report.budget_rows(found)]
         caption = (
-            f"Probability of {found.class_name}, the chosen map beside maps that know nothing of the model: at one budget,"
-            " and by the soft mask, whose mass differs from map to map."
+            f"Probability of {found.class_name}, the chosen map beside maps that know nothing of the model: at one"
+            " budget, and by the soft mask, whose mass differs from map to map."
         )
         widgets.show_html(charts.table(rows, caption))
         quality = found.heard.quality

@@ -235,7 +235,7 @@ CSS = """
 .get:disabled, .get[aria-busy] { cursor: progress; }
 .get:hover { background: #f3f6f6; border-color: #0b6670; }
 .get:focus-visible { outline: 2px solid #0b6670; outline-offset: 2px; }
-"""
+"""  # noqa: E501
 JS = """
 const waiting = new WeakMap();
 export default function ({ data, parentElement, setTriggerValue }) {

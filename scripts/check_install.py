@@ -4,7 +4,8 @@
 installing. A torch and a torchaudio that do not fit fail, and so do dependencies that contradict each other. Without a
 network nothing is checked, and it says so.
 
-`wheel` builds it, installs it into another environment, and uses it from an empty folder outside the checkout: the demo,
+`wheel` builds it, installs it into another environment, and uses it from an empty folder outside the checkout: the
+    demo,
 a small training, the configurations that ship. The new environment borrows the heavy dependencies of the one that runs
 this script, so that nothing is downloaded twice.
 """

@@ -1,4 +1,5 @@
-"""What explaining and scoring costs: ratios of processor time in one run, medians, and memory of processes of their own.
+"""What explaining and scoring costs: ratios of processor time in one run, medians, and memory of processes of their
+own.
 
     OMP_NUM_THREADS=1 python scripts/speed.py --quick                                                a few minutes
     OMP_NUM_THREADS=1 python scripts/speed.py --part study --network hubert --seconds 10

@@ -228,7 +228,7 @@ def known_format(stated: object, newest: int, what: str) -> int:
         raise SpeechXAIError(f"{what} states the format {stated!r}, which is no version. Formats are 1 to {newest}.")
     if stated > newest:
         raise SpeechXAIError(
-            f"{what} has format {stated}, and this version of speechxai reads up to {newest}. Use the newer version that"
-            " wrote it: pip install --upgrade speechxai."
+            f"{what} has format {stated}, and this version of speechxai reads up to {newest}. Use the newer version"
+            " that wrote it: pip install --upgrade speechxai."
         )
     return stated

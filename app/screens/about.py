@@ -32,13 +32,13 @@ A faithful explanation shows what the *model* uses; whether that has anything to
 **How to read a map.** Orange marks bins whose change would move the model's answer most. *Kept* is the sound of the strongest
 fifth of them alone, *removed* the recording without them; the numbers beside them are what the model says of each. If *removed*
 sounds like the original and the answer stays, the map explains nothing, however convincing it looks.
-""")
+""")  # noqa: E501
     st.header("Where your recordings go")
     st.markdown(f"""
 Nowhere. The app runs on this computer and asks nothing of the internet. A recording that you bring stays in the memory of
 your session and is gone when you close the page, unless you press *Save*. Maps of the data set's own recordings are kept in
 `{short(app_settings.cache_folder())}` so that they come back at once; start with `--no-cache` to keep nothing.
-""")
+""")  # noqa: E501
 with right:
     model = widgets.choose_model()
     try:
@@ -61,7 +61,7 @@ Audio is mixed to mono at {config.stft.sample_rate / 1000:g} kHz and becomes a s
 {1000 * config.stft.hop_length / config.stft.sample_rate:.1f} ms; recordings are {segment}. A recording of the training data is judged by a network that never heard
 its speaker. Evidence is the positive part of signed maps, scaled to its own maximum. Protocol *standard*, after Mancini et al., ICASSPW 2025
 (arXiv 2411.08013), whose published protocol the command line reproduces as *mancini2025*.
-""")
+""")  # noqa: E501
 names = ("torch", "captum", "streamlit", "numpy")
 versions = ", ".join(f"{n} {metadata.version(n)}" for n in names)
 st.caption(

@@ -67,8 +67,8 @@ agreed = state.agreement(model, key, tuple(maps))
 labels = [words.recipe_words(r) for r in maps]
 if agreed.pairs:
     text = (
-        f"{len({i for pair in agreed.pairs for i in pair})} methods share {words.percent(agreed.mean)} of their strongest"
-        f" bins, averaged over pairs, where unrelated maps share {words.percent(STRONGEST)}"
+        f"{len({i for pair in agreed.pairs for i in pair})} methods share {words.percent(agreed.mean)} of their"
+        f" strongest bins, averaged over pairs, where unrelated maps share {words.percent(STRONGEST)}"
     )
     if len(agreed.pairs) > 1:
         (a, b), (c, d) = (choose(agreed.pairs, key=lambda pair: agreed.overlaps[pair]) for choose in (max, min))

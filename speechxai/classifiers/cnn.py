@@ -26,7 +26,8 @@ def _librosa() -> tuple[Any, Any]:
         from librosa import mel_frequencies
         from librosa.filters import mel
     except RuntimeError:
-        # numba refuses where it may write neither beside librosa nor into the user's cache, as in a read-only container.
+        # numba refuses where it may write neither beside librosa nor into the user's cache, as in a read-only
+        # container.
         import numba
 
         config: Any = numba.config

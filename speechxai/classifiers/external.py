@@ -312,8 +312,8 @@ def made_by(factory: str) -> Any:
         module = importlib.import_module(module_name)
     except Exception as error:  # the code of others may raise anything
         raise SpeechXAIError(
-            f"{factory}: the module '{module_name}' cannot be imported: {told(error)}. Install it, set PYTHONPATH to its"
-            " folder, or run the command in that folder."
+            f"{factory}: the module '{module_name}' cannot be imported: {told(error)}. Install it, set PYTHONPATH to"
+            " its folder, or run the command in that folder."
         ) from error
     make = getattr(module, function_name, None)
     if not callable(make):

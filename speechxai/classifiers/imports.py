@@ -502,7 +502,7 @@ layers mixed, attention pooling, two hidden layers, one output.
 - {speakers}
 - Recordings of other speakers are heard by the network of fold {first}, because there is no network trained on all speakers.
 - A research tool, not a medical device.
-"""
+"""  # noqa: E501
 
 
 def import_folds(

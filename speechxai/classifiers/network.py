@@ -85,7 +85,8 @@ def stated(network: Any, name: str, default: Any) -> Any:
 
 
 def as_network(model: Any) -> Network:
-    """Return `model` where it keeps the contract; anything else that maps (magnitude, phase) to logits is heard whole."""
+    """Return `model` where it keeps the contract; anything else that maps (magnitude, phase) to logits is heard
+    whole."""
     return cast(Network, model if hasattr(model, "segment_logits") else Whole(model))
 
 

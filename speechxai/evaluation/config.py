@@ -174,7 +174,8 @@ for _key, _field in EvaluateConfig.model_fields.items():
 def load(path: str | Path | None, overrides: Mapping[str, Any] | None = None) -> EvaluateConfig:
     """Read a configuration from TOML, overridden by the flags that were given (None: not given).
 
-    Relative `root`, `labels` and `out` in a file are meant from the folder where the command is run. What a file says of
+    Relative `root`, `labels` and `out` in a file are meant from the folder where the command is run. What a file says
+    of
     `allow_code` is not heard: leave to run code is an override alone.
 
     Raises:

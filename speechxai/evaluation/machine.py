@@ -1,4 +1,5 @@
-"""The machine and the libraries that a run ran on. The command line begins with it, so PyTorch is imported where used."""
+"""The machine and the libraries that a run ran on. The command line begins with it, so PyTorch is imported where
+used."""
 
 from __future__ import annotations
 

@@ -220,7 +220,8 @@ def agreement_of_methods(
 
     Of the evidence of `kind` that the recipes are scored by (None: positive of signed maps) the overlap of the
     strongest bins; of evidence by magnitude, as published, IoU of the bins that reach `threshold` of their own map's
-    maximum and Spearman's rank correlation. What `agreement.overlap`, `agreement.iou` and `agreement.rank_correlation` give pair by
+    maximum and Spearman's rank correlation. What `agreement.overlap`, `agreement.iou` and `agreement.rank_correlation`
+    give pair by
     pair, with every map sorted once.
 
     Returns:

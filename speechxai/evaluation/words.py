@@ -124,9 +124,9 @@ def power_sentence(summary: pd.DataFrame) -> Finding | None:
         return None
     if smallest_p(n_speakers, n_compared) >= ALPHA:
         return Finding(
-            f"Not enough speakers to test: with {n_speakers} of them, and after correction for {n_compared} comparisons,"
-            " no difference to a control could have reached significance, however large. Read the numbers as a"
-            " demonstration.",
+            f"Not enough speakers to test: with {n_speakers} of them, and after correction for {n_compared}"
+            " comparisons, no difference to a control could have reached significance, however large. Read the numbers"
+            " as a demonstration.",
             "caution",
         )
     return Finding(f"Statistics rest on {n_speakers} speakers; recordings of one speaker count as one.")
@@ -181,7 +181,8 @@ def control_sentence(summary: pd.DataFrame, metric: str, control: str) -> Findin
     )
     verb = verb.replace("its", "their") if len(found["better"]) > 1 else verb
     return Finding(
-        f"{who} {verb} {_CONTROL[control]}, after Holm correction ({metric}): {listing(found['better'], N_NAMED)}.{size}{worse}",
+        f"{who} {verb} {_CONTROL[control]}, after Holm correction ({metric}):"
+        f" {listing(found['better'], N_NAMED)}.{size}{worse}",
         "caution" if largest < SMALL else "good" if not found["worse"] else "plain",
     )
 
@@ -227,8 +228,8 @@ def combination_sentence(summary: pd.DataFrame, metric: str = "comprehensiveness
             f"No combination has a better mean {metric} than the better of its parts ({tested} compared).", "plain"
         )
     return Finding(
-        f"{len(above)} of {tested} combinations have a better mean {metric} than each of their parts: {listing(above, N_NAMED)}."
-        " These are means, not tests.",
+        f"{len(above)} of {tested} combinations have a better mean {metric} than each of their parts:"
+        f" {listing(above, N_NAMED)}. These are means, not tests.",
         "plain",
     )
 

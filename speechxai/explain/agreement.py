@@ -120,8 +120,8 @@ def _check(a: Tensor, b: Tensor) -> None:
 def iou(a: Tensor, b: Tensor, threshold: float = 0.4) -> Tensor:
     """Intersection over union of the bins that reach `threshold` of their own map's maximum, in [0, 1].
 
-    |{a >= threshold max a} & {b >= threshold max b}| / |... or ...|, per recording (mancini2025investigating, corrected: there
-    the second map is compared with the first map's maximum).
+    |{a >= threshold max a} & {b >= threshold max b}| / |... or ...|, per recording (mancini2025investigating,
+    corrected: there the second map is compared with the first map's maximum).
 
     Args:
         a, b: maps (B, F, T) >= 0.

@@ -237,8 +237,8 @@ def refuse_scripted(network: Network, method: str) -> None:
     """Raise NotApplicable where a part of the network is a ScriptModule: a rule for its functions would not be seen."""
     if is_scripted(network):
         raise NotApplicable(
-            f"a part of this network is a ScriptModule, whose functions {method} cannot reach; load the nn.Module it was"
-            " made from, or use integrated_gradients."
+            f"a part of this network is a ScriptModule, whose functions {method} cannot reach; load the nn.Module it"
+            " was made from, or use integrated_gradients."
         )
 
 

@@ -1,4 +1,5 @@
-"""One recording heard and explained: the answer, its maps, what each is worth, and the facts that sentences are made of.
+"""One recording heard and explained: the answer, its maps, what each is worth, and the facts that sentences are made
+of.
 
 Command line, report and app all show what stands here. Plain arrays out, so that pages need no tensors.
 """
@@ -159,7 +160,8 @@ class Heard:
 class Explained:
     """One map, and what the model says of its halves at two budgets.
 
-    `kept` and `removed` are the strongest STRONGEST of the bins, the same number for every map: the figure to compare by.
+    `kept` and `removed` are the strongest STRONGEST of the bins, the same number for every map: the figure to compare
+        by.
     `soft` is the published one: magnitude x mask and magnitude x (1 - mask), whose mass differs from map to map.
 
     Args:
@@ -638,7 +640,8 @@ class Agreement:
         names: recipes, (M,).
         overlaps: share of the strongest bins in common (M, M), by chance STRONGEST.
         ranks: Spearman's correlation over all bins (M, M), by chance 0.
-        shares: share of the bins that are among each map's strongest (M,): less than STRONGEST where it has less evidence.
+        shares: share of the bins that are among each map's strongest (M,): less than STRONGEST where it has less
+            evidence.
     """
 
     names: tuple[str, ...]

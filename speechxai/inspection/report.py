@@ -1,4 +1,5 @@
-"""What of an inspection goes to disk, the same from command line and app: one page to print, sounds, regions, numbers."""
+"""What of an inspection goes to disk, the same from command line and app: one page to print, sounds, regions,
+numbers."""
 
 from __future__ import annotations
 
@@ -320,7 +321,10 @@ def case_html(found: Inspection, title: str) -> bytes:
         f"<title>{html.escape(title)}: case report</title><style>{STYLE}</style></head><body>",
         f'<h1>{html.escape(title)}</h1><p class="muted">Case report, {now} · model {model} · explained by ',
         f"{html.escape(recipe_words(map_.recipe))} · {heard.recording.duration_s:.2f} s</p>",
-        f'<p class="answer">The model says <b>{_said(heard)}</b>, calibrated probability {heard.probability.max():.2f}. ',
+        (
+            f'<p class="answer">The model says <b>{_said(heard)}</b>, calibrated probability'
+            f" {heard.probability.max():.2f}. "
+        ),
         f"The map of the evidence for {name}: <b>{found.verdict.label}</b>.</p>",
         f'<img alt="Spectrogram with the evidence for {name}" src="data:image/png;base64,{data}">',
         f"<h2>What matters</h2>{_list([s.text for s in found.sentences])}",

@@ -1,4 +1,5 @@
-"""What people read of one recording: names of classes, recipes and cues, the verdict on a map, and what matters in words.
+"""What people read of one recording: names of classes, recipes and cues, the verdict on a map, and what matters in
+words.
 
 Every sentence is computed from numbers and true of them; none says more than they do.
 """
@@ -113,8 +114,8 @@ class Verdict:
         tries = f"{self.n_below} of {len(self.copies)} copies of it moved elsewhere in time and frequency"
         if self.key == "explains":
             return (
-                f"This map explains the answer: {began} weakens more than without {tries}, and more than without as many"
-                " of the loudest bins or of the edges."
+                f"This map explains the answer: {began} weakens more than without {tries}, and more than without as"
+                " many of the loudest bins or of the edges."
             )
         if self.key == "no_better":
             as_good = [
@@ -179,7 +180,8 @@ class Facts:
         verdict: on the map.
         controls: p_removed of CONTROLS, maps that know nothing of the model, with as many bins.
         overlaps: share of the strongest bins in common with other methods, in [0, 1]; unrelated maps have STRONGEST.
-        shares: share of the bins that are among the strongest, of this map ("") and of other methods: STRONGEST, or less
+        shares: share of the bins that are among the strongest, of this map ("") and of other methods: STRONGEST, or
+            less
             where a map has less evidence.
         range_p: lowest and highest probability when a fifth of the recording is left out.
         unlike: ways in which the recording is unlike those the model learned from.

@@ -98,7 +98,8 @@ def _row(
     values: Sequence[float] = (),
     words: bool = False,
 ) -> Row:
-    """A row of texts: which of them (by index) are the best of their column, the numbers that shade them, and whether the
+    """A row of texts: which of them (by index) are the best of their column, the numbers that shade them, and whether
+    the
     first is a sentence."""
     cells = (
         Cell(text, "", "best" if i in best else "", values[i] if values else math.nan, words and i == 0)

@@ -361,7 +361,8 @@ _FLOOR_DB = -100.0
 def to_full_band(waveform: Array, sample_rate: int, new_rate: int) -> Array:
     """Return the waveform (N,) at the rate of an analysis, Hz, its band filled up to Nyquist.
 
-    Not `audio.resample`: that one leaves the uppermost 9 % of the band empty, as recordings need it, and an empty band puts its
+    Not `audio.resample`: that one leaves the uppermost 9 % of the band empty, as recordings need it, and an empty band
+    puts its
     own ripple into the cepstrum (CPPS falls by 1.3 dB, away from Praat's) and a pole of its own into linear prediction.
     """
     if sample_rate == new_rate:

@@ -136,7 +136,10 @@ def why_unreadable(path: str | Path, problem: str | None = None) -> str:
             f" sph2pipe -f wav '{name}' converted.wav"
         )
     if head[:4] in (b"RIFF", b"RIFX", b"RF64"):
-        return f"{path}: the samples of this wav are in a coding that is not read, or its header is damaged. Convert it first: ffmpeg -i '{name}' converted.wav"
+        return (
+            f"{path}: the samples of this wav are in a coding that is not read, or its header is damaged. Convert it"
+            f" first: ffmpeg -i '{name}' converted.wav"
+        )
     if printable > 0.95 * len(head):
         return f"{path}: this is text, not audio, whatever its name says. Name the recording itself."
     return (

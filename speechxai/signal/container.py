@@ -270,8 +270,8 @@ def mp3(handle: BinaryIO, start: int, size: int) -> Stated:
     n_sounding = n_frames - (name != b"") - (end > size)
     if stated and (n_sounding > stated + 1 or (name == b"VBRI" and n_sounding < stated - 1)):
         return Stated(
-            f"the mp3 header states {stated * frame_s:.2f} s, the file holds {n_sounding * frame_s:.2f} s: it is truncated, "
-            f"or several in one. Copy it again, or convert it first: ffmpeg -i FILE converted.wav"
+            f"the mp3 header states {stated * frame_s:.2f} s, the file holds {n_sounding * frame_s:.2f} s: it is"
+            " truncated, or several in one. Copy it again, or convert it first: ffmpeg -i FILE converted.wav"
         )
     if stated and name != b"VBRI":
         return Stated()  # the decoder holds the file to it
@@ -489,11 +489,15 @@ def _left_over(handle: BinaryIO, place: int, end: int) -> str | None:
     handle.seek(place)
     if end - place <= 32 or not handle.read(min(end - place, 1 << 16)).strip(b"\0"):
         return None
-    return f"damaged: the header contradicts itself: {end - place} bytes after the samples belong to no chunk. {COPY_AGAIN}"
+    return (
+        f"damaged: the header contradicts itself: {end - place} bytes after the samples belong to no chunk."
+        f" {COPY_AGAIN}"
+    )
 
 
 def _aiff_short(handle: BinaryIO, found: dict[bytes, tuple[int, int]], length: int) -> str | None:
-    """Sentence where aiff's COMM chunk states more samples than its SSND chunk holds after the place where they begin."""
+    """Sentence where aiff's COMM chunk states more samples than its SSND chunk holds after the place where they
+    begin."""
     if b"COMM" not in found or b"SSND" not in found:
         return None
     place, comm_bytes = found[b"COMM"]
@@ -504,7 +508,10 @@ def _aiff_short(handle: BinaryIO, found: dict[bytes, tuple[int, int]], length: i
     held = length - 8 - _number(handle, found[b"SSND"][0], ">I")
     if _is_mark(n_samples) or n_samples * one <= held:
         return None
-    return f"damaged or truncated: the header states {n_samples} samples, and {max(0, held // max(1, one))} follow. {COPY_AGAIN}"
+    return (
+        f"damaged or truncated: the header states {n_samples} samples, and {max(0, held // max(1, one))} follow."
+        f" {COPY_AGAIN}"
+    )
 
 
 def _outer_end(handle: BinaryIO, kind: _Kind, start: int) -> int:

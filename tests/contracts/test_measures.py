@@ -1,4 +1,5 @@
-"""Every acoustic measure has a value that follows from how a signal was made, and where Praat has it, a stated tolerance.
+"""Every acoustic measure has a value that follows from how a signal was made, and where Praat has it, a stated
+tolerance.
 
 A measure without an entry here fails: whoever adds one says what it must be, by hand.
 """
@@ -159,11 +160,13 @@ GOLDEN: dict[str, Golden] = {
     "f0_mean_hz": Golden(two_pitches, 131.35, 0.7),
     "f0_sd_semitones": Golden(two_pitches, 1.5, 0.03),
     "f0_range_semitones": Golden(two_pitches, 3.0, 0.05),
-    # Neighbors differ by 4 of 130 samples: 3.077 %. Against the mean of five (130 - 2/5 or + 2/5 on the other side) a period
+    # Neighbors differ by 4 of 130 samples: 3.077 %. Against the mean of five (130 - 2/5 or + 2/5 on the other side) a
+    # period
     # is 2 - 0.4 = 1.6 samples off: 1.231 %.
     "jitter_local_percent": Golden(rough, 100 * 4 / 130, 0.15),
     "jitter_ppq5_percent": Golden(rough, 100 * 1.6 / 130, 0.1),
-    # Neighbors differ by 0.2 of a mean of 1: 20 %, or 20 log10(1.1 / 0.9) = 1.743 dB. Of eleven around one of 1.1 five are
+    # Neighbors differ by 0.2 of a mean of 1: 20 %, or 20 log10(1.1 / 0.9) = 1.743 dB. Of eleven around one of 1.1 five
+    # are
     # 1.1 and six 0.9: their mean is 0.9909, so it is 0.1091 off: 10.91 %.
     "shimmer_local_percent": Golden(uneven, 20.0, 0.6),
     "shimmer_local_db": Golden(uneven, 1.743, 0.06),
@@ -185,7 +188,8 @@ GOLDEN: dict[str, Golden] = {
     "f1_hz": Golden(resonant, 600.0, 25.0),
     "f2_hz": Golden(resonant, 1400.0, 40.0),
     "f2_range_octaves": Golden(two_vowels, 1.0, 0.06),
-    # A sine of amplitude 3 dB has the standard deviation 3 / sqrt(2); one of a semitone 1 / sqrt(2). Frames of 25 ms and
+    # A sine of amplitude 3 dB has the standard deviation 3 / sqrt(2); one of a semitone 1 / sqrt(2). Frames of 25 ms
+    # and
     # of three periods smooth a little of it away.
     "amplitude_tremor_db": Golden(tremulous, 3 / math.sqrt(2), 0.12),
     "pitch_tremor_semitones": Golden(tremulous, 1 / math.sqrt(2), 0.05),

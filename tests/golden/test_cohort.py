@@ -1,4 +1,5 @@
-"""What a reader sees of a data set, by hand: confusion by row, groups by sex, age, task and severity, exact intervals."""
+"""What a reader sees of a data set, by hand: confusion by row, groups by sex, age, task and severity, exact
+intervals."""
 
 from __future__ import annotations
 
@@ -37,9 +38,11 @@ def labeled() -> pd.DataFrame:
 def test_right_answers_and_the_headline() -> None:
     rows = labeled()
     assert cohort.right(rows).tolist() == [0, 1, 1, 0, 1, 1, 0, 1, 1, 0, 1, 1]
-    # Clopper and Pearson for 8 of 12: .349 to .901. HC: 2 of 6 at .8, PD: 4 of 6; AUC = (4*4 + .5*(4*2 + 2*4)) / 36 = .667
-    assert cohort.headline(rows) == (
-        "The model is right about 67 % of the speakers' recordings (95 % interval 35 to 90 %); always answering the"
+    # Clopper and Pearson for 8 of 12: .349 to .901. HC: 2 of 6 at .8, PD: 4 of 6; AUC = (4*4 + .5*(4*2 + 2*4)) / 36 =
+    # .667
+    assert (
+        cohort.headline(rows)
+        == "The model is right about 67 % of the speakers' recordings (95 % interval 35 to 90 %); always answering the"
         " larger class would be right in 50 %. AUC 0.67, where chance is 0.50."
     )
     assert cohort.headline(rows[:0]) == "No recording has both a label and an answer."

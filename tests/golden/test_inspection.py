@@ -1,4 +1,5 @@
-"""One recording explained, by hand: a network whose logit is a weighted sum of a few bins, so that every figure is known."""
+"""One recording explained, by hand: a network whose logit is a weighted sum of a few bins, so that every figure is
+known."""
 
 from __future__ import annotations
 
@@ -206,7 +207,8 @@ def test_overlap_and_agreement_by_hand() -> None:
 
 
 def test_regions_hold_half_of_the_strongest_evidence() -> None:
-    # 100 frames a second. Ten bins of evidence 1 in frames 20 to 29, five of .5 in frames 60 to 79: half of 100 + 50 = 75
+    # 100 frames a second. Ten bins of evidence 1 in frames 20 to 29, five of .5 in frames 60 to 79: half of 100 + 50 =
+    # 75
     # needs the first stretch alone, which begins half a frame before its first center and ends half after its last.
     stft = StftConfig(n_fft=64, win_length=64, hop_length=32, sample_rate=3_200)
     mask = np.zeros((33, 101), np.float32)

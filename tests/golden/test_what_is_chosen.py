@@ -26,7 +26,8 @@ PEOPLE = (("a", 0, 2), ("b", 0, 2), ("c", 0, 2), ("p", 1, 3), ("q", 1, 1))
 @pytest.mark.parametrize(
     ("limit", "wanted"),
     [
-        # First recordings of all speakers come first, the classes in turn: a0 p0, b0 q0, c0; then a1 p1, b1, c1, p2. What is
+        # First recordings of all speakers come first, the classes in turn: a0 p0, b0 q0, c0; then a1 p1, b1, c1, p2.
+        # What is
         # taken stays in the order of the table.
         (1, ["a0"]),
         (2, ["a0", "p0"]),
@@ -82,7 +83,8 @@ class HalfSquare(nn.Module):
 
 def test_the_noise_of_smoothgrad_is_a_share_of_the_range_and_not_of_the_maximum() -> None:
     stft = StftConfig(n_fft=16, win_length=16, hop_length=8, sample_rate=32, scale="linear")
-    # Magnitudes from 2 to 5: 0.15 of their range is 0.45; of their maximum it would be 0.75. Far from 0, nothing is clamped.
+    # Magnitudes from 2 to 5: 0.15 of their range is 0.45; of their maximum it would be 0.75. Far from 0, nothing is
+    # clamped.
     magnitude = torch.linspace(2, 5, 9 * 40).reshape(1, 9, 40)
     spec = Spectrogram(magnitude, torch.zeros_like(magnitude), 39 * 8, stft)
     noise = METHODS["smoothgrad"](HalfSquare(), spec, torch.tensor([1]), n_samples=1, clamp=False) - magnitude

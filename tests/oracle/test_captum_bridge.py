@@ -140,7 +140,8 @@ def test_patches_have_no_gap_and_no_sliver() -> None:
 
 @pytest.mark.parametrize("name", list(CAPTUM))
 def test_every_method(name: str, small: Spectrogram) -> None:
-    """Finite, of the recordings' shape, not all zero, the same in a batch and alone, by seed; nothing is left behind."""
+    """Finite, of the recordings' shape, not all zero, the same in a batch and alone, by seed; nothing is left
+    behind."""
     model = net()
     ones = torch.ones_like(TARGET)
     before = {key: value.clone() for key, value in model.state_dict().items()}

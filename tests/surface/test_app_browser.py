@@ -249,7 +249,7 @@ def test_plays_and_the_playhead_keeps_up(tab: Tab) -> None:
             lags.push(shown - heard);
           }
           return lags;
-        }""",
+        }""",  # noqa: E501
         [CHIRP_FROM_HZ, CHIRP_HZ_PER_S],
     )
     assert len(lags) >= 10, "the sound was not heard"
@@ -266,7 +266,7 @@ def test_drawn_playhead_is_where_it_says(shared: Tab) -> None:
           const glass = box.querySelector('.glass'), ratio = glass.width / glass.clientWidth;
           const row = glass.getContext('2d').getImageData(0, Math.round(30 * ratio), glass.width, 1).data;
           const red = []; for (let i = 0; i < glass.width; i += 1) if (row[4*i] > 150 && row[4*i+1] < 60 && row[4*i+3] > 200) red.push(i / ratio);
-          return [Number(box.dataset.position), red.reduce((a, b) => a + b, 0) / red.length]; }"""
+          return [Number(box.dataset.position), red.reduce((a, b) => a + b, 0) / red.length]; }"""  # noqa: E501
     )
     assert x == pytest.approx(400, abs=2)
     assert 2.0 < at < 6.0
@@ -361,7 +361,7 @@ def test_opacity_and_colors_need_no_server(shared: Tab) -> None:
             await new Promise(requestAnimationFrame); times.push(performance.now() - began);
             const now = look(); if (now === last) throw new Error('the picture did not change'); last = now;
           }
-          return times; }"""
+          return times; }"""  # noqa: E501
     )
     print(f"opacity change: median {statistics.median(times):.0f} ms of 5")
     assert shared.sent[0] == before, "the server was asked"

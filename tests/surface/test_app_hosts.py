@@ -1,4 +1,5 @@
-"""The app answers to the names of this computer and to those asked for: a stranger's page can neither read nor send anything."""
+"""The app answers to the names of this computer and to those asked for: a stranger's page can neither read nor send
+anything."""
 
 from __future__ import annotations
 
@@ -63,7 +64,8 @@ STRANGE = (
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The app on loopback, behind a proxy of two names; it ends when it is told to, as no failure, pages being open or not."""
+    """The app on loopback, behind a proxy of two names; it ends when it is told to, as no failure, pages being open or
+    not."""
     folder = tmp_path_factory.mktemp("hosts")
     with started(folder, "--allow-host", "proxy.example", "--allow-host", "voices.example:8443") as running:
         yield running

@@ -1,4 +1,5 @@
-"""Command line and app say the same of one recording: kept, removed, verdict, sentences. Run with -s to see the table."""
+"""Command line and app say the same of one recording: kept, removed, verdict, sentences. Run with -s to see the
+table."""
 
 from __future__ import annotations
 

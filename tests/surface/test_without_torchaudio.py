@@ -14,8 +14,7 @@ import soundfile
 
 from speechxai.classifiers import build
 from speechxai.classifiers.bundle import library_versions, save_bundle, version_differences
-from speechxai.classifiers.ssl import from_bundle
-from speechxai.classifiers.ssl import load_torchaudio
+from speechxai.classifiers.ssl import from_bundle, load_torchaudio
 from speechxai.errors import SpeechXAIError
 from speechxai.evaluation.machine import machine
 from speechxai.testing import noise_recording, tiny_bundle

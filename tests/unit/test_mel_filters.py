@@ -58,10 +58,9 @@ def test_the_filters_are_those_of_torchaudio(stft: StftConfig, n_mels: int, f_mi
 def test_they_need_no_folder_that_can_be_written() -> None:
     # As in a read-only container whose user has no home: of numba's places for a cache only a named one is left.
     code = (
-        "from numba.core.caching import CacheImpl as c; "
-        "c._locator_classes = [p for p in c._locator_classes if 'UserProvided' in p.__name__]; assert c._locator_classes; "
-        "from speechxai.classifiers.cnn import mel_filters; from speechxai.types import StftConfig; "
-        "print(*mel_filters(StftConfig(), 64, 50.0, 8000.0).shape)"
+        "from numba.core.caching import CacheImpl as c; c._locator_classes = [p for p in c._locator_classes if"
+        " 'UserProvided' in p.__name__]; assert c._locator_classes; from speechxai.classifiers.cnn import mel_filters;"
+        " from speechxai.types import StftConfig; print(*mel_filters(StftConfig(), 64, 50.0, 8000.0).shape)"
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)

@@ -274,9 +274,10 @@ def test_agreement_in_words(overlap: float, words: str, tone: str) -> None:
     )
     finding = agreement_sentence(pairs)
     assert finding is not None
-    assert finding.text == (
-        f"{words}: two of them have {100 * overlap:.0f} % of their strongest bins in common (mean over 2 pairs), unrelated"
-        f" maps 20 %; most alike are saliency and guided_backprop ({100 * overlap + 10:.0f} %)."
+    assert (
+        finding.text
+        == f"{words}: two of them have {100 * overlap:.0f} % of their strongest bins in common (mean over 2 pairs),"
+        f" unrelated maps 20 %; most alike are saliency and guided_backprop ({100 * overlap + 10:.0f} %)."
     )
     assert finding.tone == tone
     assert agreement_sentence(pairs.drop(columns="overlap")) is None

@@ -133,7 +133,8 @@ HEADER = "original_id,audio_path,status,speaker_id,group,UPDRS,UPDRS-speech,H/Y,
 
 def row(speaker: str, group: int, task: str = "pataka") -> str:
     status = "hc" if "C" in speaker else "pd"
-    return f"{speaker}_{task},/mnt/data/DDK_analysis/{task}/{status}/{speaker}_{task}.wav,{status},{speaker},{group},,,,F,60,\n"
+    path = f"/mnt/data/DDK_analysis/{task}/{status}/{speaker}_{task}.wav"
+    return f"{speaker}_{task},{path},{status},{speaker},{group},,,,F,60,\n"
 
 
 GROUPS = {

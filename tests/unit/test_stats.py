@@ -227,7 +227,8 @@ def test_max_t_by_hand() -> None:
     differences = np.array([[1.0, 1], [2, -1], [3, 0]])
     assert sign_flip_p_values(differences, correction="max-t").tolist() == [0.25, 1]
     assert sign_flip_p_values(differences, correction="holm").tolist() == [0.5, 1]
-    # 1 1 1 1 alone: two of sixteen flips reach its sum; in two others 1 1 1 -1 does: p = 4 / 16. The sum 2 of the latter
+    # 1 1 1 1 alone: two of sixteen flips reach its sum; in two others 1 1 1 -1 does: p = 4 / 16. The sum 2 of the
+    # latter
     # is reached by one of the two in every flip
     differences = np.array([[1.0, 1], [1, 1], [1, 1], [1, -1]])
     assert sign_flip_p_values(differences).tolist() == [2 / 16, 10 / 16]
