@@ -18,9 +18,8 @@ import torch
 from torch import Tensor
 
 from speechxai.auxiliary.study import band_names, study, units
-from speechxai.auxiliary.tables import arms, coefficients, leak, table
+from speechxai.auxiliary.tables import arms, coefficients, leak, sentences, table
 from speechxai.auxiliary.values import AuxiliarySettings, Fit, Material, Unit
-from speechxai.auxiliary.words import sentences
 from speechxai.errors import SpeechXAIError, named
 from speechxai.evaluation.config import EvaluateConfig, from_dict
 from speechxai.evaluation.machine import machine, peak_memory_mb

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from markupsafe import Markup
 
 from speechxai.auxiliary.folder import StudyFolder, finished_studies, wall_time_s
+from speechxai.auxiliary.tables import number, signed
 from speechxai.auxiliary.values import CEILING, FLOORS, LINEAR
-from speechxai.auxiliary.words import number, signed
 from speechxai.evaluation.report import Section, data_uri
 from speechxai.files import naming_folder, write_atomically
 from speechxai.report import plots, render

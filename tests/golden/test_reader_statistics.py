@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from speechxai.auxiliary.words import beats
+from speechxai.auxiliary.tables import beats
 from speechxai.classifiers.validation import Interval, by_subject, confounds, groups, performance
 from speechxai.data.corpus import confounds as corpus_confounds
 from speechxai.evaluation.report import confound_table, confusion_table

@@ -23,9 +23,8 @@ from speechxai.auxiliary.study import (
     train,
     units,
 )
-from speechxai.auxiliary.tables import Arm, arms, coefficients, leak, table
+from speechxai.auxiliary.tables import Arm, arms, coefficients, leak, sentences, table
 from speechxai.auxiliary.values import FLOORS, AuxiliarySettings, Fit, Material, Unit
-from speechxai.auxiliary.words import sentences
 from speechxai.data.synthetic import takes
 from speechxai.errors import SpeechXAIError
 from speechxai.signal.acoustics import segments_by_voicing
