@@ -7,7 +7,7 @@ import streamlit as st
 
 from app import charts, sources, state, widgets
 from speechxai import SpeechXAIError
-from speechxai.evaluation import cohort
+from speechxai.classifiers import validation
 
 widgets.page("Where does the model fail, and on whom?")
 left, right = st.columns([3, 7], vertical_alignment="bottom")
@@ -23,7 +23,7 @@ classes = sources.bundle(model).config.classes
 labeled = rows[rows["label"].notna() & rows["probability"].notna()]
 broken = rows[rows["problem"] != ""]
 with right:
-    said = cohort.headline(labeled)
+    said = validation.performance_words(labeled)
     widgets.show_html(f'<p class="sx-sub">{charts.escape(said)}</p>')
 for row in broken.head(3).itertuples():
     st.warning(str(row.problem), icon=":material/broken_image:")
@@ -33,10 +33,10 @@ if len(broken) > 3:
 one, two, three = st.columns([3.6, 3.4, 5], gap="large")
 with one:
     st.header("Answers and labels")
-    widgets.show_html(charts.confusion(classes[:2], *cohort.confusion(labeled)))
+    widgets.show_html(charts.confusion(classes[:2], *validation.confusion(labeled)))
 with two:
     st.header("Do the probabilities hold?")
-    bins = cohort.calibration(labeled)
+    bins = validation.calibration_bins(labeled)
     if bins is None:
         st.caption("At least 10 labeled recordings are needed.")
     else:
@@ -44,15 +44,15 @@ with two:
 with three:
     st.header("Who is it wrong about?")
     groups = [
-        charts.Row(f"{g.name} ({g.n_speakers} speakers)", g.mean, g.low, g.high, g.n_speakers < cohort.FEW_SPEAKERS)
-        for g in cohort.by_group(labeled, classes)
+        charts.Row(f"{g.name} ({g.n_speakers} speakers)", g.mean, g.low, g.high, g.n_speakers < validation.FEW_SPEAKERS)
+        for g in validation.by_group(labeled, classes)
     ]
     widgets.show_html(
         charts.intervals(groups, "Share of right answers by group, 95 % interval over speakers", [(0.5, "a coin")])
     )
 
 st.header("All recordings")
-shown = cohort.table(rows, classes)
+shown = validation.recordings_table(rows, classes)
 stated = f"P({classes[1]})"
 picked = st.dataframe(
     shown,

@@ -1,5 +1,5 @@
-"""What a study found: metrics with intervals over speakers and seeds, differences to the floors, what the leak adds, and
-what these numbers support in plain sentences, each of which says the opposite when its numbers do."""
+"""What a study found: metrics with intervals over speakers and seeds, differences to the floors, what the leak adds,
+and what these numbers support in plain sentences, each of which says the opposite when its numbers do."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -39,10 +40,16 @@ from speechxai.stats import (
     bootstrap,
     expected_calibration_error,
     share_interval,
+    share_of_speakers,
     spearman,
 )
 from speechxai.types import Array, Recording
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+# How good is a classifier on people it never heard?
 # Cross-validation by speaker: every recording is predicted by a model that never heard its speaker.
 Store = Callable[[str], EpochStore]
 """Gives the store of a part of the training: "fold0", "fold1", ..., "final"."""
@@ -400,18 +407,20 @@ def performance(
     return found
 
 
-AGE_BANDS = ((0, 50), (50, 60), (60, 70), (70, 200))
-"""Age bands, years: from the first number up to below the second."""
+AGE_BANDS = (
+    (0, 50, "under 50 years"),
+    (50, 60, "50 to 59 years"),
+    (60, 70, "60 to 69 years"),
+    (70, 200, "70 years and older"),
+)
+"""Lowest age, first age beyond, and name, years."""
 
 
 def groups(subjects: Subjects) -> dict[str, Array]:
     """Subgroups with at least one subject, by sex and by age band: name -> members (S,)."""
     sex = np.array(subjects.sexes)
     found = {f"sex {name}": sex == name for name in sorted(set(subjects.sexes)) if name}
-    for low, high in AGE_BANDS:
-        name = (
-            f"age under {high}" if low == 0 else f"age {low} and above" if high >= 200 else f"age {low} to {high - 1}"
-        )
+    for low, high, name in AGE_BANDS:
         found[name] = (subjects.ages >= low) & (subjects.ages < high)
     return {name: members for name, members in found.items() if members.any()}
 
@@ -452,3 +461,143 @@ def confounds(subjects: Subjects, *, n: int = 2000, seed: int = 0) -> dict[str, 
     ph, ah = pa[ya == 0], aa[ya == 0]
     result["rank correlation of P(PD) with age among HC"] = interval(lambda i: spearman(ph[i], ah[i]), len(ph), n, seed)
     return result
+
+
+# Where a classifier is right, and on whom, over the recordings of a data set: speakers are the cases.
+SEXES = {"F": "women", "M": "men"}
+SEVERITIES = ("hoehn_yahr", "severity", "updrs_speech")
+"""Columns that say how severe a disease is; the first that holds anything is used."""
+
+MOST_TASKS = 5
+FEW_SPEAKERS = 5
+"""With fewer an interval over speakers says little."""
+
+
+class Share(NamedTuple):
+    """Share of right answers of a group: mean over speakers, its 95 % interval, and the number of speakers."""
+
+    name: str
+    mean: float
+    low: float
+    high: float
+    n_speakers: int
+
+
+class CalibrationBins(NamedTuple):
+    """Stated probability and observed share of class 1 with its exact 95 % interval, and the number of recordings; each
+    (n_bins,)."""
+
+    stated: Array
+    observed: Array
+    low: Array
+    high: Array
+    n: Array
+
+
+def answers(rows: pd.DataFrame) -> pd.Series:
+    """The class that a classifier of two says, 0 or 1: 1 above a probability of .5, as argmax has it."""
+    return (rows["probability"] > 0.5).astype(int)
+
+
+def right(rows: pd.DataFrame) -> pd.Series:
+    """1.0 where the answer is the label, 0.0 where not."""
+    return (answers(rows) == rows["label"].astype(int)).astype(float)
+
+
+def share_right(name: str, rows: pd.DataFrame) -> Share:
+    """Share of right answers among some recordings."""
+    return Share(name, *share_of_speakers(right(rows), rows["speaker"].astype(str)))
+
+
+def performance_words(labeled: pd.DataFrame) -> str:
+    """How often the classifier is right, beside what the larger class alone would give, in two sentences."""
+    if labeled.empty:
+        return "No recording has both a label and an answer."
+    found = share_right("everybody", labeled)
+    larger = max(labeled["label"].mean(), 1 - labeled["label"].mean())
+    within = f" (95 % interval {100 * found.low:.0f} to {100 * found.high:.0f} %)" if found.low == found.low else ""
+    text = (
+        f"The model is right about {100 * found.mean:.0f} % of the speakers' recordings{within}; always answering the"
+        f" larger class would be right in {100 * larger:.0f} %."
+    )
+    area = auc(labeled["probability"].to_numpy(float), labeled["label"].astype(int).to_numpy())
+    return text if area != area else f"{text} AUC {area:.2f}, where chance is 0.50."
+
+
+def confusion(labeled: pd.DataFrame, n_classes: int = 2) -> tuple[Array, Array]:
+    """Recordings by label (rows) and answer (columns), and the same as shares of their row, NaN where a label has
+    none."""
+    counts = np.zeros((n_classes, n_classes), dtype=int)
+    np.add.at(counts, (labeled["label"].astype(int).to_numpy(), answers(labeled).to_numpy()), 1)
+    totals = counts.sum(axis=1, keepdims=True)
+    return counts, np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
+
+
+def calibration_bins(labeled: pd.DataFrame, n_bins: int = 5) -> CalibrationBins | None:
+    """Bins of equal count, by stated probability; None under ten recordings."""
+    if len(labeled) < 10:
+        return None
+    p, y = labeled["probability"].to_numpy(float), labeled["label"].to_numpy(float)
+    parts = np.array_split(np.argsort(p, kind="stable"), min(n_bins, len(p) // 5))
+    low, high = zip(*(share_interval(int(y[part].sum()), len(part)) for part in parts), strict=True)
+    return CalibrationBins(
+        np.array([p[part].mean() for part in parts]),
+        np.array([y[part].mean() for part in parts]),
+        np.array(low),
+        np.array(high),
+        np.array([len(part) for part in parts]),
+    )
+
+
+def by_group(labeled: pd.DataFrame, classes: Sequence[str]) -> list[Share]:
+    """Share of right answers of everybody, by class, sex, age band, task and severity, where two speakers or more are
+    known."""
+    import pandas as pd
+
+    masks: list[tuple[str, pd.Series]] = [("everybody", pd.Series(True, labeled.index))]
+    masks += [(f"labeled {classes[label]}", labeled["label"] == label) for label in (1, 0)]
+    if "sex" in labeled:
+        masks += [(name, labeled["sex"].astype(str) == value) for value, name in SEXES.items()]
+    if "age" in labeled:
+        age = pd.to_numeric(labeled["age"], errors="coerce")
+        masks += [(name, (age >= low) & (age < high)) for low, high, name in AGE_BANDS]
+    tasks = sorted(labeled["task"].astype(str).unique())
+    if len(tasks) > 1:
+        masks += [(f"task {task}", labeled["task"].astype(str) == task) for task in tasks[:MOST_TASKS]]
+    for column in SEVERITIES:
+        value = pd.to_numeric(labeled[column], errors="coerce") if column in labeled else pd.Series(dtype=float)
+        if value.notna().any():
+            value = value.where(labeled["label"] == 1)
+            middle, words = value.median(), column.replace("_", " ")
+            masks += [(f"{classes[1]}, {words} up to {middle:.2g}", value <= middle)]
+            masks += [(f"{classes[1]}, {words} above {middle:.2g}", value > middle)]
+            break
+    return [share_right(name, labeled[mask]) for name, mask in masks if labeled[mask]["speaker"].nunique() >= 2]
+
+
+def recordings_table(rows: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """All recordings as people read them, wrong answers first."""
+    import pandas as pd
+
+    label = rows["label"].map(lambda v: classes[int(v)] if pd.notna(v) else "unknown")
+    says = rows["probability"].map(lambda v: classes[int(v > 0.5)] if pd.notna(v) else "none")
+    found = pd.DataFrame(
+        {
+            "recording": rows["recording"],
+            "labeled": label,
+            "model says": says,
+            f"P({classes[1]})": rows["probability"],
+            "right": [
+                "" if a == "unknown" or b == "none" else "yes" if a == b else "no"
+                for a, b in zip(label, says, strict=True)
+            ],
+            "task": rows["task"],
+            "speaker": rows["speaker"],
+        }
+    )
+    for name in ("sex", "age", *SEVERITIES):
+        if name in rows and rows[name].notna().any():
+            found[name.replace("_", " ")] = rows[name]
+    if (rows["problem"] != "").any():
+        found["problem"] = rows["problem"]
+    return found.sort_values("right", key=lambda s: s.map({"no": 0, "yes": 1}).fillna(2), kind="stable")

@@ -168,10 +168,10 @@ def test_groups_by_sex_and_age_hold_whom_they_name() -> None:
     assert {name: np.flatnonzero(members).tolist() for name, members in found.items()} == {
         "sex F": [0, 2, 5],
         "sex M": [1, 3],
-        "age under 50": [0],
-        "age 50 to 59": [1, 2],
-        "age 60 to 69": [3],
-        "age 70 and above": [4],
+        "under 50 years": [0],
+        "50 to 59 years": [1, 2],
+        "60 to 69 years": [3],
+        "70 years and older": [4],
     }
 
 

@@ -366,7 +366,9 @@ def test_an_age_detector_is_unmasked() -> None:
     assert found["duration alone"].value == 0.5
     assert abs(found["classifier, ages within 5 years"].value - 0.5) < 0.15
     assert found["rank correlation of P(PD) with age among HC"].value == pytest.approx(1.0)
-    assert {"sex M", "age under 50", "age 50 to 59", "age 60 to 69", "age 70 and above"} == set(groups(subjects))
+    assert {"sex M", "under 50 years", "50 to 59 years", "60 to 69 years", "70 years and older"} == set(
+        groups(subjects)
+    )
     unknown = by_subject(["a", "b"], [0, 1], [0.1, 0.9], [(float("nan"), 3.0, "")] * 2)
     assert set(confounds(unknown, n=5)) == {"classifier", "duration alone"}
 
