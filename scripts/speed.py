@@ -47,7 +47,7 @@ from speechxai.errors import NotApplicable, SpeechXAIError
 from speechxai.evaluation.config import resolve_metrics, resolve_recipes
 from speechxai.evaluation.machine import configure
 from speechxai.evaluation.unit import standard
-from speechxai.evaluation.values import EvaluateSettings, Job, evaluate
+from speechxai.evaluation.values import EvaluateSettings, Job, evaluate_recordings
 from speechxai.explain import METHODS, OriginalPass, count_passes
 from speechxai.explain.combination import evidence
 from speechxai.explain.explain import explain, explain_all
@@ -285,7 +285,7 @@ def work(task: dict[str, Any]) -> dict[str, float]:
         settings = replace(STUDY, memory_mb=task.get("memory_mb", STUDY.memory_mb))
         voices = [voice(seconds, index % 4) for index in range(n)]
         short = Job(voice(0.5), model)
-        evaluate(["0"], lambda i: short, settings, Nowhere())  # unmeasured: what is imported, built and kept
+        evaluate_recordings(["0"], lambda i: short, settings, Nowhere())  # unmeasured: what is imported, built and kept
         names = [str(i) for i in range(n)]
         run = partial(evaluate, names, lambda i: Job(voices[int(i)], model), settings, Nowhere())
         took = cpu_s(run, max(1, 8 // n), enough_s=30.0)  # short runs vary most

@@ -233,6 +233,22 @@ def test_the_size_of_the_house(capsys: pytest.CaptureFixture[str]) -> None:
     assert n_floors <= len(ROOMS)
 
 
+def test_doors_that_the_documentation_names_are_there() -> None:
+    """docs/architecture.md lists what rooms take from a module: each name stands in that module or is taken into it."""
+    rows = re.findall(
+        r"^\| `([a-z0-9_.]+)` \| (`.*`) \|$", (ROOT / "docs" / "architecture.md").read_text("utf-8"), re.M
+    )
+    assert len(rows) > 40
+    for module, names in rows:
+        path = FILES[f"speechxai.{module}"]
+        found = {name.rsplit(".", 1)[-1] for name in imported(path)}
+        for node in ast.parse(path.read_text("utf-8")).body:
+            found |= {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+            found |= {node.name} if isinstance(node, ast.FunctionDef | ast.ClassDef) else set()
+        missing = set(re.findall(r"`(\w+)`", names)) - found
+        assert not missing, f"docs/architecture.md names {sorted(missing)} of {module}, which are not there"
+
+
 def test_a_wrong_import_is_seen(tmp_path: Path) -> None:
     (tmp_path / "speechxai" / "signal").mkdir(parents=True)
     (tmp_path / "speechxai" / "report").mkdir()
