@@ -10,6 +10,7 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -233,6 +234,7 @@ def test_the_size_of_the_house(capsys: pytest.CaptureFixture[str]) -> None:
     assert n_floors <= len(ROOMS)
 
 
+@cache
 def names_in(path: Path) -> set[str]:
     """What stands at the top of a module, or is taken into it."""
     found = {name.rsplit(".", 1)[-1] for name in imported(path)}
