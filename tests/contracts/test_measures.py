@@ -48,6 +48,13 @@ def two_pitches() -> Signal:
 
 
 @cache
+def climbing() -> Signal:
+    """From 120 Hz up an octave, the same number of semitones in every second."""
+    time_s = seconds(4.0)
+    return partials(120.0 * 2 ** (time_s / 4), time_s)
+
+
+@cache
 def tremulous() -> Signal:
     """5 Hz: the pitch by one semitone up and down, the level by 3 dB up and down."""
     time_s = seconds(3.0)
@@ -74,6 +81,12 @@ def rough() -> Signal:
 def uneven() -> Signal:
     """Amplitudes of 1.1 and 0.9 in turn."""
     return pulses(np.full(200, 130.0), np.append(np.tile([1.1, 0.9], 100), 1.1))
+
+
+@cache
+def swelling() -> Signal:
+    """Amplitudes of 1 + 0.1 sin(2 pi k / 11), which come again after eleven cycles."""
+    return pulses(np.full(198, 130.0), 1 + 0.1 * np.sin(2 * np.pi * np.arange(199) / 11))
 
 
 @cache
@@ -141,9 +154,13 @@ def half_voiced() -> Signal:
 
 @cache
 def with_pauses() -> Signal:
-    """Speech 1 s, pause 0.5 s, speech 1 s, pause 0.5 s, speech 1 s; silence around it, which is no pause."""
-    voice, gap = partials(150.0, seconds(1.0)), np.zeros(RATE // 2)
-    return np.concatenate([np.zeros(RATE // 2), voice, gap, voice, gap, voice, np.zeros(RATE)])
+    """Speech 1 s, pause 0.5 s, speech 1 s, pause 0.22 s, speech 1 s.
+
+    The silence around it is no pause, nor is the 0.1 s in the middle of every second of speech: a stop is as long.
+    """
+    half, stop = partials(150.0, seconds(0.45)), np.zeros(RATE // 10)
+    speech, long, short = np.concatenate([half, stop, half]), np.zeros(RATE // 2), np.zeros(int(0.22 * RATE))
+    return np.concatenate([np.zeros(RATE // 2), speech, long, speech, short, speech, np.zeros(RATE)])
 
 
 def syllables(steps_s: list[float]) -> Signal:
@@ -156,21 +173,21 @@ def syllables(steps_s: list[float]) -> Signal:
 
 GOLDEN: dict[str, Golden] = {
     # Half of the frames at 120, half at 120 * 2^(1/4) = 142.7 Hz: mean 131.35; three semitones apart, so a standard
-    # deviation of 1.5 and a range from the 5th to the 95th percentile of 3.
+    # deviation of 1.5. Of twelve semitones climbed evenly, nine tenths lie between the 5th and the 95th percentile.
     "f0_mean_hz": Golden(two_pitches, 131.35, 0.7),
     "f0_sd_semitones": Golden(two_pitches, 1.5, 0.03),
-    "f0_range_semitones": Golden(two_pitches, 3.0, 0.05),
+    "f0_range_semitones": Golden(climbing, 0.9 * 12, 0.2),
     # Neighbors differ by 4 of 130 samples: 3.077 %. Against the mean of five (130 - 2/5 or + 2/5 on the other side) a
     # period
     # is 2 - 0.4 = 1.6 samples off: 1.231 %.
     "jitter_local_percent": Golden(rough, 100 * 4 / 130, 0.15),
     "jitter_ppq5_percent": Golden(rough, 100 * 1.6 / 130, 0.1),
-    # Neighbors differ by 0.2 of a mean of 1: 20 %, or 20 log10(1.1 / 0.9) = 1.743 dB. Of eleven around one of 1.1 five
-    # are
-    # 1.1 and six 0.9: their mean is 0.9909, so it is 0.1091 off: 10.91 %.
+    # Neighbors differ by 0.2 of a mean of 1: 20 %, or 20 log10(1.1 / 0.9) = 1.743 dB. Where amplitudes
+    # come again after eleven, the mean of any eleven is 1, and each is as far off as its sine: the mean of |sin| over
+    # the eleven, 2 / 11 (.541 + .910 + .990 + .756 + .282) = .632, times 0.1: 6.32 %.
     "shimmer_local_percent": Golden(uneven, 20.0, 0.6),
     "shimmer_local_db": Golden(uneven, 1.743, 0.06),
-    "shimmer_apq11_percent": Golden(uneven, 10.91, 0.4),
+    "shimmer_apq11_percent": Golden(swelling, 6.32, 0.25),
     "hnr_db": Golden(noisy, 10.0, 1.0),
     # No closed form: what Praat 6.4 gives for this signal.
     "cpps_db": Golden(noisy, 13.04, 0.5),
@@ -196,8 +213,9 @@ GOLDEN: dict[str, Golden] = {
     # Half of the frames 6 dB below the others: 3 dB.
     "intensity_sd_db": Golden(two_levels, 3.0, 0.15),
     "voiced_share": Golden(half_voiced, 0.5, 0.03),
-    # Two pauses of 0.5 s in 4 s from the first to the last sound.
-    "pause_ratio": Golden(with_pauses, 0.25, 0.02),
+    # Pauses of 0.5 and 0.22 s in 3.72 s from the first to the last sound; frames of 25 ms hear the speech at
+    # either end.
+    "pause_ratio": Golden(with_pauses, 0.72 / 3.72, 0.03),
     # Steps of 0.2 s: 5 syllables a second, no irregularity there; of 0.2 and 0.3 s in turn: 0.05 / 0.25 = 0.2.
     "syllable_rate_hz": Golden(lambda: syllables([0.2] * 9), 5.0, 0.1),
     "syllable_irregularity": Golden(lambda: syllables([0.2, 0.3] * 5), 0.2, 0.02),

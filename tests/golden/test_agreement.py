@@ -18,6 +18,7 @@ from speechxai.explain.agreement import (
     strongest,
     strongest_first,
     strongest_share,
+    top_bins,
 )
 
 
@@ -69,6 +70,17 @@ def test_bins_without_evidence_are_never_among_the_strongest() -> None:
     assert strongest_share(torch.cat([one(4, 3, 2, 1), few]), q=0.5).tolist() == [0.5, 0.25]
     assert overlap(one(0, 0), one(1, 2), q=0.5).item() == 0.0
     assert math.isnan(overlap(one(0, 0), one(0, 0), q=0.5).item())
+
+
+@pytest.mark.parametrize(
+    ("n", "q", "k"),
+    [(8, 0.2, 2), (7, 0.2, 1), (5, 0.5, 3), (10, 0.04, 1), (3, 1.0, 3)],  # 1.6, 1.4, 2.5 (half up), 0.4 (at least 1), 3
+)
+def test_a_share_of_the_bins_is_rounded_half_up(n: int, q: float, k: int) -> None:
+    values = one(*range(1, n + 1))
+    wanted = [False] * (n - k) + [True] * k
+    assert strongest(values, q).flatten().tolist() == wanted
+    assert top_bins(values, q).flatten().tolist() == wanted
 
 
 def test_ties_are_cut_at_k() -> None:

@@ -12,6 +12,7 @@ from speechxai.data.splits import speaker_folds, train_validation_test
 from speechxai.explain import METHODS
 from speechxai.mancini2025.maps import PUBLISHED_VARIANTS, published_overlap, raw_fidelity_count, undo_running_means
 from speechxai.mancini2025.report import authors_figures, reference
+from speechxai.mancini2025.unit import _published_agreement
 from speechxai.types import Spectrogram, StftConfig
 
 STFT = StftConfig(n_fft=4, win_length=4, hop_length=2, sample_rate=32, scale="linear")  # 3 bins
@@ -160,6 +161,8 @@ def test_overlap_is_added_over_the_fold() -> None:
     b = torch.tensor([[[0.0, 4, 3]], [[9, 9, 9]]])
     both, either = published_overlap(a, b)
     assert (both.tolist(), either.tolist()) == ([1, 1], [2, 3])
+    facts = _published_agreement(a[1:], b[1:])
+    assert (facts["n_both"], facts["n_either"], facts["iou"]) == (1, 3, pytest.approx(1 / 3))
 
 
 def test_running_means_are_undone() -> None:

@@ -38,6 +38,16 @@ def test_clipping_is_the_share_of_the_cut_off_time() -> None:
     assert quality(one_side, RATE_HZ).clipping_share == pytest.approx(1 / 3, abs=0.02)
 
 
+@pytest.mark.parametrize(
+    ("rate_hz", "length", "share"), [(16_000, 2, 0.0), (16_000, 3, 0.03), (48_000, 6, 0.0), (48_000, 7, 0.07)]
+)
+def test_the_shortest_run_that_counts_as_clipped(rate_hz: int, length: int, share: float) -> None:
+    # 0.15 ms: three samples up to 16 kHz, seven at 48 kHz; below it stand 100 samples that rise all the time.
+    signal = np.linspace(-0.4, 0.5, 100)
+    signal[50 : 50 + length] = 0.9
+    assert quality(signal, rate_hz).clipping_share == pytest.approx(share)
+
+
 @pytest.mark.parametrize("rate_hz", [8_000, 16_000, 44_100, 96_000])
 def test_a_peak_at_full_scale_is_not_clipping(rate_hz: int) -> None:
     time_s = np.arange(rate_hz) / rate_hz

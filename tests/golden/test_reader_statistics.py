@@ -206,6 +206,17 @@ def test_what_duration_and_age_alone_would_give() -> None:
     assert isinstance(found["age alone"], Interval)
 
 
+def test_what_is_left_when_age_cannot_help() -> None:
+    people = subjects([40, 60, 70, 50, 65, 90], [""] * 6, [0, 0, 0, 1, 1, 1], [0.1, 0.6, 0.2, 0.4, 0.9, 0.3])
+    found = {name: each.value for name, each in confounds(people, n=20).items()}
+    assert found["classifier"] == pytest.approx(7 / 9)  # 2 + 3 + 2 of 9 pairs
+    # Both classes are there from 50 to 70 years: HC .6 .2, PD .4 .9, 3 of 4 pairs; by age 65 > 60 alone.
+    assert found["classifier, overlapping ages"] == 0.75
+    assert found["age alone, overlapping ages"] == 0.25
+    # Exactly 5 years apart belongs: 65 with 60 and with 70, both won. With 10 years 50 with 40 and with 60 would too.
+    assert found["classifier, ages within 5 years"] == 1.0
+
+
 def test_the_classifier_in_words() -> None:
     several = predictions([0.1, 0.9] * 6, [0, 1] * 6)
     finding = classifier_sentence(several, CLASSES)

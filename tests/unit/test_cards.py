@@ -368,6 +368,14 @@ def test_an_unreadable_table_is_a_note_and_a_double_row_too(tree: Tree) -> None:
     assert any("two rows that differ" in note for note in build_manifest("folder", root)[1].notes)
 
 
+def test_the_first_name_of_a_sheet_that_is_there_counts(tree: Tree) -> None:
+    root = tree(FIGSHARE[:1])
+    # The card names demographics.csv before Demographics*.csv, whatever their order in the folder.
+    for file, age in (("Demographics_age_sex.csv", 50), ("demographics.csv", 69)):
+        (root / file).write_text(f"Sample ID,Label,Age,Sex\nAH_064F_7AB034C9-72E4,HC,{age},M\n")
+    assert build_manifest("figshare-voice", root)[0]["age"].tolist() == [69]
+
+
 def test_excel_tables(tree: Tree) -> None:
     openpyxl = pytest.importorskip("openpyxl", reason="openpyxl not installed")
     root = tree(FIGSHARE[:1])

@@ -24,7 +24,7 @@ from speechxai.metrics.robustness import (
     sensitivity,
     ssim,
 )
-from speechxai.planted.task import LIMITS, check, failed_checks, seed_stability_of
+from speechxai.planted.task import LIMITS, _points, check, failed_checks, seed_stability_of
 from speechxai.signal.stft import spectrogram, waveform
 from speechxai.testing import TINY_STFT, tiny_classifier
 from speechxai.types import Attribution, Spectrogram
@@ -176,6 +176,25 @@ def test_sensitivity_is_the_largest_relative_change(spec: Spectrogram) -> None:
     assert relative_change(torch.tensor([[[3.0, 4]]]), torch.tensor([[[0.0, 8]]])).item() == pytest.approx(3 / 5)
     moved = neighbor(spec, 0.02, 0).magnitude - spec.magnitude
     assert 0 < moved.abs().max() <= 0.02 * spec.magnitude.max() + 1e-6
+
+
+def test_noise_goes_both_ways_and_weighs_by_the_loudest_bin() -> None:
+    # All bins are 3, one is 5: uniform from -.1 to .1, so that the mean is 0 and the standard deviation .1 / sqrt(3).
+    magnitude = torch.full((1, TINY_STFT.n_bins, 300), 3.0)
+    magnitude[0, 0, 0] = 5.0
+    flat = Spectrogram(magnitude, torch.zeros_like(magnitude), 299 * TINY_STFT.hop_length, TINY_STFT)
+    noise = neighbor(flat, 0.02, 0).magnitude - magnitude
+    assert (noise.min().item(), noise.max().item()) == pytest.approx((-0.1, 0.1), abs=1e-3)
+    assert noise.mean().item() == pytest.approx(0, abs=0.003)
+    assert noise.std().item() == pytest.approx(0.1 / 3**0.5, rel=0.02)
+
+
+def test_pointing_is_measured_beyond_the_share_of_the_truth(spec: Spectrogram) -> None:
+    # The truth is the first 13 of the 65 bins, a fifth: who marks it has 1 - 1 / 5, who marks the rest 0 - 1 / 5.
+    truth = torch.zeros_like(spec.magnitude)
+    truth[:, :13] = 1
+    assert _points(tiny_classifier(0), spec, truth, truth) == pytest.approx(0.8)
+    assert _points(tiny_classifier(0), spec, 1 - truth, truth) == pytest.approx(-0.2)
 
 
 def test_changed_recordings_are_what_they_say(spec: Spectrogram) -> None:

@@ -56,6 +56,13 @@ def test_a_tone_lands_in_its_bin_and_time() -> None:
     assert loud.max() == pytest.approx(1.0, abs=0.02)
 
 
+def test_times_and_frequencies_by_hand() -> None:
+    # Frames are centered on samples 0, 8, 16 of 32 a second; bins lie 32 / 16 = 2 Hz apart, from 0 Hz to half the rate.
+    config = StftConfig(n_fft=16, win_length=16, hop_length=8, sample_rate=32)
+    assert frame_times_s(config, 3).tolist() == [0.0, 0.25, 0.5]
+    assert bin_frequencies_hz(config).tolist() == [0, 2, 4, 6, 8, 10, 12, 14, 16]
+
+
 def test_inverse_is_differentiable_in_the_magnitude_even_at_zero() -> None:
     spec = spectrogram(torch.cat([torch.zeros(1, 4000), torch.randn(1, 4000)], dim=1))
     magnitude = spec.magnitude.clone().requires_grad_()

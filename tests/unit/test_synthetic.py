@@ -47,6 +47,15 @@ def test_the_same_arguments_give_identical_bytes(task):
     assert float(first.abs().max()) == pytest.approx(1.0)
 
 
+def test_women_speak_higher_from_shorter_tracts_than_men():
+    # The same draws for both: 200 against 118 Hz, a tract's formants 1.16 times as high, a glottis open longer.
+    woman, man = (draw_speaker("synthetic/x", sex, 60, np.random.default_rng(2)) for sex in "FM")
+    assert (woman.sex, man.sex) == ("F", "M")
+    assert woman.f0_hz / man.f0_hz == pytest.approx(200 / 118)
+    assert woman.tract_scale / man.tract_scale == pytest.approx(1.16)
+    assert woman.open_quotient - man.open_quotient == pytest.approx(0.06)
+
+
 @pytest.mark.parametrize("speaker", [WOMAN, MAN])
 def test_pitch_formants_and_noise_are_what_was_set(speaker):
     targets = {"vowel-a": (730, 1090), "vowel-i": (270, 2290), "vowel-u": (300, 870)}
