@@ -219,7 +219,7 @@ def test_regions_hold_half_of_the_strongest_evidence() -> None:
     )
     map_ = Explained("m", mask, 1, 0.9, 0.9, 0.5, 0.9, 0.5, 1.0, True, 0.2)
     assert map_.strongest.sum() == 200  # all of it: less than the budget of 667
-    (region,) = inspect.evidence_regions(heard, map_, share=0.5)
+    (region,) = inspect.evidence_regions(heard, map_)
     assert region == pytest.approx((0.195, 0.275))  # 8 of 10 frames hold 80 of 150
     one, two = inspect.evidence_regions(heard, map_, share=0.99)
     assert one == pytest.approx((0.195, 0.295))

@@ -68,6 +68,9 @@ def test_silence_and_background() -> None:
     # Exact zeros in the pause count as silence as well.
     assert quality(speech, RATE_HZ).silence_share == pytest.approx(0.25, abs=0.02)
     assert quality(speech + 100 * noise, RATE_HZ).silence_share == 0.0
+    # Half a second 38 dB under the loudest frame is no silence, half a second 42 dB under it is.
+    level_db = np.where(TIME_S < 1.0, 0.0, np.where(TIME_S < 1.5, -38.0, -42.0))
+    assert quality(SINE * 10 ** (level_db / 20), RATE_HZ).silence_share == pytest.approx(0.25, abs=0.02)
     # Noise of power 0.01 under a power of 0.5: 17 dB.
     assert quality(speech + 100 * noise, RATE_HZ).snr_db == pytest.approx(17.0, abs=0.7)
 

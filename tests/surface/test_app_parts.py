@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import tomllib
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from app import boards, sources
+from app import boards, charts, sources
 from app.sources import Disk, Memory
 from speechxai.files import cache_folder
 from speechxai.inspection.report import TextGridError, caveats, file_name, read_textgrid, write_audacity, write_textgrid
@@ -149,6 +150,17 @@ def test_benchmark_verdict_follows_the_interval_and_p_of_every_control() -> None
     assert "Not enough speakers to test: with 4 of them" in boards.verdict(board(0.1, 0.2, 4), "faithfulness")
     assert boards.best_is_low("sufficiency@20")
     assert not boards.best_is_low("faithfulness")
+
+
+def test_confusion_has_a_row_a_label_and_a_column_an_answer() -> None:
+    # Of four HC one is called PD; of five PD two are called HC.
+    shown = charts.confusion(("HC", "PD"), np.array([[3, 1], [2, 3]]), np.array([[0.75, 0.25], [0.4, np.nan]]))
+    text = [part.strip() for part in re.split(r"<[^>]*>", shown[shown.index("<thead") :]) if part.strip()]
+    assert text == [
+        *("says HC", "says PD"),
+        *("labeled HC", "3", "75 %", "1", "25 %"),
+        *("labeled PD", "2", "40 %", "3", "–"),
+    ]
 
 
 def test_caveats_come_from_the_card() -> None:
