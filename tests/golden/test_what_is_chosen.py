@@ -94,3 +94,12 @@ def test_the_noise_of_smoothgrad_is_a_share_of_the_range_and_not_of_the_maximum(
         METHODS["smoothgrad"](HalfSquare(), spec, torch.tensor([1]), n_samples=1, clamp=False, sigma=0.3) - magnitude
     )
     torch.testing.assert_close(doubled, 2 * noise, atol=1e-4, rtol=1e-4)
+
+
+def test_the_noise_of_captums_noise_tunnel_is_a_share_of_the_range_as_well() -> None:
+    pytest.importorskip("captum")
+    stft = StftConfig(n_fft=16, win_length=16, hop_length=8, sample_rate=32, scale="linear")
+    magnitude = torch.linspace(2, 5, 9 * 40).reshape(1, 9, 40)
+    spec = Spectrogram(magnitude, torch.zeros_like(magnitude), 39 * 8, stft)
+    values = METHODS["captum:NoiseTunnel"](HalfSquare(), spec, torch.tensor([1]), nt_samples=1)
+    assert float((values - magnitude).std()) == pytest.approx(0.45, abs=0.05)
