@@ -287,7 +287,7 @@ def work(task: dict[str, Any]) -> dict[str, float]:
         short = Job(voice(0.5), model)
         evaluate_recordings(["0"], lambda i: short, settings, Nowhere())  # unmeasured: what is imported, built and kept
         names = [str(i) for i in range(n)]
-        run = partial(evaluate, names, lambda i: Job(voices[int(i)], model), settings, Nowhere())
+        run = partial(evaluate_recordings, names, lambda i: Job(voices[int(i)], model), settings, Nowhere())
         took = cpu_s(run, max(1, 8 // n), enough_s=30.0)  # short runs vary most
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return {"cpu_s": took, "peak_gib": peak}

@@ -42,7 +42,11 @@ EVALUATE: Mapping[str, Flag] = {
         "Classifier: name ('speechxai list models') or folder of a model, a Hugging Face save_pretrained folder, or"
         " module:function of a network of yours."
     ),
-    "allow_code": Flag("Run the code that --model module:function names.", ("--allow-code",), default=False),
+    "allow_code": Flag(
+        "Run the code of --model module:function, which returns a network from waveforms (B, N) to logits.",
+        ("--allow-code",),
+        default=False,
+    ),
     "recipes": Flag(
         "Explanations: methods, published, combinations, all, or a recipe such as 'union(saliency, captum:Lime)';"
         " repeat for several.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -185,8 +186,14 @@ def load_plugins(modules: Iterable[str] = (), folders: Iterable[str | Path] = ()
             continue
         try:
             importlib.import_module(name)
-        except Exception as error:
+        except ModuleNotFoundError as error:
+            if error.name not in (name, name.partition(".")[0]):
+                raise SpeechXAIError(f"{name}: this plugin cannot be imported: {told(error)}.") from error
             raise SpeechXAIError(
-                f"{name}: this plugin cannot be imported: {told(error)}. Install it, set PYTHONPATH to its folder, or"
-                " run the command in that folder."
+                f"{name}: there is no such plugin. Install it, set PYTHONPATH to its folder, or run the command in that"
+                " folder."
             ) from error
+        except Exception as error:
+            line = traceback.extract_tb(error.__traceback__)[-1]
+            where = f" ({line.filename}, line {line.lineno})"
+            raise SpeechXAIError(f"{name}: this plugin fails when it is imported{where}: {told(error)}") from error

@@ -21,12 +21,13 @@ from speechxai.explain.agreement import STRONGEST
 from speechxai.explain.explain import explain_all
 from speechxai.explain.recipe import CONTROLS, parse
 from speechxai.files import naming_folder, read_json, to_json, write_atomically
-from speechxai.metrics import EQUAL_BUDGET_METRICS, METRICS, PUBLISHED_METRICS
+from speechxai.metrics import DEFAULT_METRICS, EQUAL_BUDGET_METRICS, METRICS, PUBLISHED_METRICS
 from speechxai.report import plots
 from speechxai.report.render import (
     HEADLINE,
     LATEX_NEEDS,
     NONE,
+    PERCENT,
     Cell,
     Estimate,
     Row,
@@ -40,6 +41,7 @@ from speechxai.report.render import (
     grouped,
     is_control,
     latex,
+    listing,
     markdown,
     metrics_of,
     number,
@@ -605,9 +607,7 @@ def console_table(folder: RunFolder) -> str:
     """The score table for a terminal: mean over speakers by recipe, controls apart, with what the columns mean."""
     summary = folder.table("summary")
     present = metrics_of(summary)
-    # Those of named packages stand in the run because somebody asked for them.
-    asked = [m for m in present if ":" in m]
-    metrics = [m for m in (*HEADLINE, *PUBLISHED_METRICS, *asked) if m in present] or present[:8]
+    metrics = [m for m in (*HEADLINE, *PUBLISHED_METRICS, *asked_for(summary)) if m in present] or present[:8]
     table = score_table(summary, ["mean_mask", *metrics], "", small=False)
     if table is None:
         return "The run has no scores."
@@ -621,21 +621,35 @@ def console_table(folder: RunFolder) -> str:
     columns = table.columns
     for long, short in narrow.items():
         columns = tuple(column.replace(long, short) for column in columns)
-    note = (
-        "Means over speakers; AI, AD and AG in percent; ↑ higher is better, ↓ lower is better. Compare rows by the @10"
-        " columns:\nonly there does every map keep or lose the same number of bins."
+    percent = [short_name(m) for m in PERCENT if m in metrics]
+    note = "Means over speakers; " + (f"{listing(percent)} in percent; " if percent else "")
+    note += "↑ higher is better, ↓ lower is better. "
+    budgets = any(m in EQUAL_BUDGET_METRICS for m in metrics)
+    note += "Compare rows by the @10 columns:\n" if budgets else "Rows keep different shares of the bins (mask):\n"
+    note += (
+        "only there does every map keep or lose the same number of bins."
+        if budgets
+        else "--metrics default adds columns in which every map keeps or loses the same number."
     )
     return f"{console(replace(table, columns=columns))}\n\n{note}"
 
 
+def asked_for(summary: pd.DataFrame) -> list[str]:
+    """Metrics of a run that are computed when asked for: those of packages and plugins, and ours beside the default."""
+    usual = {*DEFAULT_METRICS, *PUBLISHED_METRICS, *EQUAL_BUDGET_METRICS}
+    return [metric for metric in metrics_of(summary) if metric not in usual]
+
+
 def published_frame(folder: RunFolder) -> pd.DataFrame:
-    """The paper's columns, a row a recipe: recipe, group, mean mask, and mean, low, high of each published metric in
-    its unit."""
+    """The paper's columns and those that were asked for, a row a recipe: recipe, group, mean mask, and mean, low, high
+    of each metric in its unit."""
     import pandas as pd
 
     summary = folder.table("summary")
     present = [m for m in PUBLISHED_METRICS if m in metrics_of(summary)]
-    if not present:
+    if present:
+        present += asked_for(summary)
+    else:
         raise SpeechXAIError(
             f"{folder.path}: the run has none of the paper's metrics. Evaluate with --metrics published or --metrics"
             " default."
@@ -668,13 +682,15 @@ def tables(folder: RunFolder, format: str) -> str:
     frame = published_frame(folder)
     if format == "csv":
         return frame.to_csv(index=False, lineterminator="\n")
+    summary = folder.table("summary")
+    speakers = int(summary["n_speakers"].max())
     note = (
         f"Model {folder.config['model']}, data {folder.config['data']}, protocol"
-        f" {folder.config.get('protocol', 'standard')}. Means over speakers with 95 % bootstrap intervals over"
+        f" {folder.config.get('protocol', 'standard')}. Means over {speakers} speakers with 95 % intervals over"
         " speakers. AI, AD and AG in percent"
     )
     title = "Explanations of a speech classifier"
-    table = score_table(folder.table("summary"), ["mean_mask", *PUBLISHED_METRICS], title, note=note)
+    table = score_table(summary, ["mean_mask", *PUBLISHED_METRICS, *asked_for(summary)], title, note=note)
     if table is None:
         raise SpeechXAIError(f"{folder.path}: the run has none of the paper's metrics.")
     if format == "latex":
