@@ -93,3 +93,8 @@ def test_the_map_of_a_linear_network_is_best_and_patches_are_rectangles() -> Non
         assert 1 <= rows.sum() <= 10
         assert 1 <= columns.sum() <= 15
         assert patch.sum() > 0
+
+
+def test_patches_reach_the_last_row_and_the_last_frame() -> None:
+    drawn = torch.cat([patches(8, 8, seed) for seed in range(8)]).amax(0)
+    assert (drawn[0].amax(), drawn[-1].amax(), drawn[:, 0].amax(), drawn[:, -1].amax()) == (1, 1, 1, 1)

@@ -75,6 +75,9 @@ def test_baselines_by_hand() -> None:
     ramp = torch.arange(60.0).flip(0).expand(1, 9, 60)
     long = Spectrogram(ramp, torch.zeros_like(ramp), 59 * 8, STFT)
     assert (baseline_magnitude(long, "floor") == 2.0).all()
+    # 5 % of 30 frames is 1.5: the nearest rank is the 2nd, not the 1st.
+    short = Spectrogram(ramp[..., -30:], torch.zeros_like(ramp[..., -30:]), 29 * 8, STFT)
+    assert (baseline_magnitude(short, "floor") == 1.0).all()
 
 
 @pytest.mark.parametrize("name", ["integrated_gradients", "deep_lift"])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from speechxai.evaluation.config import EvaluateConfig
-from speechxai.evaluation.report import choose
+from speechxai.evaluation.report import choose, recipes_to_draw
 from speechxai.evaluation.session import chosen
 from speechxai.explain import METHODS
 from speechxai.types import Spectrogram, StftConfig
@@ -69,6 +69,11 @@ def test_examples_are_the_surest_right_and_the_surest_wrong_of_each_class() -> N
         ("nobody-knows", "label unknown"),
         ("pd-less", "a sure and right PD"),
     ]
+
+
+def test_of_the_controls_only_loudness_is_drawn_and_methods_come_before_combinations() -> None:
+    recipes = ("random_map", "union(saliency, rise)", "energy_map", "saliency", "edge_map", "rise")
+    assert recipes_to_draw(recipes) == ["saliency", "rise", "union(saliency, rise)", "energy_map"]
 
 
 class HalfSquare(nn.Module):

@@ -379,3 +379,12 @@ def test_training_leaves_recordings_alone(trained: Classifier) -> None:
     fit(make(), recordings[:16], recordings[16:], FitConfig(epochs=1, batch=8, crop_s=0.4))
     assert all(torch.equal(r.waveform, b) for r, b in zip(recordings, before, strict=True))
     assert not trained.training
+
+
+def test_noise_of_augmentation_falls_with_frequency_and_never_rises() -> None:
+    config = AugmentConfig(level_db=0.0, noise_share=1.0, snr_low_db=0.0, snr_high_db=0.0)
+    voice = torch.sin(torch.arange(16_000) / 3).expand(16, -1)
+    noise = augment_waveforms(voice, config, torch.Generator().manual_seed(0)) - voice
+    power = torch.fft.rfft(noise).abs().square()
+    # Bins of 1 Hz: 100 to 1000 Hz against 4 to 8 kHz.
+    assert (power[:, 100:1000].mean(1) > power[:, 4000:].mean(1)).float().mean() > 0.9

@@ -22,7 +22,7 @@ from speechxai.evaluation.words import (
     silence_sentence,
 )
 from speechxai.explain.recipe import CONTROLS
-from speechxai.report.render import Estimate, difference_cell, estimates, grouped, number
+from speechxai.report.render import Cell, Estimate, Row, Table, difference_cell, estimates, grouped, markdown, number
 
 COMP, SUFF = "comprehensiveness@10", "sufficiency@10"
 
@@ -354,3 +354,10 @@ def outline(text: str) -> Outline:
     found = Outline()
     found.feed(text)
     return found
+
+
+def test_every_line_of_a_markdown_table_has_its_columns() -> None:
+    rows = (Row("a", (Cell("1"), Cell("2"))), Row("b", (Cell("3"), Cell("4")), "Controls"))
+    lines = markdown(Table("title", ("name", "x", "y"), rows)).splitlines()
+    assert lines[3] == "| **Controls** | | |"
+    assert {line.count("|") for line in lines} == {4}
