@@ -510,9 +510,12 @@ def fast_methods(bundle: Bundle, duration_s: float) -> tuple[str, ...]:
 
 
 def beside(heard: Heard, recipe: str) -> tuple[str, ...]:
-    """Recipes that stand beside a map: every control, and methods for agreement unless it is a control itself."""
+    """Recipes that stand beside a map: every control, and methods for agreement unless it is a control itself.
+
+    A combination is not compared with its own parts, with which it agrees by construction.
+    """
     others = () if recipe in CONTROLS else fast_methods(heard.bundle, heard.recording.duration_s)
-    return (*CONTROLS, *(method for method in others if method != recipe))
+    return (*CONTROLS, *(method for method in others if method not in parse(recipe).methods))
 
 
 def unlike(heard: Heard) -> list[str]:

@@ -227,6 +227,12 @@ def test_regions_hold_half_of_the_strongest_evidence() -> None:
     assert inspect.evidence_regions(heard, Explained("m", 0 * mask, 1, *[0.5] * 6, True, 0.0)) == []
 
 
+def test_a_combination_is_not_compared_with_its_own_parts() -> None:
+    heard = heard_by(weights_at(1.0))
+    assert inspect.beside(heard, "union(saliency, gradcam)") == (*CONTROLS, "input_x_gradient", "integrated_gradients")
+    assert inspect.beside(heard, "energy_map") == CONTROLS
+
+
 @pytest.fixture(scope="module")
 def inspected(tmp_path_factory: pytest.TempPathFactory) -> Inspection:
     folder = tmp_path_factory.mktemp("inspected")
