@@ -336,7 +336,7 @@ def sentences(
     """Say what a study supports: procedure, ceiling, explanations against floors, the readable twin, the leak.
 
     Args:
-        table, leak, coefficients: of `auxiliary_table`.
+        table, leak, coefficients: of `table`, `leak` and `coefficients`.
         facts: `architecture`, `n_speakers`, `n_recordings`, and `not_held_out`, `unknown_held_out`: recordings whose
             explanation comes from
             a network that heard the speaker, or may have.

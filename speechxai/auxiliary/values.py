@@ -232,7 +232,7 @@ class Fit:
 
 
 class Store(Protocol):
-    """Takes fits; `io.studies.StudyFolder` is one."""
+    """Takes fits; `auxiliary.folder.StudyFolder` is one."""
 
     def is_done(self, unit: Unit) -> bool:
         """Whether a unit's fit is there."""

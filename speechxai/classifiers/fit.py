@@ -212,7 +212,7 @@ class History:
 
 
 class EpochStore(Protocol):
-    """Where training keeps its state between epochs, for example `speechxai.io.checkpoints.EpochFile`."""
+    """Where training keeps its state between epochs, for example `speechxai.classifiers.bundle.EpochFile`."""
 
     def load(self) -> dict[str, Any] | None:
         """Return the stored state, or None."""

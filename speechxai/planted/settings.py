@@ -223,7 +223,7 @@ Step = Callable[[float, str], None]
 
 
 class BenchmarkSink(Protocol):
-    """Takes results; `io.benchmark_runs.BenchmarkFolder` is one."""
+    """Takes results; `planted.folder.BenchmarkFolder` is one."""
 
     def claim(self, recording: str) -> AbstractContextManager[bool]:
         """Hold a task for this process; False when it is done already or in other hands."""
