@@ -525,7 +525,7 @@ def praat_values(waveform: Array, sample_rate: int) -> dict[str, float]:
     except ImportError as error:
         raise SpeechXAIError(
             'Measures by Praat need the package parselmouth: pip install "speechxai[clinical]". '
-            "Without it, speechxai.acoustics.measures gives our own implementations."
+            "Without it, speechxai.signal.acoustics.measures gives our own implementations."
         ) from error
     names = (
         "f0_mean_hz",
@@ -820,6 +820,5 @@ def praat_measures(waveform: Waveform, sample_rate: int) -> dict[str, float]:
     Raises:
         SpeechXAIError: parselmouth is not installed.
     """
-    pass
 
     return praat_values(_as_array(waveform), sample_rate)
