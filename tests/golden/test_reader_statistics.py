@@ -16,7 +16,7 @@ from speechxai.evaluation.report import confound_table, confusion_table
 from speechxai.evaluation.runs import summary
 from speechxai.evaluation.words import classifier_sentence, confound_sentence
 from speechxai.explain.recipe import CONTROLS
-from speechxai.planted.report import _who_points
+from speechxai.planted.report import _tasks, _who_points
 
 CLASSES = ("HC", "PD")
 
@@ -227,3 +227,24 @@ def test_the_classifier_in_words() -> None:
         " (95 % interval over speakers 0.54 to 1.00). That is better than chance."
     )
     assert finding.tone == "good"
+
+
+def test_every_fact_of_a_task_stands_under_its_own_heading() -> None:
+    facts = {"auc": 0.95, "auc_low": 0.91, "auc_high": 0.98, "n_pairs": 18, "n_speakers": 12, "n_explained": 10}
+    facts |= {"rms_auc": 0.51, "peak_auc": 0.52, "permuted_auc": 0.53, "truth_area": 0.04, "truth_contrast": 12.34}
+    facts |= {"task": "synthetic/tremor/1/0", "group": "synthetic", "excluded": None, "n_skipped": 7}
+    table = _tasks(pd.DataFrame([facts]))
+    found = dict(zip(table.columns[1:], (cell.text for cell in table.rows[0].cells), strict=True))
+    assert found == {
+        "verdict": "counts",
+        "held-out AUC": "0.950 [0.910, 0.980]",
+        "pairs": "18",
+        "speakers": "12",
+        "explained": "10",
+        "AUC of RMS": "0.510",
+        "AUC of peak": "0.520",
+        "permuted labels": "0.530",
+        "truth area": "0.040",
+        "contrast": "12.3",
+        "not carried": "7",
+    }

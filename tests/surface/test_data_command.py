@@ -136,6 +136,7 @@ def test_import_makes_a_manifest(voices: Path, tmp_path: Path) -> None:
         ((*LINES[:3], "PD/dora_1.wav,PD,,"), "PD/dora_1.wav: the speaker is missing in"),
         ((*LINES[:3], "PD/dora_1.wav,sick,dora,"), "the label must be 0 or HC, 1 or PD, or unknown. Got 'sick'"),
         (LINES[:3], "PD/dora_1.wav: has no row in"),
+        (LINES[1:3], "labels.csv (and 1 more). Add one with its label"),
         (
             (*LINES, "PD/dorra_1.wav,PD,dora,"),
             "'PD/dorra_1.wav' is no file of the folder. Did you mean 'PD/dora_1.wav'?",

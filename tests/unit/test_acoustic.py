@@ -67,6 +67,16 @@ def test_contributions_sum_to_the_log_odds(fitted: Classifier) -> None:
     assert float(logits[2, 1] - logits[2, 0]) == pytest.approx(float(backbone.bias), abs=1e-6)
 
 
+def test_rare_and_frequent_classes_weigh_the_same() -> None:
+    # Two of class 1, six of class 0, and a measure that says nothing: balanced, nobody is more likely; by counts the
+    # log odds would be log(2 / 6) = -1.1.
+    shared = vowel(150, 0.05, 1)
+    voices = [Recording(shared, 16_000, f"r{s}", f"toy/{s}", int(s < 2)) for s in range(8)]
+    backbone = Acoustic(STFT, ("hnr_db",))
+    backbone.fit_recordings(voices, seed=0)
+    assert float(backbone.bias) == pytest.approx(0, abs=1e-4)
+
+
 def test_standardization_and_weights_by_hand() -> None:
     backbone = Acoustic(STFT, ("f0_mean_hz", "hnr_db"))
     with torch.no_grad():

@@ -23,6 +23,7 @@ from speechxai.signal.acoustics import (
     modulation_depth,
     references,
     references_for,
+    spectral_measures,
 )
 from speechxai.signal.audio import resample
 
@@ -157,6 +158,15 @@ def test_octave_bands_hold_the_energy_that_was_put_there():
     assert values["band_1000_2000_db"] == pytest.approx(-6.99, abs=0.1)
     assert math.isnan(measures(resample(signal, RATE, 8_000), 8_000)["band_4000_8000_db"])
     assert len(BANDS_HZ) == sum(name.startswith("band_") for name in MEASURE_NAMES)
+
+
+def test_a_low_voice_counts_whole_from_50_hz():
+    # 75 and 300 Hz with the same power: half of it, -3.01 dB, lies in the octave from 250 Hz, the centroid between
+    # them.
+    frequency_hz = np.array([0.0, 25, 75, 300, 1000, 2000, 4000])
+    found = spectral_measures(frequency_hz, np.array([9.0, 9, 1, 1, 0, 0, 0]))
+    assert found["band_250_500_db"] == pytest.approx(10 * np.log10(0.5))
+    assert found["spectral_centroid_hz"] == pytest.approx(187.5)
 
 
 @pytest.mark.parametrize("n_samples", [0, 1, 100, 700, 2_000, RATE])

@@ -291,6 +291,16 @@ def test_the_linear_twin_names_the_cell_that_differs() -> None:
     assert strongest["same_sign"] == 1.0
 
 
+def test_a_missing_stretch_answers_like_the_mean_of_the_known_ones() -> None:
+    # One column with the values 0, 20 and 10 on average over the known training rows: NaN asks as 10 does, and a
+    # missing training row neither pulls the mean down nor names a class.
+    summaries = np.array([[0.0], [20], [0], [20], [np.nan], [np.nan], [0], [20], [10], [np.nan]])
+    labels = np.array([0, 1, 0, 1, 0, 1, 0, 1, 0, 1])
+    probabilities, _ = fit_linear(summaries, labels, (np.arange(6), np.arange(6, 8), np.arange(8, 10)))
+    assert probabilities[0] == pytest.approx(0.5, abs=1e-6)
+    assert probabilities[1] == probabilities[0]
+
+
 @pytest.mark.parametrize("strength", [0.01, 1.0])
 def test_logistic_regression_equals_scikit_learn(strength: float) -> None:
     from sklearn.linear_model import LogisticRegression

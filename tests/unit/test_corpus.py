@@ -129,6 +129,20 @@ def test_an_alarm_needs_more_than_chance() -> None:
     assert {c.name: c for c in confounds(manifest, table(duration_s=shifted))}["duration"].alarm
 
 
+@pytest.mark.parametrize(
+    ("wins", "strength"),
+    [(296, "noticeably"), (308, "strongly"), (356, "strongly"), (364, "almost as well as a perfect classifier")],
+)
+def test_how_strongly_a_confound_separates_in_words(wins: int, strength: str) -> None:
+    # HC are 0 to 19; k - 0.5 is above k of them, and the k of 20 PD sum to `wins` of 400 pairs: AUC .74, .77, .89, .91.
+    above = [wins // 20 + (i < wins % 20) for i in range(20)]
+    manifest = rows([0] * 20 + [1] * 20)
+    measured = table(duration_s=[*map(float, range(20)), *(k - 0.5 for k in above)])
+    found = {c.name: c for c in confounds(manifest, measured)}["duration"]
+    assert found.auc == wins / 400
+    assert found.note.startswith(f"duration alone separates the classes {strength}:")
+
+
 def test_recordings_of_few_speakers_do_not_count_as_many() -> None:
     label = [0] * 20 + [1] * 20
     values = [float(v) for v in np.random.default_rng(1).standard_normal(40) + np.array(label)]

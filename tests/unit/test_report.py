@@ -206,6 +206,13 @@ def test_a_classifier_that_works_and_one_that_does_not() -> None:
     assert "too few speakers for an interval" in few.text
 
 
+@pytest.mark.parametrize(("n", "says"), [(4, "of too few speakers for an interval"), (5, "95 % interval over")])
+def test_an_interval_needs_five_speakers_of_each_class(n: int, says: str) -> None:
+    sentence = classifier_sentence(predictions([0.1, 0.9] * n, [0, 1] * n), ["HC", "PD"])
+    assert sentence is not None
+    assert says in sentence.text
+
+
 def test_chance_at_the_edge_of_the_interval_is_not_better_than_chance() -> None:
     # 4 + 5 + 4 + 2 + 5 of 25 pairs are in order: AUC 0.80, but the interval over ten speakers reaches below one half
     # (0.43).

@@ -96,6 +96,15 @@ def test_a_claimed_unit_is_not_given_twice_and_is_free_again_after(tmp_path: Pat
     assert not list((run.path / "units").glob("*.lock"))
 
 
+def test_a_failed_recording_that_is_tried_again_is_running_not_failed(tmp_path: Path) -> None:
+    run = make(tmp_path)
+    run.fail(Failure("a", "load", "a: empty."))
+    run.fail(Failure("c", "load", "c: empty."))
+    with run.claim("a"):
+        status = run.status()
+        assert (status.n_failed, status.n_running, status.n_open) == (1, 1, 1)
+
+
 def _die_holding(path: str, ready: object) -> None:
     with RunFolder.open(path).claim("a") as ours:
         assert ours

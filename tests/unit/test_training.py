@@ -94,6 +94,9 @@ def test_the_card_tells_what_the_shipped_models_do(trained: Bundle) -> None:
     )
     assert not Path(f"{trained.folder}.training").exists()
     validated = cross_validate(PLAN.make, corpus().recordings, folds, PLAN.fit)
+    # The first epoch is epoch 1 for people.
+    losses = [[epoch.validation_loss for epoch in history.epochs] for history in validated.histories]
+    assert again.config.training["best_epochs"] == [1 + each.index(min(each)) for each in losses]
     for fold, model in enumerate(validated.models):
         shipped = again.classifier(fold).state_dict()
         assert all(torch.equal(value, shipped[key]) for key, value in model.state_dict().items())

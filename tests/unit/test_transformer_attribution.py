@@ -170,6 +170,16 @@ def test_rollout_equals_full_matrix_products(family: str) -> None:
     assert float(found.sum()) == pytest.approx(1.0, abs=1e-5)
 
 
+def test_every_layer_of_a_rollout_has_its_own_share() -> None:
+    # Three layers, unequal shares: each layer's share goes to the features after it, by full matrix products.
+    generator = torch.Generator().manual_seed(0)
+    layers = torch.rand(3, 1, 4, 4, generator=generator).softmax(-1)
+    time, mix = torch.tensor([[0.1, 0.2, 0.3, 0.4]]), torch.tensor([0.4, 0.3, 0.2, 0.1])
+    b1, b2, b3 = (0.5 * (layer[0] + torch.eye(4)) for layer in layers)
+    expected = time[0] @ (0.4 * torch.eye(4) + 0.3 * b1 + 0.2 * b2 @ b1 + 0.1 * b3 @ b2 @ b1)
+    torch.testing.assert_close(rollout(Attention(layers, time, mix))[0], expected)
+
+
 def test_rollout_of_long_recordings_and_batches() -> None:
     classifier, spec = tiny(max_batch=2), voices(2)
     together = METHODS["attention_rollout"](classifier, spec, TARGET)
