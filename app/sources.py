@@ -262,7 +262,7 @@ def _takes() -> dict[str, Any]:
 
 
 def catalogue_recording(model: str | None, name: str) -> Recording:
-    """A recording of the data set as a model hears audio; None leaves its rate and level as they are."""
+    """A recording of the data set as a model hears audio; None leaves its rate, level and offset as they are."""
     given = settings()
     if given.data == SYNTHETIC:
         take = _takes().get(name)
@@ -274,13 +274,19 @@ def catalogue_recording(model: str | None, name: str) -> Recording:
     if row.empty:
         raise SpeechXAIError(f"{name}: there is no such recording. Choose one from the list.")
     path = Path(given.root or given.data)
-    config = None if model is None else bundle(model).config
     return corpus.load(
         {str(k): v for k, v in row.iloc[0].to_dict().items()},
         path if path.is_dir() else path.parent,
-        sample_rate=config.stft.sample_rate if config else None,
-        normalize=config.audio.normalize if config else "none",
+        **reading(model),
     )
+
+
+def reading(model: str | None) -> dict[str, Any]:
+    """Parameters of `read_audio`: as a model hears audio, or without one as the file is."""
+    if model is None:
+        return {"sample_rate": None, "normalize": "none", "offset": "kept"}
+    config = bundle(model).config
+    return {"sample_rate": config.stft.sample_rate, **config.audio.model_dump()}
 
 
 def mine() -> dict[str, tuple[str, bytes]]:
@@ -295,15 +301,18 @@ def add_mine(name: str, content: bytes) -> Key:
     return "mine", digest
 
 
-def read_mine(digest: str, sample_rate: int | None, normalize: str = "none") -> Recording:
-    """Read a recording this reader brought. Raises SpeechXAIError with a sentence about the file, by its own name."""
+def read_mine(digest: str, model: str | None) -> Recording:
+    """Read a recording this reader brought, for a model or as it is.
+
+    Raises SpeechXAIError with a sentence about the file, by its own name.
+    """
     name, content = mine()[digest]
     suffix = Path(name).suffix.lower()[:8] or ".wav"
     with tempfile.TemporaryDirectory(prefix="speechxai-") as folder:
         path = Path(folder) / f"recording{suffix}"
         path.write_bytes(content)
         try:
-            found = read_audio(path, sample_rate=sample_rate, normalize=normalize, max_duration_s=MAX_UPLOAD_S)  # type: ignore[arg-type]
+            found = read_audio(path, max_duration_s=MAX_UPLOAD_S, **reading(model))
         except Exception as error:
             raise SpeechXAIError(str(named(error, name)).replace(str(path), name)) from error
     return replace(found, id=Path(name).stem, speaker=f"mine/{digest}", metadata={**found.metadata, "path": name})
@@ -311,14 +320,11 @@ def read_mine(digest: str, sample_rate: int | None, normalize: str = "none") -> 
 
 def recording(model: str, key: Key) -> Recording:
     """A recording as the model hears audio."""
-    if key[0] == "mine":
-        config = bundle(model).config
-        return read_mine(key[1], config.stft.sample_rate, config.audio.normalize)
-    return catalogue_recording(model, key[1])
+    return read_mine(key[1], model) if key[0] == "mine" else catalogue_recording(model, key[1])
 
 
 def original(key: Key) -> Recording:
-    """A recording at its own rate and level."""
+    """A recording at its own rate, level and offset."""
     return read_mine(key[1], None) if key[0] == "mine" else catalogue_recording(None, key[1])
 
 

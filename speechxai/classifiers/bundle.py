@@ -72,9 +72,13 @@ class SegmentSettings(_Strict):
 
 
 class AudioSettings(_Strict):
-    """How audio is read for this model: parameters of `signal.audio.read_audio`."""
+    """How audio is read for this model: parameters of `signal.audio.read_audio`.
+
+    A bundle that does not speak of the offset was trained before there was a choice, on samples as they are.
+    """
 
     normalize: Literal["peak", "none"] = "peak"
+    offset: Literal["removed", "kept"] = "kept"
 
 
 class WeightsFile(_Strict):

@@ -561,7 +561,7 @@ def import_folds(
         options=options,
         stft=StftSettings(**{key: getattr(stft, key) for key in StftSettings.model_fields}),
         segment=SegmentSettings(length_s=SEGMENT.length_s, hop_s=SEGMENT.hop_s, short=SEGMENT.short),
-        audio=AudioSettings(normalize="none"),  # SSL4PR hears recordings at the level they have
+        audio=AudioSettings(normalize="none", offset="kept"),  # SSL4PR hears recordings as they are
         cam_layer=classifier.cam_layer,
         max_batch=classifier.max_batch,
         training={"source": "SSL4PR checkpoints", "cites": "laquatra2024exploiting"},

@@ -92,7 +92,7 @@ class Plan:
         segment: how long recordings are heard; None hears them whole.
         cam_layer: module that Grad-CAM reads.
         stft: settings of the explained spectrogram.
-        normalize: as in `signal.audio.read_audio`.
+        normalize, offset: as in `signal.audio.read_audio`.
         n_bootstrap: resamples behind the card's intervals.
         note: what else the card must say about the training, for example how settings were chosen.
         pretrained: weights that the backbone `ssl` starts from; see `imports.pretrained`.
@@ -113,6 +113,7 @@ class Plan:
     cam_layer: str | None = None
     stft: StftConfig = field(default_factory=StftConfig)
     normalize: Literal["peak", "none"] = "peak"
+    offset: Literal["removed", "kept"] = "removed"
     n_bootstrap: int = 2000
     note: str = ""
     pretrained: str | None = None
@@ -190,7 +191,10 @@ def read_corpus(
     for position, row in enumerate(labeled.to_dict("records")):
         cells = {str(key): value for key, value in row.items()}
         try:
-            recordings.append(load(cells, locator, sample_rate=plan.stft.sample_rate, normalize=plan.normalize))
+            heard = load(
+                cells, locator, sample_rate=plan.stft.sample_rate, normalize=plan.normalize, offset=plan.offset
+            )
+            recordings.append(heard)
         except Exception as error:
             unreadable.append(str(named(error, cells["recording"])))
         if progress is not None:
@@ -372,7 +376,7 @@ def _config(data: Corpus, plan: Plan, validated: CrossValidation, n_epochs: int)
             "options": dict(plan.options),
             "stft": asdict(plan.stft),
             "segment": None if plan.segment is None else asdict(plan.segment),
-            "audio": {"normalize": plan.normalize},
+            "audio": {"normalize": plan.normalize, "offset": plan.offset},
             "cam_layer": made.cam_layer,
             "max_batch": made.max_batch,
             "training": {
@@ -558,7 +562,8 @@ def _network(config: BundleConfig) -> str:
     options = ", ".join(f"{name} = {value}" for name, value in config.options.items()) or "defaults"
     return (
         f"## Network\n\nBackbone `{config.architecture}` ({options}), {config.training['n_parameters']:,} parameters;"
-        f" it hears {heard}. Audio at {config.stft.sample_rate} Hz, normalized by {config.audio.normalize}. Output:"
+        f" it hears {heard}. Audio at {config.stft.sample_rate} Hz, normalized by {config.audio.normalize}, its offset"
+        f" {config.audio.offset}. Output:"
         f" probability of {' and '.join(config.classes)}."
     )
 

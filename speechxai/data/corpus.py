@@ -95,6 +95,7 @@ def load(
     *,
     sample_rate: int | None = 16_000,
     normalize: Literal["peak", "none"] = "peak",
+    offset: Literal["removed", "kept"] = "removed",
     max_duration_s: float = 600.0,
     min_duration_s: float = 0.1,
     channel: int | None = None,
@@ -107,6 +108,7 @@ def load(
         root: folder that its path is relative to; a Locator saves time where many paths are pseudonymous.
         sample_rate: as `signal.audio.read_audio`, like the other options.
         normalize: "peak" or "none".
+        offset: "removed" or "kept".
         max_duration_s: longer files are refused.
         min_duration_s: shorter files are refused.
         channel: index of the channel to read, from 0; None averages all.
@@ -125,6 +127,7 @@ def load(
             path,
             sample_rate=sample_rate,
             normalize=normalize,
+            offset=offset,
             max_duration_s=max_duration_s,
             min_duration_s=min_duration_s,
             channel=channel,
@@ -160,6 +163,7 @@ def iterate(
     *,
     sample_rate: int | None = 16_000,
     normalize: Literal["peak", "none"] = "peak",
+    offset: Literal["removed", "kept"] = "removed",
     max_duration_s: float = 600.0,
     min_duration_s: float = 0.1,
 ) -> Iterator[Loaded]:
@@ -172,6 +176,7 @@ def iterate(
                 locator,
                 sample_rate=sample_rate,
                 normalize=normalize,
+                offset=offset,
                 max_duration_s=max_duration_s,
                 min_duration_s=min_duration_s,
             )
@@ -182,7 +187,7 @@ def iterate(
 
 
 def check(manifest: pd.DataFrame, root: str | Path, progress: Callable[[int, int], None] | None = None) -> CheckReport:
-    """Read every file at its own rate and level and report classes, duplicates, quality and confounds.
+    """Read every file as it is (rate, level, offset) and report classes, duplicates, quality and confounds.
 
     Args:
         manifest: a valid manifest.
@@ -192,7 +197,7 @@ def check(manifest: pd.DataFrame, root: str | Path, progress: Callable[[int, int
     measured: list[dict[str, Any]] = []
     unreadable: list[tuple[str, str]] = []
     said: list[tuple[str, str]] = []
-    for done, item in enumerate(iterate(manifest, root, sample_rate=None, normalize="none"), start=1):
+    for done, item in enumerate(iterate(manifest, root, sample_rate=None, normalize="none", offset="kept"), start=1):
         if item.recording is None:
             unreadable.append((item.id, str(item.error)))
         else:

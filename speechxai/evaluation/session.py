@@ -84,6 +84,7 @@ class Session:
             self._locator,
             sample_rate=settings.stft.sample_rate,
             normalize=settings.audio.normalize,
+            offset=settings.audio.offset,
             channel=self.config.channel,
             max_duration_s=self.config.max_duration_s,
         )

@@ -297,7 +297,7 @@ def digest_of(bundle: Bundle, fold: int | None, recording: Recording) -> str:
 
 
 def read_for(bundle: Bundle, path: str | Path, **reading: Any) -> tuple[Recording, Recording]:
-    """Read a file twice: as the bundle's model hears audio, and as it is, at its own rate and level.
+    """Read a file twice: as the bundle's model hears audio, and as it is, at its own rate, level and offset.
 
     Args:
         bundle: the model's.
@@ -307,9 +307,9 @@ def read_for(bundle: Bundle, path: str | Path, **reading: Any) -> tuple[Recordin
     Raises:
         SpeechXAIError: a file that cannot be used.
     """
-    config = bundle.config
-    heard = read_audio(path, sample_rate=config.stft.sample_rate, normalize=config.audio.normalize, **reading)
-    return heard, read_audio(path, sample_rate=None, normalize="none", **reading)
+    settings = bundle.config.audio.model_dump()
+    heard = read_audio(path, sample_rate=bundle.config.stft.sample_rate, **settings, **reading)
+    return heard, read_audio(path, sample_rate=None, normalize="none", offset="kept", **reading)
 
 
 def hear(
@@ -765,7 +765,7 @@ def speech_share(recording: Recording) -> float:
         from silero_vad import get_speech_timestamps
     except (ImportError, OSError, RuntimeError):  # or it brings a library that does not fit the installed PyTorch
         return float("nan")
-    waveform, rate = recording.waveform, recording.sample_rate
+    waveform, rate = recording.waveform - recording.waveform.mean(), recording.sample_rate
     hop = max(1, rate // 100)
     n_frames = -(-len(waveform) // hop) + 1
     voiced = float((segments_by_voicing(waveform, rate, n_frames, hop) == 2).mean())

@@ -282,6 +282,7 @@ def read_audio(
     *,
     sample_rate: int | None = 16_000,
     normalize: Literal["peak", "none"] = "peak",
+    offset: Literal["removed", "kept"] = "removed",
     max_duration_s: float = 600.0,
     min_duration_s: float = 0.1,
     channel: int | None = None,
@@ -289,14 +290,17 @@ def read_audio(
 ) -> Recording:
     """Read an audio file into a checked mono recording.
 
-    Channels are averaged; a change of sample rate is a band-limited resampling with the pass band up to 0.91 of the
-    lower Nyquist frequency and images below -120 dB (libsoxr "HQ"); "peak" divides by the largest absolute sample.
+    In this order: channels are averaged; the mean of the recording is subtracted, because a constant offset belongs to
+    the recorder and not to the voice; a change of sample rate is a band-limited resampling with the pass band up to
+    0.91 of the lower Nyquist frequency and images below -120 dB (libsoxr "HQ"); "peak" divides by the largest absolute
+    sample.
 
     Args:
         path: wav (also extensible, RF64, W64, ADPCM, GSM), flac, ogg (Vorbis, Opus), mp3, aiff, au, caf and
             NIST/SPHERE.
         sample_rate: Hz of the result; None keeps the file's own.
         normalize: "peak" makes the largest absolute sample 1, "none" keeps the level of the file.
+        offset: "removed" subtracts the mean sample, "kept" leaves the file's own samples, to judge the recording by.
         max_duration_s: longer files are refused from the header, before any sample is read.
         min_duration_s: shorter files are refused.
         channel: index of the channel to read, from 0; None averages all (up to 8).
@@ -304,7 +308,7 @@ def read_audio(
 
     Returns:
         Recording with (N,) float32; its metadata adds path, sha256 of the file's bytes, original_sample_rate (Hz),
-        original_channels, original_peak (full scale is 1) and normalize.
+        original_channels, original_peak (of the file's own samples, full scale is 1), normalize and offset.
 
     Raises:
         SpeechXAIError: a file that cannot be used; the message starts with the path and says what to do.
@@ -317,6 +321,10 @@ def read_audio(
     if normalize not in ("peak", "none"):
         raise SpeechXAIError(
             f"The 'normalize' parameter of read_audio must be 'peak' or 'none'. Got {normalize!r} instead."
+        )
+    if offset not in ("removed", "kept"):
+        raise SpeechXAIError(
+            f"The 'offset' parameter of read_audio must be 'removed' or 'kept'. Got {offset!r} instead."
         )
     if sample_rate is not None and not MIN_RATE_HZ <= sample_rate <= MAX_RATE_HZ:
         raise SpeechXAIError(
@@ -336,6 +344,8 @@ def read_audio(
             f"{path}: the recording is silent (all samples are {samples[0]:g}){why}. Check the microphone and record"
             " again."
         )
+    if offset == "removed":
+        samples = samples - np.float32(samples.mean(dtype=np.float64))
     if sample_rate is not None and sample_rate != info.sample_rate:
         samples = resample(samples, info.sample_rate, sample_rate)
     if normalize == "peak":
@@ -347,6 +357,7 @@ def read_audio(
         "original_channels": info.n_channels,
         "original_peak": peak,
         "normalize": normalize,
+        "offset": offset,
     }
     stem = Path(path).stem
     return Recording(

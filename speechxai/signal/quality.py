@@ -60,7 +60,7 @@ class Quality:
     Args:
         duration_s: length, s.
         peak: largest absolute sample, full scale is 1.
-        rms_dbfs: level, dB; a full-scale square wave is 0.
+        rms_dbfs: level around the mean sample, dB; a full-scale square wave is 0.
         clipping_share: share of samples in flat runs at the signal's own extremes, in [0, 1].
         silence_share: share of 25 ms frames at least 40 dB under the loudest, in [0, 1].
         snr_db: mean power of the rest over that of the quietest tenth of frames, dB; NaN where the recording has no
@@ -80,11 +80,13 @@ class Quality:
 
 
 def quality(waveform: Tensor | Array, sample_rate: int) -> Quality:
-    """Measure the technical quality of a waveform (N,), best at its original rate and level.
+    """Measure the technical quality of a waveform (N,), best at its original rate, level and offset.
+
+    The mean sample is no sound: everything but the peak and the offset itself is measured around it.
 
     Clipping is a flat run: at least 3 samples (0.15 ms at higher rates), all beyond 0.99 of the signal's own extreme,
     that differ by at most 1e-4 of it. So a signal scaled to its peak does not count, and one that was clipped before it
-    was scaled down does. Resampling and lossy codecs round flat runs off and hide clipping.
+    was scaled down or shifted does. Resampling and lossy codecs round flat runs off and hide clipping.
 
     Raises:
         SpeechXAIError: a waveform that is not (N,), empty or not finite.
@@ -96,15 +98,16 @@ def quality(waveform: Tensor | Array, sample_rate: int) -> Quality:
         raise SpeechXAIError(
             f"Quality is measured on a finite waveform of shape (N,). Got shape {samples.shape} instead."
         )
-    frame_db = _frame_db(samples, sample_rate)
+    sound = samples - samples.mean()
+    frame_db = _frame_db(sound, sample_rate)
     return Quality(
         duration_s=samples.size / sample_rate,
         peak=float(np.abs(samples).max()),
-        rms_dbfs=_db(float(np.mean(samples**2))),
-        clipping_share=_clipping_share(samples, sample_rate),
+        rms_dbfs=_db(float(np.mean(sound**2))),
+        clipping_share=_clipping_share(sound, sample_rate),
         silence_share=float(np.mean(frame_db <= frame_db.max() - _SILENCE_DB)) if frame_db.max() > _db(0.0) else 1.0,
         snr_db=_snr_db(frame_db),
-        bandwidth_hz=_bandwidth_hz(samples, sample_rate),
+        bandwidth_hz=_bandwidth_hz(sound, sample_rate),
         dc_offset=float(samples.mean()),
     )
 

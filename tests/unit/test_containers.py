@@ -70,7 +70,7 @@ def saved(folder: Path, kind: str, subtype: str, endian: str | None = None, sign
 
 
 def samples(path: Path) -> np.ndarray:
-    return audio.read_audio(path, sample_rate=None, normalize="none").waveform.numpy()
+    return audio.read_audio(path, sample_rate=None, normalize="none", offset="kept").waveform.numpy()
 
 
 def put(path: Path, data: bytes) -> Path:

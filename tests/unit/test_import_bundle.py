@@ -87,6 +87,7 @@ def test_each_speaker_is_heard_by_the_network_that_never_heard_them(
     assert told == [(1, 3, "fold 1"), (2, 3, "fold 2"), (3, 3, "fold 3")]
     assert bundle.n_folds == 3
     assert "6 speakers" in bundle.card
+    assert vars(bundle.config.audio) == {"normalize": "none", "offset": "kept"}
     waveform = 0.1 * torch.randn(186 * 40, generator=torch.Generator().manual_seed(0))
     for fold, names in SPEAKERS.items():
         for name in names:

@@ -85,6 +85,7 @@ def test_the_card_tells_what_the_shipped_models_do(trained: Bundle) -> None:
     ):
         assert wanted in again.card
     assert again.n_folds == 3
+    assert vars(again.config.audio) == {"normalize": "peak", "offset": "removed"}
     folds = draw_folds(corpus().recordings, 3, 0)
     assert again.config.speakers == {f"toy/{s}": folds[s] for s in range(12)}
     assert again.config.files == {f"{s:064x}": folds[s] for s in range(12)}
