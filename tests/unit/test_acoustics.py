@@ -26,6 +26,7 @@ from speechxai.signal.acoustics import (
     spectral_measures,
 )
 from speechxai.signal.audio import resample
+from speechxai.signal.pitch import _best_path
 
 RATE = 16_000
 
@@ -81,6 +82,15 @@ def test_a_click_is_loudest_in_its_own_frame():
     assert level.argmax() == 5
     assert level[4] == pytest.approx(level[6])
     assert level[4] < level[5] - 10
+
+
+def test_a_leap_of_an_octave_costs_the_same_at_every_frame_rate():
+    # 100 and 200 Hz in both frames; the second frame prefers 200 by 0.5. A leap costs 0.35 in 10 ms, so it pays there,
+    # and 0.7 in 5 ms, where it does not.
+    frequency = np.array([[100.0, 200], [100, 200]])
+    score, unvoiced = np.array([[0.9, 0.3], [0.4, 0.9]]), np.zeros(2)
+    assert _best_path(frequency, score, unvoiced, 0.01).tolist() == [100, 200]
+    assert _best_path(frequency, score, unvoiced, 0.005).tolist() == [100, 100]
 
 
 def test_a_gliding_pitch_is_read_at_the_center_of_each_frame():

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from speechxai.classifiers import Classifier, build
 from speechxai.classifiers.network import WaveformDoor
 from speechxai.errors import NotApplicable
-from speechxai.explain import METHODS
+from speechxai.explain import METHODS, baseline_magnitude
 from speechxai.explain.backprop import _to_bins
 from speechxai.signal.stft import SegmentConfig, bin_frequencies_hz, spectrogram
 from speechxai.types import Spectrogram, StftConfig
@@ -110,6 +110,17 @@ def test_guided_rule_against_a_slow_one(rectifier: nn.Module, spec: Spectrogram)
     magnitude = spec.magnitude.clone().requires_grad_()
     plain = torch.autograd.grad(One()(magnitude, spec.phase).gather(1, TARGET[:, None]).sum(), magnitude)[0]
     torch.testing.assert_close(METHODS["saliency"](One(), spec, TARGET), plain.abs())
+
+
+def test_deep_lift_of_many_segments_sums_to_the_difference_of_their_mean_logits() -> None:
+    long = spectrogram(torch.randn(2, 4000, generator=torch.Generator().manual_seed(3)), STFT)
+    model = Classifier(build("cnn", STFT, n_mels=16, f_max_hz=1000.0), STFT, SegmentConfig(0.5, 0.25)).eval()
+    assert model.cut(long.magnitude).shape[1] > 3
+    values = METHODS["deep_lift"](model, long, TARGET)
+    difference = model(long.magnitude, long.phase) - model(baseline_magnitude(long, "floor"), long.phase)
+    torch.testing.assert_close(
+        values.sum((1, 2)), difference.detach().gather(1, TARGET[:, None])[:, 0], atol=1e-4, rtol=1e-3
+    )
 
 
 @pytest.mark.parametrize("name", GRADIENTS)

@@ -91,6 +91,16 @@ def test_container_holds_the_codes() -> None:
     assert header["bin_hz"] == 2000
 
 
+def test_every_level_weighs_its_log_magnitude() -> None:
+    shown = view()
+    header, _ = read(player.pack(shown))
+    # Code 255 is the loudest bin, code 0 nothing, code 187 is 20 dB down: a tenth of the magnitude.
+    top, energy = float(shown.magnitude.max()), header["energy"]
+    assert energy[255] == pytest.approx(np.log1p(top), abs=1e-6)  # type: ignore[index]
+    assert energy[187] == pytest.approx(np.log1p(top / 10), rel=1e-2)  # type: ignore[index]
+    assert energy[0] == 0  # type: ignore[index]
+
+
 def test_levels_are_decibels_under_the_loudest_bin() -> None:
     codes = player.level_codes(np.array([[1.0, 0.1, 0.0]]))
     # 0 dB is 255; -20 dB is 255 * (1 - 20 / 75) = 187; silence is 0

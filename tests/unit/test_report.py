@@ -6,6 +6,7 @@ import math
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -22,7 +23,9 @@ from speechxai.evaluation.words import (
     silence_sentence,
 )
 from speechxai.explain.recipe import CONTROLS
+from speechxai.report import plots
 from speechxai.report.render import Cell, Estimate, Row, Table, difference_cell, estimates, grouped, markdown, number
+from speechxai.types import StftConfig
 
 COMP, SUFF = "comprehensiveness@10", "sufficiency@10"
 
@@ -368,3 +371,9 @@ def test_every_line_of_a_markdown_table_has_its_columns() -> None:
     lines = markdown(Table("title", ("name", "x", "y"), rows)).splitlines()
     assert lines[3] == "| **Controls** | | |"
     assert {line.count("|") for line in lines} == {4}
+
+
+@pytest.mark.parametrize(("scale", "values"), [("linear", [100.0, 10, 1]), ("log1p", np.log1p([100.0, 10, 1]))])
+def test_pictures_show_decibels_under_the_loudest_bin(scale: str, values: list[float]) -> None:
+    level = plots._level_db(np.array([values]), StftConfig(scale=scale), 30.0)
+    np.testing.assert_allclose(level, [[0, -20, -30]], atol=1e-6)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from speechxai.classifiers.ssl import (
     SslHead,
     SslNetwork,
     architecture,
+    attention_weights,
     from_bundle,
     make,
     parameter_groups,
@@ -239,3 +242,13 @@ def test_config_defaults_are_the_published_head() -> None:
     )
     assert tiny().cam_layer == "network.ssl.encoder.transformer.layers.1"
     assert isinstance(tiny().network, SslNetwork)
+
+
+def test_attention_is_scaled_by_the_width_of_a_head() -> None:
+    # One head of width 4, queries and keys are the tokens themselves: q k = ((4, 0), (0, 4)), over sqrt(4): 2 and 0.
+    block = SimpleNamespace(num_heads=1, head_dim=4, q_proj=nn.Identity(), k_proj=nn.Identity())
+    tokens = torch.tensor([[[1.0, 1, 1, 1], [1, -1, 1, -1]]])
+    close = math.exp(2) / (math.exp(2) + 1)
+    torch.testing.assert_close(
+        attention_weights(block, tokens, None)[0, 0], torch.tensor([[close, 1 - close], [1 - close, close]])
+    )

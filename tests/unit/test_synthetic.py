@@ -9,10 +9,20 @@ import pytest
 import torch
 from scipy.signal import butter, sosfiltfilt
 
+from speechxai.data.cues import truth
 from speechxai.data.synthetic import corpus, demo_corpus, draw_speaker, render, takes, twins
-from speechxai.data.voice_model import CUE_TASKS, SAMPLE_RATE, TASKS, SpeakerSettings, UtteranceSettings
+from speechxai.data.voice_model import (
+    CUE_TASKS,
+    SAMPLE_RATE,
+    TASKS,
+    SpeakerSettings,
+    Tracks,
+    UtteranceSettings,
+    synthesize,
+)
 from speechxai.errors import SpeechXAIError
 from speechxai.signal.acoustics import f0_hz, measures
+from speechxai.signal.stft import spectrogram
 from speechxai.types import StftConfig
 
 WOMAN = SpeakerSettings("synthetic/w", "F", 60, 205.0, 1.15)
@@ -252,3 +262,31 @@ def test_many_speakers_can_say_everything():
         assert torch.isfinite(waveform).all()
         # A peak far above the voice would be a click.
         assert float(waveform.abs().max() / waveform.square().mean().sqrt()) < 12
+
+
+def test_the_order_of_twins_does_not_matter_and_what_a_cue_takes_away_counts():
+    twin = pair("burst_weakening")
+    forward, back = truth(twin.with_cue, twin.without_cue), truth(twin.without_cue, twin.with_cue)
+    assert torch.equal(forward.map, back.map)
+    magnitude = spectrogram(torch.stack([twin.with_cue, twin.without_cue])).magnitude
+    taken = (magnitude[1] - magnitude[0]) * forward.map
+    assert float(taken.clamp(min=0).sum()) > 0.2 * float(taken.abs().sum())
+
+
+def test_breath_noise_is_in_decibels():
+    # 20 dB less aspiration is a tenth of its amplitude.
+    n = 40
+    tracks = Tracks(
+        f0_hz=np.full(n, 120.0),
+        voicing=np.ones(n),
+        aspiration=np.ones(n),
+        formants_hz=np.full((n, 4), 1000.0),
+        bandwidths_hz=np.full((n, 4), 100.0),
+        murmur=np.zeros(n),
+        breath=np.zeros(n),
+        events=(),
+    )
+    silent, quiet, loud = (
+        synthesize(tracks, SpeakerSettings(aspiration_db=level), seed=1) for level in (-300.0, -40.0, -20.0)
+    )
+    np.testing.assert_allclose(loud - silent, 10 * (quiet - silent), atol=1e-9)
