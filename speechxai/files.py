@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import os
@@ -76,6 +77,57 @@ def read_parquet(path: Path) -> pd.DataFrame:
         return pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise SpeechXAIError(f"{path}: cannot be read: {error}") from error
+
+
+# Text of people's files, whatever program wrote it.
+def decoded(content: bytes, name: object) -> str:
+    """Return the text of a file: UTF-8, UTF-16 and UTF-32 with or without a mark, otherwise Windows-1252 (or Latin-1).
+
+    >>> decoded("Muñoz".encode("cp1252"), "a.csv"), decoded("ab".encode("utf-16-le"), "a.csv")
+    ('Muñoz', 'ab')
+
+    Args:
+        content: the bytes.
+        name: begins the message of an error.
+
+    Raises:
+        SpeechXAIError: bytes that are no text.
+    """
+    encoding = next((encoding for mark, encoding in _MARKS if content.startswith(mark)), "")
+    if not encoding:
+        # Without a mark, every other byte of UTF-16 is 0 where the text is Latin.
+        even, odd = content[0::2].count(0), content[1::2].count(0)
+        half = len(content) // 2
+        guess = "utf-16-le" if odd > 0.4 * half > even else "utf-16-be" if even > 0.4 * half > odd else "utf-8"
+        encoding = guess if len(content) % 2 == 0 else "utf-8"
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        if encoding != "utf-8":
+            raise SpeechXAIError(
+                f"{name}: begins as {encoding.upper()} and is damaged ({error.reason}). Save it again, as UTF-8."
+            ) from error
+        loose = content.decode("utf-8", "replace")
+        n_bad, n_good = loose.count("\ufffd"), sum(ord(c) > 127 and c != "\ufffd" for c in loose)
+        if n_good and n_good >= n_bad:
+            raise SpeechXAIError(
+                f"{name}: text in UTF-8 that is damaged at byte {error.start}. Save it again, as UTF-8."
+            ) from error
+        # Programs for Windows leave five bytes of 1252 open, and Latin-1 has control characters there.
+        text = content.decode("latin-1" if set(content) & _NOT_IN_1252 else "cp1252")
+    if "\0" in text:
+        raise SpeechXAIError(f"{name}: holds NUL bytes, so it is no text, or damaged. Save it again, as UTF-8.")
+    return text
+
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_NOT_IN_1252 = frozenset(b"\x81\x8d\x8f\x90\x9d")
 
 
 # Settings as TOML text.

@@ -112,6 +112,12 @@ def import_labels(
     labels: Annotated[Path, flag("labels", also="More columns if you have them.")],
     out: Annotated[Path, flag("out", also="The manifest.")] = Path("manifest.csv"),
     name: Annotated[str, typer.Option(help="Name of the data set; the folder's name without it.")] = "",
+    merge_speakers: Annotated[
+        bool,
+        typer.Option(
+            "--merge-speakers", help="Speakers that differ in spelling alone (007, 7, 7.0; Subj01, subj1) are one."
+        ),
+    ] = False,
 ) -> None:
     """Make a manifest of your own folder and a table of labels.
 
@@ -120,9 +126,19 @@ def import_labels(
     """
     from speechxai.data.cards import import_folder
     from speechxai.data.manifest import write_manifest
+    from speechxai.data.tables import merged, not_understood, same_person, spelled_differently
 
     manifest = import_folder(folder, labels, name or folder.resolve().name)
+    groups = same_person(manifest["speaker"]) if merge_speakers else ()
+    if groups:
+        manifest["speaker"] = merged(list(manifest["speaker"]))
     write_manifest(manifest, out)
+    for group in groups:
+        say(f"One speaker now: {', '.join(group)}")
+    for words in not_understood(manifest):
+        warn(f"Beware: {words}")
+    for words in spelled_differently(manifest["speaker"]):
+        warn(f"Beware: {words} --merge-speakers makes them one; otherwise they may stand in train and test.")
     counts = Counter({0: "HC", 1: "PD"}.get(label, "unknown") for label in manifest["label"].astype(object))
     classes = ", ".join(f"{count} {label}" for label, count in sorted(counts.items()))
     say(f"{out}: {len(manifest)} recordings of {manifest['speaker'].nunique()} speakers ({classes})")
@@ -192,6 +208,8 @@ def _print_report(report: CheckReport, manifest: pd.DataFrame, limit: int) -> No
     _lines("Quality warnings", warnings, limit)
     _lines("Same file twice (byte by byte)", [" = ".join(group) for group in report.duplicates], limit)
     _lines("Cannot be read", [message for _, message in report.unreadable], limit)
+    _lines("Not understood", list(report.not_understood), limit)
+    _lines("Speakers that may be one person, and would stand in train and test", list(report.spellings), limit)
     _table(
         "Confounds: how well each of these ALONE separates HC from PD (AUC; 0.5 is chance, 1 is perfect)",
         ("what", "AUC", "chance up to", "higher in", "meaning"),

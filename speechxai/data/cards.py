@@ -6,6 +6,7 @@ import collections
 import difflib
 import re
 import tomllib
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -16,7 +17,21 @@ from pydantic import Field, ValidationError, model_validator
 
 from speechxai.data import manifest as manifests
 from speechxai.data.manifest import path_token, pseudonym, read_manifest, salt
-from speechxai.data.tables import Joined, Pattern, Sheet, _Part, find_sheets, lookup, read_table, values_of
+from speechxai.data.tables import (
+    Joined,
+    Pattern,
+    Sheet,
+    _Part,
+    find_sheets,
+    lookup,
+    number,
+    our_columns,
+    read_table,
+    sex_codes,
+    sexes,
+    spelled_differently,
+    values_of,
+)
 from speechxai.errors import SpeechXAIError, did_you_mean, encodable
 from speechxai.files import resource_folder
 from speechxai.signal.audio import AUDIO_SUFFIXES, FFMPEG_SUFFIXES, NOT_UTF8, checked_root, files_under
@@ -87,7 +102,7 @@ class DataCard(_Part):
     tasks: list[TaskRule] = []
     task: str = "unknown"
     medication: dict[Literal["HC", "PD"], str] = {}
-    sex_values: dict[str, Literal["F", "M"]] = {"F": "F", "M": "M"}
+    sex_values: dict[str, Literal["F", "M"]] = {}
     speaker_case: Literal["keep", "upper", "lower"] = "keep"
     sheets: list[Sheet] = []
     notes: list[str] = []
@@ -175,6 +190,7 @@ def match(
     unmatched: list[tuple[str, str]] = []
     left_out: list[tuple[str, str]] = []
     used: set[tuple[str, str]] = set()
+    said: collections.Counter[str] = collections.Counter()
     for done, path in enumerate(paths, start=1):
         reasons = [rule.reason for rule in card.exclude if re.search(rule.match, path, re.IGNORECASE)]
         if encodable(path) != path:
@@ -183,7 +199,7 @@ def match(
             left_out.append((path, reasons[0]))
         else:
             try:
-                rows.append(_row(card, base, path, sheets, used))
+                rows.append(_row(card, base, path, sheets, used, said))
             except _Refused as error:
                 unmatched.append((path, str(error)))
         if progress:
@@ -196,6 +212,15 @@ def match(
     )
     missing = sorted(set(known_sha256 or {}) - {_name(path) for path in paths})
     missing += [f"{sheet.file}: {key}" for sheet in sheets for key in sheet.rows if (sheet.file, key) not in used]
+    codes = {code: sex for sheet in sheets for code, sex in sex_codes(sheet.sheet.columns.get("sex", "")).items()}
+    try:
+        understood = sexes([row["sex"] for row in rows], codes | card.sex_values)
+    except SpeechXAIError as error:
+        said[str(error)] += len(rows)
+        understood = ["unknown"] * len(rows)
+    for row, sex in zip(rows, understood, strict=True):
+        row["sex"] = sex
+    notes += [f"{words} It stays unknown in {count} of {len(rows)} recordings." for words, count in said.items()]
     if not card.labels and rows:
         notes.append("this card gives no label: every recording is 'unknown'")
     if card.pseudonymize:
@@ -222,15 +247,23 @@ def _name(path: str) -> str:
     return PurePosixPath(path).name
 
 
-def _row(card: DataCard, base: Path, path: str, sheets: list[Joined], used: set[tuple[str, str]]) -> Row:
+def _row(
+    card: DataCard,
+    base: Path,
+    path: str,
+    sheets: list[Joined],
+    used: set[tuple[str, str]],
+    said: collections.Counter[str],
+) -> Row:
     if path.lower().endswith(FFMPEG_SUFFIXES):
         raise _Refused("not read directly: convert it to wav with ffmpeg")
     groups = _groups(card, path)
     speaker = groups.get("speaker", "")
     row: Row = dict.fromkeys(("sex", "medication"), "unknown")
     row |= {name: groups[name] for name in _FROM_NAME if groups.get(name)}
-    if groups.get("birth_year") and groups.get("recorded_year"):
-        row["age"] = _age(int(groups["birth_year"]), int(groups["recorded_year"]))
+    years = [groups.get(name, "") for name in ("birth_year", "recorded_year")]
+    if all(re.fullmatch(r"\d{1,4}", year) for year in years):
+        row["age"] = _age(*map(int, years))
     row |= {"language": card.language, "task": _task(card, path)}
     keys = {"path": path, "name": _name(path), "stem": PurePosixPath(path).stem, "speaker": speaker}
     stated = [_from_path(rule, path, groups) for rule in card.labels if rule.source != "column"]
@@ -242,7 +275,7 @@ def _row(card: DataCard, base: Path, path: str, sheets: list[Joined], used: set[
         if cells is None:
             continue
         used.add((sheet.file, next(key for key, value in sheet.rows.items() if value is cells)))
-        row |= values_of(sheet, cells)
+        row |= values_of(sheet, cells, said)
         named += [
             found
             for rule in card.labels
@@ -251,7 +284,12 @@ def _row(card: DataCard, base: Path, path: str, sheets: list[Joined], used: set[
             if found
         ]
     row["label"] = _agreed(card, named)
-    row["sex"] = {k.casefold(): v for k, v in card.sex_values.items()}.get(str(row["sex"]).casefold(), "unknown")
+    for name in manifests.NUMBERS:
+        try:
+            row[name] = number(row.get(name), name)
+        except SpeechXAIError as error:
+            row[name] = None
+            said[str(error)] += 1
     if row["label"] in card.medication and row["medication"] == "unknown":
         row["medication"] = card.medication[row["label"]]
     # Where the case of names varies, one person must not become two: they would sit in two folds.
@@ -518,10 +556,21 @@ def find(
 
     Returns:
         The manifest, its paths relative to `root_of(data, root)`, and (path, reason) of files that could not be placed.
+        A warning names speakers that differ in spelling alone: one person must not stand on both sides of a split.
 
     Raises:
         SpeechXAIError: nothing of that name, or a card without root.
     """
+    manifest, unmatched = _found(data, root, labels)
+    if one := spelled_differently(manifest["speaker"]):
+        more = f" (and {len(one) - 1} more)" if len(one) > 1 else ""
+        warnings.warn(f"{data}: {one[0]}{more} Speakers are compared as they are written.", stacklevel=2)
+    return manifest, unmatched
+
+
+def _found(
+    data: str | Path, root: str | Path | None, labels: str | Path | None
+) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
     path, name = Path(data), str(data)
     known = card_names()
     if labels is not None and (name in known or not path.is_dir()):
@@ -571,7 +620,12 @@ def import_folder(root: str | Path, labels: str | Path, dataset: str) -> pd.Data
     if not Path(labels).is_file():
         raise SpeechXAIError(f"{labels}: no such table of labels. Make one with the columns file, label, speaker.")
     table = read_table(Path(labels))
-    table.columns = [str(name).strip().casefold() for name in table.columns]
+    try:
+        named = our_columns(table.columns)
+    except SpeechXAIError as error:
+        raise SpeechXAIError(f"{labels}: {error}") from error
+    codes = {code: sex for header, ours in named.items() if ours == "sex" for code, sex in sex_codes(header).items()}
+    table = table.rename(columns=named)
     absent = [name for name in ("file", "label", "speaker") if name not in table.columns]
     if absent:
         raise SpeechXAIError(
@@ -596,7 +650,13 @@ def import_folder(root: str | Path, labels: str | Path, dataset: str) -> pd.Data
         raise SpeechXAIError(
             f"{unlisted[0]}: has no row in {labels}{more}. Add one with its label and speaker, or move the file away."
         )
-    return manifests.validate(pd.DataFrame([_row_of_table(base, path, rows[path], dataset, labels) for path in paths]))
+    frame = pd.DataFrame([_row_of_table(base, path, rows[path], dataset, labels) for path in paths])
+    try:
+        if "sex" in frame:
+            frame["sex"] = sexes(frame["sex"], codes)
+        return manifests.validate(frame)
+    except SpeechXAIError as error:
+        raise SpeechXAIError(f"{labels}: {error}") from error
 
 
 def _path_of(file: str, paths: list[str], labels: str | Path) -> str:

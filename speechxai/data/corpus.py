@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from speechxai.data.manifest import PREFIX, Locator, to_recording_kwargs
+from speechxai.data.tables import not_understood, spelled_differently
 from speechxai.errors import SpeechXAIError, named
 from speechxai.signal import audio
 from speechxai.signal import quality as qualities
@@ -68,6 +69,8 @@ class CheckReport:
         duplicates: ids of recordings whose files are the same byte by byte, a tuple a group.
         unreadable: (id, message) of every file that cannot be read.
         warnings: (id, words) for clipping, silence, noise and the like.
+        spellings: speakers that differ in spelling alone, in words.
+        not_understood: what of the columns is not understood, in words.
         quality: one row a readable recording: recording and the fields of `Quality`.
         confounds: one entry for each of CONFOUNDS.
     """
@@ -79,6 +82,8 @@ class CheckReport:
     duplicates: tuple[tuple[str, ...], ...]
     unreadable: tuple[tuple[str, str], ...]
     warnings: tuple[tuple[str, str], ...]
+    spellings: tuple[str, ...]
+    not_understood: tuple[str, ...]
     quality: pd.DataFrame
     confounds: tuple[Confound, ...]
 
@@ -223,6 +228,8 @@ def check(manifest: pd.DataFrame, root: str | Path, progress: Callable[[int, int
         duplicates=tuple(group for group in same if len(group) > 1),
         unreadable=tuple(unreadable),
         warnings=tuple(said),
+        spellings=tuple(spelled_differently(manifest["speaker"])),
+        not_understood=tuple(not_understood(manifest)),
         quality=table,
         confounds=confounds(manifest, table),
     )

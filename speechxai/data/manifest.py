@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from speechxai.data.tables import number, read_table, sexes
 from speechxai.errors import SpeechXAIError
 from speechxai.signal.audio import files_under
 from speechxai.types import CLASS_NAMES
@@ -65,7 +66,7 @@ def validate(frame: pd.DataFrame) -> pd.DataFrame:
 
     Raises:
         SpeechXAIError: a column that is missing or unknown, a recording or path that is empty, an id twice, a speaker
-            without data set prefix or with both labels, a value that is no number.
+            without data set prefix or with both labels, a value that is no number or cannot be one of a person.
     """
     missing = [name for name in REQUIRED if name not in frame.columns]
     unknown = [str(name) for name in frame.columns if name not in COLUMNS]
@@ -85,6 +86,8 @@ def validate(frame: pd.DataFrame) -> pd.DataFrame:
         elif name in NUMBERS or name in INTEGERS:
             numbers = [_number(value, name, owner) for value, owner in zip(given, ids, strict=True)]
             typed[name] = pd.array(numbers, dtype="Int64" if name in INTEGERS else "Float64")
+        elif name == "sex":
+            typed[name] = pd.Series(sexes(given), dtype=object).astype(str)
         else:
             # The text type, even of an empty table, whose values would otherwise count as numbers.
             typed[name] = pd.Series([_text(value) for value in given], dtype=object).astype(str)
@@ -95,10 +98,7 @@ def validate(frame: pd.DataFrame) -> pd.DataFrame:
 
 def read_manifest(path: str | Path) -> pd.DataFrame:
     """Read a manifest CSV. Raises SpeechXAIError, the path first, for a file that is missing or not valid."""
-    try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise SpeechXAIError(f"{path}: this manifest cannot be read ({error}).") from error
+    frame = read_table(Path(path))
     try:
         return validate(frame)
     except SpeechXAIError as error:
@@ -140,14 +140,13 @@ def _labeled(value: object, owner: object) -> int | None:
 
 
 def _number(value: object, name: str, owner: object) -> float | None:
-    if value is None or pd.isna(value) or str(value).strip().casefold() in _NOT_KNOWN:  # type: ignore[call-overload]
-        return None
     try:
-        return float(str(value).strip().replace(",", "."))
-    except ValueError as error:
-        raise SpeechXAIError(
-            f"{owner}: the column '{name}' must hold a number or NA. Got {value!r} instead."
-        ) from error
+        found = number(value, name)
+    except SpeechXAIError as error:
+        raise SpeechXAIError(f"{owner}: {error}") from error
+    if found is not None and name in INTEGERS and found != round(found):
+        raise SpeechXAIError(f"{owner}: the column '{name}' must hold a whole number. Got {value!r} instead.")
+    return found
 
 
 def _text(value: object) -> str:

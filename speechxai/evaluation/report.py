@@ -316,7 +316,7 @@ def confound_table(predictions: pd.DataFrame, classes: Sequence[str]) -> Table |
             continue
         values = known[column]
         if column == "sex":
-            values = values.map({"female": 0.0, "male": 1.0, "F": 0.0, "M": 1.0, "f": 0.0, "m": 1.0})
+            values = values.map({"F": 0.0, "M": 1.0})
         numbers = values.astype("Float64").to_numpy(dtype=float, na_value=math.nan)
         if np.isfinite(numbers).sum() < 4 or len(np.unique(numbers[np.isfinite(numbers)])) < 2:
             continue

@@ -15,7 +15,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from speechxai.commands.data import data_app
-from speechxai.data.cards import import_folder
+from speechxai.data.cards import find, import_folder
 from speechxai.data.manifest import read_manifest
 from speechxai.errors import SpeechXAIError
 
@@ -200,3 +200,108 @@ def test_fetch_of_a_set_on_request_says_how_to_obtain_it(tmp_path: Path) -> None
     error = run("fetch", "neurovoz", "--root", tmp_path).exception
     assert isinstance(error, SpeechXAIError)
     assert "Request access on the Zenodo record" in str(error)
+
+
+@pytest.fixture
+def eight(tmp_path: Path) -> Path:
+    """Eight recordings, r0 to r7: the first four are HC."""
+    for index in range(8):
+        path = tmp_path / "eight" / f"r{index}.wav"
+        path.parent.mkdir(exist_ok=True)
+        soundfile.write(path, np.random.default_rng(index).uniform(-0.3, 0.3, 8_000), 8_000)
+    return tmp_path / "eight"
+
+
+def table_of(folder: Path, header: str, cells: list[str], separator: str = ",") -> Path:
+    """A table of the eight with one more column, whose cells are those of HC and PD in turn."""
+    table = folder.parent / "eight.csv"
+    lines = [
+        separator.join((f"r{i}.wav", "HC" if i < 4 else "PD", f"s{i}", cells[i >= 4])) for i in range(len(cells) * 4)
+    ]
+    table.write_text("\n".join((separator.join(("file", "label", "speaker", header)), *lines)) + "\n", "utf-8")
+    return table
+
+
+@pytest.mark.parametrize(
+    ("header", "cells", "separator"),
+    [
+        ("sex", ["female", "male"], ","),
+        ("Sex", ["m", "f"], ";"),
+        ("Gender", ["Men", "Women"], ","),
+        ("Geschlecht", ["w", "m"], ";"),
+        ("sex (1=M, 2=F)", ["1", "2"], ";"),
+        ("sexo (H=hombre; M=mujer)", ["H", "M"], ","),
+    ],
+)
+def test_a_perfect_confound_by_sex_is_seen_however_it_is_written(
+    eight: Path, tmp_path: Path, header: str, cells: list[str], separator: str
+) -> None:
+    table = table_of(eight, f'"{header}"', cells, separator)
+    shown = run("import", eight, "--labels", table, "--out", tmp_path / "m.csv")
+    assert shown.exit_code == 0, shown.output
+    assert "Beware" not in shown.output
+    assert set(read_manifest(tmp_path / "m.csv")["sex"]) == {"F", "M"}
+    checked = run("check", tmp_path / "m.csv", "--root", eight)
+    assert "Beware: sex (AUC 1.000)" in checked.output
+
+
+def test_a_sex_that_is_not_understood_is_never_dropped_without_a_word(eight: Path, tmp_path: Path) -> None:
+    table = table_of(eight, "sex", ["1", "2"])
+    shown = run("import", eight, "--labels", table, "--out", tmp_path / "m.csv")
+    assert "sex: '1' in 4 rows is not understood and counts as unknown" in shown.output
+    checked = run("check", tmp_path / "m.csv", "--root", eight)
+    assert "sex: '2' in 4 rows is not understood" in checked.output
+    # A card's table is reported in the same words.
+    (eight / "labels.csv").write_text(table.read_text())
+    assert "sex: '1' in 4 rows is not understood" in run("check", "folder", "--root", eight).output
+    (eight / "labels.csv").write_text(table.read_text().replace("sex", "sex (1=F; 2=M)"))
+    assert "Beware: sex (AUC 1.000)" in run("check", "folder", "--root", eight).output
+    (eight / "labels.csv").write_text(table.read_text().replace(",1\n", ",H\n").replace(",2\n", ",M\n"))
+    assert "may mean either" in run("check", "folder", "--root", eight).output.replace("\n", " ")
+
+
+@pytest.mark.parametrize("age", ["inf", "-40", "4000"])
+def test_an_age_that_nobody_has(eight: Path, tmp_path: Path, age: str) -> None:
+    table = table_of(eight, "age", ["60", age])
+    error = run("import", eight, "--labels", table, "--out", tmp_path / "m.csv").exception
+    assert isinstance(error, SpeechXAIError)
+    assert str(error).startswith(f"{table}: r4: the column 'age' must hold")
+    # A published table is not the reader's to mend: the age stays unknown, and that is said.
+    (eight / "labels.csv").write_text(table.read_text())
+    shown = run("check", "folder", "--root", eight)
+    assert shown.exit_code == 0
+    assert f"Got '{age}' instead" in shown.output
+    assert "It stays unknown in 4 of 8 recordings." in shown.output
+    assert "known for 4 HC and 0 PD recordings" in shown.output
+
+
+def test_speakers_in_several_spellings_are_named_and_merged_when_asked(eight: Path, tmp_path: Path) -> None:
+    table = table_of(eight, "age", ["60", "70"])
+    text = table.read_text()
+    for index, name in enumerate(("007", "7", "7.0", "8", "Subj01", "subj01", "ＳＵＢＪ０１", "subj2")):
+        text = text.replace(f",s{index},", f",{name},")
+    table.write_text(text, "utf-8")
+    words = ("import", eight, "--labels", table, "--out", tmp_path / "m.csv")
+    shown = run(*words)
+    assert "8 speakers" in shown.output
+    assert "eight/007, eight/7, eight/7.0: one person in 3 spellings? --merge-speakers" in shown.output
+    checked = run("check", tmp_path / "m.csv", "--root", eight)
+    assert "eight/Subj01, eight/subj01, eight/ＳＵＢＪ０１: one person in 3 spellings?" in checked.output
+    with pytest.warns(UserWarning, match=r"eight/007, eight/7, eight/7\.0.*\(and 1 more\)"):
+        find(tmp_path / "m.csv", eight)
+    one = run(*words, "--merge-speakers")
+    assert "One speaker now: eight/007, eight/7, eight/7.0" in one.output
+    assert "4 speakers" in one.output
+    assert "one person in" not in one.output + run("check", tmp_path / "m.csv", "--root", eight).output
+    # One person has one label.
+    table.write_text(text.replace("Subj01", "07"), "utf-8")
+    error = run(*words, "--merge-speakers").exception
+    assert isinstance(error, SpeechXAIError)
+    assert "eight/007: this speaker has both labels" in str(error)
+
+
+@pytest.mark.parametrize("header", ["Label", "label", " LABEL"])
+def test_a_second_column_of_labels_is_refused(eight: Path, tmp_path: Path, header: str) -> None:
+    error = run("import", eight, "--labels", table_of(eight, header, ["PD", "HC"]), "--out", tmp_path / "m.csv")
+    assert isinstance(error.exception, SpeechXAIError)
+    assert f"the columns 'label' and '{header.strip()}' both say the label. Keep one." in str(error.exception)

@@ -1,0 +1,220 @@
+"""People's tables: what they write for sex, age and speaker, how they name columns, what programs do to the file."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from speechxai.data.manifest import validate
+from speechxai.data.tables import (
+    merged,
+    not_understood,
+    number,
+    our_columns,
+    person,
+    read_table,
+    same_person,
+    sex_codes,
+    sexes,
+    spelled_differently,
+)
+from speechxai.errors import SpeechXAIError
+
+# --- sex ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("woman", "man"),
+    [
+        ("F", "M"),
+        ("f", "m"),
+        (" F ", "M."),
+        ("female", "male"),
+        ("Female", "MALE"),
+        ("women", "men"),
+        ("w", "m"),
+        ("W", "M"),
+        ("weiblich", "männlich"),
+        ("weiblich", unicodedata.normalize("NFD", "männlich")),
+        ("Frau", "Mann"),
+        ("femme", "homme"),
+        ("f", "h"),
+        ("mujer", "hombre"),
+        ("Femenino", "Masculino"),
+        ("donna", "uomo"),
+        ("2 = female", "1 = male"),
+        ("(F)", "(M)"),
+        ("Ｆ", "Ｍ"),
+        ("♀", "♂"),
+    ],
+)
+def test_usual_spellings_of_sex(woman: str, man: str) -> None:
+    assert sexes([woman, man, "", None, "n/a", pd.NA]) == ["F", "M", "unknown", "unknown", "unknown", "unknown"]
+
+
+@pytest.mark.parametrize("text", ["1", "2", "0", "1.0", "x", "divers", "male/female", "F?M", "fm", "femal", "123"])
+def test_a_sex_that_is_not_understood_stays_and_is_named(text: str) -> None:
+    found = sexes(["F", "M", text, text, text])
+    assert found == ["F", "M", text, text, text]
+    frame = pd.DataFrame({"sex": found, "speaker": [f"s/{i}" for i in range(5)]})
+    assert not_understood(frame)[0].startswith(f"sex: {text!r} in 3 rows is not understood and counts as unknown.")
+
+
+@pytest.mark.parametrize("letters", [("H", "M"), ("h", "m"), ("V", "M"), ("N", "F"), ("K", "M"), ("M", "X")])
+def test_a_letter_that_may_mean_either_is_refused(letters: tuple[str, str]) -> None:
+    # hombre / mujer, vrouw or varón / man or mujer, férfi / nő, kobieta / mężczyzna
+    with pytest.raises(SpeechXAIError, match=r"which may mean either\. Write F and M, or say it in the column's name"):
+        sexes(letters)
+
+
+@pytest.mark.parametrize(
+    ("header", "codes"),
+    [
+        ("sex (1=male, 2=female)", {"1": "M", "2": "F"}),
+        ("Sex [0 = F; 1 = M]", {"0": "F", "1": "M"}),
+        ("Geschlecht: M=1, W=2", {"1": "M", "2": "F"}),
+        ("sexo (H=hombre, M=mujer)", {"h": "M", "m": "F"}),
+        ("sex (1=M, 1=F, 2=F)", {"2": "F"}),
+        ("sex", {}),
+        ("sex (1 or 2)", {}),
+    ],
+)
+def test_a_coding_that_the_header_states(header: str, codes: dict[str, str]) -> None:
+    assert sex_codes(header) == codes
+    cells = [code.upper() for code in codes]
+    assert sexes(cells, codes) == list(codes.values())
+    assert sexes([f"{code}.0" for code in codes if code.isdigit()], codes) == [codes[c] for c in codes if c.isdigit()]
+
+
+def test_a_manifest_says_one_sex_in_one_way() -> None:
+    def frame(*given: str) -> pd.DataFrame:
+        ids = [f"r{i}" for i in range(len(given))]
+        return pd.DataFrame({"recording": ids, "path": ids, "speaker": "s/1", "label": 0, "sex": given})
+
+    found = validate(frame("male", "F", "w", "", "diverse"))
+    assert found["sex"].tolist() == ["M", "F", "F", "unknown", "diverse"]
+    assert validate(found)["sex"].tolist() == found["sex"].tolist()
+    assert not_understood(found)[1] == "sex: s/1 is F in some rows and M in others"
+
+
+# --- ages and scales ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cell", "age"),
+    [
+        ("63", 63),
+        (63, 63),
+        ("63,5", 63.5),
+        ("63.5", 63.5),
+        (" 63y ", 63),
+        ("63 years", 63),
+        ("63 yrs.", 63),
+        ("63 Jahre", 63),
+        ("63 ans", 63),
+        ("６３", 63),
+        ("6.3e1", 63),
+        ("", None),
+        ("NA", None),
+        ("?", None),
+        (float("nan"), None),
+    ],
+)
+def test_ages(cell: object, age: float | None) -> None:
+    assert number(cell, "age") == age
+
+
+@pytest.mark.parametrize(
+    ("name", "cells"),
+    [
+        ("age", ["inf", "-inf", "-40", "4000", "0", "999", "121", "1e400", "90+", ">89", "60-69", "old", "63 months"]),
+        ("age", ["1_0", "0x40", "63;5", "6 3", "9" * 5_000, "1.2.3", "\n", "63\n9"]),
+        ("updrs", ["-1", "999", "28 points", "inf"]),
+        ("updrs_speech", ["5", "-1"]),
+        ("hoehn_yahr", ["6", "2-3", "99"]),
+        ("sample_rate", ["inf", "-8000", "8 kHz", "1e400"]),
+    ],
+)
+def test_numbers_that_are_none_or_cannot_be_a_persons(name: str, cells: list[str]) -> None:
+    for cell in cells:
+        if cell.strip():
+            with pytest.raises(SpeechXAIError, match=f"the column '{name}' must hold"):
+                number(cell, name)
+
+
+@pytest.mark.parametrize("column", ["age", "updrs", "hoehn_yahr", "sample_rate"])
+def test_a_manifest_refuses_such_a_number_and_names_the_recording(column: str) -> None:
+    frame = pd.DataFrame({"recording": ["a"], "path": ["a"], "speaker": ["s/1"], "label": [0]})
+    for wrong in ("inf", "-40", "4000000000000"):
+        with pytest.raises(SpeechXAIError, match=f"^a: the column '{column}' must hold"):
+            validate(frame.assign(**{column: [wrong]}))
+    if column == "sample_rate":
+        with pytest.raises(SpeechXAIError, match="must hold a whole number"):
+            validate(frame.assign(sample_rate=["8000.5"]))
+
+
+# --- speakers -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "spellings",
+    [
+        ("007", "7", "7.0", " 07"),
+        ("Subj01", "subj01", "Subj01 ", "SUBJ 1", "subj_001", "subj-1"),
+        ("Ｓｕｂｊ０１", "Subj01"),
+        ("Muñoz", unicodedata.normalize("NFD", "Muñoz"), "MUÑOZ"),
+        ("anna  b", "Anna B", "anna_b"),
+        ("Straße 1", "STRASSE 1"),
+    ],
+)
+def test_one_person_in_several_spellings(spellings: tuple[str, ...]) -> None:
+    assert len({person(name) for name in spellings}) == 1
+    speakers = [f"set/{name}" for name in (*spellings, spellings[1])]
+    assert same_person([*speakers, "set/other"]) == (tuple(f"set/{name}" for name in spellings),)
+    assert "one person in" in spelled_differently(speakers)[0]
+    # The most frequent spelling stays.
+    assert set(merged(speakers)) == {f"set/{spellings[1]}"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("1-12", "11-2"), ("1.5", "15"), ("S1A", "S1B"), ("10", "1"), ("7", "7.5"), ("कि", "का"), ("", "."), ("#1", "1")],
+)
+def test_two_people_stay_two(one: str, other: str) -> None:
+    assert same_person([f"s/{one}", f"s/{other}"]) == ()
+    assert same_person(["a/7", "b/7"]) == ()
+
+
+# --- columns --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "file,label,Label,speaker",
+        "file,label,label,speaker",
+        "file,label, LABEL ,speaker",
+        "file,label,ｌａｂｅｌ,speaker",
+        'file,"label","label ",speaker',
+        "file,label,Gender,speaker,Geschlecht",
+        "file,label,speaker,age (years),Alter",
+        "file,label,sex (1=M),sex (m/f),speaker",
+    ],
+)
+def test_two_columns_of_one_meaning_are_refused(tmp_path: Path, header: str) -> None:
+    (tmp_path / "t.csv").write_text(f"{header}\na.wav,HC\n", encoding="utf-8")
+    with pytest.raises(SpeechXAIError, match=r"t\.csv: the columns '.*' and '.*' both say the \w+\. Keep one"):
+        read_table(tmp_path / "t.csv")
+
+
+def test_names_of_columns() -> None:
+    assert our_columns(["Gender", "Age [y]"]) == {"Gender": "sex", "Age [y]": "age"}
+    # Where our own name is there, another column keeps its name; an age in months is not an age in years.
+    assert our_columns(["sex", "Gender", "age (months)"]) == {
+        "sex": "sex",
+        "Gender": "gender",
+        "age (months)": "age (months)",
+    }
