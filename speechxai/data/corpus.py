@@ -211,7 +211,8 @@ def check(manifest: pd.DataFrame, root: str | Path, progress: Callable[[int, int
             except Exception as error:
                 unreadable.append((item.id, str(named(error, item.id))))
             else:
-                judged = qualities.checks(found, item.recording.sample_rate)
+                mixing = item.recording.metadata.get("mixing")
+                judged = qualities.checks(found, item.recording.sample_rate, mixing=mixing)
                 said += [(item.id, str(check)) for check in qualities.concerns(judged)]
                 values = {field.name: getattr(found, field.name) for field in fields(found)}
                 measured.append({"recording": item.id, "sample_rate": item.recording.sample_rate} | values)

@@ -740,7 +740,8 @@ def evidence_regions(heard: Heard, map_: Explained, share: float = 0.5) -> list[
 def recording_checks(original: Recording, bundle: Bundle) -> tuple[Check, ...]:
     """Judge a recording at its own rate and level, a voice in it included, for a model."""
     measured = quality(original.waveform, original.sample_rate)
-    return tuple(checks(measured, original.sample_rate, bundle.config.stft.sample_rate, speech_share(original)))
+    share, mixing = speech_share(original), original.metadata.get("mixing")
+    return tuple(checks(measured, original.sample_rate, bundle.config.stft.sample_rate, share, mixing))
 
 
 @functools.lru_cache(maxsize=1)

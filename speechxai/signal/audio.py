@@ -290,10 +290,10 @@ def read_audio(
 ) -> Recording:
     """Read an audio file into a checked mono recording.
 
-    In this order: channels are averaged; the mean of the recording is subtracted, because a constant offset belongs to
-    the recorder and not to the voice; a change of sample rate is a band-limited resampling with the pass band up to
-    0.91 of the lower Nyquist frequency and images below -120 dB (libsoxr "HQ"); "peak" divides by the largest absolute
-    sample.
+    In this order: channels are averaged, unless they cancel each other; the mean of the recording is subtracted: a
+    constant offset belongs to the recorder and not to the voice; a change of sample rate is a band-limited resampling
+    with the pass band up to 0.91 of the lower Nyquist frequency and images below -120 dB (libsoxr "HQ"); "peak" divides
+    by the largest absolute sample.
 
     Args:
         path: wav (also extensible, RF64, W64, ADPCM, GSM), flac, ogg (Vorbis, Opus), mp3, aiff, au, caf and
@@ -308,7 +308,8 @@ def read_audio(
 
     Returns:
         Recording with (N,) float32; its metadata adds path, sha256 of the file's bytes, original_sample_rate (Hz),
-        original_channels, original_peak (of the file's own samples, full scale is 1), normalize and offset.
+        original_channels, original_peak (of the file's own samples, full scale is 1), normalize, offset, and where
+        channels were averaged `mixing`, the fields of `Mixing`.
 
     Raises:
         SpeechXAIError: a file that cannot be used; the message starts with the path and says what to do.
@@ -332,17 +333,17 @@ def read_audio(
         )
     info, stated = _probe(path)
     _check_header(info, max_duration_s, min_duration_s, channel)
-    samples = _samples(info, stated, channel)
+    samples, mixing = _samples(info, stated, channel)
+    if mixing is not None and mixing["lost_energy"] > MOST_LOST:
+        raise SpeechXAIError(
+            f"{path}: its channels cancel each other when they are averaged ({100 * mixing['lost_energy']:.0f} % of the"
+            f" sound is lost): one is upside down or late. Choose one: --channel {mixing['loudest']} (channel), or save"
+            " it as a file of its own."
+        )
     peak = float(np.abs(samples).max())
     if float(np.ptp(samples)) == 0.0:
-        why = (
-            " after averaging its channels; choose one: --channel 0 (channel)"
-            if info.n_channels > 1 and channel is None
-            else ""
-        )
         raise SpeechXAIError(
-            f"{path}: the recording is silent (all samples are {samples[0]:g}){why}. Check the microphone and record"
-            " again."
+            f"{path}: the recording is silent (all samples are {samples[0]:g}). Check the microphone and record again."
         )
     if offset == "removed":
         samples = samples - np.float32(samples.mean(dtype=np.float64))
@@ -358,6 +359,7 @@ def read_audio(
         "original_peak": peak,
         "normalize": normalize,
         "offset": offset,
+        **({} if mixing is None else {"mixing": mixing}),
     }
     stem = Path(path).stem
     return Recording(
@@ -465,14 +467,81 @@ def _check_header(info: AudioInfo, max_duration_s: float, min_duration_s: float,
         )
 
 
-def _samples(info: AudioInfo, stated: Stated, channel: int | None) -> Array:
-    """Mono samples (N,) of the file, read in blocks so that many channels do not fill the memory.
+MOST_LOST = 0.3
+"""Channels are not averaged where that loses more of the sound's energy: without a third of it a voice is another."""
+
+_LOST = 0.1
+_CELL_FRAMES, _FRAMES_A_S, _LOWEST_BIN = 8, 16, 3
+_AUDIBLE_DB, _LOWEST_DB, _AS_LOUD_DB = 40.0, -120.0, 1.0
+
+
+class Mixing(TypedDict):
+    """What averaging its channels does to a recording.
+
+    A cell is half a second and 16 Hz. It is lost where the average has less than a fifth of what unrelated channels
+    would leave, a tenth of the mean power of two: where the channels hold the same sound upside down (all cells), or
+    one of them late, so that a comb takes a fifth of the spectrum.
+
+    Args:
+        lost_energy: share of the channels' energy in lost cells, in [0, 1].
+        lost_cells: share of lost cells among those within 40 dB of the strongest, in [0, 1].
+        quietest_db: level of the quietest channel under the loudest, dB, -120 to 0.
+        loudest: index of the loudest channel, the first of those within 1 dB.
+    """
+
+    lost_energy: float
+    lost_cells: float
+    quietest_db: float
+    loudest: int
+
+
+class _Cells:
+    """Power of the channels and of their average in cells of time and frequency, added block by block."""
+
+    def __init__(self, sample_rate: int, n_channels: int) -> None:
+        self.frame = sample_rate // _FRAMES_A_S
+        self.window = np.hanning(self.frame).astype(np.float32)
+        self.energy = np.zeros(n_channels)
+        self.own: list[Array] = []
+        self.mixed: list[Array] = []
+
+    def add(self, block: Array) -> None:
+        """Take a block (N, C) of finite samples."""
+        powers = [self._power(column) for column in block.T]
+        self.energy += [float(power.sum()) for power in powers]
+        self.own.append(np.mean(powers, axis=0))
+        self.mixed.append(self._power(block.mean(axis=1)))
+
+    def _power(self, samples: Array) -> Array:
+        """Power (cells in time, bins above 40 Hz): an offset is no sound."""
+        cell = _CELL_FRAMES * self.frame
+        padded = np.pad(samples, (0, -len(samples) % cell)).reshape(-1, _CELL_FRAMES, self.frame)
+        spectrum = np.fft.rfft((padded - padded.mean(axis=2, keepdims=True)) * self.window)[..., _LOWEST_BIN:]
+        return np.asarray((spectrum.real**2 + spectrum.imag**2).sum(axis=1))
+
+    def mixing(self) -> Mixing:
+        """Compare what was added."""
+        own, mixed = np.concatenate(self.own), np.concatenate(self.mixed)
+        lost = mixed < _LOST * 2 / len(self.energy) * own
+        audible = own > own.max() * 10 ** (-_AUDIBLE_DB / 10)
+        level_db = 10 * np.log10(np.maximum(self.energy, 1e-300))
+        return Mixing(
+            lost_energy=float(own[lost].sum() / max(float(own.sum()), 1e-300)),
+            lost_cells=float((lost & audible).sum() / max(1, int(audible.sum()))),
+            quietest_db=max(_LOWEST_DB, float(level_db.min() - level_db.max())),
+            loudest=int((level_db > level_db.max() - _AS_LOUD_DB).argmax()),
+        )
+
+
+def _samples(info: AudioInfo, stated: Stated, channel: int | None) -> tuple[Array, Mixing | None]:
+    """Mono samples (N,) of the file, read in blocks so that many channels do not fill the memory, and what averaging
+    channels did.
 
     Only what the decoder counts as decoded is handed out. `SoundFile.blocks()` yields its buffer whatever was decoded,
-    so
-    the rest of a cut file would be memory of the process: samples of another recording.
+    so the rest of a cut file would be memory of the process: samples of another recording.
     """
     blocks: list[Array] = []
+    cells = _Cells(info.sample_rate, info.n_channels) if info.n_channels > 1 and channel is None else None
     n_bad, first_bad, n_read = 0, -1, 0
     try:
         with opened(info.path, stated) as file:
@@ -489,6 +558,8 @@ def _samples(info: AudioInfo, stated: Stated, channel: int | None) -> Array:
                 bad = np.flatnonzero(~np.isfinite(mono))
                 if len(bad) and first_bad < 0:
                     first_bad = n_read + int(bad[0])
+                if cells is not None and not len(bad):
+                    cells.add(block)
                 n_bad += len(bad)
                 n_read += len(mono)
                 blocks.append(mono)
@@ -508,4 +579,4 @@ def _samples(info: AudioInfo, stated: Stated, channel: int | None) -> Array:
             f"{info.path}: {n_bad} of {n_read} samples are NaN or infinite, the first at"
             f" {first_bad / info.sample_rate:.3f} s. Export the recording again from its source."
         )
-    return np.concatenate(blocks)
+    return np.concatenate(blocks), None if cells is None else cells.mixing()

@@ -222,7 +222,8 @@ BAD = [
     (zeros, "the recording is silent (all samples are 0). Check the microphone and record again."),
     (
         cancelling,
-        "the recording is silent (all samples are 0) after averaging its channels; choose one: --channel 0 (channel)",
+        "its channels cancel each other when they are averaged (100 % of the sound is lost): one is upside down or"
+        " late. Choose one: --channel 0 (channel), or save it as a file of its own.",
     ),
     (with_nan, "3 of 8000 samples are NaN or infinite, the first at 0.100 s."),
     (too_short, "lasts only 0.020 s, shorter than min_duration_s = 0.1 s"),
