@@ -30,6 +30,13 @@ with --allow-host NAME (or NAME:PORT): what the address bar of your browser says
 header.
 """
 
+POLICY = (
+    b"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-src 'none'; base-uri 'self';"
+    b" form-action 'self'; frame-ancestors 'self'"
+)
+"""What a page may load: from this address only, so that nothing in a name, a card or a file makes a browser call
+elsewhere. Streamlit's own pages need inline styles, and its components code from strings."""
+
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?)(?::([0-9]{1,5}))?")
 
 
@@ -96,7 +103,7 @@ class KnownHostsOnly:
             return
         ON_GUARD.set()
         if self.allows(scope):
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, _with_policy(send))
         elif scope["type"] == "websocket":
             await receive()  # the handshake; closed before it is accepted, it is answered with 403
             await send({"type": "websocket.close", "code": 1008})
@@ -134,3 +141,12 @@ class KnownHostsOnly:
         own, address = address_of(str(server[0])), address_of(name)
         own = getattr(own, "ipv4_mapped", None) or own
         return address is not None and address == own
+
+
+def _with_policy(send: Send) -> Send:
+    async def sent(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), (b"content-security-policy", POLICY)]}
+        await send(message)
+
+    return sent

@@ -100,11 +100,11 @@ def filters(rows: pd.DataFrame, model: str) -> pd.DataFrame:
             if wanted:
                 chosen = chosen[chosen[column].astype(str).isin(wanted)]
     classes = sources.bundle(model).config.classes
-    label = st.segmented_control("Labeled", list(classes), key="filter_label")
+    label = st.segmented_control("Labeled", list(classes), key="filter_label", format_func=widgets.plain)
     if label:
         chosen = chosen[chosen["label"] == classes.index(label)]
     order = st.toggle("Wrong ones first", key="filter_wrong", help="Predicts every recording once.")
-    said = st.segmented_control("The model says", list(classes), key="filter_predicted")
+    said = st.segmented_control("The model says", list(classes), key="filter_predicted", format_func=widgets.plain)
     if order or said:
         with widgets.working("Predicting all recordings", f"predict {model}") as tick:
             known = state.predictions(model, tick).set_index("recording")
@@ -220,8 +220,8 @@ def panel(case: Explanation, found: Inspection, name: str) -> None:
                 target = report.save_case(found, name, sources.mine()[case.key[1]][1], Path(folder))
             except OSError as error:
                 st.error(
-                    f"{folder}: the case cannot be saved ({error.strerror}). Name another folder.",
+                    widgets.plain(f"{folder}: the case cannot be saved ({error.strerror}). Name another folder."),
                     icon=":material/error:",
                 )
             else:
-                st.success(f"Saved in {target}", icon=":material/check_circle:")
+                st.success(f"Saved in {widgets.plain(target)}", icon=":material/check_circle:")

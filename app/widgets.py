@@ -31,6 +31,22 @@ def show_html(text: str) -> None:
     st.html(text)
 
 
+def plain(text: object) -> str:
+    """Text from outside so that Streamlit's Markdown shows it as it is: no picture, no link, no mark of any kind."""
+    # Streamlit makes links of bare addresses after the marks are read; a word joiner, which nobody sees, prevents it.
+    broken = re.sub(r"(?i)(?=://)|(?<=www)(?=\.)|(?=@)", "\u2060", str(text))
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", broken)
+
+
+def card(text: str) -> None:
+    """Show a card, which others wrote: its headings, tables and lists, but no pictures and no links."""
+    from markdown_it import MarkdownIt
+
+    reader = MarkdownIt("commonmark", {"html": False}).enable("table")
+    reader.disable(["image", "link", "autolink", "reference"])
+    show_html(f'<div class="sx-card-text">{reader.render(text)}</div>')
+
+
 def style() -> None:
     """Hand the page its look; a style alone takes no room."""
     show_html(f"<style>{(FOLDER / 'app.css').read_text(encoding='utf-8')}</style>")
@@ -79,7 +95,7 @@ def choose(
     ours = st.session_state.get(f"chosen_{name}") == wanted  # written by this page, for what it showed before
     if wanted is not None and wanted not in options and not ours and not st.session_state.get(f"told_{name}_{wanted}"):
         st.session_state[f"told_{name}_{wanted}"] = True
-        st.toast(f"The link names the {label.lower()} '{wanted}', which is not here.", icon=":material/info:")
+        st.toast(f"The link names the {label.lower()} '{plain(wanted)}', which is not here.", icon=":material/info:")
     key = f"box_{name}"
     if st.session_state.get(key) not in options:
         st.session_state.pop(key, None)
@@ -125,7 +141,7 @@ def working(label: str, job: str) -> Iterator[Callable[..., None]]:
     A reader who stops it, or who chooses something else meanwhile, ends the work at its next step.
     """
     if st.session_state.get("stopped") == job:
-        st.info(f"{label}: stopped.", icon=":material/pause_circle:")
+        st.info(f"{plain(label)}: stopped.", icon=":material/pause_circle:")
         if st.button("Go on", key=f"again_{job}"):
             st.session_state.pop("stopped")
             st.rerun()
@@ -148,9 +164,9 @@ def working(label: str, job: str) -> Iterator[Callable[..., None]]:
                 shown = st.empty()
                 st.button("Stop", key=f"stop_{job}", on_click=stop)
         if total:
-            shown.progress((done or 0) / total, text=f"{label}: {done} of {total}")
+            shown.progress((done or 0) / total, text=f"{plain(label)}: {done} of {total}")
         else:
-            shown.progress(0.0 if steps < 2 else 1 - 0.97**steps, text=f"{label}: {now - began:.0f} s")
+            shown.progress(0.0 if steps < 2 else 1 - 0.97**steps, text=f"{plain(label)}: {now - began:.0f} s")
 
     yield tick
     place.empty()
@@ -212,7 +228,7 @@ def sentences(found: Sequence[Sentence]) -> str:
 
 def problem(error: Exception) -> None:
     """Say what went wrong, in the library's own words."""
-    st.error(str(error), icon=":material/error:")
+    st.error(plain(error), icon=":material/error:")
 
 
 def label_of(row: Any) -> int | None:

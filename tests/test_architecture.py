@@ -44,6 +44,7 @@ ONLY_IN = {
     "quantus": ("speechxai/metrics/quantus_bridge.py",),
     "matplotlib": ("speechxai/report/plots.py",),
     "streamlit": ("app/",),
+    "markdown_it": ("app/widgets.py",),
     "parselmouth": ("speechxai/signal/",),
     "librosa": ("speechxai/classifiers/cnn.py",),
     "soundfile": ("speechxai/signal/", "speechxai/data/cards.py"),

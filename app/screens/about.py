@@ -37,7 +37,7 @@ sounds like the original and the answer stays, the map explains nothing, however
     st.markdown(f"""
 Nowhere. The app runs on this computer and asks nothing of the internet. A recording that you bring stays in the memory of
 your session and is gone when you close the page, unless you press *Save*. Maps of the data set's own recordings are kept in
-`{short(app_settings.cache_folder())}` so that they come back at once; start with `--no-cache` to keep nothing.
+{widgets.plain(short(app_settings.cache_folder()))} so that they come back at once; start with `--no-cache` to keep nothing.
 """)  # noqa: E501
 with right:
     model = widgets.choose_model()
@@ -47,11 +47,11 @@ with right:
         widgets.problem(error)
         st.stop()
     with st.container(border=True, height=420):
-        st.markdown(bundle.card or "This model has no card.")
+        widgets.card(bundle.card or "This model has no card.")
     card = sources.data_card()
     if card:
         with st.expander("Data card"):
-            st.markdown(card)
+            widgets.card(card)
 
 st.header("How it is computed")
 config = bundle.config

@@ -85,7 +85,7 @@ def show_run(run: Run, middle: Any, right: Any) -> None:
 
 def _chart(rows: Sequence[charts.Row], metric: str, marks: Sequence[tuple[float, str]] = ()) -> None:
     name = boards.metric_words(metric)
-    st.header(f"{name[0].upper()}{name[1:]}")
+    st.header(widgets.plain(f"{name[0].upper()}{name[1:]}"))
     st.caption(f"{boards.metric_question(metric)} Mean over speakers with its 95 % interval; controls in gray.")
     widgets.show_html(charts.intervals(rows, f"{name}, with 95 % intervals", marks))
 
@@ -166,7 +166,12 @@ def show_studies(studies: Sequence[Study]) -> None:
     if len(studies) > 1:
         titles = [s.title for s in studies]
         picked = st.segmented_control(
-            "What the network is given", titles, default=titles[0], key="study", label_visibility="collapsed"
+            "What the network is given",
+            titles,
+            default=titles[0],
+            key="study",
+            label_visibility="collapsed",
+            format_func=widgets.plain,
         )
         study = next((s for s in studies if s.title == picked), study)
     under(f"{study.title}: {study.facts}")

@@ -26,7 +26,7 @@ with right:
     said = validation.performance_words(labeled)
     widgets.show_html(f'<p class="sx-sub">{charts.escape(said)}</p>')
 for row in broken.head(3).itertuples():
-    st.warning(str(row.problem), icon=":material/broken_image:")
+    st.warning(widgets.plain(row.problem), icon=":material/broken_image:")
 if len(broken) > 3:
     st.caption(f"and {len(broken) - 3} more recordings that cannot be used.")
 

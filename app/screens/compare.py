@@ -57,7 +57,7 @@ maps = {r: m for r, m in found.items() if r in recipes and isinstance(m, Explain
 for recipe in recipes:
     reason = found[recipe]
     if isinstance(reason, str):
-        st.warning(f"{words.recipe_words(recipe)} does not apply: {reason}", icon=":material/block:")
+        st.warning(widgets.plain(f"{words.recipe_words(recipe)} does not apply: {reason}"), icon=":material/block:")
 heard = state.heard(model, key)
 if len(maps) < 2:
     widgets.foot()

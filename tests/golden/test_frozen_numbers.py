@@ -64,8 +64,13 @@ def voices() -> dict[str, Any]:
     for take in takes(4, seed=2, tasks=TASKS):
         found[take.id] = digest(take.recording().waveform)
     speaker = takes(2, seed=2)[1].speaker
-    for cue, task in (("breathiness", "vowel-a"), ("tremor", "vowel-i"), ("burst_weakening", "ddk"),
-                      ("formant_centralization", "glide"), ("monopitch", "phrase")):  # fmt: skip
+    for cue, task in (
+        ("breathiness", "vowel-a"),
+        ("tremor", "vowel-i"),
+        ("burst_weakening", "ddk"),
+        ("formant_centralization", "glide"),
+        ("monopitch", "phrase"),
+    ):
         pair = twins(speaker, UtteranceSettings(task, 2.0, {cue: 0.8}), 7)
         known = truth(pair.with_cue, pair.without_cue)
         found[cue] = [*digest(pair.with_cue), *digest(known.map), *digest(known.difference), known.area, known.contrast]

@@ -38,6 +38,18 @@ SLOW_MS = int(os.environ.get("SPEECHXAI_BROWSER_MS", "60000"))
 CHIRP_FROM_HZ, CHIRP_HZ_PER_S = 300.0, 1_400.0
 
 
+HOSTILE = """![a](http://evil.example/1.png) ![b][r] <img src="http://evil.example/2.png"> [link](http://evil.example/3)
+<http://evil.example/4> http://evil.example/5 www.evil.example me@evil.example :material/home: :red[red] $x$
+
+[r]: http://evil.example/6.png
+
+| a | b |
+|---|---|
+| [cell](//evil.example/7) | ![c](//evil.example/8.png) |
+"""
+"""What a card, a name or a label from outside may hold; none of it may make a browser call or link elsewhere."""
+
+
 @dataclass(frozen=True)
 class Server:
     """A running app: its address, its folder, its process."""
@@ -109,7 +121,9 @@ def write_bundle(folder: Path) -> Path:
         ),
         segment=SegmentSettings(length_s=5.0, hop_s=2.5),
     )
-    card = "# Test network\n\nRandom weights.\n\n## Caveats\n\n- It knows nothing: its weights are random.\n"
+    card = (
+        "# Test network\n\nRandom weights.\n\n## Caveats\n\n- It knows nothing: its weights are random.\n\n" + HOSTILE
+    )
     return save_bundle(folder / "test-cnn", config, {"final": model}, card).folder
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from app_server import (  # noqa: E402
     CHIRP_HZ_PER_S,
     CHROMIUM,
     FLAGS,
+    HOSTILE,
     SLOW_MS,
     Server,
     busy,
@@ -594,6 +596,35 @@ def test_deep_link_and_wrong_link(tab: Tab) -> None:
     tab.open("?recording=nobody&recipe=wrong")
     tab.player()
     page.get_by_text("The link names the recording 'nobody', which is not here.").wait_for()
+
+
+def elsewhere(tab: Tab) -> list[str]:
+    """Everything on a page that would lead to another address, and every request that went there."""
+    found = tab.page.evaluate(
+        "[...document.querySelectorAll('[href], [src], [srcset], [action]')].flatMap(e => ['href', 'src', 'srcset',"
+        " 'action'].map(n => e.getAttribute(n))).filter(u => u && /evil|^mailto|^(https?:)?\\/\\//.test(u))"
+    )
+    own = (tab.server.url, "blob:", "data:")
+    return [u for u in found if not u.startswith(own)] + [u for u in tab.requests if not u.startswith(own)]
+
+
+def test_text_from_outside_stays_text(tab: Tab) -> None:
+    line = HOSTILE.splitlines()[0]
+    page = tab.open("about")
+    page.get_by_text("Random weights.").wait_for()
+    assert page.get_by_text("http://evil.example/5").count(), "the card is shown"
+    assert page.locator(".sx-card-text table td").count() == 2
+    assert elsewhere(tab) == []
+    page = tab.open(f"?recording={quote(line)}&model={quote(line)}&recipe={quote(line)}")
+    tab.player()
+    page.locator("[data-testid=stToast]").first.wait_for()
+    assert "evil.example" in page.locator("[data-testid=stToast]").first.inner_text()
+    assert elsewhere(tab) == []
+    page = tab.open("try-yours")
+    upload = {"name": f"{line[:100].replace('/', ':')}.wav", "mimeType": "audio/wav", "buffer": b"no sound"}
+    page.locator("[data-testid=stFileUploaderDropzoneInput]").set_input_files(upload)
+    page.locator("[data-testid=stAlert]").first.wait_for()
+    assert elsewhere(tab) == []
 
 
 def test_three_minutes(tab: Tab) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import threading
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from app import boards, charts, sources
+from app import boards, charts, sources, widgets
+from app.hosts import KnownHostsOnly
 from app.sources import Disk, Memory
 from speechxai.files import cache_folder
 from speechxai.inspection.report import TextGridError, caveats, file_name, read_textgrid, write_audacity, write_textgrid
@@ -319,3 +322,40 @@ def test_a_file_is_made_for_the_click_that_asked_only() -> None:
         header = json.loads(found[4 : 4 + length])
         assert header == {"label": "Table (CSV)", "name": "a_b.csv", "type": "text/csv", "turn": turn}
         assert found[4 + length :] == content
+
+
+def test_text_from_outside_has_no_marks() -> None:
+    shown = widgets.plain("![x](http://a.b) www.c me@d :red[e] *f*")
+    # Every mark is escaped, and an invisible joiner breaks what would become a link by itself.
+    assert shown.replace("\u2060", "|") == r"\!\[x\]\(http|\:\/\/a\.b\) www|\.c me|\@d \:red\[e\] \*f\*"
+    assert widgets.plain("Ünï 12 dB") == "Ünï 12 dB"
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    ["![a](http://e/1)", "[a](http://e/1)", "<http://e/1>", "<img src=http://e/1>", "![a][r]\n\n[r]: http://e/1"],
+)
+def test_a_card_has_no_pictures_and_no_links(hostile: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(widgets, "show_html", shown.append)
+    widgets.card(f"# Title\n\n{hostile}\n\n| a |\n|---|\n| b |\n")
+    assert not re.search(r"<(img|a)\b", shown[0])
+    assert "<h1>Title</h1>" in shown[0]
+    assert "<td>b</td>" in shown[0]
+
+
+def test_pages_may_load_from_their_own_address_only() -> None:
+    async def behind(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"x", b"y")]})
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "headers": [(b"host", b"localhost:1")], "server": ("127.0.0.1", 1)}
+    asyncio.run(KnownHostsOnly(behind)(scope, None, send))  # type: ignore[arg-type]
+    headers = dict(sent[0]["headers"])
+    assert headers[b"x"] == b"y"
+    assert b"default-src 'self'" in headers[b"content-security-policy"]
+    assert b"http" not in headers[b"content-security-policy"]
