@@ -27,6 +27,7 @@ import streamlit as st
 from speechxai import Recording, RunFolder, SpeechXAIError
 from speechxai.classifiers.bundle import Bundle, bundle_names, load_bundle
 from speechxai.data import corpus
+from speechxai.data.cards import root_of
 from speechxai.errors import named
 from speechxai.evaluation.config import EvaluateConfig, check_protocol
 from speechxai.files import cache_folder
@@ -243,6 +244,12 @@ def catalogue() -> pd.DataFrame:
     return find_recordings(config)[0]
 
 
+def catalogue_root() -> Path:
+    """Folder that the paths of the catalogue are relative to."""
+    given = settings()
+    return root_of(given.data, given.root or None, catalogue())
+
+
 @st.cache_resource
 def rows_by_name() -> dict[str, dict[str, Any]]:
     """The catalogue as rows by recording; nobody may write into them."""
@@ -273,10 +280,9 @@ def catalogue_recording(model: str | None, name: str) -> Recording:
     row = rows[rows["recording"] == name]
     if row.empty:
         raise SpeechXAIError(f"{name}: there is no such recording. Choose one from the list.")
-    path = Path(given.root or given.data)
     return corpus.load(
         {str(k): v for k, v in row.iloc[0].to_dict().items()},
-        path if path.is_dir() else path.parent,
+        catalogue_root(),
         **reading(model),
     )
 

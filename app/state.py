@@ -24,6 +24,7 @@ from app.sources import (
     bundle_and_lock,
     catalogue,
     catalogue_recording,
+    catalogue_root,
     disk,
     memory,
     original,
@@ -339,7 +340,6 @@ def confounds(model: str, tick: Any = None) -> tuple[Any, ...]:
             )
         found = corpus.confounds(rows.assign(sample_rate=16_000), pd.DataFrame(measured))
     else:
-        path = Path(given.root or given.data)
-        found = corpus.check(rows, path if path.is_dir() else path.parent, tick).confounds
+        found = corpus.check(rows, catalogue_root(), tick).confounds
     memory().put(name, found)
     return found

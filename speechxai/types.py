@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
@@ -13,7 +16,27 @@ from torch import Tensor
 from speechxai.errors import SpeechXAIError
 
 CLASS_NAMES = ("HC", "PD")
-"""Names of the classes by index: 0 = healthy control, 1 = Parkinson's disease."""
+"""Names of the classes by index where nothing else is said: 0 = healthy control, 1 = Parkinson's disease."""
+
+CLASS_SPELLINGS: Mapping[str, frozenset[str]] = {
+    "HC": frozenset({"hc", "control", "controls", "healthy", "healthycontrol", "healthycontrols", "normal"}),
+    "PD": frozenset({"pd", "pwp", "pwpd", "parkinson", "parkinsons", "parkinsondisease", "parkinsonsdisease"}),
+    "pathological": frozenset({"pathological", "pathologic", "pathology"}),
+}
+"""Spellings of one class, without case and without what stands between the words. "pathological" and "patient" are not
+PD: a data set that says so may mean any disease."""
+
+
+def class_key(name: str) -> str:
+    """What a class is called however it is spelled: classes of two data sets are the same where their keys are equal.
+
+    >>> class_key("Parkinson's disease"), class_key("healthy_control"), class_key("MSA  P"), class_key("pathological")
+    ('PD', 'HC', 'msa p', 'pathological')
+    """
+    text = unicodedata.normalize("NFKC", name).strip().casefold()
+    plain = re.sub(r"(?<=\w)[\W_]+(?=\w)", "", text)
+    found = next((key for key, spellings in CLASS_SPELLINGS.items() if plain in spellings), None)
+    return found or " ".join(text.split())
 
 
 @dataclass(frozen=True)
@@ -85,6 +108,10 @@ class StftConfig:
         return -(-n_samples // self.hop_length) + 1
 
 
+def _is_index(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) >= 0
+
+
 @dataclass(frozen=True, eq=False)
 class Recording:
     """One voice recording.
@@ -94,7 +121,7 @@ class Recording:
         sample_rate: Hz.
         id: unique name within its data set.
         speaker: who speaks; prefixed with the data set.
-        label: 0 = HC, 1 = PD, None = unknown.
+        label: index into the classes of its data set, the control first (0 = HC, 1 = PD without others); None: unknown.
         task: what is spoken, for example "vowel-a", "ddk", "reading".
         metadata: anything else: age, sex, severity, path, sha256.
 
@@ -121,8 +148,11 @@ class Recording:
         if not torch.isfinite(self.waveform).all():
             n_bad = int((~torch.isfinite(self.waveform)).sum())
             raise SpeechXAIError(f"{self.id}: {n_bad} samples are NaN or infinite.")
-        if self.label is not None and self.label not in (0, 1):
-            raise SpeechXAIError(f"{self.id}: the label must be 0 (HC), 1 (PD) or None. Got {self.label!r} instead.")
+        if self.label is not None and not _is_index(self.label):
+            raise SpeechXAIError(
+                f"{self.id}: the label must be the index of a class, such as 0 (HC) or 1 (PD), or None. Got"
+                f" {self.label!r} instead."
+            )
 
     @property
     def duration_s(self) -> float:

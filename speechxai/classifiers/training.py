@@ -46,13 +46,13 @@ from speechxai.classifiers.validation import (
 )
 from speechxai.data.cards import card_names, card_text, find, load_card, root_of
 from speechxai.data.corpus import load
-from speechxai.data.manifest import Locator
+from speechxai.data.manifest import Locator, classes_of
 from speechxai.data.splits import speaker_folds
 from speechxai.errors import SpeechXAIError, did_you_mean, named
 from speechxai.files import config_path
 from speechxai.signal.stft import SegmentConfig
 from speechxai.stats import auc
-from speechxai.types import Recording, StftConfig
+from speechxai.types import CLASS_NAMES, Recording, StftConfig
 
 # From a data set to a model bundle: read, draw folds by speaker, train, repeat with other seeds, write weights and
 # card.
@@ -70,13 +70,14 @@ known truth.
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """Labeled recordings of one data set, what its card says about it (Markdown), and reasons of files that could not
-    be read."""
+    """Labeled recordings of one data set, what its card says about it (Markdown), reasons of files that could not be
+    read, and the names of its classes by index."""
 
     name: str
     recordings: tuple[Recording, ...]
     about: str
     unreadable: tuple[str, ...] = ()
+    classes: tuple[str, ...] = CLASS_NAMES
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ def read_corpus(
         SpeechXAIError: nothing of that name, or a set without labeled recordings, or without any that can be read.
     """
     manifest, _ = find(data, root, labels)
-    place = root_of(data, root)
+    place = root_of(data, root, manifest)
     known = sorted(set(manifest["task"]))
     for task in tasks:
         if task not in known:
@@ -204,7 +205,7 @@ def read_corpus(
             f"{place}: none of {len(labeled)} labeled recordings can be read. The first: {unreadable[0]}"
         )
     name, about = _described(data, manifest)
-    return Corpus(name, tuple(recordings), about, tuple(unreadable))
+    return Corpus(name, tuple(recordings), about, tuple(unreadable), classes_of(manifest))
 
 
 def _described(data: str | Path, manifest: pd.DataFrame) -> tuple[str, str]:

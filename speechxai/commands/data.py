@@ -38,6 +38,7 @@ Examples:
   speechxai data check mdvr-kcl --root DATA/mdvr-kcl               what is in it, and what could mislead a classifier
   speechxai data check folder --root MY_VOICES                     any folder with HC and PD below it
   speechxai data import MY_VOICES --labels labels.csv --out manifest.csv
+  speechxai data import MY_VOICES --labels labels.csv --classes HC,PD,MSA --out manifest.csv
 
 A card is a text file: copy one, change its pattern, and name it by its path: speechxai data check ./mine.toml --root
 DIR
@@ -66,7 +67,7 @@ def list_cards(
 @data_app.command("check", cls=Command)
 def check_folder(
     card: Annotated[str, typer.Argument(help="Name of a card, path of your own card.toml, or a manifest.csv.")],
-    root: Annotated[Path, flag("root")],
+    root: Annotated[Path | None, flag("root")] = None,
     out: Annotated[Path | None, flag("out", also="The manifest as a CSV file, beside what is printed.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Name every file instead of the first ten of a kind.")] = False,
 ) -> None:
@@ -76,15 +77,19 @@ def check_folder(
     of
     the publisher.
     """
-    from speechxai.data.cards import build_manifest
+    from speechxai.data.cards import build_manifest, root_of
     from speechxai.data.corpus import check
     from speechxai.data.manifest import read_manifest, write_manifest
+    from speechxai.errors import SpeechXAIError
     from speechxai.signal.audio import NOT_UTF8
 
     limit = sys.maxsize if every else MAX_LINES
     bad = False
     if card.endswith(".csv"):
         manifest = read_manifest(card)
+        root = root_of(card, root, manifest)
+    elif root is None:
+        raise SpeechXAIError(f"The data card '{card}' needs the folder of its recordings: give --root.")
     else:
         with _bar("Matching files") as progress:
             manifest, match = build_manifest(card, root, progress)
@@ -118,17 +123,30 @@ def import_labels(
             "--merge-speakers", help="Speakers that differ in spelling alone (007, 7, 7.0; Subj01, subj1) are one."
         ),
     ] = False,
+    classes: Annotated[
+        str,
+        typer.Option(
+            metavar="CONTROL,OTHER[,...]",
+            help=(
+                "Names of all classes, the control first; NAME=TEXT where the table says it otherwise. Without it the"
+                " labels must be HC / PD or healthy / pathological, in any usual spelling."
+            ),
+        ),
+    ] = "",
 ) -> None:
     """Make a manifest of your own folder and a table of labels.
 
-    The table has a row a recording: `file,label,speaker` with HC, PD or unknown as label; it may add task, sex, age,
-    updrs, updrs_speech, hoehn_yahr, medication, language. A recording without a label is an error: nothing is guessed.
+    The table has a row a recording: `file,label,speaker` with the name of a class, or unknown, as label; it may add
+    task, sex, age, updrs, updrs_speech, hoehn_yahr, medication, language, and any other columns, which are kept. A
+    recording without a label is an error: nothing is guessed.
     """
     from speechxai.data.cards import import_folder
-    from speechxai.data.manifest import write_manifest
+    from speechxai.data.manifest import classes_of, label_names, own_columns, write_manifest
     from speechxai.data.tables import merged, not_understood, same_person, spelled_differently
 
-    manifest = import_folder(folder, labels, name or folder.resolve().name)
+    manifest = import_folder(
+        folder, labels, name or folder.resolve().name, classes=classes.split(",") if classes else None
+    )
     groups = same_person(manifest["speaker"]) if merge_speakers else ()
     if groups:
         manifest["speaker"] = merged(list(manifest["speaker"]))
@@ -139,10 +157,13 @@ def import_labels(
         warn(f"Beware: {words}")
     for words in spelled_differently(manifest["speaker"]):
         warn(f"Beware: {words} --merge-speakers makes them one; otherwise they may stand in train and test.")
-    counts = Counter({0: "HC", 1: "PD"}.get(label, "unknown") for label in manifest["label"].astype(object))
-    classes = ", ".join(f"{count} {label}" for label, count in sorted(counts.items()))
-    say(f"{out}: {len(manifest)} recordings of {manifest['speaker'].nunique()} speakers ({classes})")
-    say(f"Next: speechxai data check {out} --root {folder}")
+    counts = Counter(label_names(manifest))
+    found = ", ".join(f"{counts[name]} {name}" for name in (*classes_of(manifest), "unknown") if counts[name])
+    say(f"{out}: {len(manifest)} recordings of {manifest['speaker'].nunique()} speakers ({found})")
+    for column in own_columns(manifest):
+        kind = "numbers" if manifest[column].dtype == "Float64" else f"{manifest[column].nunique()} different texts"
+        say(f"  kept beside: {column} ({kind})")
+    say(f"Next: speechxai data check {out}")
 
 
 @data_app.command("fetch", cls=Command)
@@ -192,6 +213,8 @@ def _print_match(match: MatchReport, limit: int) -> None:
 
 
 def _print_report(report: CheckReport, manifest: pd.DataFrame, limit: int) -> None:
+    from speechxai.data.manifest import classes_of
+
     classes = ", ".join(f"{count} {name}" for name, count in report.classes.items())
     total_s = float(report.quality["duration_s"].sum())
     say(f"\n{report.n_files} files, {classes}; {manifest['speaker'].nunique()} speakers, {total_s:.0f} s in all")
@@ -211,7 +234,8 @@ def _print_report(report: CheckReport, manifest: pd.DataFrame, limit: int) -> No
     _lines("Not understood", list(report.not_understood), limit)
     _lines("Speakers that may be one person, and would stand in train and test", list(report.spellings), limit)
     _table(
-        "Confounds: how well each of these ALONE separates HC from PD (AUC; 0.5 is chance, 1 is perfect)",
+        f"Confounds: how well each of these ALONE separates {' from '.join(classes_of(manifest))} (AUC; 0.5 is chance,"
+        " 1 is perfect)",
         ("what", "AUC", "chance up to", "higher in", "meaning"),
         [
             (c.name, _number(c.auc), _number(c.chance), c.higher_in, ("ALARM: " if c.alarm else "") + c.note)

@@ -7,7 +7,7 @@ import difflib
 import re
 import tomllib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -16,13 +16,26 @@ import pandas as pd
 from pydantic import Field, ValidationError, model_validator
 
 from speechxai.data import manifest as manifests
-from speechxai.data.manifest import path_token, pseudonym, read_manifest, salt
+from speechxai.data.manifest import (
+    BETWEEN,
+    KNOWN_CLASSES,
+    check_classes,
+    known_classes,
+    label_index,
+    label_key,
+    path_token,
+    pseudonym,
+    read_manifest,
+    remembered_root,
+    salt,
+)
 from speechxai.data.tables import (
     Joined,
     Pattern,
     Sheet,
     _Part,
     find_sheets,
+    is_known,
     lookup,
     number,
     our_columns,
@@ -35,9 +48,9 @@ from speechxai.data.tables import (
 from speechxai.errors import SpeechXAIError, did_you_mean, encodable
 from speechxai.files import resource_folder
 from speechxai.signal.audio import AUDIO_SUFFIXES, FFMPEG_SUFFIXES, NOT_UTF8, checked_root, files_under
+from speechxai.types import CLASS_NAMES
 
 # What a data card may say: checked, and no key that is not known.
-ClassName = Literal["HC", "PD", "unknown"]
 
 
 class LabelRule(_Part):
@@ -45,18 +58,31 @@ class LabelRule(_Part):
 
     `from = "folder"`: a folder of the file's path; "group": the named group `name` of the file-name pattern; "column":
     the
-    column `name` of a metadata sheet. `values` gives the class of every text.
+    column `name` of a metadata sheet. `values` gives the class of every text; without it the texts are names of the
+    card's classes, in any case and spelling.
     """
 
     source: Literal["folder", "group", "column"] = Field(alias="from")
     name: str = ""
-    values: dict[str, ClassName]
+    values: dict[str, str] = {}
 
     @model_validator(mode="after")
     def _named(self) -> LabelRule:
         if self.source != "folder" and not self.name:
             raise ValueError(f"a label from a {self.source} must name it")
+        if self.source == "folder" and not self.values:
+            raise ValueError("a label from a folder needs values: which folder is which class")
         return self
+
+    def class_of(self, text: str, classes: Sequence[str]) -> str | None:
+        """The class that a text states, "unknown" included; None where it states none."""
+        if self.values:
+            return {key.casefold(): value for key, value in self.values.items()}.get(text.casefold())
+        try:
+            index = label_index(text, classes)
+        except SpeechXAIError:
+            return None
+        return "unknown" if index is None else classes[index]
 
 
 class Exclusion(_Part):
@@ -84,8 +110,10 @@ class FetchFile(_Part):
 
 
 class DataCard(_Part):
-    """A data set: where its recordings lie, what their names say, who states the class, and what may be done with
-    it."""
+    """A data set: where its recordings lie, what their names say, who states the class, and what may be done with it.
+
+    `classes` names its classes, the control first.
+    """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
     title: str
@@ -97,11 +125,12 @@ class DataCard(_Part):
     how_to_obtain: str = ""
     sample_rate_hz: int | None = None
     patterns: list[Pattern]
+    classes: tuple[str, ...] = CLASS_NAMES
     labels: list[LabelRule] = []
     exclude: list[Exclusion] = []
     tasks: list[TaskRule] = []
     task: str = "unknown"
-    medication: dict[Literal["HC", "PD"], str] = {}
+    medication: dict[str, str] = {}
     sex_values: dict[str, Literal["F", "M"]] = {}
     speaker_case: Literal["keep", "upper", "lower"] = "keep"
     sheets: list[Sheet] = []
@@ -116,6 +145,19 @@ class DataCard(_Part):
         for pattern in self.patterns:
             if "speaker" not in re.compile(pattern).groupindex:
                 raise ValueError(f"the pattern {pattern!r} has no named group 'speaker': there is always a speaker")
+        try:
+            check_classes(self.classes)
+        except SpeechXAIError as error:
+            raise ValueError(f"classes: {error}") from error
+        named = {
+            "labels": [name for rule in self.labels for name in rule.values.values()],
+            "medication": [*self.medication],
+            "sheets": [sheet.only for sheet in self.sheets if sheet.only],
+        }
+        for place, names in named.items():
+            for name in names:
+                if name not in (*self.classes, "unknown"):
+                    raise ValueError(f"{place}: '{name}' is none of the classes {', '.join(self.classes)}")
         groups = {name for pattern in self.patterns for name in re.compile(pattern).groupindex}
         for rule in self.labels:
             if rule.source == "group" and rule.name not in groups:
@@ -204,7 +246,7 @@ def match(
                 unmatched.append((path, str(error)))
         if progress:
             progress(done, len(paths))
-    rows, contradicting = _without_contradictions(rows)
+    rows, contradicting = _without_contradictions(rows, card.classes)
     unmatched += contradicting
     _name_recordings(rows)
     changed = tuple(
@@ -225,11 +267,15 @@ def match(
         notes.append("this card gives no label: every recording is 'unknown'")
     if card.pseudonymize:
         _hide_names(card, base, rows)
-    frame = manifests.validate(
-        pd.DataFrame(
-            [{k: v for k, v in row.items() if k in manifests.COLUMNS} for row in rows], columns=list(manifests.COLUMNS)
-        )
-    )
+    more: list[str] = []
+    for sheet in sheets:
+        others = other_columns(card, sheet)
+        more += [*sheet.sheet.columns, *(map(own_name, others) if sheet.sheet.others else ())]
+        if others and not sheet.sheet.others:
+            notes.append(f"{sheet.file}: the card does not read its columns {', '.join(others)}")
+    columns = list(dict.fromkeys((*manifests.COLUMNS, *more)))
+    told = {"classes": BETWEEN.join(card.classes), "root": str(base.resolve())}
+    frame = manifests.validate(pd.DataFrame([{**row, **told} for row in rows], columns=columns))
     return frame, MatchReport(
         card.name,
         str(root),
@@ -245,6 +291,21 @@ def match(
 
 def _name(path: str) -> str:
     return PurePosixPath(path).name
+
+
+def other_columns(card: DataCard, sheet: Joined) -> list[str]:
+    """Columns of a sheet that neither identify a file nor say anything that the card asks for, in lower case."""
+    asked = {sheet.sheet.key, *sheet.sheet.columns.values()}
+    asked |= {rule.name for rule in card.labels if rule.source == "column"}
+    known = {name.casefold() for name in asked}
+    headers: Sequence[str] = next((list(cells) for cells in sheet.rows.values()), [])
+    return [name for name in headers if name and name not in known]
+
+
+def own_name(column: str) -> str:
+    """Name that a column of somebody's table has in a manifest: its own, unless the manifest says something else by
+    it."""
+    return f"{column}_of_table" if column in manifests.COLUMNS else column
 
 
 def _row(
@@ -266,7 +327,7 @@ def _row(
         row["age"] = _age(*map(int, years))
     row |= {"language": card.language, "task": _task(card, path)}
     keys = {"path": path, "name": _name(path), "stem": PurePosixPath(path).stem, "speaker": speaker}
-    stated = [_from_path(rule, path, groups) for rule in card.labels if rule.source != "column"]
+    stated = [_from_path(card, rule, path, groups) for rule in card.labels if rule.source != "column"]
     named = [label for label in stated if label]
     for sheet in sheets:
         if sheet.sheet.only and sheet.sheet.only not in [label for label, _ in named]:
@@ -275,12 +336,14 @@ def _row(
         if cells is None:
             continue
         used.add((sheet.file, next(key for key, value in sheet.rows.items() if value is cells)))
+        if sheet.sheet.others:
+            row |= {own_name(name): cells[name] for name in other_columns(card, sheet)}
         row |= values_of(sheet, cells, said)
         named += [
             found
             for rule in card.labels
             if rule.source == "column"
-            for found in [_from_column(rule, sheet, cells)]
+            for found in [_from_column(card, rule, sheet, cells)]
             if found
         ]
     row["label"] = _agreed(card, named)
@@ -303,7 +366,7 @@ def _row(
         "dataset": card.name,
         "sample_rate": header_sample_rate(file),
         "sha256": sha256_of_file(file),
-        "code": groups.get("code", ""),
+        "_code": groups.get("code", ""),
     }
 
 
@@ -315,31 +378,32 @@ def _groups(card: DataCard, path: str) -> dict[str, str]:
     raise _Refused(f"its path fits no pattern of the card: {'  or  '.join(card.patterns)}")
 
 
-def _from_path(rule: LabelRule, path: str, groups: dict[str, str]) -> tuple[str, str] | None:
+def _from_path(card: DataCard, rule: LabelRule, path: str, groups: dict[str, str]) -> tuple[str, str] | None:
     """The class that a folder or a named group states, with the words for a report."""
     values = {key.casefold(): value for key, value in rule.values.items()}
     if rule.source == "group":
         text = groups.get(rule.name)
         if text is None:
             return None
-        if text.casefold() not in values:
+        found = rule.class_of(text, card.classes)
+        if found is None:
             raise _Refused(f"the card has no class for '{text}' in the file name")
-        return values[text.casefold()], f"the file name says '{text or 'no ' + rule.name}'"
+        return found, f"the file name says '{text or 'no ' + rule.name}'"
     folders = [folder for folder in PurePosixPath(path).parts[:-1] if folder.casefold() in values]
     classes = {values[folder.casefold()] for folder in folders}
     if len(classes) > 1:
-        raise _Refused(f"its folders {' and '.join(folders)} state both classes")
+        raise _Refused(f"its folders {' and '.join(folders)} state the classes {' and '.join(sorted(classes))}")
     return (classes.pop(), f"the folder says '{folders[0]}'") if folders else None
 
 
-def _from_column(rule: LabelRule, sheet: Joined, cells: dict[str, str]) -> tuple[str, str] | None:
+def _from_column(card: DataCard, rule: LabelRule, sheet: Joined, cells: dict[str, str]) -> tuple[str, str] | None:
     text = cells.get(rule.name.casefold(), "")
-    values = {key.casefold(): value for key, value in rule.values.items()}
     if not text:
         return None
-    if text.casefold() not in values:
+    found = rule.class_of(text, card.classes)
+    if found is None:
         raise _Refused(f"the card has no class for '{text}' in column '{rule.name}' of {sheet.file}")
-    return values[text.casefold()], f"{sheet.file} says '{text}'"
+    return found, f"{sheet.file} says '{text}'"
 
 
 def _agreed(card: DataCard, named: list[tuple[str, str]]) -> str:
@@ -388,15 +452,21 @@ def sha256_of_file(file: Path) -> str:
         raise _Refused(f"cannot be read ({error.strerror})") from error
 
 
-def _without_contradictions(rows: list[Row]) -> tuple[list[Row], list[tuple[str, str]]]:
+def _without_contradictions(rows: list[Row], classes: Sequence[str]) -> tuple[list[Row], list[tuple[str, str]]]:
     labels: dict[str, set[str]] = collections.defaultdict(set)
     for row in rows:
         labels[row["speaker"]].add(row["label"])
-    both = {speaker for speaker, found in labels.items() if {"HC", "PD"} <= found}
+    several = {
+        speaker: " and ".join(name for name in classes if name in found)
+        for speaker, found in labels.items()
+        if len(found - {"unknown"}) > 1
+    }
     refused = [
-        (row["path"], f"speaker {row['speaker']} has both labels, HC and PD") for row in rows if row["speaker"] in both
+        (row["path"], f"speaker {row['speaker']} has the labels {several[row['speaker']]}")
+        for row in rows
+        if row["speaker"] in several
     ]
-    return [row for row in rows if row["speaker"] not in both], refused
+    return [row for row in rows if row["speaker"] not in several], refused
 
 
 def _name_recordings(rows: list[Row]) -> None:
@@ -423,7 +493,7 @@ def _hide_names(card: DataCard, base: Path, rows: list[Row]) -> None:
     counts: collections.Counter[str] = collections.Counter()
     for row in rows:
         row["speaker"] = f"{card.name}/p{pseudonym(secret, 'person', row['speaker'])}"
-        name = f"{row['speaker'].split('/')[1]}-{(row['code'] or 'recording').lower()}"
+        name = f"{row['speaker'].split('/')[1]}-{(row['_code'] or 'recording').lower()}"
         counts[name] += 1
         row["recording"] = name if counts[name] == 1 else f"{name}-{counts[name]}"
         row["path"] = path_token(secret, row["path"])
@@ -538,10 +608,24 @@ def build_manifest(
 
 
 # The recordings that somebody names: a manifest, a card, or a folder.
-def root_of(data: str | Path, root: str | Path | None = None) -> Path:
-    """Return the folder that the paths of a data set's manifest start from: `root`, or the folder of `data` itself."""
+def root_of(data: str | Path, root: str | Path | None = None, manifest: pd.DataFrame | None = None) -> Path:
+    """Return the folder that the paths of a data set's manifest start from.
+
+    Args:
+        data: what names the data set.
+        root: the folder, where it is given.
+        manifest: what `find` found, which remembers the folder where it was made.
+
+    Returns:
+        `root`; without it the folder that the manifest remembers, if it is there; else that of `data` itself.
+    """
+    if root is not None:
+        return Path(root)
     path = Path(data)
-    return Path(root) if root is not None else path if path.is_dir() else path.parent
+    remembered = None if manifest is None else remembered_root(manifest)
+    if path.is_dir():
+        return path
+    return remembered if remembered is not None and remembered.is_dir() else path.parent
 
 
 def find(
@@ -551,7 +635,7 @@ def find(
 
     Args:
         data: a card's name or TOML file (with `root`), a manifest's .csv, or a folder of recordings.
-        root: folder of the recordings that a card or a manifest names; a manifest's own folder without it.
+        root: folder of the recordings that a card or a manifest names; without it the one that the manifest remembers.
         labels: table of the labels of a folder, as `import_folder` reads it; without it folders HC and PD tell them.
 
     Returns:
@@ -595,24 +679,32 @@ def _found(
 
 
 # Your own folder of recordings with a table of labels.
+MOST_NAMED = 8
+"""Labels that an error names."""
+
 OPTIONAL = ("task", "language", "sex", "age", "updrs", "updrs_speech", "hoehn_yahr", "medication")
 
 
-def import_folder(root: str | Path, labels: str | Path, dataset: str) -> pd.DataFrame:
-    """Make a manifest of a folder and its table with columns file, label, speaker, and any of OPTIONAL.
+def import_folder(
+    root: str | Path, labels: str | Path, dataset: str, *, classes: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Make a manifest of a folder and its table with columns file, label, speaker, any of OPTIONAL, and any others,
+    which are kept.
 
     `file` is the path below the folder, or the file name alone where it is unique; every audio file needs a row, every
-    row a
-    file, a speaker, and a label: HC, PD, 0, 1, or the word unknown. An empty label is a mistake and not "unknown".
+    row a file, a speaker, and a label: the name of a class, or the word unknown. An empty label is a mistake and not
+    "unknown".
 
     Args:
         root: the folder.
         labels: csv, tsv or xlsx.
         dataset: name that speakers are prefixed with.
+        classes: names of all classes, the control first; NAME=TEXT where the table has another text for it. Without
+            them the labels must belong to one of `manifest.KNOWN_CLASSES`.
 
     Raises:
-        SpeechXAIError: naming the file without label, speaker or row, the row without file, or the column that is
-            missing.
+        SpeechXAIError: naming the file without label, speaker or row, the row without file, the column that is
+            missing, or the labels whose classes nobody knows.
     """
     base = checked_root(root)
     if "/" in dataset or not dataset.strip():
@@ -650,13 +742,40 @@ def import_folder(root: str | Path, labels: str | Path, dataset: str) -> pd.Data
         raise SpeechXAIError(
             f"{unlisted[0]}: has no row in {labels}{more}. Add one with its label and speaker, or move the file away."
         )
-    frame = pd.DataFrame([_row_of_table(base, path, rows[path], dataset, labels) for path in paths])
+    texts = [str(cells["label"]).strip() for cells in rows.values()]
+    names, spelled = _classes_of_table([text for text in texts if text], classes, labels)
+    frame = pd.DataFrame([_row_of_table(base, path, rows[path], dataset, labels, names, spelled) for path in paths])
     try:
         if "sex" in frame:
             frame["sex"] = sexes(frame["sex"], codes)
-        return manifests.validate(frame)
+        return manifests.validate(frame.assign(classes=BETWEEN.join(names), root=str(base.resolve())))
     except SpeechXAIError as error:
         raise SpeechXAIError(f"{labels}: {error}") from error
+
+
+def _classes_of_table(
+    texts: Sequence[str], given: Sequence[str] | None, labels: str | Path
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Names of the classes of a table, and the class of every text that is not its name."""
+    stated = [text for text in dict.fromkeys(texts) if is_known(text)]
+    if given is not None:
+        pairs = [item.partition("=") for item in given]
+        names = check_classes([name for name, _, _ in pairs])
+        return names, {text.strip().casefold(): name.strip() for name, _, text in pairs if text.strip()}
+    known = known_classes(stated)
+    if known is None:
+        shown = ", ".join(stated[:MOST_NAMED])
+        more = f" and {len(stated) - MOST_NAMED} more" if len(stated) > MOST_NAMED else ""
+        named: dict[str, str] = {}
+        for text in stated:
+            named.setdefault(label_key(text), text)
+        first = sorted(named.values(), key=lambda text: label_key(text) != CLASS_NAMES[0])[:MOST_NAMED]
+        raise SpeechXAIError(
+            f"{labels}: the labels {shown}{more} are not those of classes that are known here"
+            f" ({' and '.join('/'.join(pair) for pair in KNOWN_CLASSES)}). Mend them, or name all classes, the control"
+            f" first, to 'speechxai data import': --classes {','.join(first)}"
+        )
+    return known, {}
 
 
 def _path_of(file: str, paths: list[str], labels: str | Path) -> str:
@@ -676,20 +795,34 @@ def _path_of(file: str, paths: list[str], labels: str | Path) -> str:
     )
 
 
-def _row_of_table(base: Path, path: str, cells: dict[str, Any], dataset: str, labels: str | Path) -> dict[str, Any]:
+def _row_of_table(
+    base: Path,
+    path: str,
+    cells: dict[str, Any],
+    dataset: str,
+    labels: str | Path,
+    classes: Sequence[str],
+    spelled: Mapping[str, str],
+) -> dict[str, Any]:
     for name in ("label", "speaker"):
         if not str(cells[name]).strip():
             rest = (
-                "Write HC, PD or unknown."
+                f"Write {', '.join(classes)} or unknown."
                 if name == "label"
                 else "Write who speaks; recordings of one person need one speaker."
             )
             raise SpeechXAIError(f"{path}: the {name} is missing in {labels}. {rest}")
+    text = str(cells["label"]).strip()
     try:
-        label = manifests.label_index(cells["label"])
+        label = label_index(spelled.get(text.casefold(), text), classes)
     except SpeechXAIError as error:
         raise SpeechXAIError(f"{path}: in {labels}, {error}") from error
     return {
+        **{
+            own_name(name): value
+            for name, value in cells.items()
+            if name not in ("file", "label", "speaker", *OPTIONAL)
+        },
         **{name: cells[name] for name in OPTIONAL if name in cells},
         "recording": PurePosixPath(path).with_suffix("").as_posix().replace("/", "__"),
         "path": path,

@@ -11,13 +11,13 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from speechxai.data.manifest import PREFIX, Locator, to_recording_kwargs
+from speechxai.data.manifest import PREFIX, Locator, classes_of, to_recording_kwargs
 from speechxai.data.tables import not_understood, spelled_differently
 from speechxai.errors import SpeechXAIError, named
 from speechxai.signal import audio
 from speechxai.signal import quality as qualities
 from speechxai.stats import auc
-from speechxai.types import CLASS_NAMES, Array, Recording
+from speechxai.types import Array, Recording
 
 CONFOUNDS = ("age", "sex", "duration", "level", "sample rate", "silence", "bandwidth")
 """What `check` compares with the label."""
@@ -258,11 +258,11 @@ def confounds(manifest: pd.DataFrame, measured: pd.DataFrame) -> tuple[Confound,
 
 
 def _confound(name: str, values: Array, rows: pd.DataFrame) -> Confound:
-    labels = rows["label"].to_numpy(int)
+    labels, names = rows["label"].to_numpy(int), classes_of(rows)
     known = ~np.isnan(values)
     n_hc, n_pd = int((known & (labels == 0)).sum()), int((known & (labels == 1)).sum())
     if min(n_hc, n_pd) < 2:
-        missing = f"known for {n_hc} HC and {n_pd} PD recordings: not to be ruled out"
+        missing = f"known for {n_hc} {names[0]} and {n_pd} {names[1]} recordings: not to be ruled out"
         return Confound(name, float("nan"), float("nan"), n_hc, n_pd, "", False, missing)
     signed = auc(values, labels)
     free = max(signed, 1 - signed)
@@ -272,7 +272,7 @@ def _confound(name: str, values: Array, rows: pd.DataFrame) -> Confound:
     # cases.
     chance = min(1.0, 0.5 + 1.96 * float(np.sqrt((m + n + 1) / (12 * m * n))))
     alarm = bool(free > chance and free >= 0.6)
-    higher = CLASS_NAMES[int(signed > 0.5)] if free > 0.5 else ""
+    higher = names[int(signed > 0.5)] if free > 0.5 else ""
     if float(np.ptp(values[known])) == 0:
         note = "the same in all recordings"
     elif alarm:
@@ -288,6 +288,6 @@ def _confound(name: str, values: Array, rows: pd.DataFrame) -> Confound:
 
 
 def _by_class(rows: pd.DataFrame) -> dict[str, int]:
-    counts = {name: int((rows["label"] == index).sum()) for index, name in enumerate(CLASS_NAMES)}
+    counts = {name: int((rows["label"] == index).sum()) for index, name in enumerate(classes_of(rows))}
     unknown = int(rows["label"].isna().sum())
     return counts | ({"unknown": unknown} if unknown else {})

@@ -8,16 +8,17 @@ import os
 import re
 import secrets
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from speechxai.data.tables import number, read_table, sexes
+from speechxai.data.tables import is_known, number, read_table, sexes
 from speechxai.errors import SpeechXAIError
 from speechxai.signal.audio import files_under
-from speechxai.types import CLASS_NAMES
+from speechxai.types import CLASS_NAMES, class_key
 
 # The one table that every data set becomes: a row a recording.
 COLUMNS = (
@@ -36,53 +37,144 @@ COLUMNS = (
     "dataset",
     "sample_rate",
     "sha256",
+    "classes",
+    "root",
 )
-"""Columns of a manifest, in order. Text that is not known is "unknown", a number that is not known is NA."""
+"""Columns of a manifest, in order; more of the user's own may follow. Text that is not known is "unknown", a number
+that is not known is NA.
+
+`label` is the index of the recording's class in `classes`; a file has its name. `classes` names the classes of the data
+set, the control first, with ";" between them; `root` is the folder that paths are relative to. Both are the same in
+every row."""
 
 REQUIRED = ("recording", "path", "speaker", "label")
 NUMBERS = ("age", "updrs", "updrs_speech", "hoehn_yahr")
 INTEGERS = ("label", "sample_rate")
-_NOT_KNOWN = ("", "na", "nan", "none", "unknown", "<na>")
-_LABELS = {**{name.casefold(): index for index, name in enumerate(CLASS_NAMES)}, "0": 0, "1": 1, "0.0": 0, "1.0": 1}
+BETWEEN = ";"
+"""Stands between the names in `classes`."""
+
+_NUMBERED = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
+KNOWN_CLASSES = (CLASS_NAMES, ("healthy", "pathological"))
+"""Pairs of classes that are recognized by their names, the control first."""
 
 
-def label_index(value: object) -> int | None:
-    """Return 0 (HC), 1 (PD) or None (unknown) for 0, 1, "HC", "PD", "unknown" in any case.
+def check_classes(names: Sequence[str]) -> tuple[str, ...]:
+    """Return names of classes without spaces around them.
+
+    Raises:
+        SpeechXAIError: fewer than two, or a name that is empty, stands twice, says "unknown" or holds a ";".
+    """
+    found = tuple(str(name).strip() for name in names)
+    wrong = [name for name in found if not is_known(name) or BETWEEN in name]
+    if wrong:
+        raise SpeechXAIError(f"A class cannot be called '{wrong[0]}'. Got the classes {', '.join(found)}.")
+    if len(found) < 2 or len({class_key(name) for name in found}) < len(found):
+        raise SpeechXAIError(
+            f"There must be two classes or more, of different names. Got {', '.join(found) or 'none'}."
+        )
+    return found
+
+
+def known_classes(labels: Sequence[str]) -> tuple[str, ...] | None:
+    """The pair of KNOWN_CLASSES that labels of a table belong to, whichever way they are spelled; None where they
+    belong to no one: labels are never guessed.
+
+    >>> known_classes(["control", "Parkinson's"]), known_classes(["Normal", "pathologic"]), known_classes(["HC", "MSA"])
+    (('HC', 'PD'), ('healthy', 'pathological'), None)
+    """
+    for pair in KNOWN_CLASSES:
+        if set(map(label_key if pair == CLASS_NAMES else class_key, labels)) <= set(map(class_key, pair)):
+            return pair
+    return None
+
+
+def label_key(text: str) -> str:
+    """`class_key` of a label of a table, in which 0 and 1 are HC and PD."""
+    return class_key(CLASS_NAMES[_NUMBERED[text]] if text in _NUMBERED else text)
+
+
+def label_index(value: object, classes: Sequence[str] = CLASS_NAMES) -> int | None:
+    """Return the index of a class by its name, in any case and spelling, or by a number; None for "unknown".
+
+    The texts "0" and "1" are HC and PD, where these are the classes.
 
     Raises:
         SpeechXAIError: anything else, for a label is never guessed.
     """
-    text = "" if value is None or value is pd.NA else str(value).strip().casefold()
-    if text in _NOT_KNOWN:
+    if not is_known(value):
         return None
-    if text not in _LABELS:
-        raise SpeechXAIError(f"the label must be 0 or HC, 1 or PD, or unknown. Got {value!r} instead.")
-    return _LABELS[text]
+    if isinstance(value, Integral | float) and not isinstance(value, bool) and value in range(len(classes)):
+        return int(value)
+    text = str(value).strip()
+    keys = [class_key(name) for name in classes]
+    if isinstance(value, str) and class_key(text) in keys:
+        return keys.index(class_key(text))
+    if isinstance(value, str) and tuple(classes) == CLASS_NAMES and text in _NUMBERED:
+        return _NUMBERED[text]
+    known = "0 or HC, 1 or PD" if tuple(classes) == CLASS_NAMES else ", ".join(classes)
+    raise SpeechXAIError(f"the label must be {known}, or unknown. Got {value!r} instead.")
+
+
+def classes_of(manifest: pd.DataFrame) -> tuple[str, ...]:
+    """Names of the classes of a manifest by index, the control first; HC and PD where it does not say.
+
+    Raises:
+        SpeechXAIError: rows that say different ones.
+    """
+    texts = _constant(manifest, "classes")
+    if len(texts) > 1:
+        raise SpeechXAIError(
+            f"The manifest has rows of the classes {' and rows of '.join(texts)}. Put them into tables of their own."
+        )
+    return check_classes(texts[0].split(BETWEEN)) if texts else CLASS_NAMES
+
+
+def remembered_root(manifest: pd.DataFrame) -> Path | None:
+    """The folder that the paths of a manifest are relative to, where it says one."""
+    texts = _constant(manifest, "root")
+    return Path(texts[0]) if len(texts) == 1 else None
+
+
+def _constant(manifest: pd.DataFrame, name: str) -> list[str]:
+    texts = [_text(value) for value in manifest[name].unique()] if name in manifest.columns else []
+    return [text for text in dict.fromkeys(texts) if text != "unknown"]
+
+
+def own_columns(manifest: pd.DataFrame) -> list[str]:
+    """Columns that somebody's table had beside COLUMNS, in their order."""
+    return [str(name) for name in manifest.columns if name not in COLUMNS]
 
 
 def validate(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a copy with exactly COLUMNS, in order and typed: label and sample_rate Int64, ages and scales Float64,
-    else text.
+    """Return a copy with COLUMNS, in order and typed, and then all other columns: label and sample_rate Int64, ages,
+    scales and other columns of numbers alone Float64, else text.
 
     Raises:
-        SpeechXAIError: a column that is missing or unknown, a recording or path that is empty, an id twice, a speaker
-            without data set prefix or with both labels, a value that is no number or cannot be one of a person.
+        SpeechXAIError: a column that is missing or stands twice, a recording or path that is empty, an id twice, a
+            speaker without data set prefix or with two labels, a value that is no number or cannot be one of a person.
     """
     missing = [name for name in REQUIRED if name not in frame.columns]
-    unknown = [str(name) for name in frame.columns if name not in COLUMNS]
-    if missing or unknown:
-        raise SpeechXAIError(
-            f"The manifest lacks the columns {missing} and has the unknown columns {unknown}. Known:"
-            f" {', '.join(COLUMNS)}."
-        )
+    if missing:
+        raise SpeechXAIError(f"The manifest lacks the columns {missing}. Known: {', '.join(COLUMNS)}.")
+    own = [str(name) for name in frame.columns if name not in COLUMNS]
+    spelled = [str(name).strip().casefold() for name in frame.columns]
+    twice = [name for name in spelled if spelled.count(name) > 1]
+    if twice:
+        raise SpeechXAIError(f"The column '{twice[0]}' stands in the manifest twice. Keep one.")
+    classes = classes_of(frame)
     typed: dict[str, Any] = {}
-    for name in COLUMNS:
+    for name in (*COLUMNS, *own):
         given = list(frame[name]) if name in frame.columns else [None] * len(frame)
         ids = list(frame["recording"])
         if name == "label":
             typed[name] = pd.array(
-                [_labeled(value, owner) for value, owner in zip(given, ids, strict=True)], dtype="Int64"
+                [_labeled(value, owner, classes) for value, owner in zip(given, ids, strict=True)], dtype="Int64"
             )
+        elif name == "classes":
+            typed[name] = pd.Series([BETWEEN.join(classes)] * len(frame), dtype=object).astype(str)
+        elif name in own and _are_numbers(given):
+            cells = [str(value).replace(",", ".") if is_known(value) else None for value in given]
+            typed[name] = pd.array([None if cell is None else float(cell) for cell in cells], dtype="Float64")
         elif name in NUMBERS or name in INTEGERS:
             numbers = [_number(value, name, owner) for value, owner in zip(given, ids, strict=True)]
             typed[name] = pd.array(numbers, dtype="Int64" if name in INTEGERS else "Float64")
@@ -91,8 +183,8 @@ def validate(frame: pd.DataFrame) -> pd.DataFrame:
         else:
             # The text type, even of an empty table, whose values would otherwise count as numbers.
             typed[name] = pd.Series([_text(value) for value in given], dtype=object).astype(str)
-    table = pd.DataFrame(typed, columns=list(COLUMNS))
-    _check_rows(table)
+    table = pd.DataFrame(typed, columns=[*COLUMNS, *own])
+    _check_rows(table, classes)
     return table
 
 
@@ -106,8 +198,10 @@ def read_manifest(path: str | Path) -> pd.DataFrame:
 
 
 def write_manifest(frame: pd.DataFrame, path: str | Path) -> None:
-    """Write a checked manifest as CSV, NA for numbers not known. Raises SpeechXAIError where it cannot be written."""
+    """Write a checked manifest as CSV with names of classes, NA for numbers not known. Raises SpeechXAIError where it
+    cannot be written."""
     table = validate(frame)
+    table = table.assign(label=label_names(table))
     part = Path(path).with_name(f".{Path(path).name}.part")
     try:
         table.to_csv(part, index=False, na_rep="NA", lineterminator="\n")
@@ -119,10 +213,17 @@ def write_manifest(frame: pd.DataFrame, path: str | Path) -> None:
         ) from error
 
 
+def label_names(manifest: pd.DataFrame) -> pd.Series[str]:
+    """Names of the labels of a manifest, "unknown" where there is none."""
+    names = classes_of(manifest)
+    return manifest["label"].map(lambda label: "unknown" if pd.isna(label) else names[int(label)]).astype(str)
+
+
 def to_recording_kwargs(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return id, speaker, label, task and metadata of a manifest row, as `Recording` takes them; NA becomes None."""
-    known = {name: None if pd.isna(row[name]) else row[name] for name in COLUMNS if name in row}
-    rest = ("language", "sex", *NUMBERS, "medication", "dataset")
+    known = {name: None if pd.isna(value) else value for name, value in row.items()}
+    own = [name for name in row if name not in COLUMNS]
+    rest = ("language", "sex", *NUMBERS, "medication", "dataset", *own)
     return {
         "id": str(known["recording"]),
         "speaker": str(known["speaker"]),
@@ -132,11 +233,17 @@ def to_recording_kwargs(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _labeled(value: object, owner: object) -> int | None:
+def _labeled(value: object, owner: object, classes: Sequence[str]) -> int | None:
     try:
-        return label_index(value)
+        return label_index(value, classes)
     except SpeechXAIError as error:
         raise SpeechXAIError(f"{owner}: {error}") from error
+
+
+def _are_numbers(values: Sequence[object]) -> bool:
+    """Whether the cells of a column are numbers as far as they are known; "007" is a name."""
+    known = [str(value).strip() for value in values if is_known(value)]
+    return bool(known) and all(re.fullmatch(r"[+-]?(0|[1-9]\d*)([.,]\d+)?(e[+-]?\d+)?", text, re.I) for text in known)
 
 
 def _number(value: object, name: str, owner: object) -> float | None:
@@ -154,7 +261,7 @@ def _text(value: object) -> str:
     return text or "unknown"
 
 
-def _check_rows(table: pd.DataFrame) -> None:
+def _check_rows(table: pd.DataFrame, classes: Sequence[str]) -> None:
     for name in ("recording", "path", "speaker"):
         empty = table.index[table[name] == "unknown"]
         if len(empty):
@@ -165,10 +272,12 @@ def _check_rows(table: pd.DataFrame) -> None:
     bare = table["speaker"][~table["speaker"].str.contains("/", regex=False)]
     if len(bare):
         raise SpeechXAIError(f"{bare.iloc[0]}: a speaker must be prefixed with the data set, as in 'neurovoz/0034'.")
-    both = table.dropna(subset=["label"]).groupby("speaker")["label"].nunique()
-    if (both > 1).any():
+    labels = table.dropna(subset=["label"]).groupby("speaker")["label"].unique()
+    for speaker, found in labels[labels.map(len) > 1].items():
+        names = " and ".join(classes[int(label)] for label in sorted(found))
         raise SpeechXAIError(
-            f"{both.index[both > 1][0]}: this speaker has both labels, HC and PD. Mend the labels of the recordings."
+            f"{speaker}: this speaker has {'both' if len(found) == 2 else 'several'} labels, {names}. Mend the labels"
+            " of the recordings."
         )
 
 

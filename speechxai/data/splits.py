@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
+from speechxai.data.manifest import classes_of
 from speechxai.data.tables import read_table
 from speechxai.errors import SpeechXAIError
 from speechxai.types import CLASS_NAMES
@@ -55,7 +56,7 @@ def speaker_folds(manifest: pd.DataFrame, n_folds: int = 10, seed: int = 0) -> p
 
     Args:
         manifest: manifest whose labels are all known.
-        n_folds: at least 2, at most the number of speakers of the smaller class.
+        n_folds: at least 2, at most the number of speakers of the smallest class.
         seed: of the draw.
 
     Returns:
@@ -73,16 +74,17 @@ def speaker_folds(manifest: pd.DataFrame, n_folds: int = 10, seed: int = 0) -> p
     speakers = manifest.groupby("speaker", sort=True).agg(
         label=("label", "first"), sex=("sex", "first"), age=("age", "first")
     )
-    sizes = {name: int((speakers["label"] == index).sum()) for index, name in enumerate(CLASS_NAMES)}
+    classes = classes_of(manifest)
+    sizes = {name: int((speakers["label"] == index).sum()) for index, name in enumerate(classes)}
     if n_folds < 2 or min(sizes.values()) < n_folds:
         counts = ", ".join(f"{name} {size}" for name, size in sizes.items())
         raise SpeechXAIError(
-            f"The 'n_folds' parameter must be from 2 to the speakers of the smaller class. Got {n_folds} with speakers"
+            f"The 'n_folds' parameter must be from 2 to the speakers of the smallest class. Got {n_folds} with speakers"
             f" {counts}."
         )
     rng = np.random.default_rng(seed)
     fold_of: dict[str, int] = {}
-    for index in range(len(CLASS_NAMES)):
+    for index in range(len(classes)):
         members = speakers[speakers["label"] == index].copy()
         members["chance"] = rng.random(len(members))
         members["decade"] = (members["age"].astype("Float64") // 10).fillna(-1)
@@ -93,7 +95,7 @@ def speaker_folds(manifest: pd.DataFrame, n_folds: int = 10, seed: int = 0) -> p
 
 
 def check_folds(manifest: pd.DataFrame, folds: pd.Series[int]) -> None:
-    """Check that no speaker is in two folds and that every fold has both classes.
+    """Check that no speaker is in two folds and that every fold has all classes.
 
     Raises:
         SpeechXAIError: naming the speaker, or the fold and the class it lacks.
@@ -110,7 +112,7 @@ def check_folds(manifest: pd.DataFrame, folds: pd.Series[int]) -> None:
         )
     for fold in sorted(folds.unique()):
         present = set(manifest["label"][folds == fold].dropna().astype(int))
-        for index, name in enumerate(CLASS_NAMES):
+        for index, name in enumerate(classes_of(manifest)):
             if index not in present:
                 raise SpeechXAIError(f"Fold {fold} has no recording of class {name}. Draw fewer folds.")
 

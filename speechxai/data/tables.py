@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pandas as pd
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
 from speechxai.errors import SpeechXAIError, told
 from speechxai.files import decoded
@@ -427,14 +427,16 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
+NOT_FROM_A_SHEET = ("recording", "path", "label", "dataset", "sample_rate", "sha256", "classes", "root")
+
+
 class Sheet(_Part):
     """A metadata table to join: csv, tsv or xlsx found by name anywhere under the root.
 
     `key` is its column of identifiers (`key_pattern` picks a part of the cell), compared with the file's "path",
-    "name", "stem"
-    or "speaker"; `columns` maps manifest columns to its columns, `values` translates texts, everything else stays
-    unknown;
-    `only` restricts it to files of one class.
+    "name", "stem" or "speaker"; `columns` maps columns of the manifest, known ones or of any other name, to its
+    columns, `values` translates texts, everything else stays unknown; `only` restricts it to files of one class;
+    `others` keeps its other columns under their own names, in lower case.
     """
 
     files: list[str]
@@ -442,8 +444,14 @@ class Sheet(_Part):
     match: Literal["path", "name", "stem", "speaker"] = "stem"
     key_pattern: Pattern = ""
     sheet_name: str | int = 0
-    columns: dict[
-        Literal["speaker", "task", "language", "sex", "age", "updrs", "updrs_speech", "hoehn_yahr", "medication"], str
-    ] = {}
+    columns: dict[str, str] = {}
     values: dict[str, dict[str, str]] = {}
-    only: Literal["HC", "PD", ""] = ""
+    only: str = ""
+    others: bool = False
+
+    @model_validator(mode="after")
+    def _no_fact_of_the_file(self) -> Sheet:
+        fixed = [name for name in self.columns if name in NOT_FROM_A_SHEET]
+        if fixed:
+            raise ValueError(f"columns: '{fixed[0]}' comes from the file or the card, not from a sheet")
+        return self

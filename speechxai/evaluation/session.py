@@ -95,7 +95,7 @@ class Session:
 
     @cached_property
     def _locator(self) -> Locator:
-        return Locator(root_of(self.config.data, self.config.root))
+        return Locator(root_of(self.config.data, self.config.root, self.manifest))
 
     def placed(self, model: torch.nn.Module) -> torch.nn.Module:
         """Move a classifier to the device of the configuration and bound its batches."""
@@ -343,6 +343,6 @@ def _duration_s(session: Session) -> float:
         if voice is not None:
             return voice.duration_s
         with suppress(Exception):  # the run itself says what is wrong with this one
-            path = root_of(session.config.data, session.config.root) / str(row["path"])
+            path = root_of(session.config.data, session.config.root, session.manifest) / str(row["path"])
             return min(30.0, max(0.2, float(probe(path).duration_s)))
     return DEFAULT_DURATION_S

@@ -129,12 +129,129 @@ def test_import_makes_a_manifest(voices: Path, tmp_path: Path) -> None:
     assert run("check", tmp_path / "m.csv", "--root", voices).exit_code == 0
 
 
+def test_import_remembers_where_the_recordings_are(voices: Path, tmp_path: Path) -> None:
+    table, out = labels(voices, *LINES), tmp_path / "elsewhere" / "m.csv"
+    out.parent.mkdir()
+    shown = run("import", voices, "--labels", table, "--out", out)
+    assert shown.output.splitlines()[-1] == f"Next: speechxai data check {out}"
+    assert run("check", out).exit_code == 0
+    assert run("check", out, "--root", voices).exit_code == 0
+    voices.rename(tmp_path / "moved")
+    assert run("check", out).exit_code == 1  # nothing is there, and every file is named
+    assert run("check", out, "--root", tmp_path / "moved").exit_code == 0
+    error = run("check", "folder").exception
+    assert str(error) == "The data card 'folder' needs the folder of its recordings: give --root."
+
+
+@pytest.mark.parametrize(
+    ("texts", "flag", "classes", "found"),
+    [
+        (("control", "HEALTHY", "Parkinson's disease", "PD"), "", "HC;PD", "2 HC, 2 PD"),
+        (
+            ("Healthy", "pathological", "pathologic", "unknown"),
+            "",
+            "healthy;pathological",
+            "1 healthy, 2 pathological, 1",
+        ),
+        (("healthy", "normal", "0", "unknown"), "", "HC;PD", "3 HC, 1 unknown"),
+        (("HC", "MSA", "PD", "pd"), "HC,PD,MSA", "HC;PD;MSA", "1 HC, 2 PD, 1 MSA"),
+        (("0", "2", "1", "0"), "0,1,2", "0;1;2", "2 0, 1 1, 1 2"),
+        (("0", "1", "1", "0"), "healthy=0,pathological=1", "healthy;pathological", "2 healthy, 2 pathological"),
+        (("1", "2", "2", "1"), "HC=2, PD=1", "HC;PD", "2 HC, 2 PD"),
+    ],
+)
+def test_labels_are_names_of_the_data_set(
+    voices: Path, tmp_path: Path, texts: tuple[str, ...], flag: str, classes: str, found: str
+) -> None:
+    files = ("HC/anna_1.wav", "HC/bert_1.wav", "PD/carl_1.wav", "PD/dora_1.wav")
+    table = labels(voices, *(f"{file},{text},s{i}," for i, (file, text) in enumerate(zip(files, texts, strict=True))))
+    words = ("--classes", flag) if flag else ()
+    shown = run("import", voices, "--labels", table, "--out", tmp_path / "m.csv", *words)
+    assert shown.exit_code == 0, shown.exception
+    assert f"4 recordings of 4 speakers ({found}" in shown.output
+    assert set(read_manifest(tmp_path / "m.csv")["classes"]) == {classes}
+
+
+@pytest.mark.parametrize(
+    ("texts", "flag", "words"),
+    [
+        (("patient", "control"), "", "the labels patient, control are not those of classes that are known here"),
+        (("patient", "control"), "", "the control first, to 'speechxai data import': --classes control,patient"),
+        (("pathological", "0"), "", "--classes 0,pathological"),
+        (("pathological", "PD"), "", "--classes pathological,PD"),
+        (("mild", "severe"), "", "--classes mild,severe"),
+        (("1", "2"), "", "--classes 1,2"),
+        (("HC", "PD"), "HC", "There must be two classes or more"),
+        (("HC", "PD"), "healthy,pathological", "the label must be healthy, pathological, or unknown. Got 'PD'"),
+        (("HC", "PD"), "HC,control,PD", "There must be two classes or more, of different names"),
+    ],
+)
+def test_labels_that_nobody_knows_are_refused(
+    voices: Path, tmp_path: Path, texts: tuple[str, str], flag: str, words: str
+) -> None:
+    files = ("HC/anna_1.wav", "HC/bert_1.wav", "PD/carl_1.wav", "PD/dora_1.wav")
+    table = labels(voices, *(f"{file},{texts[i % 2]},s{i}," for i, file in enumerate(files)))
+    more = ("--classes", flag) if flag else ()
+    error = run("import", voices, "--labels", table, "--out", tmp_path / "m.csv", *more).exception
+    assert isinstance(error, SpeechXAIError)
+    assert words in str(error)
+
+
+def test_import_keeps_every_column(voices: Path, tmp_path: Path) -> None:
+    table = voices.parent / "labels.csv"
+    table.write_text(
+        "file;label;speaker;Diagnosis;VHI;path;sha256\n"
+        "anna_1.wav;healthy;a;none;3;tape 1;x\nbert_1.wav;healthy;b;none;;tape 1;x\n"
+        "carl_1.wav;pathological;c;polyp, left;41,5;tape 2;x\ndora_1.wav;pathological;d;;60;tape 2;x\n"
+    )
+    shown = run("import", voices, "--labels", table, "--out", tmp_path / "m.csv")
+    assert "  kept beside: diagnosis (3 different texts)" in shown.output.splitlines()
+    assert "  kept beside: vhi (numbers)" in shown.output.splitlines()
+    assert "  kept beside: path_of_table (2 different texts)" in shown.output.splitlines()
+    frame = read_manifest(tmp_path / "m.csv")
+    assert frame["diagnosis"].tolist() == ["none", "none", "polyp, left", "unknown"]
+    assert frame["vhi"].tolist()[2:] == [41.5, 60.0]
+    assert frame["path"].tolist()[0] == "HC/anna_1.wav"
+
+
+def test_a_card_keeps_columns_or_says_which_it_does_not_read(voices: Path, tmp_path: Path) -> None:
+    (voices / "labels.csv").write_text(
+        "file,label,speaker,Diagnosis,code\n"
+        + "".join(
+            f"{name},{label},{name[3]},{d},{c}\n"
+            for name, label, d, c in (
+                ("HC/anna_1.wav", "control", "none", "x"),
+                ("HC/bert_1.wav", "0", "none", "y"),
+                ("PD/carl_1.wav", "Parkinson's", '"PD, early"', "z"),
+            )
+        )
+    )
+    shown = run("check", "folder", "--root", voices, "--out", tmp_path / "m.csv")
+    assert "4 files, 2 HC, 2 PD; 4 speakers" in shown.output
+    frame = read_manifest(tmp_path / "m.csv").set_index("path")
+    assert frame["diagnosis"].tolist() == ["none", "none", "PD, early", "unknown"]
+    assert frame["code"].tolist() == ["x", "y", "z", "unknown"]
+    card = tmp_path / "mine.toml"
+    card.write_text(
+        'name = "mine"\ntitle = "t"\nlanguage = "en"\nlicense = "l"\nsource = "s"\naccess = "local"\n'
+        'classes = ["healthy", "pathological"]\npatterns = [\'[^/]+/(?P<speaker>[^/_]+)_1\\.wav\']\n'
+        '[[labels]]\nfrom = "folder"\nvalues = {HC = "healthy", PD = "pathological"}\n'
+        '[[sheets]]\nfiles = ["labels.csv"]\nkey = "file"\nmatch = "path"\ncolumns = {voice_code = "code"}\n'
+    )
+    shown = run("check", card, "--root", voices, "--out", tmp_path / "m.csv")
+    assert "labels.csv: the card does not read its columns label, speaker, diagnosis" in shown.output
+    assert "4 files, 2 healthy, 2 pathological; 4 speakers" in shown.output
+    frame = read_manifest(tmp_path / "m.csv").set_index("path")
+    assert frame["voice_code"].tolist() == ["x", "y", "z", "unknown"]
+    assert set(frame["classes"]) == {"healthy;pathological"}
+
+
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
         ((*LINES[:3], "PD/dora_1.wav,,dora,"), "PD/dora_1.wav: the label is missing in"),
         ((*LINES[:3], "PD/dora_1.wav,PD,,"), "PD/dora_1.wav: the speaker is missing in"),
-        ((*LINES[:3], "PD/dora_1.wav,sick,dora,"), "the label must be 0 or HC, 1 or PD, or unknown. Got 'sick'"),
+        ((*LINES[:3], "PD/dora_1.wav,sick,dora,"), "labels.csv: the labels HC, 0, pd, sick are not"),
         (LINES[:3], "PD/dora_1.wav: has no row in"),
         (LINES[1:3], "labels.csv (and 1 more). Add one with its label"),
         (

@@ -240,7 +240,7 @@ def test_neurovoz_layout(tree: Tree) -> None:
 def test_a_speaker_with_both_labels_is_refused(tree: Tree) -> None:
     frame, report = build_manifest("neurovoz", tree(["HC_A1_0034.wav", "PD_A1_0034.wav", "PD_A1_0001.wav"]))
     assert list(frame["path"]) == ["PD_A1_0001.wav"]
-    assert dict(report.unmatched)["HC_A1_0034.wav"] == "speaker neurovoz/0034 has both labels, HC and PD"
+    assert dict(report.unmatched)["HC_A1_0034.wav"] == "speaker neurovoz/0034 has the labels HC and PD"
 
 
 # --- ipvs -----------------------------------------------------------------------------------------------------------
@@ -466,7 +466,13 @@ def test_recordings_are_found_whichever_way_they_are_named(tree: Tree) -> None:
         ("P<speaker>", "P<person>", "no named group 'speaker'"),
         ('name = "label"', 'name = "group"', "the group 'group', which no pattern has"),
         ("k = ", "k = [", "not valid TOML"),
-        ('k = "HC"', 'k = "healthy"', "Input should be 'HC', 'PD' or 'unknown'"),
+        ('k = "HC"', 'k = "healthy"', "labels: 'healthy' is none of the classes HC, PD"),
+        (
+            'access = "local"',
+            'access = "local"\nclasses = ["HC", "MSA"]',
+            "labels: 'PD' is none of the classes HC, MSA",
+        ),
+        ('access = "local"', 'access = "local"\nclasses = ["HC"]', "classes: There must be two classes or more"),
         (r"(?P<label>k|p)", r"(?P<label>k|p", "not a regular expression"),
         ('access = "local"', 'access = "request"', "needs how_to_obtain"),
     ],
