@@ -104,6 +104,7 @@ TRAIN: Mapping[str, Flag] = {
     "speakers": Flag("Number of synthetic speakers.", default=60, min=2),
     "epochs": Flag("Epochs of training at most.", default=60, min=1),
     "patience": Flag("Epochs without a better validation loss before training stops.", default=12, min=1),
+    "restarts": Flag("How often a fold's network that says the same of everybody is trained again.", default=2, min=0),
     "learning_rate": Flag("Learning rate of AdamW.", default=2e-3),
     "weight_decay": Flag("Weight decay of AdamW.", default=1e-2, min=0),
     "batch": Flag("Crops that pass at once.", default=16, min=1),

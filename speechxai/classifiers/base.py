@@ -53,6 +53,9 @@ class Classifier(nn.Module):
     """
 
     temperature: Tensor
+    """(), divides the network's logits, see `validation.fit_calibration`."""
+    intercept: Tensor
+    """(C,), is added to them."""
     n_samples: int | None = None
     """Length of the recordings, where the backbone is a `WaveformDoor` that hears them whole, see `for_length`."""
 
@@ -74,6 +77,7 @@ class Classifier(nn.Module):
         self.max_batch = int(max_batch or stated(self.backbone, "max_batch", DEFAULT_MAX_BATCH))
         self.one_at_a_time = bool(stated(self.backbone, "one_at_a_time", False))
         self.register_buffer("temperature", torch.ones(()))
+        self.register_buffer("intercept", torch.zeros(len(class_names)))
 
     def for_length(self, n_samples: int) -> Classifier:
         """Return this classifier as it hears recordings of `n_samples`; weights, buffers and hooks are shared.
@@ -115,7 +119,7 @@ class Classifier(nn.Module):
             # The same probabilities as (0, z), whose first logit has no gradient: no answer for class 0 could be
             # explained.
             logits = torch.cat([-0.5 * logits, 0.5 * logits], dim=-1)
-        return logits / self.temperature
+        return logits / self.temperature + self.intercept
 
     def forward(self, magnitude: Tensor, phase: Tensor) -> Tensor:
         """Magnitude and phase (B, F, T) to calibrated logits (B, C).

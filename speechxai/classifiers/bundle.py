@@ -94,6 +94,41 @@ class WeightsFile(_Strict):
     final: str = Field(default=FINAL, pattern="^(final|fold[0-9]+)$")
 
 
+class CalibrationSettings(_Strict):
+    """What calibration did, for people: the weights hold the temperature and intercept in use.
+
+    `calibrated` is whether the probabilities may be called so, by `validation.not_calibrated_because`, and `reason` why
+    not; None where nobody has looked.
+    """
+
+    method: str = ""
+    calibrated: bool | None = None
+    reason: str = ""
+    fold_temperatures: tuple[float, ...] = ()
+    fold_intercepts: tuple[tuple[float, ...], ...] = ()
+    final_temperature: float | None = None
+    final_intercept: tuple[float, ...] = ()
+
+
+class FoldFacts(_Strict):
+    """How the network of a fold answered for the people it never heard.
+
+    Args:
+        n_recordings: of them.
+        spread: `fit.spread_of` its logits before calibration.
+        low, high: lowest and highest probability of every class.
+        restarts: how often it was trained again, because the network before had no spread.
+        problem: what keeps it from giving answers, see `fit.flatness`; "" where nothing does.
+    """
+
+    n_recordings: int = Field(ge=0)
+    spread: float = Field(ge=0)
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    restarts: int = Field(default=0, ge=0)
+    problem: str = ""
+
+
 class BundleConfig(_Strict):
     """A model bundle, without its weights.
 
@@ -107,7 +142,8 @@ class BundleConfig(_Strict):
         cam_layer: module of the backbone that Grad-CAM reads.
         max_batch: segments that pass at once.
         training: what it was trained on and how; for people.
-        calibration: temperatures by model; for people, the weights hold the ones in use.
+        calibration: what it did, and whether probabilities may be called calibrated.
+        folds: how every fold's network answered, where training has looked.
         libraries: versions at training.
         weights: hash and number of fold models.
         speakers, files: fold of every training speaker, and of every training file by its sha256.
@@ -126,7 +162,8 @@ class BundleConfig(_Strict):
     cam_layer: str | None = None
     max_batch: int = Field(default=16, ge=1, strict=True)
     training: dict[str, Any] = Field(default_factory=dict)
-    calibration: dict[str, Any] = Field(default_factory=dict)
+    calibration: CalibrationSettings = Field(default_factory=CalibrationSettings)
+    folds: tuple[FoldFacts, ...] = ()
     libraries: dict[str, str] = Field(default_factory=dict)
     weights: WeightsFile = Field(default_factory=WeightsFile)
     speakers: dict[str, int] = Field(default_factory=dict)
@@ -324,6 +361,28 @@ class Bundle:
         return self.config.weights.n_folds
 
     @property
+    def probability_words(self) -> str:
+        """What its probabilities may be called."""
+        calibrated = self.config.calibration.calibrated
+        if calibrated is None:
+            return "probability (whether it is calibrated is not known)"
+        return "calibrated probability" if calibrated else "probability (not calibrated)"
+
+    def concerns(self, fold: int | None = None) -> list[str]:
+        """What its training says against its answers, in sentences.
+
+        Args:
+            fold: whose network answers; None is the final one, which stands for all.
+        """
+        found, settings = [], self.config.calibration
+        if settings.calibrated is False:
+            found.append(f"The model's probabilities are not calibrated: {settings.reason}.")
+        facts = dict(enumerate(self.config.folds))
+        flat = {k: each for k, each in facts.items() if each.problem and fold in (None, k)}
+        found += [f"The network of fold {k} {each.problem}: it tells nobody from anybody." for k, each in flat.items()]
+        return found
+
+    @property
     def card(self) -> str:
         """The model card, Markdown; "" where there is none."""
         path = self.folder / CARD_FILE
@@ -373,6 +432,8 @@ class Bundle:
             weights = read_part_file(path, config.weights.parts.get(part))
         else:
             weights = _read_part(path, part)
+        # Bundles of earlier versions have a temperature alone.
+        weights.setdefault("intercept", torch.zeros(len(config.classes)))
         _check_fit(path, part, weights, classifier.state_dict())
         classifier.load_state_dict(weights)
         classifier.eval().requires_grad_(False)

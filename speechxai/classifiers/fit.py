@@ -136,6 +136,10 @@ class FitConfig:
         batch: crops that pass at once.
         accumulate: batches whose gradients are averaged before a step.
         schedule: "constant", or "linear": the rate rises over the first tenth of all steps and falls to 0 at the last.
+        stop_on: validation loss that chooses the epoch: "loss" as it is, or "scaled", with the logits at their best
+            temperature, among epochs whose answers have a spread: a network that ranks speakers well and is too sure of
+            it then beats one that says 0.5 of everybody.
+        restarts: how often `cross_validate` trains a network without spread again.
         layer_decay: how the rate falls per transformer layer below the head of a speech foundation model; 1 leaves it.
         precision: "float32", or "bfloat16" for the products of training on devices that are fast at it.
         crop_s: length of the random crops, seconds.
@@ -156,6 +160,8 @@ class FitConfig:
     batch: int = 16
     accumulate: int = 1
     schedule: Literal["constant", "linear"] = "constant"
+    stop_on: Literal["loss", "scaled"] = "loss"
+    restarts: int = 2
     layer_decay: float = 1.0
     precision: Literal["float32", "bfloat16"] = "float32"
     crop_s: float = 1.5
@@ -176,6 +182,10 @@ class FitConfig:
                 raise SpeechXAIError(
                     f"The '{name}' parameter of FitConfig must be above 0. Got {getattr(self, name)} instead."
                 )
+        if self.restarts < 0:
+            raise SpeechXAIError(
+                f"The 'restarts' parameter of FitConfig must be at least 0. Got {self.restarts} instead."
+            )
         if not 0 < self.layer_decay <= 1:
             raise SpeechXAIError(
                 f"The 'layer_decay' parameter of FitConfig must be above 0 and at most 1. Got {self.layer_decay}"
@@ -184,6 +194,7 @@ class FitConfig:
         for name, known in (
             ("class_weights", ("balanced", "none")),
             ("schedule", ("constant", "linear")),
+            ("stop_on", ("loss", "scaled")),
             ("precision", ("float32", "bfloat16")),
         ):
             if getattr(self, name) not in known:
@@ -227,6 +238,89 @@ class FitsItself(Protocol):
 
     def fit_recordings(self, recordings: Sequence[Recording], seed: int) -> None:
         """Set the weights from labeled recordings."""
+
+
+# One number by which logits are divided, so that probabilities mean what they say.
+T_MIN, T_MAX = 0.1, 10.0
+"""Bounds of the temperature: a network that knows nothing would ask for an infinite one."""
+
+
+def fit_temperature(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> float:
+    """Return the temperature in [0.1, 10] whose logits / T have the lowest mean cross-entropy (Guo et al. 2017).
+
+    Args:
+        logits: (N, C) of recordings that the network was not trained on.
+        labels: (N,) int64.
+        weights: (C,) of the classes; all 1 without.
+    """
+    from scipy.optimize import minimize_scalar
+
+    exact, weight = logits.double(), None if weights is None else weights.double()
+
+    def loss(log_temperature: float) -> float:
+        return float(nn.functional.cross_entropy(exact / math.exp(log_temperature), labels, weight=weight))
+
+    best = minimize_scalar(loss, bounds=(math.log(T_MIN), math.log(T_MAX)), method="bounded", options={"xatol": 1e-6})
+    return float(math.exp(best.x))
+
+
+# A network that says the same of everybody is no answer, whatever its loss.
+FLAT = 0.25
+"""Logit margins that spread by less (standard deviation) say next to nothing: calibrated margins of two normal classes
+spread by the distance of their means in deviations, and 0.25 is an AUC of 0.57."""
+
+FLAT_SHARE = 0.1
+"""Nor does a network say much whose margins spread by less than this share of what is usual among its fellows."""
+
+CONSTANT = 1e-4
+"""Rounding alone spreads logits so far."""
+
+CHANCE = 0.05
+"""A network is one-sided where this many like answers in a row would be rarer by chance."""
+
+
+def spread_of(logits: Tensor) -> float:
+    """How far logits (N, C) spread from recording to recording; with two classes the deviation of their difference.
+
+    >>> spread_of(torch.tensor([[0.0, 1.0], [0.0, 3.0]]))
+    1.0
+    """
+    centered = logits.double() - logits.double().mean(dim=1, keepdim=True)
+    return float((2 * centered.var(dim=0, unbiased=False).sum()).sqrt())
+
+
+def flatness(
+    logits: Tensor,
+    class_names: Sequence[str],
+    usual_spread: float = 0.0,
+    usual_shares: Sequence[float] = (),
+    calibrated: Tensor | None = None,
+) -> str:
+    """What keeps the outputs of a network on N recordings from being answers, in words; "" where nothing does.
+
+    Constant, hardly moving, or the same class of all: the labels are not asked.
+
+    Args:
+        logits: (N, C), before calibration.
+        class_names: names by index.
+        usual_spread: `spread_of` like networks; 0 where there are none.
+        usual_shares: shares of the classes (C,) among the answers of like networks; all alike where there are none.
+        calibrated: (N, C), what is answered; by default the logits.
+    """
+    n, spread = len(logits), spread_of(logits)
+    if n < 2:
+        return ""
+    if spread < CONSTANT:
+        return f"says the same of all {n} recordings"
+    if spread < max(FLAT, FLAT_SHARE * usual_spread):
+        beside = f", that of the other folds {usual_spread:.2g}" if usual_spread else ""
+        return f"says nearly the same of all {n} recordings (spread of its logits {spread:.2g}{beside})"
+    answers = (logits if calibrated is None else calibrated).argmax(dim=1)
+    share = (usual_shares or [1 / len(class_names)] * len(class_names))[int(answers[0])]
+    # Where every network says the same class there is no chance to compare with.
+    if (answers == answers[0]).all() and (share**n < CHANCE or share == 1.0):
+        return f"says {class_names[int(answers[0])]} of all {n} recordings"
+    return ""
 
 
 # Training of one classifier: random crops, early stopping on other speakers, resumable after any epoch.
@@ -421,7 +515,7 @@ def fit(
         "fingerprint": _fingerprint(training, validation, config),
         "records": [],
         "best_epoch": -1,
-        "best_loss": math.inf,
+        "best_rank": (True, math.inf),
     }
     stored = store.load() if store is not None else None
     if stored is not None:
@@ -436,12 +530,12 @@ def fit(
     while not _finished(state, config):
         epoch = len(state["records"])
         training_loss = _epoch(classifier, optimizer, training, config, epoch)
-        validation_loss = _validation_loss(classifier, validation, config) if validation else None
+        flat, validation_loss = _validation_rank(classifier, validation, config) if validation else (True, None)
         state["records"] = [*state["records"], [epoch, training_loss, validation_loss]]
-        if validation_loss is None or validation_loss < state["best_loss"]:
+        if validation_loss is None or (flat, validation_loss) < tuple(state["best_rank"]):
             state.update(
                 best_epoch=epoch,
-                best_loss=math.inf if validation_loss is None else validation_loss,
+                best_rank=(flat, math.inf if validation_loss is None else validation_loss),
                 best=_copied(classifier.state_dict()),
             )
         if store is not None:
@@ -460,9 +554,15 @@ def _finished(state: Mapping[str, Any], config: FitConfig) -> bool:
     return n_epochs >= config.epochs or (n_epochs > 0 and n_epochs - 1 - int(state["best_epoch"]) >= config.patience)
 
 
-def _validation_loss(classifier: Classifier, validation: Sequence[Recording], config: FitConfig) -> float:
+def _validation_rank(classifier: Classifier, validation: Sequence[Recording], config: FitConfig) -> tuple[bool, float]:
+    """What epochs are compared by, lower is better: whether the answers have no spread where that counts, and the
+    loss."""
     labels = labels_of(validation)
     n_classes = len(classifier.class_names)
     present = torch.bincount(labels, minlength=n_classes).clamp(min=1)
     weights = len(labels) / (n_classes * present) if config.class_weights == "balanced" else torch.ones(n_classes)
-    return float(nn.functional.cross_entropy(recording_logits(classifier, validation), labels, weight=weights))
+    logits, flat = recording_logits(classifier, validation), False
+    if config.stop_on == "scaled":
+        flat = bool(flatness(logits, classifier.class_names))
+        logits = logits / fit_temperature(logits, labels, weights)
+    return flat, float(nn.functional.cross_entropy(logits, labels, weight=weights))

@@ -27,7 +27,7 @@ from speechxai.classifiers.bundle import (
     save_bundle,
     save_parts,
 )
-from speechxai.classifiers.fit import AugmentConfig, FitConfig, Progress, initialized
+from speechxai.classifiers.fit import AugmentConfig, FitConfig, Progress, initialized, spread_of
 from speechxai.classifiers.imports import pretrained
 from speechxai.classifiers.validation import (
     CrossValidation,
@@ -39,7 +39,9 @@ from speechxai.classifiers.validation import (
     cross_validate,
     fit_final,
     groups,
+    knowing_nothing,
     matched_auroc,
+    not_calibrated_because,
     performance,
     reliability,
     subset,
@@ -320,13 +322,13 @@ def train_bundle(
         _named(progress, "final model"),
         lambda part: EpochFile(states / f"{part}.pt"),
     )
-    config = _config(data, plan, validated, len(history.epochs))
     subjects = subjects_of(data.recordings, validated)
+    raw = subjects_of(data.recordings, validated, calibrated=False)
+    config = _config(data, plan, validated, len(history.epochs), not_calibrated_because(subjects, raw))
     repeats = [_repeat(plan.fit.seed, subjects)]
     for seed in plan.repeats:
         again = _validate(data.recordings, replace(plan, fit=replace(plan.fit, seed=seed)), states, progress)
         repeats.append(_repeat(seed, subjects_of(data.recordings, again)))
-    raw = subjects_of(data.recordings, validated, calibrated=False)
     card = model_card(
         config, data.about, subjects, raw, [(r.seed, r.auroc, r.matched_auroc) for r in repeats], plan.n_bootstrap
     )
@@ -361,13 +363,37 @@ def _named(progress: Progress | None, name: str) -> Progress | None:
     return None if progress is None else lambda done, total, what: progress(done, total, f"{name}: {what}")
 
 
-def _config(data: Corpus, plan: Plan, validated: CrossValidation, n_epochs: int) -> BundleConfig:
+def fold_facts(validated: CrossValidation) -> list[dict[str, Any]]:
+    """How every fold's network answered, as a bundle states it."""
+    found = []
+    for k, problem in enumerate(validated.flat):
+        members = validated.folds == k
+        p = validated.calibrated[members].softmax(-1)
+        found.append(
+            {
+                "n_recordings": int(members.sum()),
+                "spread": _short(spread_of(validated.logits[members])),
+                "low": [_short(v) for v in p.amin(dim=0).tolist()],
+                "high": [_short(v) for v in p.amax(dim=0).tolist()],
+                "restarts": validated.restarts[k],
+                "problem": problem,
+            }
+        )
+    return found
+
+
+def _short(value: float) -> float:
+    return round(float(value), 6)
+
+
+def _config(data: Corpus, plan: Plan, validated: CrossValidation, n_epochs: int, not_calibrated: str) -> BundleConfig:
     by_speaker = dict(zip(validated.speakers, validated.folds.tolist(), strict=True))
     hashes = [r.metadata.get("sha256") for r in data.recordings]
     by_file = {h: fold for h, fold in zip(hashes, validated.folds.tolist(), strict=True) if isinstance(h, str)}
     made = initialized(plan.make, 0)
     parameters = sum(p.numel() for p in made.parameters())
     labels = {r.speaker: r.label for r in data.recordings}
+    final = validated.final_calibration
     left_out = f"Left out: {len(data.unreadable)} recordings that could not be read." if data.unreadable else ""
     return BundleConfig.model_validate(
         {
@@ -392,10 +418,15 @@ def _config(data: Corpus, plan: Plan, validated: CrossValidation, n_epochs: int)
                 "fit": asdict(plan.fit),
             },
             "calibration": {
-                "method": "temperature scaling on the out-of-fold logits of the other folds",
-                "fold_temperatures": [round(float(t), 6) for t in validated.temperatures],
-                "final_temperature": round(validated.final_temperature, 6),
+                "method": "Platt scaling (slope and intercept) on the out-of-fold logits of the other folds",
+                "calibrated": not not_calibrated,
+                "reason": not_calibrated,
+                "fold_temperatures": [_short(c.temperature) for c in validated.calibrations],
+                "fold_intercepts": [[_short(b) for b in c.intercept] for c in validated.calibrations],
+                "final_temperature": _short(final.temperature),
+                "final_intercept": [_short(b) for b in final.intercept],
             },
+            "folds": fold_facts(validated),
             "speakers": by_speaker,
             "files": by_file,
         }
@@ -540,7 +571,8 @@ def model_card(
         _network(config),
         _data(config, subjects, about),
         _training(config),
-        _performance(subjects, uncalibrated, n),
+        _performance(config, subjects, uncalibrated, n),
+        _folds(config),
         _repeats(repeats),
         _calibration(subjects, uncalibrated),
         _groups(subjects, n),
@@ -610,15 +642,62 @@ def _training(config: BundleConfig) -> str:
     )
 
 
-def _performance(subjects: Subjects, uncalibrated: Subjects, n: int) -> str:
+def _performance(config: BundleConfig, subjects: Subjects, uncalibrated: Subjects, n: int) -> str:
     after, before = performance(subjects, n=n), performance(uncalibrated, n=n)
-    rows = [[NAMES[name], before[name], after[name]] for name in NAMES]
+    nothing = [performance(each, n=1) for each in knowing_nothing(subjects).values()]
+    rows = [
+        [NAMES[name], before[name], after[name], *(f"{each[name].value:.3f}" for each in nothing)] for name in NAMES
+    ]
+    settings = config.calibration
+    verdict = (
+        "**Calibrated**: the probabilities cost less than the base rate does, and calibration has not moved them away"
+        " from the observed shares."
+        if settings.calibrated
+        else f"**Not calibrated**: {settings.reason}. Read the probabilities as scores."
+    )
     return (
         "## How good it is on people it never heard\n\nOne prediction a subject, made by the fold model in this bundle"
         " that never heard the subject; threshold 0.5; 95 % intervals, exact for shares of subjects (Clopper and"
-        f" Pearson), else by bootstrap over subjects ({n:,}, seeded).\n\n"
-        + _table(["metric", "before calibration", "as shipped (calibrated)"], rows)
+        f" Pearson), else by bootstrap over subjects ({n:,}, seeded). Beside them what answers would score that hear"
+        " nobody: the share of the disease for everybody (base rate), and the larger class for everybody.\n\n"
+        + _table(
+            ["metric", "before calibration", "as shipped", *knowing_nothing(subjects)],
+            rows,
+        )
+        + f"\n\n{verdict}"
     )
+
+
+def _folds(config: BundleConfig) -> str:
+    """What the networks of the folds say of the people they never heard: a network without spread is no answer."""
+    names = config.classes
+    shown = range(1, 2) if len(names) == 2 else range(len(names))
+    rows = [
+        [
+            k,
+            each.n_recordings,
+            f"{each.spread:.2f}",
+            *(f"{each.low[c]:.3f} to {each.high[c]:.3f}" for c in shown),
+            each.restarts or "no",
+            each.problem or "answers",
+        ]
+        for k, each in enumerate(config.folds)
+    ]
+    flat = sum(bool(each.problem) for each in config.folds)
+    text = (
+        "## The network of every fold\n\nWhat it says of the recordings it never heard: how far its logits spread"
+        " before calibration, its lowest and highest probability, and whether it had to be trained again because it"
+        " said the same of everybody.\n\n"
+        + _table(
+            ["fold", "recordings", "spread of logits", *(f"P({names[c]})" for c in shown), "trained again", "verdict"],
+            rows,
+        )
+    )
+    if flat:
+        text += (
+            f"\n\n**{flat} of {len(rows)} networks give no answers worth the name:** they say the same of everybody."
+        )
+    return text
 
 
 def _repeats(repeats: Sequence[tuple[int, float, float]]) -> str:
@@ -635,9 +714,10 @@ def _repeats(repeats: Sequence[tuple[int, float, float]]) -> str:
 
 def _calibration(subjects: Subjects, uncalibrated: Subjects) -> str:
     parts = [
-        "## Calibration\n\nTemperature scaling: the temperature of fold k comes from the out-of-fold logits of the"
-        " other folds (whose models did train on subjects of fold k: this one number is all that passes), that of the"
-        " final model from all of them."
+        "## Calibration\n\nLogits are divided by a temperature and moved by an intercept (Platt scaling), since classes"
+        " were weighted in training. Those of fold k come from the out-of-fold logits of the other folds (whose models"
+        " did train on subjects of fold k: these numbers are all that passes), those of the final model from all of"
+        " them."
     ]
     for name, which in (("Before", uncalibrated), ("After", subjects)):
         rows = [
@@ -692,5 +772,5 @@ def _limits(subjects: Subjects, found: Mapping[str, Interval]) -> str:
         )
     return (
         text + "\n- The explanations show what this network listens to. They do not show what the disease is."
-        "\n- A probability is calibrated for this data set's mix of classes, not for any population."
+        "\n- A probability holds for this data set's mix of classes, not for any population."
     )

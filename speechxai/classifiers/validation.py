@@ -16,19 +16,24 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from torch import Tensor, nn
+from torch import Tensor
 
 from speechxai.classifiers.base import Classifier
 from speechxai.classifiers.fit import (
+    T_MAX,
+    T_MIN,
     EpochStore,
     FitConfig,
     History,
     Progress,
     check_recordings,
     fit,
+    fit_temperature,
+    flatness,
     initialized,
     labels_of,
     recording_logits,
+    spread_of,
 )
 from speechxai.errors import SpeechXAIError
 from speechxai.stats import (
@@ -64,9 +69,10 @@ class CrossValidation:
         labels: (N,) int64.
         folds: (N,) int64, the fold whose model never heard the recording's speaker.
         logits: (N, C) of that model, before calibration.
-        temperatures: (K,) of the fold models; that of fold k comes from the out-of-fold logits of the other folds.
+        calibrations: of the K fold models; that of fold k comes from the out-of-fold logits of the other folds.
         models: the K calibrated fold models, in eval mode.
         histories: of the K trainings.
+        restarts: how often each of them was trained again, because the network before had no spread.
     """
 
     recordings: tuple[str, ...]
@@ -74,9 +80,10 @@ class CrossValidation:
     labels: Tensor
     folds: Tensor
     logits: Tensor
-    temperatures: Tensor
+    calibrations: tuple[Calibration, ...]
     models: tuple[Classifier, ...]
     histories: tuple[History, ...]
+    restarts: tuple[int, ...]
 
     @property
     def uncalibrated(self) -> Tensor:
@@ -86,17 +93,53 @@ class CrossValidation:
     @property
     def probabilities(self) -> Tensor:
         """Calibrated out-of-fold probability of PD (N,)."""
-        return (self.logits / self.temperatures[self.folds][:, None]).softmax(-1)[:, 1]
+        return self.calibrated.softmax(-1)[:, 1]
 
     @property
-    def final_temperature(self) -> float:
-        """Temperature for a model trained on everybody: that of all out-of-fold logits together."""
-        return fit_temperature(self.logits, self.labels)
+    def calibrated(self) -> Tensor:
+        """Calibrated out-of-fold logits (N, C)."""
+        found = torch.empty_like(self.logits)
+        for k, calibration in enumerate(self.calibrations):
+            found[self.folds == k] = calibration(self.logits[self.folds == k])
+        return found
+
+    @property
+    def final_calibration(self) -> Calibration:
+        """Calibration for a model trained on everybody: that of all out-of-fold logits together."""
+        return fit_calibration(self.logits, self.labels)
+
+    @property
+    def flat(self) -> tuple[str, ...]:
+        """What keeps each of the K networks from giving answers, by its out-of-fold logits; "" where nothing does."""
+        return flat_folds(self.logits, self.folds, self.models[0].class_names, self.calibrated)
 
     @property
     def final_epochs(self) -> int:
         """Epochs for a model trained on everybody: the median of the fold models' best."""
         return max(1, round(statistics.median(history.best_epoch + 1 for history in self.histories)))
+
+
+def flat_folds(
+    logits: Tensor, folds: Tensor, class_names: Sequence[str], calibrated: Tensor | None = None
+) -> tuple[str, ...]:
+    """`fit.flatness` of every fold's network, beside the others.
+
+    Args:
+        logits: (N, C), out of fold; log probabilities do as well.
+        folds: (N,) int64 from 0.
+        class_names: names by index.
+        calibrated: (N, C), what is answered; by default the logits.
+    """
+    says = (logits if calibrated is None else calibrated).argmax(dim=1)
+    found = []
+    for k in range(int(folds.max()) + 1 if len(folds) else 0):
+        own, others = folds == k, folds != k
+        spreads = [spread_of(logits[folds == j]) for j in sorted(set(folds[others].tolist()))]
+        shares = [float((says[others] == c).double().mean()) for c in range(len(class_names))] if spreads else []
+        usual = statistics.median(spreads) if spreads else 0.0
+        mine = None if calibrated is None else calibrated[own]
+        found.append(flatness(logits[own], class_names, usual, shares, mine))
+    return tuple(found)
 
 
 def check_fold_list(recordings: Sequence[Recording], folds: Sequence[int]) -> list[int]:
@@ -129,17 +172,22 @@ def cross_validate(
     config: FitConfig | None = None,
     progress: Progress | None = None,
     store: Store | None = None,
+    *,
+    intercept: bool = True,
 ) -> CrossValidation:
     """Train one model a fold and predict each recording with the model that never heard its speaker.
 
     Fold k is tested; the next fold stops the training early; the others train. So neither the weights nor the choice
-    of the epoch of model k saw a speaker of fold k.
+    of the epoch of model k saw a speaker of fold k. A network that says the same of the speakers who stop it
+    (`fit.flatness`) is trained again, at most `config.restarts` times; what is left of that stands in
+    `CrossValidation.flat`.
 
     Args:
         make_classifier: makes an untrained classifier.
         recordings: N labeled recordings.
         folds: fold of every recording, 0 to K - 1, K at least 3.
         store: gives the place of every fold's training state, for resuming.
+        intercept: whether calibration moves logits as well; where classes are balanced by design it need not.
 
     Raises:
         SpeechXAIError: a speaker in two folds, too few folds, or what `fit` refuses.
@@ -147,46 +195,68 @@ def cross_validate(
     config = config or FitConfig()
     numbers = check_fold_list(recordings, folds)
     n_folds = max(numbers) + 1
-    models, histories = [], []
-    logits = torch.zeros(len(recordings), 0)
+    check_recordings(recordings, initialized(make_classifier, config.seed).stft.sample_rate)
+    parts = [[r for r, fold in zip(recordings, numbers, strict=True) if fold == k] for k in range(n_folds)]
+
+    def train(k: int, attempt: int) -> tuple[Classifier, History]:
+        validation = (k + 1) % n_folds
+        training = [r for r, fold in zip(recordings, numbers, strict=True) if fold not in (k, validation)]
+        how = config if attempt == 0 else again(config, attempt)
+        classifier = initialized(make_classifier, how.seed)
+        name = f"fold{k}" if attempt == 0 else f"fold{k}-again{attempt}"
+        shown = _shifted(progress, k, n_folds) if attempt == 0 else _standing(progress, k, n_folds, config.epochs)
+        return classifier, fit(classifier, training, parts[validation], how, shown, store(name) if store else None)
+
+    def heard(k: int, classifier: Classifier) -> Tensor:
+        """Logits by which a network is judged: of the speakers that stopped its training, not of those it tests."""
+        return recording_logits(classifier, parts[(k + 1) % n_folds])
+
+    trained, judged = [], []
     for k in range(n_folds):
-        validation_fold = (k + 1) % n_folds
-        training = [r for r, fold in zip(recordings, numbers, strict=True) if fold not in (k, validation_fold)]
-        validation = [r for r, fold in zip(recordings, numbers, strict=True) if fold == validation_fold]
-        classifier = initialized(make_classifier, config.seed)
-        check_recordings(recordings, classifier.stft.sample_rate)
-        histories.append(
-            fit(
-                classifier,
-                training,
-                validation,
-                config,
-                _shifted(progress, k, n_folds),
-                store(f"fold{k}") if store else None,
-            )
-        )
-        members = [index for index, fold in enumerate(numbers) if fold == k]
-        held_out = recording_logits(classifier, [recordings[index] for index in members])
-        if not logits.shape[1]:
-            logits = torch.zeros(len(recordings), held_out.shape[1])
-        logits[members] = held_out
-        models.append(classifier)
+        trained.append(train(k, 0))
+        judged.append(heard(k, trained[k][0]))
         if progress is not None:
             progress((k + 1) * config.epochs, n_folds * config.epochs, f"fold {k + 1} of {n_folds} done")
+    restarts = [0] * n_folds
+    names = trained[0][0].class_names
+    usual = statistics.median(spread_of(logits) for logits in judged)
+    for k in range(n_folds):
+        best = spread_of(judged[k])
+        while flatness(judged[k], names, usual) and restarts[k] < config.restarts:
+            restarts[k] += 1
+            other = train(k, restarts[k])
+            judged[k] = heard(k, other[0])
+            if not flatness(judged[k], names, usual) or spread_of(judged[k]) > best:
+                trained[k], best = other, spread_of(judged[k])
+    rows: dict[int, Tensor] = {}
+    for k, (classifier, _) in enumerate(trained):
+        members = [index for index, fold in enumerate(numbers) if fold == k]
+        rows |= dict(zip(members, recording_logits(classifier, parts[k]), strict=True))
+    logits = torch.stack([rows[index] for index in range(len(recordings))])
     labels, fold_of = labels_of(recordings), torch.tensor(numbers)
-    temperatures = torch.tensor([fit_temperature(logits[fold_of != k], labels[fold_of != k]) for k in range(n_folds)])
-    for model, temperature in zip(models, temperatures, strict=True):
-        model.temperature.fill_(temperature)
+    calibrations = tuple(
+        fit_calibration(logits[fold_of != k], labels[fold_of != k], intercept=intercept) for k in range(n_folds)
+    )
+    for (model, _), calibration in zip(trained, calibrations, strict=True):
+        calibration.give(model)
     return CrossValidation(
         tuple(r.id for r in recordings),
         tuple(r.speaker for r in recordings),
         labels,
         fold_of,
         logits,
-        temperatures,
-        tuple(models),
-        tuple(histories),
+        calibrations,
+        tuple(model for model, _ in trained),
+        tuple(history for _, history in trained),
+        tuple(restarts),
     )
+
+
+def again(config: FitConfig, attempt: int) -> FitConfig:
+    """How a network that had no spread is trained again: from another seed, with more patience, and with epochs
+    compared by what their logits say rather than by how large they are."""
+    seed = config.seed + 1_000 * attempt
+    return replace(config, seed=seed, patience=2 * config.patience, stop_on="scaled")
 
 
 def fit_final(
@@ -201,7 +271,7 @@ def fit_final(
     config = replace(config or FitConfig(), epochs=validated.final_epochs)
     classifier = initialized(make_classifier, config.seed)
     history = fit(classifier, recordings, (), config, progress, store("final") if store else None)
-    classifier.temperature.fill_(validated.final_temperature)
+    validated.final_calibration.give(classifier)
     return classifier, history
 
 
@@ -211,27 +281,76 @@ def _shifted(progress: Progress | None, k: int, n_folds: int) -> Progress | None
     return lambda done, total, what: progress(k * total + done, n_folds * total, f"fold {k + 1} of {n_folds}, {what}")
 
 
-# Do probabilities mean what they say? Temperature scaling, reliability, calibration errors.
-T_MIN, T_MAX = 0.1, 10.0
-"""Bounds of the temperature: a network that knows nothing would ask for an infinite one."""
+def _standing(progress: Progress | None, k: int, n_folds: int, n_epochs: int) -> Progress | None:
+    """Show a training that was not planned: the bar is full and stands."""
+    if progress is None:
+        return None
+    whole = n_folds * n_epochs
+    return lambda done, total, what: progress(whole, whole, f"fold {k + 1} of {n_folds} again, {what}")
 
 
-def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """Return the temperature in [0.1, 10] whose logits / T have the lowest mean cross-entropy (Guo et al. 2017).
+# Do probabilities mean what they say? Platt scaling, reliability, calibration errors.
+SLOPES = (1 / T_MAX, 1 / T_MIN)
+RIDGE = 1e-6
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Logits to calibrated logits: z / temperature + intercept (C,)."""
+
+    temperature: float
+    intercept: tuple[float, ...]
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """(N, C) to (N, C)."""
+        return logits / self.temperature + torch.tensor(self.intercept, dtype=logits.dtype)
+
+    def give(self, classifier: Classifier) -> None:
+        """Make a classifier answer so."""
+        classifier.temperature.fill_(self.temperature)
+        classifier.intercept.copy_(torch.tensor(self.intercept))
+
+
+def fit_calibration(logits: Tensor, labels: Tensor, *, intercept: bool = True) -> Calibration:
+    """Temperature and intercept whose logits / T + b have the lowest mean cross-entropy (Platt 1999; Guo et al. 2017).
+
+    With two classes this is Platt's line on the logit margin; with more it is temperature scaling with a bias a class.
+    Networks that were trained with weighted classes need the bias, or their mean probability is not the share of the
+    class. The temperature stays within [0.1, 10], so that the order of answers never turns; the biases sum to 0.
 
     Args:
         logits: (N, C) of recordings that the network was not trained on.
         labels: (N,) int64.
+        intercept: False leaves the bias 0.
     """
-    from scipy.optimize import minimize_scalar
+    n_classes = logits.shape[1]
+    if not intercept:
+        return Calibration(fit_temperature(logits, labels), (0.0,) * n_classes)
+    from scipy.optimize import minimize
 
-    exact = logits.double()
+    z = logits.double().numpy()
+    z = z - z.mean(axis=1, keepdims=True)
+    truth = np.eye(n_classes)[labels.numpy()]
 
-    def loss(log_temperature: float) -> float:
-        return float(nn.functional.cross_entropy(exact / math.exp(log_temperature), labels))
+    def loss(x: Array) -> tuple[float, Array]:
+        values = x[0] * z + x[1:]
+        values = values - values.max(axis=1, keepdims=True)
+        log_p = values - np.log(np.exp(values).sum(axis=1, keepdims=True))
+        off = (np.exp(log_p) - truth) / len(z)
+        # The faint penalty picks one of the biases that say the same, and keeps those of absent classes finite.
+        gradient = np.concatenate([[(off * z).sum()], off.sum(axis=0) + RIDGE * x[1:]])
+        return float(-(truth * log_p).sum() / len(z) + RIDGE * (x[1:] ** 2).sum() / 2), gradient
 
-    best = minimize_scalar(loss, bounds=(math.log(T_MIN), math.log(T_MAX)), method="bounded", options={"xatol": 1e-6})
-    return float(math.exp(best.x))
+    start = np.concatenate([[1.0], np.zeros(n_classes)])
+    found = minimize(
+        loss,
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[SLOPES, *[(None, None)] * n_classes],
+        options={"ftol": 1e-14, "gtol": 1e-9, "maxiter": 1000},
+    ).x
+    return Calibration(float(1 / found[0]), tuple(float(b) for b in found[1:] - found[1:].mean()))
 
 
 @dataclass(frozen=True)
@@ -405,6 +524,41 @@ def performance(
             loss = LOSSES[name]
             found[name] = interval(lambda i, loss=loss: loss(y[i], p[i]), len(y), n, seed)  # type: ignore[misc]
     return found
+
+
+def knowing_nothing(subjects: Subjects) -> dict[str, Subjects]:
+    """What two answers that hear nobody would score: always the share of the class, and always the larger class."""
+    share = float(subjects.labels.mean()) if len(subjects.labels) else float("nan")
+    return {
+        "base rate": replace(subjects, probabilities=np.full_like(subjects.probabilities, share)),
+        "larger class": replace(subjects, probabilities=np.full_like(subjects.probabilities, float(share > 0.5))),
+    }
+
+
+def not_calibrated_because(subjects: Subjects, before: Subjects) -> str:
+    """Why probabilities must not be called calibrated, in words; "" where they may.
+
+    They may where they cost less than the base rate does, by the Brier score and by the log loss (or whoever says the
+    share of the disease to everybody knows more), and where calibration has not moved them further from the observed
+    shares (or it is calibration in name alone). Compared as they are printed, with three decimals.
+
+    Args:
+        subjects: out-of-fold predictions as they are answered.
+        before: the same before calibration.
+    """
+    base = knowing_nothing(subjects)["base rate"]
+
+    def cost(name: str, which: Subjects) -> float:
+        return round(LOSSES[name](which.labels, which.probabilities), 3)
+
+    for name, words in (("brier", "Brier score"), ("log_loss", "log loss")):
+        own, nothing = cost(name, subjects), cost(name, base)
+        if not own < nothing:
+            return f"its {words} of {own:.3f} is no better than the {nothing:.3f} of the base rate"
+    after, raw = cost("ece", subjects), cost("ece", before)
+    if after > raw:
+        return f"its calibration error rose from {raw:.3f} to {after:.3f}"
+    return ""
 
 
 AGE_BANDS = (

@@ -50,6 +50,7 @@ def train(
     repeats: Annotated[list[int] | None, setting("repeats")] = None,
     epochs: Annotated[int | None, setting("epochs")] = None,
     patience: Annotated[int | None, setting("patience")] = None,
+    restarts: Annotated[int | None, setting("restarts")] = None,
     learning_rate: Annotated[float | None, setting("learning_rate")] = None,
     weight_decay: Annotated[float | None, setting("weight_decay")] = None,
     batch: Annotated[int | None, setting("batch")] = None,
@@ -93,6 +94,8 @@ def train(
     say(bundle.card[bundle.card.index("## How good") : bundle.card.index("## Calibration")].rstrip())
     say()
     say(f"Written: {bundle.folder}. Its card: {bundle.folder / 'card.md'}")
+    for concern in bundle.concerns():
+        warn(f"Warning: {concern}")
     for reason in found.unreadable:
         warn(f"left out: {reason}")
     if found.unreadable:

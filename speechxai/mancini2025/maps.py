@@ -123,7 +123,7 @@ class ProbabilityOfPd(Classifier):
             classifier.cam_layer,
             classifier.max_batch,
         )
-        self.temperature = classifier.temperature
+        self.temperature, self.intercept = classifier.temperature, classifier.intercept
         self.training = classifier.training
 
     def segment_logits(self, magnitude: Tensor, phase: Tensor) -> Tensor:

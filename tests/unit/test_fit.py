@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,18 +19,22 @@ from speechxai.classifiers.fit import (
     class_weights,
     crop,
     fit,
+    fit_temperature,
+    flatness,
     initialized,
     recording_logits,
     set_front_end,
     spec_augment,
+    spread_of,
 )
 from speechxai.classifiers.validation import (
     brier_score,
     by_subject,
     confounds,
     cross_validate,
+    fit_calibration,
     fit_final,
-    fit_temperature,
+    flat_folds,
     groups,
     interval,
     log_loss,
@@ -199,6 +204,38 @@ def test_temperature_golden() -> None:
     assert fit_temperature(logits, torch.tensor([0, 0, 0, 0])) == pytest.approx(10.0, rel=1e-3)
 
 
+def test_platt_golden() -> None:
+    # Margin 1: three of four have it, so ln 3. Margin -1: one of eight, so ln(1 / 7).
+    # Slope (ln 3 + ln 7) / 2 = 1.5223, intercept of the margin (ln 3 - ln 7) / 2 = -0.4236, half of it a class.
+    margins = torch.tensor([1.0] * 4 + [-1.0] * 8)
+    logits, labels = torch.stack([0 * margins, margins], dim=1), torch.tensor([1, 1, 1, 0, 1, *[0] * 7])
+    found = fit_calibration(logits, labels)
+    assert found.temperature == pytest.approx(2 / (math.log(3) + math.log(7)), rel=1e-4)
+    assert found.intercept == pytest.approx(
+        ((math.log(7) - math.log(3)) / 4, (math.log(3) - math.log(7)) / 4), rel=1e-3
+    )
+    assert found(logits).softmax(-1)[[0, 4], 1].tolist() == pytest.approx([0.75, 0.125], abs=1e-4)
+    # The mean probability is then the share of the class, which a temperature alone cannot give: 4 of 12.
+    assert float(found(logits).softmax(-1)[:, 1].mean()) == pytest.approx(4 / 12, abs=1e-4)
+    alone = fit_calibration(logits, labels, intercept=False)
+    assert alone.intercept == (0.0, 0.0)
+    assert alone.temperature == pytest.approx(fit_temperature(logits, labels))
+    assert float(alone(logits).softmax(-1)[:, 1].mean()) > 0.37
+
+
+def test_platt_of_three_classes_and_of_networks_that_know_nothing() -> None:
+    # Constant logits: the biases alone give the shares 5 : 3 : 2, whatever the logits are.
+    labels = torch.tensor([0] * 5 + [1] * 3 + [2] * 2)
+    found = fit_calibration(torch.tensor([[0.0, 2.0, 1.0]] * 10), labels)
+    assert sum(found.intercept) == pytest.approx(0, abs=1e-9)
+    assert found(torch.tensor([[0.0, 2.0, 1.0]])).softmax(-1)[0].tolist() == pytest.approx([0.5, 0.3, 0.2], abs=1e-4)
+    # Always wrong: the slope never turns, so the order of answers stays; the intercept gives the share.
+    wrong = torch.tensor([[0.0, 3.0], [0.0, -3.0]] * 6)
+    found = fit_calibration(wrong, torch.tensor([0, 1] * 6))
+    assert found.temperature == pytest.approx(10.0)
+    assert found(wrong).argmax(1).tolist() == wrong.argmax(1).tolist()
+
+
 def test_calibration_golden() -> None:
     labels, probabilities = [0, 0, 1, 1], [0.1, 0.3, 0.3, 0.9]
     # two bins: [0, .5) holds .1 .3 .3, mean .2333, share 1/3; [.5, 1] holds .9, share 1
@@ -256,7 +293,7 @@ def test_augmentation_level_noise_and_holes() -> None:
 def test_cross_validation_never_tests_what_it_heard() -> None:
     recordings = corpus()
     folds = [int(r.speaker.split("/")[1]) // 2 % 3 for r in recordings]
-    config = FitConfig(epochs=3, batch=8, crop_s=0.4)
+    config = FitConfig(epochs=3, batch=8, crop_s=0.4, restarts=0)
     stores: dict[str, Memory] = {}
     progress: list[tuple[int, int, str]] = []
     cv = cross_validate(
@@ -268,25 +305,27 @@ def test_cross_validation_never_tests_what_it_heard() -> None:
     assert cv.folds.tolist() == folds
     for index, recording in enumerate(recordings):
         own = cv.models[folds[index]]
-        expected = recording_logits(own, [recording])[0] * own.temperature
+        expected = (recording_logits(own, [recording])[0] - own.intercept) * own.temperature
         assert torch.allclose(expected, cv.logits[index], atol=1e-4)
-    # fold k's temperature comes from the others' logits
+    # fold k's calibration comes from the others' logits
     others = torch.tensor(folds) != 1
-    assert float(cv.temperatures[1]) == pytest.approx(fit_temperature(cv.logits[others], cv.labels[others]), rel=1e-5)
-    assert torch.allclose(cv.probabilities, (cv.logits / cv.temperatures[cv.folds][:, None]).softmax(-1)[:, 1])
+    assert cv.calibrations[1] == fit_calibration(cv.logits[others], cv.labels[others])
+    temperatures = torch.tensor([c.temperature for c in cv.calibrations])[cv.folds][:, None]
+    intercepts = torch.tensor([c.intercept for c in cv.calibrations])[cv.folds]
+    assert torch.allclose(cv.probabilities, (cv.logits / temperatures + intercepts).softmax(-1)[:, 1])
     # and the front end's statistics from its training folds alone
     heard = [r for r, fold in zip(recordings, folds, strict=True) if fold == 2]
     alone = initialized(make, 0)
     fit(alone, heard, [r for r, fold in zip(recordings, folds, strict=True) if fold == 1], config)
-    assert equal_but_temperature(alone, cv.models[0])
+    assert equal_but_calibration(alone, cv.models[0])
     final, history = fit_final(make, recordings, cv, config)
     assert len(history.epochs) == cv.final_epochs
-    assert float(final.temperature) == pytest.approx(fit_temperature(cv.logits, cv.labels), rel=1e-5)
+    assert float(final.temperature) == pytest.approx(fit_calibration(cv.logits, cv.labels).temperature, rel=1e-5)
 
 
-def equal_but_temperature(a: Classifier, b: Classifier) -> bool:
+def equal_but_calibration(a: Classifier, b: Classifier) -> bool:
     left, right = a.state_dict(), b.state_dict()
-    return all(torch.equal(left[key], right[key]) for key in left if key != "temperature")
+    return all(torch.equal(left[key], right[key]) for key in left if key not in ("temperature", "intercept"))
 
 
 def test_a_speaker_in_two_folds_or_sets_is_refused() -> None:
@@ -388,3 +427,109 @@ def test_noise_of_augmentation_falls_with_frequency_and_never_rises() -> None:
     power = torch.fft.rfft(noise).abs().square()
     # Bins of 1 Hz: 100 to 1000 Hz against 4 to 8 kHz.
     assert (power[:, 100:1000].mean(1) > power[:, 4000:].mean(1)).float().mean() > 0.9
+
+
+# A network that says the same of everybody is no answer.
+CLASSES = ("HC", "PD")
+
+
+def margins(*values: float) -> Tensor:
+    return torch.tensor([[0.0, value] for value in values])
+
+
+def test_spread_golden() -> None:
+    # Margins 1 and 3: deviation 1. A constant added to both logits of a recording changes nothing.
+    assert spread_of(margins(1, 3)) == pytest.approx(1.0)
+    assert spread_of(torch.tensor([[5.0, 6.0], [-2.0, 1.0]])) == pytest.approx(1.0)
+    assert spread_of(margins(2, 2, 2)) == 0
+    # Three classes, logits (3, 0, 0), (0, 3, 0), (0, 0, 3): centered (2, -1, -1), variance 2 of each, sqrt(2 * 6)
+    assert spread_of(3 * torch.eye(3)) == pytest.approx(12**0.5)
+
+
+@pytest.mark.parametrize(
+    ("values", "usual", "shares", "wanted"),
+    [
+        ([0.7] * 8, 0.0, (), "says the same of all 8 recordings"),
+        ([0.0, -0.17, -0.1, -0.05, -0.12], 1.3, (), "says nearly the same of all 5 recordings (spread of its logits"),
+        ([-0.3, 0.3, -0.3, 0.3, -0.3], 4.0, (), "of its logits 0.29, that of the other folds 4)"),  # under a tenth
+        ([-0.3, 0.3, -0.3, 0.3, -0.3], 2.0, (), ""),
+        ([-2.0, -1.0, -0.5, -0.1, -3.0], 1.0, (), "says HC of all 5 recordings"),  # a coin: 1 / 32
+        ([2.0, 1.0, 0.5, 0.1, 3.0], 1.0, (), "says PD of all 5 recordings"),
+        ([-2.0, -1.0, -0.5, -0.1], 1.0, (), ""),  # a coin: 1 / 16
+        ([-2.0, -1.0, -0.5, -0.1, -3.0], 1.0, (0.95, 0.05), ""),  # nineteen of twenty are said to be HC elsewhere
+        ([-2.0, -1.0, -0.5, -0.1, -3.0], 1.0, (1.0, 0.0), "says HC of all 5 recordings"),  # nobody ever says PD
+        ([-2.0, 1.0, -0.5, -0.1, -3.0], 1.0, (), ""),
+        ([5.0], 1.0, (), ""),
+    ],
+)
+def test_constant_tiny_and_one_sided_networks(
+    values: list[float], usual: float, shares: tuple[float, ...], wanted: str
+) -> None:
+    found = flatness(margins(*values), CLASSES, usual, shares)
+    assert found == wanted if wanted in ("", found) else wanted in found
+
+
+def test_three_classes_and_what_calibration_moves() -> None:
+    logits = 2 * torch.eye(3)[[0, 1, 2, 0, 1]]
+    assert flatness(logits, ("a", "b", "c")) == ""
+    # The threshold is what is answered: an intercept that moves all to one side makes a network one-sided.
+    assert (
+        flatness(logits, ("a", "b", "c"), calibrated=logits + torch.tensor([0.0, 0.0, 5.0]))
+        == "says c of all 5 recordings"
+    )
+
+
+def test_folds_are_judged_beside_each_other() -> None:
+    good = [-2.0, 1.0, -1.0, 2.0, 0.5, -0.5]
+    folds = torch.arange(3).repeat_interleave(6)
+    said = flat_folds(margins(*good, *(0.01 * v for v in good), *(abs(v) for v in good)), folds, CLASSES)
+    assert said[0] == ""
+    assert said[1].startswith("says nearly the same of all 6 recordings (spread of its logits 0.013, that of the other")
+    assert said[2] == "says PD of all 6 recordings"
+
+
+def test_a_network_without_spread_is_trained_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fold 1 fails at first; its second training has another seed, more patience and the scaled loss."""
+    from speechxai.classifiers import validation
+    from speechxai.classifiers.fit import History
+
+    recordings = corpus()
+    folds = [int(r.speaker.split("/")[1]) // 2 % 3 for r in recordings]
+    seen: list[tuple[int, int, int, str]] = []
+
+    def trained(classifier: Classifier, training: Any, others: Any, how: FitConfig, *more: Any) -> History:
+        (left_out,) = {0, 1, 2} - {folds[recordings.index(r)] for r in [*training, *others]}
+        seen.append((left_out, how.seed, how.patience, how.stop_on))
+        classifier.max_batch = 0 if left_out == 1 and how.seed == 0 else 1  # a mark: this one says the same of all
+        return History((), 0, False)
+
+    def answers(classifier: Classifier, heard: Any) -> Tensor:
+        return classifier.max_batch * margins(*(2.0 if r.label else -2.0 for r in heard))
+
+    monkeypatch.setattr(validation, "fit", trained)
+    monkeypatch.setattr(validation, "recording_logits", answers)
+    progress: list[tuple[int, int, str]] = []
+    cv = cross_validate(make, recordings, folds, QUICK, lambda *a: progress.append(a))
+    assert cv.restarts == (0, 1, 0)
+    assert seen == [(0, 0, 4, "loss"), (1, 0, 4, "loss"), (2, 0, 4, "loss"), (1, 1_000, 8, "scaled")]
+    assert cv.flat == ("", "", "")
+    # Where nothing helps, the network stays and is named; without restarts it is only named.
+    monkeypatch.setattr(validation, "again", lambda how, attempt: how)
+    cv = cross_validate(make, recordings, folds, QUICK)
+    assert cv.restarts == (0, 2, 0)
+    assert cv.flat == ("", "says the same of all 8 recordings", "")
+    assert cross_validate(make, recordings, folds, replace(QUICK, restarts=0)).restarts == (0, 0, 0)
+
+
+def test_the_scaled_loss_prefers_answers_to_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Epochs: flat, right and too sure of it, flat again. By the loss as it is the first is best, scaled the second."""
+    from speechxai.classifiers import fit as module
+
+    recordings = corpus()
+    held_out = recordings[16:]
+    sure = margins(*(9.0 if r.label == (index > 0) else -9.0 for index, r in enumerate(held_out)))
+    for stop_on, best in (("loss", 0), ("scaled", 1)):
+        said = iter([0.001 * sure, sure, 0.001 * sure])
+        monkeypatch.setattr(module, "recording_logits", lambda *_, said=said: next(said))
+        config = replace(QUICK, epochs=3, n_crops=1, stop_on=stop_on)
+        assert fit(initialized(make, 0), recordings[:16], held_out, config).best_epoch == best

@@ -29,7 +29,7 @@ PLAN = Plan(
     n_folds=3,
     repeats=(1,),
     segment=None,
-    fit=FitConfig(epochs=3, batch=8, crop_s=0.4),
+    fit=FitConfig(epochs=3, batch=8, crop_s=0.4, restarts=0),
     cam_layer="features",
     stft=STFT,
     n_bootstrap=20,
@@ -90,9 +90,8 @@ def test_the_card_tells_what_the_shipped_models_do(trained: Bundle) -> None:
     assert again.config.speakers == {f"toy/{s}": folds[s] for s in range(12)}
     assert again.config.files == {f"{s:064x}": folds[s] for s in range(12)}
     assert again.config.training["n_hc"] == again.config.training["n_pd"] == 6
-    assert again.config.calibration["final_temperature"] == pytest.approx(
-        float(again.classifier().temperature), abs=1e-5
-    )
+    assert again.config.calibration.final_temperature == pytest.approx(float(again.classifier().temperature), abs=1e-5)
+    assert again.config.calibration.final_intercept == pytest.approx(again.classifier().intercept.tolist(), abs=1e-5)
     assert not Path(f"{trained.folder}.training").exists()
     validated = cross_validate(PLAN.make, corpus().recordings, folds, PLAN.fit)
     # The first epoch is epoch 1 for people.
