@@ -188,6 +188,8 @@ def verdict(what: Heard, label: int | None) -> str:
     how = "when any fifth of the recording is left out"
     if len(what.folds) > 1:
         how += f" or with the {len(what.folds) - 1} other networks"
+    stated = what.bundle.probability_words
+    stated = html.escape(stated[0].upper() + stated[1:])
     x = [4 + 292 * v for v in (low, p, high)]
     svg = (
         '<svg viewBox="0 0 300 30"><line x1="4" x2="296" y1="10" y2="10" stroke="#dfe6e6" stroke-width="6"'
@@ -201,7 +203,7 @@ def verdict(what: Heard, label: int | None) -> str:
     return (
         f'<div class="sx-card sx-verdict"><div class="says">The model says{truth}</div>'
         f'<div class="answer"><b>{html.escape(class_words(name))}</b><span>{p:.2f}</span></div>{scale}'
-        f'<p class="note">Calibrated probability {whom}; {low:.2f} to {high:.2f} {how}.</p></div>'
+        f'<p class="note">{stated} {whom}; {low:.2f} to {high:.2f} {how}.</p></div>'
     )
 
 

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 METRICS = ("accuracy", "macro_f1", "auroc")
 """Of the answers for speakers that the network never heard; each also as `selective_`: times 1 - mean mask."""
 
+LEAK = 0.65
+"""AUROC that a weak classifier of voices reaches: an interval of shuffled labels that holds it rules no leak out."""
+
 KEYS = ["name", "kind", "input", "split", "architecture", "metric"]
 
 
@@ -399,20 +402,24 @@ def _held_out(facts: Mapping[str, Any]) -> list[Finding]:
 
 
 def _procedure(network: Rows) -> list[Finding]:
+    """Whether labels that nobody can know were told: what the interval rules out, and no more."""
     row = network[PERMUTED]
+    if not math.isfinite(row["low"] + row["high"]):
+        text = f"With shuffled labels the AUROC is {number(row['value'])}, of too few speakers to show anything."
+        return [Finding(text, "caution")]
+    said = f"With shuffled labels the AUROC is {span(row)}"
     if row["low"] > 0.5 or row["high"] < 0.5:
-        return [
-            Finding(
-                f"With shuffled labels the AUROC is {span(row)}, which is not chance: read nothing else here before"
-                " this is understood.",
-                "caution",
-            )
-        ]
-    return [
-        Finding(
-            f"The procedure is fair: with shuffled labels the AUROC is {span(row)}, as chance would have it.", "good"
+        text = f"{said}, which is not chance: read nothing else here before this is understood."
+        return [Finding(text, "caution")]
+    worst = max(row["high"], 1 - row["low"])
+    if worst > LEAK:
+        text = (
+            f"{said}: chance, 0.50, fits, but so does {number(worst)}. That is too wide to show that the procedure is"
+            " fair."
         )
-    ]
+        return [Finding(text, "caution")]
+    text = f"The procedure is fair: {said[0].lower()}{said[1:]}, chance fits, and {number(LEAK)} does not."
+    return [Finding(text, "good")]
 
 
 def _ceiling(row: Mapping[str, Any]) -> Finding:

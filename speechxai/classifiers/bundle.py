@@ -26,6 +26,7 @@ from torch import Tensor
 import speechxai
 from speechxai.classifiers import Classifier, build
 from speechxai.classifiers.external import Opened, open_factory, open_huggingface
+from speechxai.classifiers.fit import flat_words
 from speechxai.classifiers.network import check
 from speechxai.errors import SpeechXAIError, VersionWarning, did_you_mean
 from speechxai.files import known_format, resource_folder, to_toml, write_atomically
@@ -377,9 +378,8 @@ class Bundle:
         found, settings = [], self.config.calibration
         if settings.calibrated is False:
             found.append(f"The model's probabilities are not calibrated: {settings.reason}.")
-        facts = dict(enumerate(self.config.folds))
-        flat = {k: each for k, each in facts.items() if each.problem and fold in (None, k)}
-        found += [f"The network of fold {k} {each.problem}: it tells nobody from anybody." for k, each in flat.items()]
+        facts = enumerate(self.config.folds)
+        found += [flat_words(k, each.problem) for k, each in facts if each.problem and fold in (None, k)]
         return found
 
     @property

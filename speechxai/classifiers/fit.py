@@ -304,7 +304,8 @@ def flatness(
         logits: (N, C), before calibration.
         class_names: names by index.
         usual_spread: `spread_of` like networks; 0 where there are none.
-        usual_shares: shares of the classes (C,) among the answers of like networks; all alike where there are none.
+        usual_shares: shares of the classes (C,) among the answers of like networks, of those that give more than one;
+            all alike where there are none.
         calibrated: (N, C), what is answered; by default the logits.
     """
     n, spread = len(logits), spread_of(logits)
@@ -317,10 +318,15 @@ def flatness(
         return f"says nearly the same of all {n} recordings (spread of its logits {spread:.2g}{beside})"
     answers = (logits if calibrated is None else calibrated).argmax(dim=1)
     share = (usual_shares or [1 / len(class_names)] * len(class_names))[int(answers[0])]
-    # Where every network says the same class there is no chance to compare with.
-    if (answers == answers[0]).all() and (share**n < CHANCE or share == 1.0):
+    if (answers == answers[0]).all() and share**n < CHANCE:
         return f"says {class_names[int(answers[0])]} of all {n} recordings"
     return ""
+
+
+def flat_words(fold: int | None, problem: str) -> str:
+    """Say in a sentence which network gives no answers: that of a fold, or the final one."""
+    network = "final network" if fold is None else f"network of fold {fold}"
+    return f"The {network} {problem}: it tells nobody from anybody."
 
 
 # Training of one classifier: random crops, early stopping on other speakers, resumable after any epoch.

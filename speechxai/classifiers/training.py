@@ -30,6 +30,7 @@ from speechxai.classifiers.bundle import (
 from speechxai.classifiers.fit import AugmentConfig, FitConfig, Progress, initialized, spread_of
 from speechxai.classifiers.imports import pretrained
 from speechxai.classifiers.validation import (
+    METRICS,
     CrossValidation,
     Interval,
     Subjects,
@@ -531,18 +532,6 @@ def plan_of(given: Mapping[str, Any]) -> Plan:
 
 
 # The model card: what a bundle was trained on, how well it does on people it never heard, and what that is not.
-NAMES = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "sensitivity": "sensitivity",
-    "specificity": "specificity",
-    "auroc": "AUROC",
-    "brier": "Brier score",
-    "log_loss": "log loss",
-    "ece": "expected calibration error",
-}
-
-
 def model_card(
     config: BundleConfig,
     about: str,
@@ -646,7 +635,7 @@ def _performance(config: BundleConfig, subjects: Subjects, uncalibrated: Subject
     after, before = performance(subjects, n=n), performance(uncalibrated, n=n)
     nothing = [performance(each, n=1) for each in knowing_nothing(subjects).values()]
     rows = [
-        [NAMES[name], before[name], after[name], *(f"{each[name].value:.3f}" for each in nothing)] for name in NAMES
+        [METRICS[name], before[name], after[name], *(f"{each[name].value:.3f}" for each in nothing)] for name in METRICS
     ]
     settings = config.calibration
     verdict = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -131,11 +131,15 @@ def flat_folds(
         calibrated: (N, C), what is answered; by default the logits.
     """
     says = (logits if calibrated is None else calibrated).argmax(dim=1)
+    known = sorted(set(folds.tolist()))
+    # A network that gives every recording one class says nothing of how often that class is usual.
+    both = {j for j in known if len(set(says[folds == j].tolist())) > 1}
     found = []
-    for k in range(int(folds.max()) + 1 if len(folds) else 0):
-        own, others = folds == k, folds != k
-        spreads = [spread_of(logits[folds == j]) for j in sorted(set(folds[others].tolist()))]
-        shares = [float((says[others] == c).double().mean()) for c in range(len(class_names))] if spreads else []
+    for k in range(known[-1] + 1 if known else 0):
+        own = folds == k
+        spreads = [spread_of(logits[folds == j]) for j in known if j != k]
+        fellows = torch.isin(folds, torch.tensor(sorted(both - {k}), dtype=folds.dtype))
+        shares = [float((says[fellows] == c).double().mean()) for c in range(len(class_names))] if fellows.any() else []
         usual = statistics.median(spreads) if spreads else 0.0
         mine = None if calibrated is None else calibrated[own]
         found.append(flatness(logits[own], class_names, usual, shares, mine))
@@ -482,8 +486,17 @@ LOSSES: dict[str, Callable[[Array, Array], float]] = {
 }
 """What probabilities cost, of labels (N,) and P(PD) (N,)."""
 
-METRICS = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "auroc", *LOSSES)
-"""Subject-level metrics; the threshold is P(PD) = 0.5, and exactly 0.5 is HC."""
+METRICS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "auroc": "AUROC",
+    "brier": "Brier score",
+    "log_loss": "log loss",
+    "ece": "expected calibration error",
+}
+"""Subject-level metrics and what people call them; the threshold is P(PD) = 0.5, and exactly 0.5 is HC."""
 
 
 def interval(statistic: Callable[[Array], float], n_subjects: int, n: int = N_RESAMPLES, seed: int = 0) -> Interval:
@@ -506,7 +519,7 @@ def auroc(scores: Array, labels: Array, n: int = N_RESAMPLES, seed: int = 0) -> 
 
 
 def performance(
-    subjects: Subjects, names: Sequence[str] = METRICS, *, n: int = N_RESAMPLES, seed: int = 0
+    subjects: Subjects, names: Iterable[str] = METRICS, *, n: int = N_RESAMPLES, seed: int = 0
 ) -> dict[str, Interval]:
     """METRICS, all or those in `names`, with their intervals: exact for shares of subjects, else by bootstrap over
     subjects."""

@@ -39,7 +39,7 @@ def predict(
     max_duration_s: Annotated[float, flag("max_duration_s")] = 600.0,
     imports: Annotated[list[str] | None, flag("imports")] = None,
 ) -> None:
-    """Predict recordings: calibrated class probabilities, and which of the model's folds answered."""
+    """Predict recordings: class probabilities, and which of the model's folds answered."""
     from speechxai.errors import SpeechXAIError, did_you_mean, encodable, traced
 
     if format not in ("text", "csv", "json"):
@@ -79,6 +79,9 @@ def predict(
     _show(rows, format)
     for line in said if format == "text" else ():
         warn(line)
+    folds = dict.fromkeys(None if row["fold"] == "final" else row["fold"] for row in rows)
+    for concern in dict.fromkeys(concern for fold in folds for concern in bundle.concerns(fold)):
+        warn(concern)
     if any(row["fold"] != "final" for row in rows):
         warn("A fold number: the recording was in the training data; the model that never heard its speaker answered.")
     if rows and format == "text":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +30,7 @@ from speechxai.report.render import (
     PERCENT,
     Cell,
     Estimate,
+    Finding,
     Row,
     Table,
     arrow,
@@ -49,6 +50,7 @@ from speechxai.report.render import (
     plain_table,
     short_name,
     span,
+    with_span,
 )
 from speechxai.signal.stft import spectrogram
 from speechxai.stats import ALPHA, separation
@@ -334,6 +336,53 @@ def _either_way(values: Array, labels: pd.Series[Any]) -> float:
     return separation(values[known], labels[labels.notna()].astype(int).to_numpy())
 
 
+def performance_table(predictions: pd.DataFrame, classes: Sequence[str]) -> Table | None:
+    """How good the answers are, one a speaker, beside what answers that hear nobody would score."""
+    from speechxai.classifiers.validation import METRICS as KINDS
+    from speechxai.classifiers.validation import by_subject, knowing_nothing, performance
+
+    column = f"p_{classes[1]}"
+    known = predictions.dropna(subset=["label", column]) if column in predictions else predictions[:0]
+    if len(classes) != 2 or known.groupby("speaker")["label"].nunique().max() != 1 or known["label"].nunique() < 2:
+        return None
+    labels, p = known["label"].to_numpy(float), known[column].to_numpy(float)
+    unknown = [(math.nan, math.nan, "")] * len(known)
+    subjects = by_subject(known["speaker"].astype(str).tolist(), labels, p, unknown)
+    own = performance(subjects)
+    others = {name: performance(each, n=1) for name, each in knowing_nothing(subjects).items()}
+
+    def cells(name: str) -> list[str]:
+        nothing = (number(each[name].value, 3) for each in others.values())
+        return [with_span(own[name].value, own[name].low, own[name].high), *nothing]
+
+    title = f"How good: {len(subjects.labels)} speakers, 95 % intervals, beside answers that hear nobody"
+    return plain_table(title, ("", "classifier", *others), [[words, *cells(name)] for name, words in KINDS.items()])
+
+
+def cautions(model: Mapping[str, Any], predictions: pd.DataFrame, classes: Sequence[str]) -> list[Finding]:
+    """What speaks against the model's answers: by its training, and by what it said in this run."""
+    found = [*model.get("concerns", []), *flat_networks(predictions, classes)]
+    return [Finding(str(text), "caution") for text in dict.fromkeys(found)]
+
+
+def flat_networks(predictions: pd.DataFrame, classes: Sequence[str]) -> list[str]:
+    """Networks that said the same of all their recordings, in sentences, by what they said in this run."""
+    import torch
+
+    from speechxai.classifiers.fit import flat_words
+    from speechxai.classifiers.validation import flat_folds
+
+    columns = [f"p_{name}" for name in classes]
+    if "fold" not in predictions or not set(columns) <= set(predictions):
+        return []
+    known = predictions.dropna(subset=columns)
+    names = sorted(known["fold"].astype(str).unique())
+    logits = torch.from_numpy(known[columns].to_numpy(float).clip(1e-7)).log()
+    folds = torch.tensor([names.index(fold) for fold in known["fold"].astype(str)], dtype=torch.int64)
+    said = zip(names, flat_folds(logits, folds, classes), strict=True)
+    return [flat_words(None if name == "final" else int(name), problem) for name, problem in said if problem]
+
+
 def calibration_picture(predictions: pd.DataFrame, classes: Sequence[str]) -> Part | None:
     """Calibration of the probability of class 1, where there are at least 20 labeled recordings."""
     column = f"p_{classes[1]}"
@@ -417,6 +466,7 @@ def context(folder: RunFolder, sections: Sequence[Section] = ()) -> dict[str, An
         "agreement": agreement_pictures(agreement),
         "examples": _examples(folder),
         "confusion": confusion_table(predictions, classes),
+        "performance": performance_table(predictions, classes),
         "confounds": confound_table(predictions, classes),
         "calibration": calibration_picture(predictions, classes),
         "more": more,
@@ -444,7 +494,7 @@ def context(folder: RunFolder, sections: Sequence[Section] = ()) -> dict[str, An
         "n_planned": status.n_units,
         "n_failed": status.n_failed,
         "sections": [(key, name) for key, name in shown if key != "controls" or parts["differences"]],
-        "findings": findings(summary, predictions, agreement, classes),
+        "findings": [*cautions(model, predictions, classes), *findings(summary, predictions, agreement, classes)],
         "facts": _facts(folder, predictions),
         "failures": _failures(folder),
         "undefined": _undefined(summary),

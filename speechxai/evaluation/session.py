@@ -277,6 +277,8 @@ def describe_environment(session: Session) -> dict[str, Any]:
             "title": session.bundle.config.title,
             "sha256": session.bundle.config.weights.sha256,
             "classes": list(session.bundle.config.classes),
+            "probability": session.bundle.probability_words,
+            "concerns": session.bundle.concerns(),
             "card": session.bundle.card,
         },
         "unmatched": session.unmatched,

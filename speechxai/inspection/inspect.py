@@ -545,7 +545,7 @@ def facts_of(
         overlaps={name: overlap(map_.mask, found.mask) for name, found in others.items()},
         shares={"": map_.share, **{name: found.share for name, found in others.items()}},
         range_p=heard.range_without_fifths(map_.target),
-        unlike=unlike(heard),
+        unlike=[*unlike(heard), *heard.bundle.concerns(heard.fold)],
         warnings=[str(check) for check in concerns(found)],
     )
 

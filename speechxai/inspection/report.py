@@ -322,7 +322,7 @@ def case_html(found: Inspection, title: str) -> bytes:
         f'<h1>{html.escape(title)}</h1><p class="muted">Case report, {now} · model {model} · explained by ',
         f"{html.escape(recipe_words(map_.recipe))} · {heard.recording.duration_s:.2f} s</p>",
         (
-            f'<p class="answer">The model says <b>{_said(heard)}</b>, calibrated probability'
+            f'<p class="answer">The model says <b>{_said(heard)}</b>, {html.escape(bundle.probability_words)}'
             f" {heard.probability.max():.2f}. "
         ),
         f"The map of the evidence for {name}: <b>{found.verdict.label}</b>.</p>",

@@ -184,7 +184,8 @@ class Facts:
             less
             where a map has less evidence.
         range_p: lowest and highest probability when a fifth of the recording is left out.
-        unlike: ways in which the recording is unlike those the model learned from.
+        unlike: ways in which the recording is unlike those the model learned from, and what the model's training says
+            against its answers.
         warnings: what the recording check says against the recording.
     """
 

@@ -61,7 +61,9 @@ def heard_by(weights: np.ndarray, magnitude: np.ndarray | None = None) -> Heard:
     model: Any = Weighted(weights)
     logits = model(spec.magnitude, spec.phase)[0].numpy()
     p = torch.from_numpy(logits).softmax(-1)[None].numpy()
-    bundle: Any = SimpleNamespace(name="by-hand", config=SimpleNamespace(architecture="cnn"))
+    bundle: Any = SimpleNamespace(
+        name="by-hand", config=SimpleNamespace(architecture="cnn"), concerns=lambda fold: [], probability_words="p"
+    )
     return Heard(bundle, Recording(torch.ones(36), 8_000, "r", "s"), "", None, logits, p, p, spec, model)
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
+from speechxai.auxiliary import tables
 from speechxai.auxiliary.study import (
     Crops,
     Folds,
@@ -402,6 +403,22 @@ def test_sentences_follow_from_the_numbers() -> None:
     assert "heard the speaker" not in said(clear)
     assert "3 of 40 maps come from a network that heard the speaker" in said(clear, facts={**FACTS, "not_held_out": 3})
     assert "nobody can say" in said(clear, facts={**FACTS, "unknown_held_out": 1})
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (0.26, 0.90, "too wide to show that the procedure is fair"),
+        (0.26, 0.60, "but so does 0.74. That is too wide"),  # 0.26 is as far from chance as 0.74
+        (0.40, 0.64, "The procedure is fair: with shuffled labels the AUROC is 0.60 (0.40 to 0.64), chance fits"),
+        (0.51, 0.64, "which is not chance"),
+        (float("nan"), float("nan"), "of too few speakers to show anything"),
+    ],
+)
+def test_what_shuffled_labels_show_follows_from_their_interval(low: float, high: float, words: str) -> None:
+    (found,) = tables._procedure({"permuted_labels": {"value": 0.6, "low": low, "high": high}})
+    assert words in found.text
+    assert (found.tone == "good") is ("fair:" in words)
 
 
 def test_an_unfinished_study_has_no_table() -> None:

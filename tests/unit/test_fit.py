@@ -457,7 +457,6 @@ def test_spread_golden() -> None:
         ([2.0, 1.0, 0.5, 0.1, 3.0], 1.0, (), "says PD of all 5 recordings"),
         ([-2.0, -1.0, -0.5, -0.1], 1.0, (), ""),  # a coin: 1 / 16
         ([-2.0, -1.0, -0.5, -0.1, -3.0], 1.0, (0.95, 0.05), ""),  # nineteen of twenty are said to be HC elsewhere
-        ([-2.0, -1.0, -0.5, -0.1, -3.0], 1.0, (1.0, 0.0), "says HC of all 5 recordings"),  # nobody ever says PD
         ([-2.0, 1.0, -0.5, -0.1, -3.0], 1.0, (), ""),
         ([5.0], 1.0, (), ""),
     ],
@@ -486,6 +485,11 @@ def test_folds_are_judged_beside_each_other() -> None:
     assert said[0] == ""
     assert said[1].startswith("says nearly the same of all 6 recordings (spread of its logits 0.013, that of the other")
     assert said[2] == "says PD of all 6 recordings"
+    # One-sided networks do not excuse each other.
+    said = flat_folds(margins(*good, *(-abs(v) for v in 2 * good)), torch.tensor([0] * 6 + [1] * 6 + [2] * 6), CLASSES)
+    assert said == ("", "says HC of all 6 recordings", "says HC of all 6 recordings")
+    said = flat_folds(margins(*(-abs(v) for v in 3 * good)), folds, CLASSES)
+    assert said == ("says HC of all 6 recordings",) * 3
 
 
 def test_a_network_without_spread_is_trained_again(monkeypatch: pytest.MonkeyPatch) -> None:
