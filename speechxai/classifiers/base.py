@@ -56,6 +56,8 @@ class Classifier(nn.Module):
     """(), divides the network's logits, see `validation.fit_calibration`."""
     intercept: Tensor
     """(C,), is added to them."""
+    order: tuple[int, ...] | None = None
+    """Which of the network's outputs every class is, where their order is another, see `reordered`."""
     n_samples: int | None = None
     """Length of the recordings, where the backbone is a `WaveformDoor` that hears them whole, see `for_length`."""
 
@@ -96,6 +98,20 @@ class Classifier(nn.Module):
         found.n_samples = exact
         return found
 
+    def reordered(self, names: tuple[str, ...], order: tuple[int, ...]) -> Classifier:
+        """Return this classifier as it gives its classes in another order or by other names; all else is shared.
+
+        Args:
+            names: of the classes.
+            order: which of its classes each of them is.
+        """
+        if (names, order) == (self.class_names, tuple(range(len(order)))):
+            return self
+        found = copy.copy(self)
+        found.class_names = names
+        found.order = order if self.order is None else tuple(self.order[index] for index in order)
+        return found
+
     def _heard(self, magnitude: Tensor, phase: Tensor) -> tuple[Any, ...]:
         return (magnitude, phase) if self.n_samples is None else (magnitude, phase, self.n_samples)
 
@@ -119,7 +135,8 @@ class Classifier(nn.Module):
             # The same probabilities as (0, z), whose first logit has no gradient: no answer for class 0 could be
             # explained.
             logits = torch.cat([-0.5 * logits, 0.5 * logits], dim=-1)
-        return logits / self.temperature + self.intercept
+        logits = logits / self.temperature + self.intercept
+        return logits if self.order is None else logits[:, list(self.order)]
 
     def forward(self, magnitude: Tensor, phase: Tensor) -> Tensor:
         """Magnitude and phase (B, F, T) to calibrated logits (B, C).

@@ -560,16 +560,6 @@ def in_memory(name: str, opened: Opened, folder: Path | None = None) -> Bundle:
     return Bundle(folder or Path(name), config, {FINAL: classifier.requires_grad_(False)})
 
 
-def check_classes(bundle: Bundle) -> None:
-    """Raise SpeechXAIError where a model's outputs are not HC and PD, whose labels recordings have."""
-    if bundle.config.classes != CLASS_NAMES:
-        raise SpeechXAIError(
-            f"{bundle.name}: its outputs are called {', '.join(bundle.config.classes)}, and recordings are labeled"
-            f" {', '.join(CLASS_NAMES)}: nobody knows which is which, so nothing is scored. Name them in the model"
-            " (id2label, class_names or 'classes'), HC first."
-        )
-
-
 def _opened(folder: Path, config: BundleConfig) -> Bundle:
     differences = version_differences(config.libraries)
     if differences:

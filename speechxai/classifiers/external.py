@@ -163,7 +163,7 @@ def open_huggingface(
         source: a folder written by `save_pretrained`, or a model's name on the hub (downloaded by `transformers`).
         stft: settings of the explained spectrogram; by default at the sample rate of the model's feature extractor.
         class_names: names by output index, where the model's own `id2label` does not say them. Two outputs whose names
-            mean HC and PD (`network.CLASS_SPELLINGS`) are put into that order; others keep their order and names.
+            mean HC and PD (`types.CLASS_SPELLINGS`) are put into that order; others keep their order and names.
 
     Raises:
         SpeechXAIError: `transformers` is missing, the model cannot be loaded, it hears features of its own or another

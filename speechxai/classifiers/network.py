@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, cast
@@ -14,19 +14,13 @@ from torch import Tensor, nn
 
 from speechxai.errors import NotApplicable, SpeechXAIError
 from speechxai.signal.stft import SegmentConfig, inverse, spectrogram
-from speechxai.types import CLASS_NAMES, StftConfig
+from speechxai.types import CLASS_NAMES, StftConfig, class_key
 
 DEFAULT_MAX_BATCH = 16
 """Segments that pass through a network at once, where it states no `max_batch`."""
 
 OUTPUTS = ("logit", "probability", "log-probability")
 """What a network may say of its `output`; without a word logits are expected, and the check looks whether they are."""
-
-CLASS_SPELLINGS = (
-    frozenset({"hc", "control", "controls", "healthy", "healthycontrol", "healthycontrols", "normal"}),
-    frozenset({"pd", "parkinson", "parkinsons", "parkinsondisease", "parkinsonsdisease", "patient", "patients"}),
-)
-"""Names of outputs that are read as HC and PD, without case, spaces and signs."""
 
 
 class Attention(NamedTuple):
@@ -210,9 +204,53 @@ def class_order(names: tuple[str, ...]) -> tuple[int, ...] | None:
     >>> class_order(("Parkinson's", "healthy control")), class_order(("LABEL_0", "LABEL_1"))
     ((1, 0), None)
     """
-    plain = [re.sub("[^a-z]", "", name.lower()) for name in names]
-    found = [[index for index, name in enumerate(plain) if name in known] for known in CLASS_SPELLINGS]
-    return (found[0][0], found[1][0]) if len(names) == 2 and [len(each) for each in found] == [1, 1] else None
+    keys = [class_key(name) for name in names]
+    return (keys.index("HC"), keys.index("PD")) if sorted(keys) == ["HC", "PD"] else None
+
+
+@dataclass(frozen=True)
+class Compared:
+    """How answers of a model are compared with labels of a data set: by the names of the classes.
+
+    Args:
+        names: of the classes, as labels and answers are counted: those of the data set, and then what else the model
+            knows; those of the model where nothing can be compared.
+        order: which of the model's outputs each of them is.
+        refused: why nothing is scored against the labels, a sentence; "" where it is.
+    """
+
+    names: tuple[str, ...]
+    order: tuple[int, ...]
+    refused: str = ""
+
+    def index(self, label: int | None) -> int | None:
+        """Which of the model's outputs a label of the data set is; None where that is not known."""
+        return None if label is None or self.refused else self.order[label]
+
+
+def compared(data: Sequence[str], model: Sequence[str]) -> Compared:
+    """Find every class of a data set among those of a model, by name, in any order and spelling.
+
+    >>> compared(("HC", "PD"), ("parkinson", "MSA", "control"))
+    Compared(names=('HC', 'PD', 'MSA'), order=(2, 0, 1), refused='')
+    >>> compared(("healthy", "pathological"), ("HC", "PD")).refused.partition(":")[0]
+    'The data say healthy/pathological, the model says HC/PD'
+
+    Args:
+        data: names of the data set's classes, by label.
+        model: names of the model's classes, by output.
+    """
+    wanted, there = [class_key(name) for name in data], [class_key(name) for name in model]
+    if len(set(there)) == len(there) and set(wanted) <= set(there):
+        first = tuple(there.index(key) for key in wanted)
+        rest = tuple(index for index in range(len(model)) if index not in first)
+        return Compared((*data, *(model[index] for index in rest)), first + rest)
+    return Compared(
+        tuple(model),
+        tuple(range(len(model))),
+        f"The data say {'/'.join(data)}, the model says {'/'.join(model)}: nothing is scored against the labels;"
+        " explanations are.",
+    )
 
 
 def uncompiled(network: Any) -> Any:

@@ -62,6 +62,8 @@ def check(
         ("maps kept", f"{found.maps_mb:,.0f} MB" if settings.maps else "no"),
         ("run folder", str(settings.out) if settings.out else "give --out"),
     ]
+    if session.unscored:
+        rows.append(("note", session.unscored))
     if settings.out and (settings.out / "config.toml").exists():
         rows.append(("note", f"{settings.out} holds a run already; it continues with --resume"))
     say(table(("what", "value"), rows))

@@ -145,6 +145,8 @@ def run(settings: EvaluateConfig, folder: RunFolder | None) -> int:
     rounded = precision_line(session.settings.precision)
     if rounded:
         say(rounded)
+    if session.unscored:
+        warn(session.unscored)
     if session.synthetic:
         say("The voices are synthetic: made by this program, not recorded from people.")
     try:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from speechxai.classifiers.precision import PRECISION_NOTES
+from speechxai.data.manifest import classes_of, label_names
 from speechxai.errors import SpeechXAIError, did_you_mean
 from speechxai.evaluation.runs import RunFolder, knowing, unit_name
 from speechxai.evaluation.session import Session
@@ -54,6 +55,7 @@ from speechxai.report.render import (
 )
 from speechxai.signal.stft import spectrogram
 from speechxai.stats import ALPHA, separation
+from speechxai.types import CLASS_NAMES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,7 +76,7 @@ def draw_examples(session: Session, folder: RunFolder) -> None:
     Raises:
         SpeechXAIError: the folder cannot be written.
     """
-    chosen = choose(folder.table("predictions"), session.config.pictures, session.bundle.config.classes)
+    chosen = choose(folder.table("predictions"), session.config.pictures, session.classes.names)
     with naming_folder(folder.path, "write"):
         (folder.path / "pictures").mkdir(exist_ok=True)
     index = []
@@ -114,7 +116,8 @@ def choose(predictions: pd.DataFrame, n: int, classes: tuple[str, ...]) -> list[
             words = f"a sure and right {name}" if right else f"called {name}, and wrong"
             queues.append([(str(recording), words) for recording in part["recording"]])
     unlabeled = known[known["label"].isna()]
-    queues.append([(str(recording), "label unknown") for recording in unlabeled["recording"]])
+    names = unlabeled["labeled"] if "labeled" in unlabeled else ["unknown"] * len(unlabeled)
+    queues.append([(str(r), f"label {name}") for r, name in zip(unlabeled["recording"], names, strict=True)])
     picked = [queue[turn] for turn in range(len(known)) for queue in queues if turn < len(queue)]
     return picked[:n]
 
@@ -442,7 +445,7 @@ def context(folder: RunFolder, sections: Sequence[Section] = ()) -> dict[str, An
     summary, agreement = folder.table("summary"), folder.table("agreement")
     predictions, environment = folder.table("predictions"), folder.environment
     status, model = folder.status(), environment["model"]
-    classes = list(model.get("classes", ["HC", "PD"]))
+    classes = list(model.get("classes", CLASS_NAMES))
     budgets = [m for m in EQUAL_BUDGET_METRICS if m.endswith(("@5", "@10", "@20"))] or list(EQUAL_BUDGET_METRICS)
     areas = [m for m in ("deletion_auc", "insertion_auc") if m in METRICS]
     extra = [
@@ -494,7 +497,10 @@ def context(folder: RunFolder, sections: Sequence[Section] = ()) -> dict[str, An
         "n_planned": status.n_units,
         "n_failed": status.n_failed,
         "sections": [(key, name) for key, name in shown if key != "controls" or parts["differences"]],
-        "findings": [*cautions(model, predictions, classes), *findings(summary, predictions, agreement, classes)],
+        "findings": [
+            *cautions(model, predictions, classes),
+            *findings(summary, predictions, agreement, classes, str(environment.get("unscored") or "")),
+        ],
         "facts": _facts(folder, predictions),
         "failures": _failures(folder),
         "undefined": _undefined(summary),
@@ -516,10 +522,9 @@ def _data_name(folder: RunFolder) -> str:
 
 def _facts(folder: RunFolder, predictions: pd.DataFrame) -> list[tuple[str, str]]:
     config, environment = folder.config, folder.environment
-    classes = environment["model"].get("classes", ["HC", "PD"])
-    labels = predictions["label"]
-    counts = ", ".join(f"{int((labels == index).sum())} {name}" for index, name in enumerate(classes))
-    unknown = int(labels.isna().sum())
+    names = label_names(folder.manifest)
+    counts = ", ".join(f"{int((names == name).sum())} {name}" for name in classes_of(folder.manifest))
+    unknown = int((names == "unknown").sum())
     found = [
         ("Data", "synthetic voices, made by a program" if environment.get("synthetic") else str(config["data"])),
         (

@@ -23,6 +23,7 @@ from uuid import uuid4
 
 import pandas as pd
 
+from speechxai.data.manifest import label_names, own_columns
 from speechxai.errors import SpeechXAIError, encodable
 from speechxai.evaluation.config import FORMAT
 from speechxai.files import (
@@ -383,11 +384,20 @@ def _write_csv(folder: RunFolder, name: str, frame: pd.DataFrame) -> None:
 
 
 def predictions(folder: RunFolder, units: Iterable[UnitResult]) -> pd.DataFrame:
-    """The manifest with what the classifier said of every scored recording and what that cost."""
+    """The manifest with what the classifier said of every scored recording and what that cost.
+
+    Where nothing may be compared with the labels there is no `label`, and their names stand in `labeled`. A column of
+    somebody's table that has the name of a fact gets another one.
+    """
     facts = pd.DataFrame([{"recording": unit.recording, **unit.facts} for unit in units])
     manifest = folder.manifest
+    if folder.environment.get("unscored"):
+        none = pd.array([pd.NA] * len(manifest), dtype="Int64")
+        manifest = manifest.assign(labeled=label_names(manifest), label=none)
     if facts.empty:
         return manifest
+    taken = [name for name in own_columns(manifest) if name in facts.columns]
+    manifest = manifest.rename(columns={name: f"{name}_of_table" for name in taken})
     new = [name for name in facts.columns if name not in manifest.columns]
     return manifest.merge(facts[["recording", *new]], on="recording", how="left", validate="one_to_one")
 

@@ -16,10 +16,11 @@ import torch
 
 from speechxai.classifiers import Classifier, build
 from speechxai.classifiers.base import device_of
-from speechxai.classifiers.bundle import Bundle, check_classes, load_bundle
+from speechxai.classifiers.bundle import Bundle, load_bundle
+from speechxai.classifiers.network import Compared, compared
 from speechxai.data.cards import find, root_of
 from speechxai.data.corpus import load
-from speechxai.data.manifest import Locator, validate
+from speechxai.data.manifest import Locator, classes_of, validate
 from speechxai.errors import SpeechXAIError, did_you_mean
 from speechxai.evaluation.config import EvaluateConfig
 from speechxai.evaluation.machine import configure, machine
@@ -73,6 +74,8 @@ class Session:
             voice = self.read({str(key): value for key, value in row.items()})
         fold = self.bundle.fold_of(voice)
         model = self.placed(self.bundle.classifier(fold))
+        if self.classes.refused:
+            voice = replace(voice, label=None)
         facts = {"model": self.bundle.name, "fold": "final" if fold is None else str(fold)}
         return Job(voice, model, facts)
 
@@ -90,6 +93,16 @@ class Session:
         )
 
     @cached_property
+    def classes(self) -> Compared:
+        """How the model's answers are compared with the labels: the classes of the run."""
+        return compared(classes_of(self.manifest), self.bundle.config.classes)
+
+    @property
+    def unscored(self) -> str:
+        """Why no answer is compared with a label that is there, a sentence; "" where it is."""
+        return self.classes.refused if self.manifest["label"].notna().any() else ""
+
+    @cached_property
     def _positions(self) -> dict[str, int]:
         return {recording: position for position, recording in enumerate(self.recordings)}
 
@@ -97,12 +110,13 @@ class Session:
     def _locator(self) -> Locator:
         return Locator(root_of(self.config.data, self.config.root, self.manifest))
 
-    def placed(self, model: torch.nn.Module) -> torch.nn.Module:
-        """Move a classifier to the device of the configuration and bound its batches."""
+    def placed(self, model: Classifier) -> Classifier:
+        """Move a classifier to the device of the configuration, bound its batches, and put its classes into the order
+        of the run."""
         if self.config.max_batch is not None:
-            model.max_batch = self.config.max_batch  # type: ignore[assignment]
-            model.one_at_a_time = False  # type: ignore[assignment]
-        return model.to(device_of(self.config.device)).eval()
+            model.max_batch = self.config.max_batch
+            model.one_at_a_time = False
+        return model.to(device_of(self.config.device)).eval().reordered(self.classes.names, self.classes.order)
 
 
 def prepare(config: EvaluateConfig, manifest: pd.DataFrame | None = None, bundle: Bundle | None = None) -> Session:
@@ -120,7 +134,6 @@ def prepare(config: EvaluateConfig, manifest: pd.DataFrame | None = None, bundle
     hardware = configure(device_of(config.device), threads=config.threads, deterministic=config.deterministic)
     if bundle is None:
         bundle = bundle_of(config)
-    check_classes(bundle)
     check = PROTOCOLS.facts(settings.protocol).get("check")
     if check is not None:
         check(bundle, config)
@@ -134,7 +147,14 @@ def prepare(config: EvaluateConfig, manifest: pd.DataFrame | None = None, bundle
     elif manifest is None:
         found, unmatched = find_recordings(config)
         manifest = chosen(found, config)
-    return Session(config, settings, manifest, bundle, voices, unmatched, hardware)
+    session = Session(config, settings, manifest, bundle, voices, unmatched, hardware)
+    if session.classes.refused and PROTOCOLS.facts(settings.protocol).get("disease"):
+        said = session.classes.refused.partition(":")[0]
+        raise SpeechXAIError(
+            f"{bundle.name}: {said}, and the protocol '{settings.protocol}' must know which of them is the disease."
+            " Name the model's outputs as the data do (id2label, class_names or 'classes')."
+        )
+    return session
 
 
 MODEL = "ssl4pr"
@@ -276,11 +296,12 @@ def describe_environment(session: Session) -> dict[str, Any]:
             "name": session.bundle.name,
             "title": session.bundle.config.title,
             "sha256": session.bundle.config.weights.sha256,
-            "classes": list(session.bundle.config.classes),
+            "classes": list(session.classes.names),
             "probability": session.bundle.probability_words,
             "concerns": session.bundle.concerns(),
             "card": session.bundle.card,
         },
+        "unscored": session.unscored,
         "unmatched": session.unmatched,
         "recipes": list(session.settings.recipes),
         "metrics": list(session.settings.metrics),
@@ -311,7 +332,7 @@ def plan(session: Session) -> Plan:
     The counts are exact for that network; another one may refuse methods. They do not depend on what is heard, and only
     occlusion's depend on how long.
     """
-    manifest, classes = session.manifest, session.bundle.config.classes
+    manifest, classes = session.manifest, session.classes.names
     stft = session.bundle.config.stft_config()
     duration_s = _duration_s(session)
     backbone = build("cnn", stft, n_mels=16, channels=[2, 2], n_classes=len(classes))
@@ -322,12 +343,12 @@ def plan(session: Session) -> Plan:
         replace(session.settings, keep_maps=False),
         [],
     )
-    counts = ", ".join(f"{int((manifest['label'] == index).sum())} {name}" for index, name in enumerate(classes))
+    labeled = [f"{int((manifest['label'] == i).sum())} {name}" for i, name in enumerate(classes_of(manifest))]
     n_bins = stft.n_bins * stft.n_frames(len(noise))
     return Plan(
         n_recordings=len(manifest),
         n_speakers=int(manifest["speaker"].nunique()),
-        classes=counts,
+        classes=", ".join(labeled),
         duration_s=duration_s,
         n_forward=float(result.facts["n_forward"]),
         n_backward=float(result.facts["n_backward"]),

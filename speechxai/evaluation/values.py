@@ -63,6 +63,7 @@ recordings: config -> (manifest, unmatched) or None, where the protocol knows wh
 check: (bundle, config) -> None, raises where the networks are not those that the protocol asks for;
 finish: (session, folder, told) -> lines to say, what else belongs to a run whose recordings are computed;
 clips: True where recordings are repeated or cut to `clip_s`;
+disease: True where it asks for the probability of the disease, the second class, so that the model's must be known;
 evidence: "positive" or "absolute", where the protocol reads all maps so, whatever the settings say.
 """
 

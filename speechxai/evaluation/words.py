@@ -30,7 +30,11 @@ FEWEST_SPEAKERS = 5
 
 
 def findings(
-    summary: pd.DataFrame, predictions: pd.DataFrame, agreement: pd.DataFrame, classes: Sequence[str]
+    summary: pd.DataFrame,
+    predictions: pd.DataFrame,
+    agreement: pd.DataFrame,
+    classes: Sequence[str],
+    unscored: str = "",
 ) -> list[Finding]:
     """Say what a run shows.
 
@@ -39,9 +43,11 @@ def findings(
         predictions: `predictions.parquet`.
         agreement: `agreement.csv`.
         classes: names of the classes by index.
+        unscored: why no answer is compared with a label, a sentence; "" where it is.
     """
     power = power_sentence(summary)
-    found = [classifier_sentence(predictions, classes), confound_sentence(predictions, classes), power]
+    about_answers = Finding(unscored, "caution") if unscored else classifier_sentence(predictions, classes)
+    found = [about_answers, confound_sentence(predictions, classes), power]
     if (
         power is not None and power.tone != "caution"
     ):  # else no difference could have shown, and saying so once is enough

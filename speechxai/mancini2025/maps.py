@@ -124,6 +124,7 @@ class ProbabilityOfPd(Classifier):
             classifier.max_batch,
         )
         self.temperature, self.intercept = classifier.temperature, classifier.intercept
+        self.order = classifier.order
         self.training = classifier.training
 
     def segment_logits(self, magnitude: Tensor, phase: Tensor) -> Tensor:

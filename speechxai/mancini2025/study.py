@@ -263,7 +263,9 @@ def complete(
     return [f"Published, authors' and corrected numbers side by side: {write_protocol(folder)}"]
 
 
-@PROTOCOLS.register(recordings=find_published, check=check_folds, finish=complete, clips=True, evidence="absolute")
+@PROTOCOLS.register(
+    recordings=find_published, check=check_folds, finish=complete, clips=True, evidence="absolute", disease=True
+)
 def mancini2025(job: Job, settings: EvaluateSettings, stages: list[str]) -> UnitResult:
     """The published code's choices, beside what repairs them."""
     return published_unit(job, settings, stages)

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from speechxai.classifiers import Classifier, predict
-from speechxai.classifiers.bundle import check_classes, load_bundle, save_bundle
-from speechxai.classifiers.network import WaveformDoor, as_network, check, class_order
+from speechxai.classifiers.bundle import load_bundle, save_bundle
+from speechxai.classifiers.network import WaveformDoor, as_network, check, class_order, compared
 from speechxai.errors import NotApplicable, SpeechXAIError
 from speechxai.explain import METHODS, OriginalPass
 from speechxai.mancini2025.maps import PosteriorLogits
@@ -223,7 +223,9 @@ def test_every_wrapper_keeps_the_contract() -> None:
         (("HC", "PD"), (0, 1)),
         (("pd", "hc"), (1, 0)),
         (("Parkinson's disease", "healthy_controls"), (1, 0)),
-        (("Normal", "Patient"), (0, 1)),
+        (("Normal", "PwPD"), (0, 1)),
+        (("control", "patient"), None),
+        (("healthy", "pathological"), None),
         (("LABEL_0", "LABEL_1"), None),
         (("PD", "patient"), None),
         (("HC", "PD", "MSA"), None),
@@ -231,6 +233,46 @@ def test_every_wrapper_keeps_the_contract() -> None:
 )
 def test_names_of_outputs_say_which_is_which(names: tuple[str, ...], order: tuple[int, ...] | None) -> None:
     assert class_order(names) == order
+
+
+@pytest.mark.parametrize(
+    ("data", "model", "names", "order"),
+    [
+        (("HC", "PD"), ("HC", "PD"), ("HC", "PD"), (0, 1)),
+        (("HC", "PD"), ("parkinson's", "Control"), ("HC", "PD"), (1, 0)),
+        (("healthy", "pathological"), ("Pathologic", "normal"), ("healthy", "pathological"), (1, 0)),
+        (("HC", "PD"), ("PD", "MSA", "HC"), ("HC", "PD", "MSA"), (2, 0, 1)),
+        (("HC", "PD", "MSA"), ("MSA", "HC", "PD"), ("HC", "PD", "MSA"), (1, 2, 0)),
+        (("mild", "severe"), ("Severe ", "mild"), ("mild", "severe"), (1, 0)),
+    ],
+)
+def test_classes_of_data_and_model_are_the_same_by_name(
+    data: tuple[str, ...], model: tuple[str, ...], names: tuple[str, ...], order: tuple[int, ...]
+) -> None:
+    found = compared(data, model)
+    assert (found.names, found.order, found.refused) == (names, order, "")
+    assert [found.index(label) for label in (*range(len(data)), None)] == [*order[: len(data)], None]
+
+
+@pytest.mark.parametrize(
+    ("data", "model"),
+    [
+        (("healthy", "pathological"), ("HC", "PD")),
+        (("HC", "PD"), ("healthy", "pathological")),
+        (("HC", "PD"), ("control", "patient")),
+        (("HC", "PD"), ("LABEL_0", "LABEL_1")),
+        (("HC", "PD", "MSA"), ("HC", "PD")),
+        (("HC", "PD"), ("HC", "PD", "parkinson")),
+        (("mild", "severe"), ("HC", "PD")),
+    ],
+)
+def test_classes_of_other_names_are_not_compared(data: tuple[str, ...], model: tuple[str, ...]) -> None:
+    found = compared(data, model)
+    assert (found.names, found.order, found.index(0)) == (model, tuple(range(len(model))), None)
+    assert found.refused == (
+        f"The data say {'/'.join(data)}, the model says {'/'.join(model)}: nothing is scored against the labels;"
+        " explanations are."
+    )
 
 
 def test_code_runs_only_when_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,12 +309,7 @@ def test_huggingface_outputs_keep_their_meaning(tmp_path: Path) -> None:
             p_pd = float(predict(each.classifier(), spec)[0, 0 if folder == "unnamed" else 1])
             assert raw > 0.9
             assert p_pd == pytest.approx(raw, abs=1e-4)
-        if folder == "unnamed":
-            assert bundle.config.classes == names
-            with pytest.raises(SpeechXAIError, match="outputs are called A, B"):
-                check_classes(again)
-        else:
-            check_classes(again)
+        assert again.config.classes == (names if folder == "unnamed" else ("HC", "PD"))
     # Without an order of its own, the text of its config.json says it.
     options = {key: value for key, value in load_bundle(tmp_path / "named").config.options.items() if key != "order"}
     plain = load_bundle(tmp_path / "named")
