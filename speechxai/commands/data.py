@@ -46,11 +46,16 @@ DIR
 )
 
 
-@data_app.command("list", cls=Command)
+def _examples(*lines: str) -> str:
+    return "Examples:\n\n\b\n" + "".join(f"  speechxai data {line}\n" for line in lines)
+
+
+@data_app.command("list", cls=Command, epilog=_examples("list", "list mdvr-kcl", "list --import my_cards"))
 def list_cards(
     name: Annotated[
         str, typer.Argument(help="A card whose whole text is shown; all cards in a table without it.")
     ] = "",
+    imports: Annotated[list[str] | None, flag("imports")] = None,
 ) -> None:
     """List the data cards with access, license and size, or show the text of one."""
     from speechxai.data.cards import card_names, card_text, load_card
@@ -64,18 +69,28 @@ def list_cards(
     say("Who is in a set, its confounds, and what it must not be used for: speechxai data list CARD")
 
 
-@data_app.command("check", cls=Command)
+@data_app.command(
+    "check",
+    cls=Command,
+    epilog=_examples(
+        "check mdvr-kcl --root DATA/mdvr-kcl",
+        "check folder --root MY_VOICES --out manifest.csv",
+        "check manifest.csv --all",
+        "check ./mine.toml --root MY_VOICES",
+        "check my-card --import my_cards --root MY_VOICES",
+    ),
+)
 def check_folder(
     card: Annotated[str, typer.Argument(help="Name of a card, path of your own card.toml, or a manifest.csv.")],
     root: Annotated[Path | None, flag("root")] = None,
     out: Annotated[Path | None, flag("out", also="The manifest as a CSV file, beside what is printed.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Name every file instead of the first ten of a kind.")] = False,
+    imports: Annotated[list[str] | None, flag("imports")] = None,
 ) -> None:
     """Say what is in a folder and what could mislead a classifier.
 
     Exit status 1 when nothing matched, files could not be read (or their names not be written), or files are not those
-    of
-    the publisher.
+    of the publisher.
     """
     from speechxai.data.cards import build_manifest, root_of
     from speechxai.data.corpus import check
@@ -85,7 +100,7 @@ def check_folder(
 
     limit = sys.maxsize if every else MAX_LINES
     bad = False
-    if card.endswith(".csv"):
+    if Path(card).suffix.lower() == ".csv":
         manifest = read_manifest(card)
         root = root_of(card, root, manifest)
     elif root is None:
@@ -111,7 +126,15 @@ def check_folder(
         raise typer.Exit(1)
 
 
-@data_app.command("import", cls=Command)
+@data_app.command(
+    "import",
+    cls=Command,
+    epilog=_examples(
+        "import MY_VOICES --labels labels.csv --out manifest.csv",
+        "import MY_VOICES --labels labels.xlsx --classes HC,PD,MSA",
+        "import MY_VOICES --labels labels.csv --merge-speakers",
+    ),
+)
 def import_labels(
     folder: Annotated[Path, typer.Argument(help="Folder with the recordings.")],
     labels: Annotated[Path, flag("labels", also="More columns if you have them.")],
@@ -166,10 +189,15 @@ def import_labels(
     say(f"Next: speechxai data check {out}")
 
 
-@data_app.command("fetch", cls=Command)
+@data_app.command(
+    "fetch",
+    cls=Command,
+    epilog=_examples("fetch mdvr-kcl --root DATA/mdvr-kcl", "fetch ./mine.toml --root DATA/mine"),
+)
 def fetch_card(
     card: Annotated[str, typer.Argument(help="Name of an open data set.")],
     root: Annotated[Path, flag("root", also="The download goes there; made if it is not there.")],
+    imports: Annotated[list[str] | None, flag("imports")] = None,
 ) -> None:
     """Download an open data set, compare it with the publisher's checksums, unpack it.
 
@@ -229,7 +257,12 @@ def _print_report(report: CheckReport, manifest: pd.DataFrame, limit: int) -> No
     warnings = [f"{kind}: {count} of {report.n_files} recordings" for kind, count in kinds.items() if kind in common]
     warnings += [f"{name}: {words}" for name, words in report.warnings if words.split(":")[0] not in common]
     _lines("Quality warnings", warnings, limit)
-    _lines("Same file twice (byte by byte)", [" = ".join(group) for group in report.duplicates], limit)
+    _lines("Same file twice (byte by byte)", [_same(group, manifest) for group in report.duplicates], limit)
+    _lines(
+        "Same sound in several files (another container, bit depth or level; cut or resampled copies are not found)",
+        [_same(group, manifest) for group in report.copies],
+        limit,
+    )
     _lines("Cannot be read", [message for _, message in report.unreadable], limit)
     _lines("Not understood", list(report.not_understood), limit)
     _lines("Speakers that may be one person, and would stand in train and test", list(report.spellings), limit)
@@ -249,6 +282,20 @@ def _print_report(report: CheckReport, manifest: pd.DataFrame, limit: int) -> No
             f"Beware: {', '.join(alarms)} tells the classes apart without any speech. A good score on this set may not"
             " be about the voice."
         )
+
+
+def _same(group: Sequence[str], manifest: pd.DataFrame) -> str:
+    """Recordings that are one, and what their rows say of it that cannot all be true."""
+    from speechxai.data.manifest import label_names
+
+    rows = manifest.assign(label=label_names(manifest))
+    rows = rows[rows["recording"].isin(group)]
+    different = [
+        f"{title} {' and '.join(rows[column].unique())}"
+        for column, title in (("speaker", "speakers"), ("label", "LABELS"))
+        if rows[column].nunique() > 1
+    ]
+    return " = ".join(group) + (f": {', '.join(different)}" if different else "")
 
 
 def _quality_rows(report: CheckReport) -> list[tuple[str, ...]]:

@@ -254,9 +254,8 @@ def match(
     )
     missing = sorted(set(known_sha256 or {}) - {_name(path) for path in paths})
     missing += [f"{sheet.file}: {key}" for sheet in sheets for key in sheet.rows if (sheet.file, key) not in used]
-    codes = {code: sex for sheet in sheets for code, sex in sex_codes(sheet.sheet.columns.get("sex", "")).items()}
     try:
-        understood = sexes([row["sex"] for row in rows], codes | card.sex_values)
+        understood = sexes([row["sex"] for row in rows], card.sex_values)
     except SpeechXAIError as error:
         said[str(error)] += len(rows)
         understood = ["unknown"] * len(rows)
@@ -297,9 +296,8 @@ def other_columns(card: DataCard, sheet: Joined) -> list[str]:
     """Columns of a sheet that neither identify a file nor say anything that the card asks for, in lower case."""
     asked = {sheet.sheet.key, *sheet.sheet.columns.values()}
     asked |= {rule.name for rule in card.labels if rule.source == "column"}
-    known = {name.casefold() for name in asked}
-    headers: Sequence[str] = next((list(cells) for cells in sheet.rows.values()), [])
-    return [name for name in headers if name and name not in known]
+    known = {sheet.column(name) for name in asked}
+    return [name for name in sheet.columns.values() if name not in known]
 
 
 def own_name(column: str) -> str:
@@ -397,7 +395,7 @@ def _from_path(card: DataCard, rule: LabelRule, path: str, groups: dict[str, str
 
 
 def _from_column(card: DataCard, rule: LabelRule, sheet: Joined, cells: dict[str, str]) -> tuple[str, str] | None:
-    text = cells.get(rule.name.casefold(), "")
+    text = cells.get(sheet.column(rule.name), "")
     if not text:
         return None
     found = rule.class_of(text, card.classes)

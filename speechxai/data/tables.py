@@ -27,13 +27,18 @@ SHEET_SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx", ".xls")
 
 @dataclass(frozen=True)
 class Joined:
-    """A sheet that was found: its rows by normalized key, where it came from, the coding of sexes that its header
-    states."""
+    """A sheet that was found: where it came from, the name that each of its columns has here, its rows by normalized
+    key, and the coding of sexes that its header states."""
 
     sheet: Sheet
     file: str
+    columns: dict[str, str]
     rows: dict[str, dict[str, str]]
     codes: dict[str, str]
+
+    def column(self, name: str) -> str:
+        """The name in `rows` of a column that a card names as its header does, or as we do."""
+        return self.columns.get(_plain(name), _plain(name))
 
 
 def read_table(path: Path, sheet_name: str | int = 0) -> pd.DataFrame:
@@ -362,15 +367,16 @@ def find_sheets(sheets: list[Sheet], root: Path) -> tuple[list[Joined], list[str
 def _join(sheet: Sheet, root: Path, file: str) -> Joined:
     frame = read_table(root / file, sheet.sheet_name)
     # A column answers to its own name and to ours: "Sex (1=M, 2=F)" is the sex.
-    names = [{_plain(header), ours} for header, ours in our_columns(frame.columns).items()]
-    key_name = _plain(sheet.key)
-    if not any(key_name in name for name in names):
+    headers = our_columns(frame.columns)
+    joined = Joined(sheet, file, {_plain(header): ours for header, ours in headers.items()}, {}, {})
+    key_name = joined.column(sheet.key)
+    if key_name not in headers.values():
         raise SpeechXAIError(
             f"{root / file}: has no column '{sheet.key}' to join by. Its columns: {', '.join(frame.columns)}."
         )
-    rows: dict[str, dict[str, str]] = {}
+    rows = joined.rows
     for values in frame.to_numpy().tolist():
-        cells = {name: value for both, value in zip(names, values, strict=True) for name in both}
+        cells = dict(zip(headers.values(), values, strict=True))
         cell = cells[key_name]
         if sheet.key_pattern:
             part = re.search(sheet.key_pattern, cell, re.IGNORECASE)
@@ -381,9 +387,10 @@ def _join(sheet: Sheet, root: Path, file: str) -> Joined:
         if key in rows and rows[key] != cells:
             raise SpeechXAIError(f"{root / file}: '{cell}' stands in two rows that differ. Mend the table.")
         rows[key] = cells
-    wanted = _plain(sheet.columns.get("sex", ""))
-    headers = [header for header, name in zip(frame.columns, names, strict=True) if wanted in name]
-    return Joined(sheet, file, rows, sex_codes(headers[0]) if headers else {})
+    wanted = joined.column(sheet.columns.get("sex", ""))
+    for header, name in headers.items():
+        joined.codes.update(sex_codes(header) if name == wanted else {})
+    return joined
 
 
 def lookup(joined: Joined, keys: dict[str, str]) -> dict[str, str] | None:
@@ -398,7 +405,7 @@ def values_of(joined: Joined, row: dict[str, str], said: collections.Counter[str
     """
     values: dict[str, str] = {}
     for ours, theirs in joined.sheet.columns.items():
-        cell = row.get(_plain(theirs), "")
+        cell = row.get(joined.column(theirs), "")
         if ours == "sex":
             cell = joined.codes.get(normalize_key(cell), cell)
         translation = {key.casefold(): value for key, value in joined.sheet.values.get(ours, {}).items()}

@@ -80,6 +80,7 @@ def test_which_class_has_the_higher_values() -> None:
             "label": [0, 0, 0, 0, 1, 1, 1, 1],
             "age": [50, 51, 52, 53, 70, 71, 72, 73],
             "sex": ["F", "F", "F", "F", "M", "M", "M", "M"],
+            "task": "unknown",
             "sample_rate": 16_000,
         }
     )

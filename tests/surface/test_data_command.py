@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +16,11 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from speechxai.commands.data import data_app
+from speechxai.data import cards
 from speechxai.data.cards import find, import_folder
 from speechxai.data.manifest import read_manifest
 from speechxai.errors import SpeechXAIError
+from speechxai.files import resource_folder
 
 
 def run(*words: object) -> Result:
@@ -54,6 +57,7 @@ def test_list_shows_every_card_and_the_text_of_one() -> None:
 def test_help_teaches(words: tuple[str, ...]) -> None:
     shown = run(*words, "--help")
     assert shown.exit_code == 0
+    assert re.search(rf"Examples:\n\n +speechxai data {words[0] if words else 'list'}", shown.output)
     if not words:
         assert "speechxai data check mdvr-kcl --root" in shown.output
 
@@ -422,3 +426,35 @@ def test_a_second_column_of_labels_is_refused(eight: Path, tmp_path: Path, heade
     error = run("import", eight, "--labels", table_of(eight, header, ["PD", "HC"]), "--out", tmp_path / "m.csv")
     assert isinstance(error.exception, SpeechXAIError)
     assert f"the columns 'label' and '{header.strip()}' both say the label. Keep one." in str(error.exception)
+
+
+def test_the_same_sound_under_another_speaker_and_label_is_named(eight: Path) -> None:
+    table = table_of(eight, "task", ["reading", "reading"])
+    samples, rate = soundfile.read(eight / "r0.wav")
+    soundfile.write(eight / "copy.flac", 0.5 * samples, rate, subtype="PCM_24")
+    (eight / "again.wav").write_bytes((eight / "r1.wav").read_bytes())
+    (eight / "labels.csv").write_text(table.read_text() + "copy.flac,PD,s9,reading\nagain.wav,HC,s10,reading\n")
+    shown = run("check", "folder", "--root", eight).output
+    assert "copy = r0: speakers folder/s9 and folder/s0, LABELS PD and HC" in shown
+    assert "again = r1: speakers folder/s10 and folder/s1\n" in shown
+
+
+def test_a_confound_by_task_is_an_alarm(eight: Path, tmp_path: Path) -> None:
+    run("import", eight, "--labels", table_of(eight, "task", ["reading", "vowel-a"]), "--out", tmp_path / "m.csv")
+    shown = run("check", tmp_path / "m.csv")
+    assert "Beware: task (AUC 1.000)" in shown.output
+    assert "vowel-a: 0 HC, 4 PD" in " ".join(shown.output.replace("│", " ").split())
+
+
+def test_cards_of_a_module_of_ones_own(eight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = (resource_folder("data_cards") / "folder.toml").read_text().replace('name = "folder"', 'name = "of-module"')
+    (tmp_path / "of-module.toml").write_text(card)
+    (tmp_path / "cards_of_module.py").write_text(
+        f"from speechxai.data.cards import add_card\nadd_card({str(tmp_path / 'of-module.toml')!r})\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(cards, "_ADDED", {})
+    (eight / "labels.csv").write_text(table_of(eight, "task", ["a", "b"]).read_text())
+    shown = run("check", "of-module", "--import", "cards_of_module", "--root", eight)
+    assert "of-module: 8 audio files, 8 matched" in shown.output
+    assert "of-module" in run("list", "--import", "cards_of_module").output

@@ -12,7 +12,17 @@ import soundfile
 import torch
 
 from speechxai.data.cards import build_manifest
-from speechxai.data.corpus import CONFOUNDS, check, confounds, iterate, load
+from speechxai.data.corpus import (
+    CONFOUNDS,
+    SAME_SOUND,
+    _separation_of_kinds,
+    check,
+    confounds,
+    iterate,
+    load,
+    same_sound,
+    sketch,
+)
 from speechxai.data.manifest import validate
 from speechxai.errors import SpeechXAIError
 from speechxai.signal.quality import Quality
@@ -155,6 +165,160 @@ def test_recordings_of_few_speakers_do_not_count_as_many() -> None:
 def test_recordings_without_label_do_not_count() -> None:
     manifest = rows([0, 0, 1, 1]).assign(label=pd.array([None] * 4, dtype="Int64"))
     assert all(np.isnan(c.auc) and not c.alarm for c in confounds(manifest, table(duration_s=[1, 2, 3, 4])))
+
+
+# --- kinds without an order, and more than two classes --------------------------------------------------------------
+
+
+def test_separation_of_kinds_by_hand() -> None:
+    # Kinds 0, 1, 2 hold 3, 1, 0 of the first class and 1, 1, 2 of the second: shares 1/4, 1/2, 1. Of 16 pairs the
+    # second class is higher in 1*0 + 1*3 + 2*4 = 11 and equal in 1*3 + 1*1 + 2*0 = 4: AUC = (11 + 2) / 16.
+    kinds = np.array([0, 0, 0, 1, 0, 1, 2, 2])
+    labels = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    area, chance = _separation_of_kinds(kinds, labels, pd.Series([f"s{i}" for i in range(8)]), 0.05)
+    assert area == 13 / 16
+    # So few speakers reach as much by chance.
+    assert area < chance <= 1
+    # Where every speaker has a kind of their own, the kinds separate any labels, and that says nothing.
+    assert _separation_of_kinds(np.arange(8), labels, pd.Series([f"s{i}" for i in range(8)]), 0.05) == (1.0, 1.0)
+
+
+N = 12
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "first", "second"),
+    [
+        ("task", "task", "reading", "vowel-a"),
+        ("container and coding", "format", "WAV PCM_16", "FLAC PCM_16"),
+        ("container and coding", "format", "WAV PCM_16", "WAV PCM_24"),
+        ("container and coding", "format", "WAV PCM_16", "OGG VORBIS"),
+        ("channels", "channels", 1, 2),
+    ],
+)
+def test_task_container_and_channels_are_confounds(name: str, column: str, first: object, second: object) -> None:
+    labels = [0] * N + [1] * N
+
+    def found(cells: list[object]) -> dict[str, object]:
+        of_manifest = {column: cells} if column == "task" else {}
+        of_sound = {} if column == "task" else {column: cells}
+        return {c.name: c for c in confounds(rows(labels, **of_manifest), table(duration_s=[1.0] * 2 * N, **of_sound))}
+
+    perfect = found([first] * N + [second] * N)
+    assert tuple(perfect) == CONFOUNDS
+    assert (perfect[name].auc, perfect[name].alarm) == (1.0, True)
+    if name != "channels":
+        assert f"{first}: {N} HC, 0 PD" in perfect[name].note
+        assert f"{second}: 0 HC, {N} PD" in perfect[name].note
+    # Nothing else is alarmed by it, and what is mixed in both classes alike is none.
+    assert [c.name for c in perfect.values() if c.alarm] == [name]
+    even = found([first, second] * N)[name]
+    assert (even.auc, even.alarm) == (0.5, False)
+    assert found([first] * 2 * N)[name].note == "the same in all recordings"
+    assert "not to be ruled out" in found([None] * 2 * N if column == "task" else [np.nan] * 2 * N)[name].note
+
+
+def test_many_tasks_alone_are_no_alarm_and_recordings_of_few_speakers_do_not_count_as_many() -> None:
+    rng = np.random.default_rng(3)
+    labels = [0] * 40 + [1] * 40
+    tasks = [f"t{i}" for i in rng.integers(0, 20, 80)]
+    by_chance = {c.name: c for c in confounds(rows(labels, task=tasks), table(duration_s=[1.0] * 80))}["task"]
+    assert by_chance.auc > 0.6
+    assert not by_chance.alarm
+    one_task_a_class = ["a"] * 40 + ["b"] * 40
+    few = validate(rows(labels, task=one_task_a_class).assign(speaker=[f"s/{i // 20}" for i in range(80)]))
+    assert not {c.name: c for c in confounds(few, table(duration_s=[1.0] * 80))}["task"].alarm
+
+
+def test_of_three_classes_the_pair_that_is_separated_is_named() -> None:
+    labels = [0] * N + [1] * N + [2] * N
+    manifest = rows(labels, classes="HC;PD;MSA", task=["a"] * 2 * N + ["b"] * N)
+    # HC and PD last as long, people with MSA longer.
+    durations = [1.0 + i / 100 for i in range(N)] * 2 + [2.0 + i / 100 for i in range(N)]
+    found = {c.name: c for c in confounds(manifest, table(duration_s=durations))}
+    for name in ("duration", "task"):
+        assert (found[name].auc, found[name].alarm) == (1.0, True)
+        assert f"{name} alone separates HC and MSA" in found[name].note
+    assert found["duration"].higher_in == "MSA"
+    # Three pairs are looked at, so each may exceed chance at a third of 5 %: 2.39 standard deviations for 1.96.
+    assert found["duration"].chance == pytest.approx(0.5 + 2.39 * np.sqrt((2 * N + 1) / (12 * N * N)))
+
+
+# --- the same sound in other files ----------------------------------------------------------------------------------
+
+
+def write(path: Path, samples: np.ndarray, rate_hz: int = 16_000, subtype: str = "PCM_16") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, samples, rate_hz, subtype=subtype)
+
+
+@pytest.mark.parametrize(
+    "copy",
+    [
+        "other.wav",
+        "quiet.wav",
+        "flac.flac",
+        "eight.wav",
+        "float.wav",
+        "offset.wav",
+        "upside.wav",
+        "vorbis.ogg",
+        "2.aiff",
+    ],
+)
+def test_a_copy_of_other_bytes_is_found(tmp_path: Path, copy: str) -> None:
+    """A held vowel of 1.3 s in both classes, its copy under another speaker and label."""
+    t = np.arange(round(1.3 * 16_000)) / 16_000
+    vowels = [
+        0.3 * sum(np.sin(2 * np.pi * k * (110 + 7 * i) * t + i * k) / k for k in range(1, 12)) / 2 for i in range(6)
+    ]
+    for index, vowel in enumerate(vowels):
+        write(tmp_path / ("HC" if index < 3 else "PD") / f"{'hp'[index >= 3]}{index}.wav", vowel)
+    changed = {
+        "quiet.wav": (vowels[0] * 0.2, "PCM_16"),
+        "eight.wav": (vowels[0], "PCM_U8"),
+        "float.wav": (vowels[0], "FLOAT"),
+        "offset.wav": (vowels[0] + 0.1, "PCM_24"),
+        "upside.wav": (-vowels[0], "PCM_16"),
+        "vorbis.ogg": (vowels[0], "VORBIS"),
+        "other.wav": (vowels[0], "PCM_32"),
+    }
+    write(
+        tmp_path / "PD" / copy,
+        *(lambda samples, coding: (samples, 16_000, coding))(*changed.get(copy, (vowels[0], "PCM_16"))),
+    )
+    manifest, _ = build_manifest("folder", tmp_path)
+    report = check(manifest, tmp_path)
+    assert report.unreadable == ()
+    assert report.duplicates == ()
+    assert report.copies == (("h0", copy.split(".")[0]),)
+
+
+def test_what_is_no_copy_or_cannot_be_found(tmp_path: Path) -> None:
+    recordings = {}
+    for index in range(60):
+        samples = voice(index, 1.0)
+        write(tmp_path / f"{index}.wav", samples)
+        recordings[str(index)] = load(
+            {"recording": str(index), "path": f"{index}.wav", "speaker": "s/1", "label": 0}, tmp_path
+        )
+    sounds = {name: sketch(recording) for name, recording in recordings.items()}
+    assert same_sound(sounds) == ()
+    likeness = np.abs(np.stack([s.sketch for s in sounds.values()]) @ sounds["0"].sketch)[1:]
+    assert likeness.max() < 0.5 < SAME_SOUND
+    # A click in silence is where it is: two recordings of a click in different places are not the same.
+    clicks = {}
+    for place in (1_000, 1_128, 9_000):
+        samples = np.zeros(16_000)
+        samples[place] = 0.9
+        write(tmp_path / f"c{place}.wav", samples)
+        row = {"recording": f"c{place}", "path": f"c{place}.wav", "speaker": "s/1", "label": 0}
+        clicks[str(place)] = sketch(load(row, tmp_path))
+    assert len(same_sound(clicks)) == 0
+    # Said in the docstring and on the screen: a copy that was cut or moved is not found.
+    write(tmp_path / "cut.wav", voice(0, 1.0)[1:])
+    cut = load({"recording": "cut", "path": "cut.wav", "speaker": "s/1", "label": 0}, tmp_path)
+    assert same_sound({"0": sounds["0"], "cut": sketch(cut)}) == ()
 
 
 def test_no_name_of_a_person_leaves_the_reader(tmp_path: Path) -> None:
