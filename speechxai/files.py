@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import codecs
+import hashlib
 import io
 import json
 import os
+import stat
 import time
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
-from speechxai.errors import SpeechXAIError, did_you_mean
+from speechxai.errors import SpeechXAIError, did_you_mean, encodable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,30 +56,99 @@ def to_json(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, indent=1, default=str).encode("utf-8", "backslashreplace")
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Content of a JSON file; None where a power loss left it unreadable."""
+def read_bytes(path: str | Path) -> bytes:
+    """Content of a regular file. Pipes, devices and sockets are refused unopened: reading them can last for ever.
+
+    Raises:
+        SpeechXAIError: anything but a regular file that can be read; the message begins with the path.
+    """
+    file = Path(path)
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        mode = file.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise SpeechXAIError(f"{encodable(path)}: this is a folder, and a file is needed here.")
+        if not stat.S_ISREG(mode):
+            raise SpeechXAIError(f"{encodable(path)}: this is a pipe, a device or a socket, and a file is needed here.")
+        return file.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise SpeechXAIError(f"{encodable(path)}: no such file.") from error
+    except (OSError, ValueError) as error:
+        if isinstance(error, SpeechXAIError):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise SpeechXAIError(f"{encodable(path)}: cannot be read ({reason}).") from error
+
+
+def read_text(path: str | Path) -> str:
+    """Text of a regular file, as `decoded` takes it. Raises SpeechXAIError naming the file."""
+    return decoded(read_bytes(path), encodable(path))
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Content of a JSON file; None where there is none, or a power loss left it unreadable."""
+    try:
+        content = json.loads(read_bytes(path))
+    except (ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
 
 
+def fingerprint(value: Any) -> str:
+    """Hash of a value as JSON: 16 hexadecimal digits, the same for values that JSON writes the same."""
+    return hashlib.sha256(to_json(value)).hexdigest()[:16]
+
+
+def sealed(content: Mapping[str, Any]) -> bytes:
+    """Write values as JSON that carries its own hash, `digest`; undone by `read_sealed`."""
+    return to_json({**content, "digest": fingerprint(content)})
+
+
+def read_sealed(path: Path) -> dict[str, Any] | None:
+    """Content of a file that `sealed` made; None where there is none, or a single character of it is another now."""
+    content = read_json(path)
+    if content is None or content.pop("digest", None) != fingerprint(content):
+        return None
+    return content
+
+
 def write_parquet(path: Path, frame: pd.DataFrame) -> None:
     """Write a table as parquet in one step."""
+    write_atomically(path, parquet(frame))
+
+
+def parquet(frame: pd.DataFrame) -> bytes:
+    """Write a table as parquet: the bytes of its file."""
     buffer = io.BytesIO()
     frame.to_parquet(buffer, index=False)
-    write_atomically(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def read_parquet(path: Path) -> pd.DataFrame:
     """Read a parquet table. Raises SpeechXAIError naming the file."""
     import pandas as pd
 
+    content = read_bytes(path)
     try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise SpeechXAIError(f"{path}: cannot be read: {error}") from error
+        return pd.read_parquet(io.BytesIO(content))
+    except Exception as error:  # pyarrow has many types of them
+        raise SpeechXAIError(f"{encodable(path)}: cannot be read: {' '.join(str(error).split())}") from error
+
+
+# Tables as CSV, which people open in spreadsheets.
+def csv(frame: pd.DataFrame) -> bytes:
+    """Write a table as CSV: the bytes of its file."""
+    return frame.to_csv(index=False, lineterminator="\n").encode("utf-8", "backslashreplace")
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """Read a table that `csv` wrote. Raises SpeechXAIError naming the file."""
+    import pandas as pd
+
+    content = read_bytes(path)
+    try:
+        return pd.read_csv(io.BytesIO(content), keep_default_na=True)
+    except (ValueError, pd.errors.ParserError) as error:
+        raise SpeechXAIError(f"{encodable(path)}: cannot be read: {' '.join(str(error).split())}.") from error
 
 
 # Text of people's files, whatever program wrote it.
@@ -131,6 +203,14 @@ _NOT_IN_1252 = frozenset(b"\x81\x8d\x8f\x90\x9d")
 
 
 # Settings as TOML text.
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """Read settings from a TOML file. Raises SpeechXAIError naming the file."""
+    try:
+        return tomllib.loads(read_text(path))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise SpeechXAIError(f"{encodable(path)}: not valid TOML: {error}") from error
+
+
 def to_toml(settings: Mapping[str, Any]) -> str:
     """Write nested settings as TOML text; keys whose value is None are left out, paths become text.
 

@@ -113,4 +113,9 @@ TRAIN: Mapping[str, Flag] = {
 }
 """Flags of `speechxai train`, most of them keys of its recipes; those of EVALUATE that it has too are not repeated."""
 
-FLAGS: Mapping[str, Flag] = {**EVALUATE, **TRAIN}
+ALWAYS: Mapping[str, Flag] = {
+    "overwrite": Flag("Replace what is there.", ("--overwrite",), default=False),
+}
+"""Flags of commands alone: no file sets them."""
+
+FLAGS: Mapping[str, Flag] = {**EVALUATE, **TRAIN, **ALWAYS}

@@ -3,10 +3,10 @@ them."""
 
 from __future__ import annotations
 
-import hashlib
+import os
 import shutil
 import time
-import tomllib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -22,22 +22,29 @@ from speechxai.auxiliary.tables import arms, coefficients, leak, sentences, tabl
 from speechxai.auxiliary.values import AuxiliarySettings, Fit, Material, Unit
 from speechxai.errors import SpeechXAIError, named
 from speechxai.evaluation.config import EvaluateConfig, from_dict
-from speechxai.evaluation.machine import machine, peak_memory_mb
-from speechxai.evaluation.runs import RunFolder, unit_name
+from speechxai.evaluation.machine import machine, peak_memory_mb, versions
+from speechxai.evaluation.runs import NOT_THERE, RunFolder, hash_of, unit_name, unlike
 from speechxai.evaluation.session import Session, prepare
 from speechxai.evaluation.unit import tiled
 from speechxai.evaluation.values import PROTOCOLS
 from speechxai.explain.combination import COMBINATIONS, evidence
 from speechxai.explain.recipe import CONTROLS, Recipe, parse
 from speechxai.files import (
+    csv,
+    fingerprint,
     hold,
+    known_format,
     naming_folder,
+    parquet,
+    read_bytes,
+    read_csv,
     read_json,
     read_parquet,
-    to_json,
+    read_sealed,
+    read_toml,
+    sealed,
     to_toml,
     write_atomically,
-    write_parquet,
 )
 from speechxai.report.render import Finding
 from speechxai.signal.acoustics import segments_by_voicing
@@ -64,9 +71,8 @@ class Source:
         material: recordings that have every map.
         left_out: reason by recording for those that were left out.
         held_out: by recording, whether its maps come from a network that never heard the speaker: True, False, or None
-            where
-            nobody can say.
-        fingerprint: changes when the run's units change.
+            where nobody can say.
+        fingerprint: changes when the run's units change, or their maps.
     """
 
     material: Material
@@ -136,13 +142,13 @@ def read_source(folder: RunFolder, recipes: tuple[str, ...], progress: Progress 
     session = prepare(config, folder.manifest)
     rows, left_out, loaded = [], {}, []
     records = folder.manifest.to_dict("records")
-    done = set(folder.done_units())
+    contents = {unit.recording: str(unit.facts.get("sha256", "")) for unit in folder.units()}
     for number, row in enumerate(records, start=1):
         recording = str(row["recording"])
-        reason = _why_not(folder, row, recipes, done)  # type: ignore[arg-type]
+        reason = _why_not(folder, row, recipes, set(contents))  # type: ignore[arg-type]
         if reason is None:
             try:
-                loaded.append(_loaded(session, row, config))  # type: ignore[arg-type]
+                loaded.append(_loaded(session, row, config, contents[recording]))  # type: ignore[arg-type]
                 rows.append(row)
             except Exception as error:
                 reason = str(named(error, recording))
@@ -199,7 +205,12 @@ def _waveform(session: Session, row: dict[str, Any], config: EvaluateConfig) -> 
     return tiled(voice.waveform, voice.sample_rate, config.published.clip_s) if clips else voice.waveform
 
 
-def _loaded(session: Session, row: dict[str, Any], config: EvaluateConfig) -> _Loaded:
+def _loaded(session: Session, row: dict[str, Any], config: EvaluateConfig, content: str) -> _Loaded:
+    if content and not session.synthetic and session.content_of(str(row["recording"])) not in (content, None):
+        raise SpeechXAIError(
+            f"{row['recording']}: its file has been replaced since the run explained it: 'speechxai evaluate --resume'"
+            " computes it again."
+        )
     stft = session.bundle.config.stft_config()
     waveform = _waveform(session, row, config)
     magnitude = spectrogram(waveform[None], stft).magnitude[0]
@@ -260,14 +271,15 @@ def _held_out(folder: RunFolder, session: Session, manifest: pd.DataFrame) -> di
 
 
 def _fingerprint(folder: RunFolder, recordings: list[str]) -> str:
-    digest = hashlib.sha256()
-    for recording in recordings:
-        digest.update((folder.path / "units" / f"{unit_name(recording)}.json").read_bytes())
-    return digest.hexdigest()
+    return fingerprint([read_json(folder.path / "units" / f"{unit_name(name)}.json") for name in recordings])
 
 
 # The folder of an auxiliary study: one file a fit, written in one step; tables, sentences and report are rebuilt from
 # them.
+FORMAT = 2
+"""Version of a study's layout, the key `format` of its `study.toml`. 1, which older ones do not state, had fits that do
+not say what they depend on."""
+
 FOLDER = "auxiliary"
 """Studies of a run stand in this folder of it, one folder a study."""
 
@@ -285,51 +297,91 @@ class StudyFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        try:
-            content = tomllib.loads((self.path / "study.toml").read_text("utf-8"))
-        except FileNotFoundError as error:
-            raise SpeechXAIError(f"{self.path}: not an auxiliary study (no study.toml in it).") from error
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise SpeechXAIError(f"{self.path / 'study.toml'}: cannot be read: {error}") from error
+        if not (self.path / "study.toml").exists():
+            raise SpeechXAIError(f"{self.path}: not an auxiliary study (no study.toml in it).")
+        content = read_toml(self.path / "study.toml")
+        self.format = known_format(content.pop("format", None), FORMAT, f"{self.path}: this study")
         try:
             self.settings = AuxiliarySettings.from_dict(content)
-        except TypeError as error:
-            raise SpeechXAIError(f"{self.path / 'study.toml'}: {error}") from error
+        except (TypeError, ValueError) as error:
+            raise SpeechXAIError(f"{self.path / 'study.toml'}: {' '.join(str(error).split())}") from error
+
+    def _read(self, path: Path) -> dict[str, Any] | None:
+        return read_sealed(path) if self.format >= FORMAT else read_json(path)
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the study stands on: counts of recordings and speakers, who was left out, the run's fingerprint."""
-        return read_json(self.path / "facts.json") or {}
+        """What the study stands on: counts of recordings and speakers, who was left out, the run's fingerprint.
+
+        Raises:
+            SpeechXAIError: that is not known any more.
+        """
+        path = self.path / "facts.json"
+        content = self._read(path)
+        if content is None:
+            raise SpeechXAIError(f"{path}: missing or damaged. Train the study anew with --again.")
+        return content
+
+    @property
+    def basis(self) -> str:
+        """Hash of what every fit depends on: settings, the run's maps, program and libraries."""
+        return fingerprint(self.facts.get("basis"))
 
     @property
     def manifest(self) -> pd.DataFrame:
         """The recordings, one row each, numbered from 0."""
-        return read_parquet(self.path / "recordings.parquet")
+        path = self.path / "recordings.parquet"
+        stated = self.facts.get("recordings")
+        if stated is not None and stated != hash_of(read_bytes(path)):
+            raise SpeechXAIError(f"{path}: damaged. Train the study anew with --again.")
+        return read_parquet(path)
 
     @property
     def sentences(self) -> list[Finding]:
         """What the numbers support. Empty while the study is not finished."""
-        content = read_json(self.path / "sentences.json") or {}
+        content = self._read(self.path / "sentences.json") or {}
         return [Finding(**one) for one in content.get("sentences", [])]
 
     def table(self, name: str) -> pd.DataFrame:
-        """Read back "table", "leak", "coefficients" or "curves". Raises SpeechXAIError where the study is not
-        finished."""
-        import pandas as pd
-
+        """Read back "table", "leak", "coefficients" or "curves". Raises SpeechXAIError where the study is not finished
+        or the table is damaged."""
         path = self.path / f"{name}.csv"
         if not path.exists():
             raise SpeechXAIError(f"{path}: missing. The study is not finished: run the same command again.")
-        return pd.read_csv(path)
+        stated = (self._read(self.path / "sentences.json") or {}).get("tables", {}).get(path.name)
+        if self.format >= FORMAT and stated != hash_of(read_bytes(path)):
+            raise SpeechXAIError(f"{path}: damaged. The same command writes it again.")
+        return read_csv(path)
 
     # ---- store of the study
 
     def _file(self, unit: Unit, suffix: str = ".json") -> Path:
         return self.path / "units" / f"{unit.key}{suffix}"
 
+    def judge(self, unit: Unit) -> tuple[Fit | None, str]:
+        """Give a fit, or None and what does not fit about its file; NOT_THERE where there is none."""
+        path = self._file(unit)
+        content = self._read(path)
+        if content is None:
+            return None, "damaged" if os.path.lexists(path) else NOT_THERE
+        if self.format >= FORMAT:
+            if content.pop("format", None) != FORMAT:
+                return None, "of another format"
+            if content.pop("basis", None) != self.basis:
+                return None, "of other settings, other maps or other versions"
+        try:
+            fit = Fit.from_dict(content)
+        except (KeyError, TypeError, ValueError):
+            return None, "damaged"
+        return (fit, NOT_THERE) if fit.unit == unit else (None, "of another place in the study")
+
     def is_done(self, unit: Unit) -> bool:
-        """Whether a unit's fit is there; a file that cannot be read counts as not done."""
-        return read_json(self._file(unit)) is not None
+        """Whether a unit's fit is there; a file that does not fit counts as not done."""
+        return self.judge(unit)[0] is not None
+
+    def misfits(self) -> Counter[str]:
+        """How many fits are to be trained again, by what is wrong with them."""
+        return Counter(reason for _, reason in map(self.judge, units(self.settings)) if reason != NOT_THERE)
 
     @contextmanager
     def claim(self, unit: Unit) -> Iterator[bool]:
@@ -347,14 +399,15 @@ class StudyFolder:
 
                 content = save({name: value.contiguous() for name, value in fit.weights.items()})
                 write_atomically(self.path / "checkpoints" / f"{fit.unit.key}.safetensors", content)
-            write_atomically(self._file(fit.unit), to_json(fit.to_dict()))
+            depends = {"format": FORMAT, "basis": self.basis}
+            write_atomically(self._file(fit.unit), sealed({**depends, **fit.to_dict()}))
 
     def fits(self) -> Iterator[Fit]:
         """Finished fits in the plan's order, without their weights."""
         for unit in units(self.settings):
-            content = read_json(self._file(unit))
-            if content is not None:
-                yield Fit.from_dict(content)
+            fit = self.judge(unit)[0]
+            if fit is not None:
+                yield fit
 
     def n_done(self) -> tuple[int, int]:
         """Fits that are there, and fits in all."""
@@ -387,11 +440,16 @@ def begin(path: Path, settings: AuxiliarySettings, source: Source, again: bool =
         with naming_folder(path, "create the study"):
             for part in ("units", "checkpoints", "sessions"):
                 (path / part).mkdir(parents=True, exist_ok=True)
-            write_parquet(path / "recordings.parquet", source.material.manifest)
-            write_atomically(
-                path / "facts.json", to_json({**source.facts(), "cells": list(band_names(source.material.stft))})
-            )
-            write_atomically(path / "study.toml", to_toml(settings.to_dict()).encode())
+            content = parquet(source.material.manifest)
+            write_atomically(path / "recordings.parquet", content)
+            facts = {
+                **source.facts(),
+                "cells": list(band_names(source.material.stft)),
+                "recordings": hash_of(content),
+                "basis": basis_of(settings, source),
+            }
+            write_atomically(path / "facts.json", sealed(facts))
+            write_atomically(path / "study.toml", to_toml({"format": FORMAT, **settings.to_dict()}).encode())
         return StudyFolder(path)
     folder = StudyFolder(path)
     stored, asked = folder.settings.to_dict(), settings.to_dict()
@@ -401,12 +459,34 @@ def begin(path: Path, settings: AuxiliarySettings, source: Source, again: bool =
             f"{path}: this study was begun with {differing} = {stored[differing]}, not {asked[differing]}. "
             "Give another --name, or --again to throw it away."
         )
+    if folder.format < FORMAT:
+        raise SpeechXAIError(
+            f"{path}: begun by an older version, whose fits do not say what they depend on. Give --again to train it"
+            " anew."
+        )
     if folder.facts.get("fingerprint") != source.fingerprint:
         raise SpeechXAIError(
             f"{path}: the run has been computed again since this study began, so its maps may be others. Give --again"
             " to train on them."
         )
+    basis = basis_of(settings, source)
+    if fingerprint(basis) != folder.basis:
+        raise SpeechXAIError(
+            f"{path}: this study was begun {unlike(folder.facts.get('basis') or {}, basis)}. Continue it as it was"
+            " begun, or give --again to train it anew."
+        )
     return folder
+
+
+def basis_of(settings: AuxiliarySettings, source: Source) -> dict[str, Any]:
+    """What every fit of a study depends on, as plain values."""
+    free = ("checkpoints", "device")
+    return {
+        "settings": {key: value for key, value in settings.to_dict().items() if key not in free}
+        | {"device": settings.device.partition(":")[0]},
+        "versions": versions(("scikit-learn", "torchaudio")),
+        "material": source.fingerprint,
+    }
 
 
 def execute(folder: StudyFolder, source: Source, progress: Progress | None = None) -> None:
@@ -426,7 +506,7 @@ def execute(folder: StudyFolder, source: Source, progress: Progress | None = Non
         **machine(),
     }
     with naming_folder(folder.path, "write"):
-        write_atomically(folder.path / "sessions" / f"{uuid4().hex[:12]}.json", to_json(record))
+        write_atomically(folder.path / "sessions" / f"{uuid4().hex[:12]}.json", sealed(record))
     if done == total:  # else another process is at work and will finish
         finish(folder)
 
@@ -447,12 +527,16 @@ def finish(folder: StudyFolder) -> None:
         "curves": curves(fits),
     }
     said = sentences(tables["table"], tables["leak"], tables["coefficients"], facts)
+    contents = {f"{name}.csv": csv(frame) for name, frame in tables.items()}
+    contents["predictions.parquet"] = parquet(predictions(fits, manifest))
     with naming_folder(folder.path, "write"):
-        for name, frame in tables.items():
-            write_atomically(folder.path / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n").encode())
-        write_parquet(folder.path / "predictions.parquet", predictions(fits, manifest))
-        content = {"sentences": [{"text": one.text, "tone": one.tone} for one in said]}
-        write_atomically(folder.path / "sentences.json", to_json(content))
+        for name, content in contents.items():
+            write_atomically(folder.path / name, content)
+        told = {
+            "sentences": [{"text": one.text, "tone": one.tone} for one in said],
+            "tables": {name: hash_of(content) for name, content in contents.items()},
+        }
+        write_atomically(folder.path / "sentences.json", sealed(told))
 
 
 def curves(fits: list[Fit]) -> pd.DataFrame:
@@ -498,12 +582,12 @@ def predictions(fits: list[Fit], manifest: pd.DataFrame) -> pd.DataFrame:
 
 def wall_time_s(folder: StudyFolder) -> float:
     """Seconds that all sessions of a study took together."""
-    records = [read_json(path) for path in sorted((folder.path / "sessions").glob("*.json"))]
+    records = [folder._read(path) for path in sorted((folder.path / "sessions").glob("*.json"))]
     return float(sum(record["wall_s"] for record in records if record))
 
 
 def finished_studies(run: Path) -> list[StudyFolder]:
-    """Finished studies of a run, by name."""
+    """Finished studies of a run, by name. Raises SpeechXAIError for one that is damaged."""
     paths = sorted(path.parent for path in (run / FOLDER).glob("*/table.csv"))
     return [StudyFolder(path) for path in paths]
 

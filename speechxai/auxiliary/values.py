@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from torch import Tensor
 
 from speechxai.errors import SpeechXAIError
+from speechxai.evaluation.values import checked
 from speechxai.types import Array, StftConfig
 
 if TYPE_CHECKING:
@@ -132,9 +133,8 @@ class AuxiliarySettings:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> AuxiliarySettings:
-        """Undo `to_dict`; keys whose value is None may be missing."""
-        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in content.items()}
-        return cls(**values)
+        """Undo `to_dict`; keys whose value is None may be missing. Raises ValueError for a value of another type."""
+        return checked(cls, content)
 
 
 def kind_of(name: str) -> str:
@@ -201,7 +201,7 @@ class Fit:
         history: training and validation loss of every epoch.
         best_epoch: the epoch whose weights were used, counted from 0.
         seconds: how long it took.
-        weights: of the network at its best epoch.
+        weights: tensors of the network at its best epoch, by name.
     """
 
     unit: Unit
@@ -214,7 +214,7 @@ class Fit:
     history: tuple[tuple[float, float], ...] = ()
     best_epoch: int = -1
     seconds: float = 0.0
-    weights: dict[str, Tensor] = field(default_factory=dict)
+    weights: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the weights as plain values."""
@@ -223,12 +223,8 @@ class Fit:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Fit:
-        """Undo `to_dict`."""
-        values: dict[str, Any] = {
-            name: tuple(tuple(v) if isinstance(v, list) else v for v in value) if isinstance(value, list) else value
-            for name, value in content.items()
-        }
-        return cls(**{**values, "unit": Unit(**content["unit"])})
+        """Undo `to_dict`. Raises ValueError for a value of another type."""
+        return checked(cls, content)
 
 
 class Store(Protocol):

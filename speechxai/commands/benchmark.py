@@ -37,7 +37,9 @@ def benchmark(
     data: Annotated[
         list[str] | None, flag("data", also="Cues are planted into its healthy voices; repeat, each with --root.")
     ] = None,
-    root: Annotated[list[Path] | None, flag("root", also="One for each --data.")] = None,
+    root: Annotated[
+        list[Path] | None, flag("root", also="One for each --data; with --resume, where they are now.")
+    ] = None,
     cue: Annotated[list[str] | None, typer.Option(help="Only this cue; repeat for several.")] = None,
     severity: Annotated[
         list[float] | None, typer.Option(help="How strong the cue is, 0 to 1 (default: 1); repeat for several.")
@@ -51,6 +53,10 @@ def benchmark(
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Continue a benchmark; its settings hold.")] = None,
     tables: Annotated[
         bool, typer.Option("--tables", help="With --resume: write tables and report of what is done, compute nothing.")
+    ] = False,
+    overwrite: Annotated[
+        bool,
+        flag("overwrite", also="With --resume: compute anew what was computed with other versions or voices."),
     ] = False,
 ) -> None:
     """Plant cues of known place into voices, train, explain, and score which explanation points at the truth."""
@@ -74,6 +80,8 @@ def benchmark(
                 f"{resume}: a benchmark is continued with its own settings. Leave the other options away."
             )
         folder = BenchmarkFolder(resume)
+        if root:
+            folder.move(root)
     elif tables:
         raise SpeechXAIError("--tables writes the tables of a benchmark that has begun. Name it with --resume.")
     else:
@@ -85,6 +93,8 @@ def benchmark(
             for _, reason in unreadable:
                 warn(f"left out: {reason}")
         settings = BenchmarkSettings(**{**(QUICK if quick else {}), **chosen})
+        if overwrite:
+            BenchmarkFolder.remove(out)
         folder = BenchmarkFolder.begin(out, settings, sources, imports or ())
     tasks = folder.settings.tasks()
     say(
@@ -95,7 +105,7 @@ def benchmark(
     stopped = False
     if not tables:
         try:
-            execute_together(folder.path, processes, reporter(folder))
+            execute_together(folder.path, processes, reporter(folder), overwrite)
         except KeyboardInterrupt:
             stopped = True
     folder.finish()
@@ -129,6 +139,9 @@ def reporter(folder: BenchmarkFolder) -> Callable[[BenchmarkProgress], None]:
     def tell(step: BenchmarkProgress) -> None:
         nonlocal last
         now = time.monotonic()
+        if step.state == "misfit":
+            say(f"{step.n_total} units do not fit and are computed again: {step.message}.")
+            return
         if step.state in ("done", "failed"):
             warn(f"{step.task}: {step.message}")
         if step.state == "skipped" or (step.state == "running" and now - last < 15):

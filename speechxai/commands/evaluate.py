@@ -81,6 +81,10 @@ def evaluate(
     imports: Annotated[list[str] | None, setting("imports")] = None,
     out: Annotated[Path | None, setting("out", also="It must be new.")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Continue a run; its own settings hold.")] = None,
+    overwrite: Annotated[
+        bool,
+        flag("overwrite", also="With --resume: compute anew what was computed with other settings or versions."),
+    ] = False,
     status: Annotated[Path | None, typer.Option(metavar="RUN", help="Show how far a run is.")] = None,
 ) -> None:
     """Score explanations of recordings: tables with intervals, differences to controls, and a report to read."""
@@ -100,7 +104,7 @@ def evaluate(
         if settings.out is None:
             raise SpeechXAIError("The run needs a folder: give --out, for example --out runs/first.")
         folder = None
-    raise typer.Exit(run(settings, folder))
+    raise typer.Exit(run(settings, folder, overwrite))
 
 
 def reopen(run_path: Path, config: Path | None, flags: dict[str, Any]) -> tuple[RunFolder, EvaluateConfig]:
@@ -116,7 +120,7 @@ def reopen(run_path: Path, config: Path | None, flags: dict[str, Any]) -> tuple[
     stored = from_dict(content, str(folder.path / "config.toml"))
     if config is not None or flags:
         asked = load(config, {**(stored.to_dict() if config is None else {}), **flags})
-        differing = difference(stored.to_dict(), asked.to_dict())
+        differing = difference(stored.portable(), asked.portable())
         if differing is not None:
             raise SpeechXAIError(
                 f"{folder.path}: the run cannot be continued with other settings: {differing}. "
@@ -126,17 +130,28 @@ def reopen(run_path: Path, config: Path | None, flags: dict[str, Any]) -> tuple[
     return folder, stored
 
 
-def run(settings: EvaluateConfig, folder: RunFolder | None) -> int:
-    """Compute what is missing, write tables and report, print the headline. Returns the exit status."""
+def run(settings: EvaluateConfig, folder: RunFolder | None, overwrite: bool = False) -> int:
+    """Compute what is missing, write tables and report, print the headline. Returns the exit status.
+
+    Args:
+        settings: what is asked for.
+        folder: the run that is continued; None for a new one.
+        overwrite: replace the run that is in the way of a new one, or what a run has computed in another way.
+    """
     from speechxai.auxiliary.report import sections
     from speechxai.evaluation.executors import check_executor, execute
     from speechxai.evaluation.report import console_table, draw_examples, write_html
-    from speechxai.evaluation.session import create_run, prepare
+    from speechxai.evaluation.session import create_run, prepare, resume
     from speechxai.mancini2025.study import parts
 
     check_executor(settings)
     session = prepare(settings, None if folder is None else folder.manifest)
-    folder = create_run(session, folder)
+    if folder is None:
+        folder = create_run(session, overwrite)
+    else:
+        resume(session, folder, overwrite)
+    for line in session.resumed:
+        say(line)
     n_open = len(session.recordings) - len(folder.done_units())
     say(
         f"{session.bundle.name}: {len(session.settings.recipes)} recipes x {len(session.settings.metrics)} metrics "

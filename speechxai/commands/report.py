@@ -40,7 +40,7 @@ def report(
     folder = RunFolder.open(run)
     if not folder.done_units():
         raise SpeechXAIError(f"{run}: no recording is scored yet. Continue with 'speechxai evaluate --resume {run}'.")
-    if not (folder.path / "summary.csv").exists():
+    if not folder.is_finished():
         finish(folder)
     if format == "html":
         say(str(write_html(folder, out, sections(folder.path))))

@@ -623,7 +623,10 @@ def root_of(data: str | Path, root: str | Path | None = None, manifest: pd.DataF
     remembered = None if manifest is None else remembered_root(manifest)
     if path.is_dir():
         return path
-    return remembered if remembered is not None and remembered.is_dir() else path.parent
+    if remembered is not None and remembered.is_dir():
+        return remembered
+    # A folder that is not there any more is named, not the one above it.
+    return path.parent if path.suffix.lower() in (".csv", ".toml") else path
 
 
 def find(

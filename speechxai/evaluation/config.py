@@ -4,8 +4,8 @@ runs."""
 from __future__ import annotations
 
 import importlib
+import os
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -14,13 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from speechxai.errors import SpeechXAIError, did_you_mean
 from speechxai.evaluation.values import PROTOCOLS, EvaluateSettings
-from speechxai.files import config_path, known_format
+from speechxai.files import config_path, known_format, read_toml
 from speechxai.flags import EVALUATE
 from speechxai.registry import load_plugins
 
-FORMAT = 2
+FORMAT = 3
 """Version of a run folder's layout and its `config.toml`. 1, which older ones do not state, had no `facts` of recipes
-and metrics in `environment.json`."""
+and metrics in `environment.json`; 2 had units that do not say what they depend on."""
 
 RECIPE_PRESETS = ("methods", "published", "combinations", "controls", "all")
 """methods: the six published methods; published: those with the controls and their 15 unions and 15 intersections;
@@ -33,8 +33,10 @@ truth."""
 FREE_ON_RESUME = (
     *("out", "max_duration_s", "pictures", "max_batch", "memory_mb", "threads"),
     *("executor", "workers", "scheduler", "cluster", "imports", "allow_code"),
+    *("root", "labels"),
 )
-"""Keys that may change when a run is continued: they do not change its numbers."""
+"""Keys that may change when a run is continued: they do not change its numbers. Where the recordings lie may, since
+they are compared by their content."""
 
 
 class PublishedConfig(BaseModel):
@@ -141,6 +143,17 @@ class EvaluateConfig(BaseModel):
         content = self.model_dump(mode="json", exclude_none=True)
         return {key: value for key, value in content.items() if value is not None}
 
+    def portable(self) -> dict[str, Any]:
+        """Return the keys as plain values with absolute paths, which hold in whatever folder a program is started."""
+        content = self.to_dict()
+        for key in ("root", "labels", "data", "model", "out"):
+            path = content.get(key)
+            if path is not None and (key in ("root", "labels", "out") or Path(path).exists()):
+                content[key] = os.path.abspath(path)
+        if self.published.splits is not None:
+            content["published"] = {**content["published"], "splits": os.path.abspath(self.published.splits)}
+        return content
+
     def settings(self) -> EvaluateSettings:
         """Resolve presets and check every recipe, metric, option and the protocol. Raises SpeechXAIError naming the
         wrong one."""
@@ -185,14 +198,7 @@ def load(path: str | Path | None, overrides: Mapping[str, Any] | None = None) ->
     source = "The command line"
     if path is not None:
         source = str(path)
-        try:
-            content = tomllib.loads(config_path(path).read_text("utf-8"))
-        except FileNotFoundError as error:
-            raise SpeechXAIError(f"{path}: no such configuration file.") from error
-        except (OSError, UnicodeDecodeError) as error:
-            raise SpeechXAIError(f"{path}: cannot be read: {error}") from error
-        except tomllib.TOMLDecodeError as error:
-            raise SpeechXAIError(f"{path}: not valid TOML: {error}") from error
+        content = read_toml(config_path(path))
         # Leave to run somebody's code is given by who sits here, never by a file.
         content.pop("allow_code", None)
     content.update({key: value for key, value in (overrides or {}).items() if value is not None})
@@ -217,14 +223,27 @@ def from_dict(content: Mapping[str, Any], source: str) -> EvaluateConfig:
             raise SpeechXAIError(
                 f"{source}: the key '{key}' is missing. It says {_MEANING.get(key, 'what to do')}."
             ) from error
-        got = "" if first["input"] is None else f" Got {first['input']!r} instead."
-        raise SpeechXAIError(f"{source}: the key '{key}': {first['msg'][0].lower()}{first['msg'][1:]}.{got}") from error
+        raise SpeechXAIError(f"{source}: {first_problem(error)}") from error
     load_plugins(config.imports)
     try:
         check_protocol(config.protocol)
     except SpeechXAIError as error:
         raise SpeechXAIError(f"{source}: the key 'protocol': {error}") from error
     return config
+
+
+def first_problem(error: ValidationError) -> str:
+    """Say the first thing that is wrong with settings: the key, what is wrong with it, and what stands there."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    got = "" if first["input"] is None else f" Got {short(first['input'])} instead."
+    return f"the key '{key}': {first['msg'][0].lower()}{first['msg'][1:]}.{got}"
+
+
+def short(value: object, n_characters: int = 120) -> str:
+    """Write a value as Python does, cut where it is longer than a line."""
+    text = repr(value)
+    return text if len(text) <= n_characters else f"{text[: n_characters - 3]}..."
 
 
 def check_protocol(name: str) -> None:
@@ -247,9 +266,16 @@ _MEANING = {
 def difference(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> str | None:
     """Name the first key that changes a run's numbers and differs between two configurations; None where all agree."""
     for key in EvaluateConfig.model_fields:
+        if key == "data" and all(is_path(content.get(key)) for content in (stored, asked)):
+            continue  # where the recordings lie, like `root`
         if key not in FREE_ON_RESUME and stored.get(key) != asked.get(key):
             return f"'{key}' is {stored.get(key)!r} in the run and {asked.get(key)!r} now"
     return None
+
+
+def is_path(data: object) -> bool:
+    """Whether `data` is a folder or a table of recordings rather than a name."""
+    return isinstance(data, str) and (Path(data).suffix == ".csv" or len(Path(data).parts) > 1)
 
 
 def resolve_recipes(names: tuple[str, ...], controls: bool) -> tuple[str, ...]:

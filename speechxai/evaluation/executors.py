@@ -32,7 +32,7 @@ from speechxai.errors import SpeechXAIError
 from speechxai.evaluation.config import EvaluateConfig, from_dict
 from speechxai.evaluation.machine import begin_process, peak_memory_mb, thread_environment
 from speechxai.evaluation.runs import RunFolder, finish
-from speechxai.evaluation.session import Session, create_run, prepare
+from speechxai.evaluation.session import Session, check_basis, create_run, prepare, resume
 from speechxai.evaluation.values import PROTOCOLS, Failure, Progress, evaluate_recordings
 from speechxai.files import hold
 from speechxai.registry import Registry, load_plugins, look_in
@@ -176,7 +176,7 @@ def default_workers(device: str) -> int:
 
 def order_of(config: EvaluateConfig, run: Path) -> Order:
     """Write down what the workers of a run have to know; cores are shared out among the workers of this machine."""
-    content = {**portable(config), "executor": "serial", "scheduler": "local", "out": str(run.resolve())}
+    content = {**config.portable(), "executor": "serial", "scheduler": "local", "out": str(run.resolve())}
     content.pop("workers", None)
     workers, threads = config.workers or 1, config.threads
     if config.executor != "serial" and config.scheduler == "local":
@@ -188,18 +188,6 @@ def order_of(config: EvaluateConfig, run: Path) -> Order:
     return Order(
         str(run.resolve()), content, workers, threads, config.scheduler, config.cluster.model_dump(mode="json"), folders
     )
-
-
-def portable(config: EvaluateConfig) -> dict[str, Any]:
-    """Settings as plain values, with absolute paths: a worker may have been started in another folder."""
-    content = config.to_dict()
-    for key in ("root", "labels", "data", "model"):
-        path = content.get(key)
-        if path is not None and (key in ("root", "labels") or Path(path).exists()):
-            content[key] = str(Path(path).resolve())
-    if config.published.splits is not None:
-        content["published"] = {**content["published"], "splits": str(config.published.splits.resolve())}
-    return content
 
 
 LOCK_WAIT_S = 10.0
@@ -277,7 +265,7 @@ def open_run(order: Order) -> tuple[Session, RunFolder]:
         look_in(order.folders)
         load_plugins(order.config.get("imports", ()))
         session = prepare(from_dict(content, order.run), folder.manifest)
-        create_run(session, folder)
+        check_basis(session, folder)
         _opened.clear()
         _opened[order.run] = session, folder
     return _opened[order.run]
@@ -665,31 +653,42 @@ def execute(session: Session, folder: RunFolder, progress: Callable[[Progress], 
         "cpu_s": time.process_time() - cpu + sum(other["cpu_s"] for other in others),
         "peak_memory_mb": max(peak_memory_mb(), *(other["peak_memory_mb"] for other in others), 0.0),
         "pid": os.getpid(),
+        **({"resumed": session.resumed} if session.resumed else {}),
         **cost,
     }
     folder.add_session(record)
     finish(folder)
 
 
-def evaluate(config: EvaluateConfig | RunFolder, progress: Callable[[Progress], None] | None = None) -> RunFolder:
+def evaluate(
+    config: EvaluateConfig | RunFolder,
+    progress: Callable[[Progress], None] | None = None,
+    overwrite: bool = False,
+) -> RunFolder:
     """Score explanations of recordings, from a configuration to the tables of a finished run.
 
     Args:
         config: what is asked for, with `out`; or a run, which is continued by its own settings.
         progress: called after every recording.
+        overwrite: whether a run that is in the way is replaced, or what a run has computed in another way (other
+            settings, another model or other versions) is computed anew.
 
     Returns:
         The run; a recording that could not be scored is in its `failures`.
 
     Raises:
-        SpeechXAIError: something named is not there, `out` is missing, holds a run already or cannot be written.
+        SpeechXAIError: something named is not there, `out` is missing, holds a run already or cannot be written; or a
+            run would be continued in another way than it was begun.
     """
     folder = config if isinstance(config, RunFolder) else None
     if isinstance(config, RunFolder):
         config = from_dict(config.config, str(config.path / "config.toml"))
     check_executor(config)
     session = prepare(config, None if folder is None else folder.manifest)
-    folder = create_run(session, folder)
+    if folder is None:
+        folder = create_run(session, overwrite)
+    else:
+        resume(session, folder, overwrite)
     execute(session, folder, progress)
     finish_protocol = PROTOCOLS.facts(session.settings.protocol).get("finish")
     if finish_protocol is not None and folder.done_units():

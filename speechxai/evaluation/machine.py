@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from functools import cache
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -75,9 +76,6 @@ def _end_with(parent: int) -> None:
 
 
 # The machine and the libraries that a run ran on.
-LIBRARIES = ("speechxai", "torch", "torchaudio", "captum", "numpy", "scipy", "pandas", "soundfile", "zarr")
-
-
 def machine() -> dict[str, Any]:
     """Versions of Python and the libraries, system, cores and threads."""
     import torch
@@ -87,8 +85,17 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "n_cores": os.cpu_count(),
         "n_threads": torch.get_num_threads(),
-        "libraries": {name: metadata.version(name) for name in LIBRARIES if _installed(name)},
+        "libraries": versions(("torchaudio", "pandas", "zarr")),
     }
+
+
+EXACT = ("speechxai", "torch", "numpy", "scipy", "librosa", "soxr", "soundfile", "captum")
+"""What computes a run's numbers: another version of one of them may give others."""
+
+
+def versions(more: Iterable[str] = ()) -> dict[str, str]:
+    """Versions of EXACT, and of `more` where they are installed."""
+    return {name: metadata.version(name) for name in (*EXACT, *more) if _installed(name)}
 
 
 def peak_memory_mb() -> float:

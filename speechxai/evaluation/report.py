@@ -21,7 +21,7 @@ from speechxai.evaluation.words import findings
 from speechxai.explain.agreement import STRONGEST
 from speechxai.explain.explain import explain_all
 from speechxai.explain.recipe import CONTROLS, parse
-from speechxai.files import naming_folder, read_json, to_json, write_atomically
+from speechxai.files import naming_folder, read_sealed, sealed, write_atomically
 from speechxai.metrics import DEFAULT_METRICS, EQUAL_BUDGET_METRICS, METRICS, PUBLISHED_METRICS
 from speechxai.report import plots
 from speechxai.report.render import (
@@ -91,7 +91,7 @@ def draw_examples(session: Session, folder: RunFolder) -> None:
             write_atomically(folder.path / "pictures" / name, picture)
         index.append({"recording": recording, "file": name, "why": why, **entry})
     with naming_folder(folder.path, "write"):
-        write_atomically(folder.path / "pictures" / "index.json", to_json({"examples": index}))
+        write_atomically(folder.path / "pictures" / "index.json", sealed({"examples": index}))
 
 
 def choose(predictions: pd.DataFrame, n: int, classes: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -637,7 +637,7 @@ def _environment(environment: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _examples(folder: RunFolder) -> list[dict[str, str]]:
-    index = read_json(folder.path / "pictures" / "index.json") or {}
+    index = read_sealed(folder.path / "pictures" / "index.json") or {}
     found = []
     for example in index.get("examples", []):
         path = folder.path / "pictures" / str(example["file"])

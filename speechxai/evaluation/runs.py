@@ -2,42 +2,51 @@
 flight.
 
 Every work unit (a recording with all its recipes) becomes one file under `units/`, written beside its place and moved
-there in one step. A unit is done when its file is there; everything else in the folder is rebuilt from these files.
+there in one step. A unit is done when its file is there and fits: whole, of this run, computed as the rest of it is.
+Everything else in the folder is rebuilt from these files.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
 import time
-import tomllib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, TypeVar
 from uuid import uuid4
 
+import numpy as np
 import pandas as pd
 
 from speechxai.data.manifest import label_names, own_columns
 from speechxai.errors import SpeechXAIError, encodable
 from speechxai.evaluation.config import FORMAT
 from speechxai.files import (
+    csv,
+    fingerprint,
     hold,
     is_held,
     known_format,
     naming_folder,
+    parquet,
+    read_bytes,
+    read_csv,
     read_json,
     read_parquet,
-    to_json,
+    read_sealed,
+    read_toml,
+    sealed,
     to_toml,
     wait_for,
     write_atomically,
-    write_parquet,
 )
 from speechxai.stats import SCORE_COLUMNS, fold_summary, summarize
 
@@ -52,6 +61,12 @@ R = TypeVar("R")
 FAILURE_COLUMNS = ("recording", "kind", "stage", "recipe", "message")
 """Columns of `failures.csv`; kind is "failure" (the recording has no scores), "not_matched" (a file
 that the data card could not place) or "not_applicable" (a recipe that the network does not allow)."""
+
+SEALED = 3
+"""From this format on, a file of a run carries its own hash, and a unit what it depends on."""
+
+NOT_THERE = ""
+"""Why a unit has no scores where there is simply no file of it."""
 
 AGREEMENT_COLUMNS = ("first", "second", "iou", "rank_correlation", "overlap", "n")
 """Columns of `agreement.csv`: means over `n` recordings of every pair of methods."""
@@ -95,16 +110,24 @@ class RunFolder:
         SpeechXAIError: the folder is missing, is no run folder, or was written by a newer version.
     """
 
+    command: ClassVar[str] = "evaluate"
+    """Of the command line, whose `--resume` continues the run."""
+
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
-        if not (self.path / "config.toml").is_file():
+        if not (self.path / "config.toml").exists():
             raise SpeechXAIError(f"{self.path}: not a run folder (no config.toml in it).")
-        try:
-            self.config: dict[str, Any] = tomllib.loads((self.path / "config.toml").read_text("utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise SpeechXAIError(f"{self.path / 'config.toml'}: cannot be read: {error}") from error
+        self.config: dict[str, Any] = read_toml(self.path / "config.toml")
         self.format = known_format(self.config.pop("format", None), FORMAT, f"{self.path}: this run")
+        if not (self.path / "units").is_dir():
+            raise SpeechXAIError(
+                f"{self.path / 'units'}: the folder of this run's results is missing. Restore it, or start a new run."
+            )
         self._manifest: pd.DataFrame | None = None
+        self._positions: dict[str, int] = {}
+        self._basis: tuple[object, str] | None = None
+        self.beside: Mapping[str, str] | None = None
+        """By recording: a hash of what else its unit depends on, where whoever continues the run knows it."""
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
@@ -117,34 +140,97 @@ class RunFolder:
     ) -> RunFolder:
         """Make a new run folder. The configuration is written last: a folder without it is not a run.
 
+        Args:
+            path: where.
+            config: what is asked for.
+            manifest: the planned recordings.
+            environment: what the run runs on; `basis` in it is what every number of the run depends on.
+
         Raises:
             SpeechXAIError: there is a run already, or the folder cannot be written.
         """
         folder = Path(path)
         if (folder / "config.toml").exists():
             raise SpeechXAIError(
-                f"{folder}: there is a run already. Continue it with 'speechxai evaluate --resume {folder}', "
-                "or choose another folder with --out."
+                f"{folder}: there is a run already. Continue it with 'speechxai {cls.command} --resume {folder}', "
+                "choose another folder with --out, or replace it with --overwrite."
             )
         with naming_folder(folder, "create the run folder"):
             (folder / "units").mkdir(parents=True, exist_ok=True)
-            write_parquet(folder / "recordings.parquet", manifest)
-            write_atomically(folder / "environment.json", to_json(environment))
+            content = parquet(manifest)
+            write_atomically(folder / "recordings.parquet", content)
+            tables = {"tables": {"recordings.parquet": hash_of(content)}}
+            write_atomically(folder / "environment.json", sealed({**environment, **tables}))
             write_atomically(folder / "config.toml", to_toml({"format": FORMAT, **config}).encode())
         return cls(folder)
 
+    def _read(self, path: Path) -> dict[str, Any] | None:
+        """Content of a JSON file of the run; None where it is missing or damaged."""
+        return read_sealed(path) if self.format >= SEALED else read_json(path)
+
     @property
     def manifest(self) -> pd.DataFrame:
-        """The planned recordings, one row each; `recording` is unique."""
+        """The planned recordings, one row each; `recording` is unique.
+
+        Raises:
+            SpeechXAIError: a table that is damaged, or another than the run was begun with.
+        """
         if self._manifest is None:
-            self._manifest = read_parquet(self.path / "recordings.parquet")
+            path = self.path / "recordings.parquet"
+            stated = (self._read(self.path / "environment.json") or {}).get("tables", {}).get(path.name)
+            found = read_parquet(path)
+            named = "recording" in found.columns and not found["recording"].duplicated().any()
+            if not named or (stated is not None and stated != hash_of(read_bytes(path))):
+                raise SpeechXAIError(
+                    f"{path}: this is not the list of recordings that the run was begun with. Restore it, or start a"
+                    " new run."
+                )
+            self._manifest = found
+            self._positions = {str(recording): number for number, recording in enumerate(found["recording"])}
         return self._manifest
 
     @property
     def environment(self) -> dict[str, Any]:
-        """What the run ran on, and what it cost."""
-        content = read_json(self.path / "environment.json")
-        return content if content is not None else {}
+        """What the run ran on, and what it cost. Raises SpeechXAIError where that is not known any more."""
+        path = self.path / "environment.json"
+        content = self._read(path)
+        if content is None:
+            raise SpeechXAIError(
+                f"{path}: missing or damaged. 'speechxai {self.command} --resume {self.path}' writes it again."
+            )
+        return content
+
+    @property
+    def basis(self) -> str:
+        """Hash of what every number of the run depends on: settings, model, program, libraries."""
+        path = self.path / "environment.json"
+        try:
+            found = path.stat()
+            written = (found.st_ino, found.st_mtime_ns)
+        except OSError:
+            written = None
+        if self._basis is None or self._basis[0] != written:
+            self._basis = written, fingerprint(self.environment.get("basis"))
+        return self._basis[1]
+
+    def restate(self, environment: Mapping[str, Any]) -> None:
+        """Write down anew what the run runs on. Raises SpeechXAIError where the folder cannot be written."""
+        path = self.path / "recordings.parquet"
+        tables = (self._read(self.path / "environment.json") or {}).get("tables") or {
+            path.name: hash_of(read_bytes(path))
+        }
+        with naming_folder(self.path, "write"):
+            write_atomically(self.path / "environment.json", sealed({**environment, "tables": tables}))
+
+    def configure(self, config: Mapping[str, Any]) -> None:
+        """Replace the settings, and bring an older run's folder to this version's format.
+
+        Raises:
+            SpeechXAIError: the folder cannot be written.
+        """
+        with naming_folder(self.path, "write"):
+            write_atomically(self.path / "config.toml", to_toml({"format": FORMAT, **config}).encode())
+        self.config, self.format = dict(config), FORMAT
 
     @property
     def recordings(self) -> list[str]:
@@ -164,14 +250,156 @@ class RunFolder:
     def _shard(self, recording: str, suffix: str = ".json") -> Path:
         return self.path / "units" / f"{unit_name(recording)}{suffix}"
 
+    def parse(self, content: dict[str, Any]) -> Any:
+        """Make a unit's values of what its file holds. Raises ValueError where they are others than a unit has."""
+        from speechxai.evaluation.values import UnitResult
+
+        return UnitResult.from_dict(content)
+
+    def judge(self, recording: str) -> tuple[Any | None, str]:
+        """Give the unit of a recording, or None and why there is none: NOT_THERE, or what does not fit."""
+        path = self._shard(recording)
+        raw = read_json(path)
+        if raw is None:
+            return None, "damaged" if os.path.lexists(path) else NOT_THERE
+        if self.format >= SEALED:
+            if raw.get("format") != FORMAT:
+                return None, "of another format"
+            content = read_sealed(path)
+            if content is None:
+                return None, "damaged"
+            raw = content
+            raw.pop("maps", None)
+            beside = raw.pop("beside", None)
+            if raw.pop("basis", None) != self.basis:
+                return None, "of other settings, another model or other versions"
+            if raw.pop("row", None) != self._row(recording):
+                return None, "of another recording"
+            if self.beside is not None and beside != self.beside.get(recording):
+                return None, "of other maps"
+            raw.pop("format")
+        try:
+            unit = self.parse(raw)
+        except (TypeError, ValueError):
+            return None, "damaged"
+        return unit, NOT_THERE
+
+    def content_of(self, recording: str) -> str:
+        """Hash of the file of which a unit is, whether the unit fits or not; "" where nothing says it."""
+        facts = (self._read(self._shard(recording)) or {}).get("facts")
+        return str(facts.get("sha256", "")) if isinstance(facts, dict) else ""
+
+    def hashes_of_maps(self, recording: str) -> dict[str, str]:
+        """Hash of each map that was stored of a recording, by recipe."""
+        return dict((self._read(self._shard(recording)) or {}).get("maps") or {})
+
+    def _row(self, recording: str) -> str:
+        """Hash of what the list says of a recording; where its file lies does not count."""
+        manifest = self.manifest
+        row = manifest.iloc[self._positions[recording]].to_dict() if recording in self._positions else {}
+        known = {str(name): value for name, value in row.items() if name not in ("path", "root") and not pd.isna(value)}
+        return fingerprint({name: str(value) for name, value in known.items()})
+
+    def put(self, recording: str, content: Mapping[str, Any], maps: Mapping[str, str] | None = None) -> None:
+        """Store a unit with what it depends on; the hash of each of its maps beside."""
+        depends = {"format": FORMAT, "basis": self.basis, "row": self._row(recording)}
+        if self.beside is not None:
+            depends["beside"] = self.beside.get(recording)
+        if maps:
+            depends["maps"] = dict(maps)
+        with naming_folder(self.path, "write"):
+            write_atomically(self._shard(recording), sealed({**depends, **content}))
+            self._shard(recording, ".failed").unlink(missing_ok=True)
+
+    def agree_on(
+        self, basis: Mapping[str, Any], described: Callable[[], Mapping[str, Any]], overwrite: bool = False
+    ) -> None:
+        """Check that what is done depends on what the rest would depend on.
+
+        Args:
+            basis: what the rest depends on.
+            described: gives the environment of the process that goes on.
+            overwrite: whether what was computed in another way may be computed anew.
+
+        Raises:
+            SpeechXAIError: units were computed in another way, and may not be overwritten.
+        """
+        wanted = fingerprint(basis)
+        try:
+            then: Mapping[str, Any] | None = self.environment.get("basis") or {}
+        except SpeechXAIError:
+            then = None
+        if then is not None and fingerprint(then) == wanted:
+            return
+        sound = [unit for unit in map(self._read, self._files()) if unit is not None]
+        n_other = sum(unit.get("basis") != wanted for unit in sound)
+        # Where nobody knows what the run was begun with, its units tell: strangers among fitting ones are strangers.
+        if n_other and (then is not None or n_other == len(sound)) and not overwrite:
+            how = "in another way" if then is None else unlike(then, basis)
+            if self.format < SEALED:
+                how = "by an older version, which did not note what they depend on"
+            raise SpeechXAIError(
+                f"{self.path}: {n_other} of {len(self.recordings)} units were computed {how}. Continue it as it was"
+                " begun, start a new run with --out, or compute them anew with --overwrite."
+            )
+        kept = {} if then is None else {"started": self.environment.get("started")}
+        self.restate({**described(), **kept, "basis": basis})
+
+    def _files(self) -> list[Path]:
+        present = set(os.listdir(self.path / "units"))
+        return [self._shard(recording) for recording in self.recordings if self._shard(recording).name in present]
+
+    @classmethod
+    def remove(cls, path: Path) -> None:
+        """Throw away the run at `path`, where there is one.
+
+        Raises:
+            SpeechXAIError: a folder that holds anything else, or that cannot be removed.
+        """
+        if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+            return
+        if not ((path / "config.toml").is_file() and (path / "units").is_dir()):
+            raise SpeechXAIError(f"{path}: --overwrite replaces a run, and this is none. Choose another --out.")
+        with naming_folder(path, "throw away the old run"):
+            (path / "config.toml").unlink()  # first: what is left by a crash is not a run
+            shutil.rmtree(path)
+
+    def drop(self, recordings: Iterable[str]) -> None:
+        """Throw away units that do not fit, with their maps, unless another process computes them at this moment."""
+        with naming_folder(self.path, "write"):
+            for recording in recordings:
+                with hold(self._shard(recording, ".lock")) as ours:
+                    if ours:
+                        self._shard(recording).unlink(missing_ok=True)
+                        shutil.rmtree(self.path / "maps.zarr" / unit_name(recording), ignore_errors=True)
+
+    def drop_misfits(self) -> Counter[str]:
+        """Throw away every unit that does not fit, or whose maps are gone. Returns how many, by what is wrong."""
+        misfits = {}
+        for recording in self.recordings:
+            unit, reason = self.judge(recording)
+            if unit is not None and not self._has_maps(recording):
+                reason = "without maps"
+            if reason != NOT_THERE:
+                misfits[recording] = reason
+        self.drop(misfits)
+        return Counter(misfits.values())
+
+    def _has_maps(self, recording: str) -> bool:
+        wanted = self.hashes_of_maps(recording).keys()
+        try:
+            return not wanted or wanted <= set(os.listdir(self.path / "maps.zarr" / unit_name(recording)))
+        except OSError:
+            return False
+
     def is_done(self, recording: str) -> bool:
-        """Whether a recording has its scores. A unit file that cannot be read counts as not done."""
-        return read_json(self._shard(recording)) is not None
+        """Whether a recording has its scores. A unit that does not fit counts as not done."""
+        return self.judge(recording)[0] is not None
 
     def done_units(self) -> list[str]:
-        """Recordings that have their scores. A unit file that cannot be read counts as not done."""
+        """Recordings that have their scores. A unit that does not fit counts as not done."""
         present = set(os.listdir(self.path / "units"))
-        return [r for r in self.recordings if self._shard(r).name in present and read_json(self._shard(r)) is not None]
+        return [r for r in self.recordings if self._shard(r).name in present and self.is_done(r)]
 
     def status(self) -> RunStatus:
         """Count planned, done, failed and running recordings."""
@@ -198,19 +426,23 @@ class RunFolder:
 
     def write(self, result: UnitResult) -> None:
         """Store a finished unit; its maps first, its file last, because the file says that it is done."""
-        with naming_folder(self.path, "write"):
-            if result.maps:
-                self.write_maps(result.recording, result.maps)
-            write_atomically(self._shard(result.recording), to_json(result.to_dict()))
-            self._shard(result.recording, ".failed").unlink(missing_ok=True)
+        maps = {}
+        if result.maps:
+            with naming_folder(self.path, "write"):
+                maps = self.write_maps(result.recording, result.maps)
+        self.put(result.recording, result.to_dict(), maps)
 
     def fail(self, failure: Failure) -> None:
         """Note that a recording failed; a later `--resume` tries it again."""
         with naming_folder(self.path, "write"):
-            write_atomically(self._shard(failure.recording, ".failed"), to_json(failure.to_dict()))
+            write_atomically(self._shard(failure.recording, ".failed"), sealed(failure.to_dict()))
 
-    def write_maps(self, recording: str, maps: Mapping[str, Array]) -> None:
-        """Store maps (F, T) by recipe as float16 under `maps.zarr/<unit>/<recipe>`; they appear all at once."""
+    def write_maps(self, recording: str, maps: Mapping[str, Array]) -> dict[str, str]:
+        """Store maps (F, T) by recipe as float16 under `maps.zarr/<unit>/<recipe>`; they appear all at once.
+
+        Returns:
+            Hash of each map.
+        """
         import zarr
 
         root = self.path / "maps.zarr"
@@ -225,6 +457,7 @@ class RunFolder:
         final = root / unit_name(recording)
         shutil.rmtree(final, ignore_errors=True)
         os.replace(temporary, final)
+        return {recipe: _hash_of_map(values) for recipe, values in maps.items()}
 
     def sweep(self, older_than_s: float = 3600.0) -> None:
         """Remove what killed processes left behind: half-written files and maps that nobody has touched for a while."""
@@ -239,37 +472,51 @@ class RunFolder:
         """Keep what one process measured (wall time, peak memory); `finish` gathers them in `environment.json`."""
         with naming_folder(self.path, "write"):
             (self.path / "sessions").mkdir(exist_ok=True)
-            write_atomically(self.path / "sessions" / f"{uuid4().hex[:12]}.json", to_json(record))
+            write_atomically(self.path / "sessions" / f"{uuid4().hex[:12]}.json", sealed(record))
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """What the processes measured, in the order in which they began."""
+        found = [self._read(path) for path in sorted((self.path / "sessions").glob("*.json"))]
+        return sorted((one for one in found if one), key=lambda one: str(one.get("started")))
 
     def units(self) -> Iterator[UnitResult]:
         """Finished units without their maps, in the manifest's order."""
-        from speechxai.evaluation.values import UnitResult
-
         for recording in self.recordings:
-            content = read_json(self._shard(recording))
-            if content is not None:
-                yield UnitResult.from_dict(content)
+            unit = self.judge(recording)[0]
+            if unit is not None:
+                yield unit
 
     def failed(self) -> list[dict[str, str]]:
         """What went wrong with recordings that have no scores: the fields of `values.Failure`."""
         failures = []
         for recording in self.recordings:
-            content = None if self._shard(recording).exists() else read_json(self._shard(recording, ".failed"))
-            if content is not None:
-                failures.append(content)
+            note = self._shard(recording, ".failed")
+            if note.exists() and not self.is_done(recording):
+                lost = {"recording": recording, "stage": "unknown", "message": f"{note}: this note is damaged."}
+                failures.append(self._read(note) or lost)
         return failures
 
     def maps(self, recording: str, recipe: str) -> Array:
-        """Stored map (F, T) of one recording. Raises SpeechXAIError where the run kept none."""
+        """Stored map (F, T) of one recording. Raises SpeechXAIError where the run kept none, or it is damaged."""
         import zarr
 
         path = self.path / "maps.zarr" / unit_name(recording)
-        try:
-            return zarr.open_group(str(path), mode="r")[recipe][...]  # type: ignore[no-any-return]
-        except (KeyError, FileNotFoundError) as error:
+        if not (path / recipe).exists():
             raise SpeechXAIError(
                 f"{self.path}: no stored map of '{recipe}' for '{recording}'. Maps are kept with 'evaluate --maps'."
-            ) from error
+            )
+        try:
+            values: Array = zarr.open_group(str(path), mode="r")[recipe][...]
+            stated = self.hashes_of_maps(recording).get(recipe)
+            whole = stated is None or stated == _hash_of_map(values)
+        except Exception:  # zarr has many types of them
+            whole = False
+        if not whole:
+            raise SpeechXAIError(
+                f"{path / recipe}: this map is damaged. Remove {path} and compute it again: 'speechxai {self.command}"
+                f" --resume {self.path}'."
+            )
+        return values
 
     def scores(self) -> pd.DataFrame:
         """Tidy table with SCORE_COLUMNS and `fold`, from the finished units in the manifest's order."""
@@ -303,16 +550,84 @@ class RunFolder:
         return pd.DataFrame(rows, columns=list(FAILURE_COLUMNS))
 
     def table(self, name: str) -> pd.DataFrame:
-        """Read back `scores`, `recordings` (parquet) or `summary`, `agreement`, `failures` (CSV) of a finished run."""
-        path = self.path / f"{name}.parquet"
-        if path.exists():
-            return read_parquet(path)
-        path = self.path / f"{name}.csv"
+        """Read back `scores`, `recordings` (parquet) or `summary`, `agreement`, `failures` (CSV) of a finished run.
+
+        Raises:
+            SpeechXAIError: a run that is not finished, or a table that is not as it was written.
+        """
+        if name == "recordings":
+            return self.manifest
+        paths = [self.path / f"{name}{suffix}" for suffix in (".parquet", ".csv")]
+        path = next((path for path in paths if path.exists()), paths[-1])
         if not path.exists():
             raise SpeechXAIError(
-                f"{path}: missing. The run is not finished: 'speechxai evaluate --resume {self.path}'."
+                f"{path}: missing. The run is not finished: 'speechxai {self.command} --resume {self.path}'."
             )
-        return pd.read_csv(path, keep_default_na=True)
+        if not self._is_whole(path.name, self.environment):
+            raise SpeechXAIError(f"{path}: damaged. {self._again}")
+        try:
+            return read_parquet(path) if path.suffix == ".parquet" else read_csv(path)
+        except SpeechXAIError as error:
+            raise SpeechXAIError(f"{error} {self._again}") from error
+
+    @property
+    def _again(self) -> str:
+        return f"'speechxai {self.command} --resume {self.path}' writes it again."
+
+    def _is_whole(self, name: str, environment: Mapping[str, Any]) -> bool:
+        stated = environment.get("tables", {}).get(name)
+        try:
+            return stated is None or stated == hash_of(read_bytes(self.path / name))
+        except SpeechXAIError:
+            return False
+
+    def is_finished(self) -> bool:
+        """Whether the tables are there as they were written."""
+        environment = self.environment
+        return (self.path / "summary.csv").exists() and all(
+            self._is_whole(name, environment) for name in environment.get("tables", {})
+        )
+
+    def write_tables(self, tables: Mapping[str, pd.DataFrame], environment: Mapping[str, Any]) -> None:
+        """Write tables by the names of their files, then the environment, which states their hashes."""
+        contents = {name: csv(each) if name.endswith(".csv") else parquet(each) for name, each in tables.items()}
+        for name, content in contents.items():
+            write_atomically(self.path / name, content)
+        stated = {**environment.get("tables", {}), **{name: hash_of(content) for name, content in contents.items()}}
+        write_atomically(self.path / "environment.json", sealed({**environment, "tables": stated}))
+
+
+def unlike(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Say the first thing in which two bases differ, for example "with the setting 'seed' 0 then and 1 now"."""
+    settings, model, libraries = ((then.get(k) or {}, now.get(k) or {}) for k in ("settings", "model", "versions"))
+    for key in dict.fromkeys((*settings[0], *settings[1])):
+        one, other = (_short(each.get(key)) for each in settings)
+        if one != other:
+            return f"with the setting '{key}' {one} then and {other} now"
+    if model[0] != model[1]:
+        weights = [str(each.get("weights"))[:12] for each in model]
+        if weights[0] == weights[1]:
+            return "with another use of the model's weights"
+        return f"with other weights of the model, {weights[0]} then and {weights[1]} now"
+    for name in dict.fromkeys((*libraries[0], *libraries[1])):
+        one, other = (str(each.get(name, "not used")) for each in libraries)
+        if one != other:
+            return f"with {name} {one} then and {other} now"
+    return "from other material" if then else "in another way"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 120 else f"{text[:100]}... ({hash_of(text.encode())[:6]})"
+
+
+def hash_of(content: bytes) -> str:
+    """Hash of a file's bytes, hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _hash_of_map(values: Array) -> str:
+    return hash_of(str(values.shape).encode() + np.asarray(values, np.float16).tobytes())[:16]
 
 
 def knowing(show: Callable[Concatenate[RunFolder, P], R]) -> Callable[Concatenate[RunFolder, P], R]:
@@ -370,17 +685,15 @@ def finish(folder: RunFolder) -> None:
     with naming_folder(folder.path, "write"), wait_for(folder.path / ".tables.lock"):
         scores = folder.scores()
         units = [replace(unit, values={}) for unit in folder.units()]
-        write_parquet(folder.path / "scores.parquet", scores)
-        _write_csv(folder, "scores", scores)
-        _write_csv(folder, "summary", summary(scores))
-        _write_csv(folder, "agreement", agreement(units))
-        _write_csv(folder, "failures", folder.failures())
-        write_parquet(folder.path / "predictions.parquet", predictions(folder, units))
-        _write_environment(folder, units)
-
-
-def _write_csv(folder: RunFolder, name: str, frame: pd.DataFrame) -> None:
-    write_atomically(folder.path / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n").encode())
+        tables = {
+            "scores.parquet": scores,
+            "scores.csv": scores,
+            "summary.csv": summary(scores),
+            "agreement.csv": agreement(units),
+            "failures.csv": folder.failures(),
+            "predictions.parquet": predictions(folder, units),
+        }
+        folder.write_tables(tables, {**folder.environment, "sessions": folder.sessions(), "cost": cost(units)})
 
 
 def predictions(folder: RunFolder, units: Iterable[UnitResult]) -> pd.DataFrame:
@@ -443,11 +756,3 @@ def cost(units: Iterable[UnitResult]) -> dict[str, Any]:
         "n_forward": float(frame["n_forward"].median()),
         "n_backward": float(frame["n_backward"].median()),
     }
-
-
-def _write_environment(folder: RunFolder, units: list[UnitResult]) -> None:
-    environment = folder.environment
-    sessions = [read_json(path) for path in sorted((folder.path / "sessions").glob("*.json"))]
-    environment["sessions"] = sorted((s for s in sessions if s), key=lambda s: str(s.get("started")))
-    environment["cost"] = cost(units)
-    write_atomically(folder.path / "environment.json", to_json(environment))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -22,11 +24,12 @@ from speechxai.data.cards import find, root_of
 from speechxai.data.corpus import load
 from speechxai.data.manifest import Locator, classes_of, validate
 from speechxai.errors import SpeechXAIError, did_you_mean
-from speechxai.evaluation.config import EvaluateConfig
-from speechxai.evaluation.machine import configure, machine
-from speechxai.evaluation.runs import RunFolder, describe
+from speechxai.evaluation.config import FORMAT, FREE_ON_RESUME, EvaluateConfig, is_path
+from speechxai.evaluation.machine import configure, machine, versions
+from speechxai.evaluation.runs import RunFolder, describe, unlike
 from speechxai.evaluation.values import PROTOCOLS, EvaluateSettings, Job
-from speechxai.signal.audio import resample
+from speechxai.files import fingerprint
+from speechxai.signal.audio import resample, sha256_of
 from speechxai.types import Recording
 
 
@@ -42,6 +45,7 @@ class Session:
         voices: recordings that are made, not read, by id.
         unmatched: (path, reason) of files that may be recordings but could not be placed.
         hardware: what this process asked of it and may change results, see `machine.configure`.
+        resumed: sentences about what was found where a run was continued.
     """
 
     config: EvaluateConfig
@@ -51,6 +55,7 @@ class Session:
     voices: Mapping[str, Recording] = field(default_factory=dict)
     unmatched: list[tuple[str, str]] = field(default_factory=list)
     hardware: Mapping[str, Any] = field(default_factory=dict)
+    resumed: list[str] = field(default_factory=list)
 
     @property
     def recordings(self) -> list[str]:
@@ -77,6 +82,8 @@ class Session:
         if self.classes.refused:
             voice = replace(voice, label=None)
         facts = {"model": self.bundle.name, "fold": "final" if fold is None else str(fold)}
+        if "sha256" in voice.metadata:
+            facts["sha256"] = str(voice.metadata["sha256"])
         return Job(voice, model, facts)
 
     def read(self, row: Mapping[str, Any]) -> Recording:
@@ -91,6 +98,18 @@ class Session:
             channel=self.config.channel,
             max_duration_s=self.config.max_duration_s,
         )
+
+    @property
+    def root(self) -> Path:
+        """Folder that the manifest's paths start from."""
+        return root_of(self.config.data, self.config.root, self.manifest)
+
+    def content_of(self, recording: str) -> str | None:
+        """Hash of the file of a recording as it is now; None where there is none that can be read."""
+        try:
+            return sha256_of(self._locator.locate(str(self.manifest.iloc[self._positions[recording]]["path"])))
+        except SpeechXAIError:
+            return None
 
     @cached_property
     def classes(self) -> Compared:
@@ -108,7 +127,7 @@ class Session:
 
     @cached_property
     def _locator(self) -> Locator:
-        return Locator(root_of(self.config.data, self.config.root, self.manifest))
+        return Locator(self.root)
 
     def placed(self, model: Classifier) -> Classifier:
         """Move a classifier to the device of the configuration, bound its batches, and put its classes into the order
@@ -262,25 +281,159 @@ def manifest_of(voices: list[Recording]) -> pd.DataFrame:
     return validate(pd.DataFrame(rows))
 
 
-def create_run(session: Session, folder: RunFolder | None = None) -> RunFolder:
-    """Make the run folder of a session, or check that an existing one was computed with the same weights.
+def create_run(session: Session, overwrite: bool = False) -> RunFolder:
+    """Make the run folder of a session.
 
     Raises:
-        SpeechXAIError: no `out`, a folder that holds a run or cannot be written, or a model that has changed since.
+        SpeechXAIError: no `out`, a folder that holds a run (unless `overwrite`) or recordings, or cannot be written.
     """
-    if folder is None:
-        if session.config.out is None:
-            raise SpeechXAIError("The run needs a folder: give --out, for example --out runs/first.")
-        environment = describe_environment(session)
-        return RunFolder.create(session.config.out, session.config.to_dict(), session.manifest, environment)
-    then = folder.environment.get("model", {}).get("sha256")
-    now = session.bundle.config.weights.sha256
-    if then is not None and then != now:
+    if session.config.out is None:
+        raise SpeechXAIError("The run needs a folder: give --out, for example --out runs/first.")
+    environment = describe_environment(session)
+    if overwrite:
+        RunFolder.remove(session.config.out)
+    return RunFolder.create(session.config.out, stored(session), session.manifest, environment)
+
+
+def stored(session: Session) -> dict[str, Any]:
+    """The settings as a run's folder keeps them: paths are absolute, and the recordings' folder is always named."""
+    content = session.config.portable()
+    return content if session.synthetic else {**content, "root": os.path.abspath(session.root)}
+
+
+def basis_of(session: Session) -> dict[str, Any]:
+    """What every number of a session depends on, whichever recording it is of, as plain values.
+
+    `settings`: recipes and metrics with presets resolved, seed, options and so on; `model`: its weights and how they
+    are used; `versions`: program and libraries.
+    """
+    config, bundle = session.config.to_dict(), session.bundle.config
+    # What chooses the recordings changes none of them; a model is its weights, not its name.
+    elsewhere = ("data", "limit", "tasks", "synthetic_speakers", "model", "controls", "auxiliary", "published")
+    settings = {key: value for key, value in config.items() if key not in (*FREE_ON_RESUME, *elsewhere)}
+    settings |= {
+        "recipes": list(session.settings.recipes),
+        "metrics": list(session.settings.metrics),
+        "device": device_of(session.config.device).type,
+        "clip_s": session.settings.clip_s,
+    }
+    used = bundle.model_dump(mode="json", exclude={"name", "title", "training", "libraries", "weights", "max_batch"})
+    more = ["quantus"] if any(name.startswith("quantus:") for name in session.settings.metrics) else []
+    more += ["torchaudio", "transformers"] if bundle.architecture != "cnn" else []
+    return {
+        "settings": settings,
+        "model": {"weights": bundle.weights.sha256, "use": fingerprint(used)},
+        "versions": versions(more),
+    }
+
+
+def check_basis(session: Session, folder: RunFolder) -> None:
+    """Check, before a worker computes, that a run's other units were computed as this process would.
+
+    Raises:
+        SpeechXAIError: other settings, another model or other versions; the message names the first.
+    """
+    basis = basis_of(session)
+    if fingerprint(basis) != folder.basis:
         raise SpeechXAIError(
-            f"{folder.path}: the weights of the model '{session.bundle.name}' have changed since the run began "
-            f"({then[:12]}... then, {now[:12]}... now). Start a new run with --out."
+            f"{folder.path}: the worker on {socket.gethostname()} would compute it in another way:"
+            f" {unlike(folder.environment.get('basis') or {}, basis)}. All workers need the same."
         )
-    return folder
+
+
+def resume(session: Session, folder: RunFolder, overwrite: bool = False) -> None:
+    """Check that a run can be continued, and throw away those of its units that do not fit: damaged, of another run, of
+    a recording whose file has been replaced, without their maps. What is found stands in `session.resumed`.
+
+    Args:
+        session: what would be computed.
+        folder: what has been.
+        overwrite: whether units that were computed with other settings, another model or other versions are computed
+            anew, instead of an error.
+
+    Raises:
+        SpeechXAIError: units that were computed in another way, or recordings at another place that are not the run's.
+    """
+    moved = _moved(session, folder)
+    if moved:
+        _compare_all(session, folder)
+    basis = basis_of(session)
+    folder.agree_on(basis, lambda: {**describe_environment(session), "unmatched": _unmatched(folder)}, overwrite)
+    if moved or folder.format < FORMAT or overwrite:
+        content = {**stored(session), "out": str(folder.path.resolve())}
+        if moved and not Path(content["data"]).suffix and is_path(content["data"]):
+            content["data"] = content["root"]  # a folder of recordings is its own root
+        folder.configure(content)
+    counts = folder.drop_misfits()
+    replaced, n_gone = _compare_done(session, folder)
+    folder.drop(replaced)
+    if replaced:
+        counts["whose recording has been replaced"] = len(replaced)
+    if moved:
+        session.resumed.append(f"The recordings are read from {moved} now; their content is the same.")
+    if counts:
+        what = ", ".join(f"{number} {reason}" for reason, number in counts.items())
+        session.resumed.append(
+            f"{sum(counts.values())} of {len(session.recordings)} units do not fit and are computed again: {what}."
+        )
+    if n_gone:
+        session.resumed.append(
+            f"{n_gone} recordings are not below {session.root} any more; their scores are kept. --root NEW says where"
+            " they are."
+        )
+
+
+def _unmatched(folder: RunFolder) -> list[Any]:
+    try:
+        found = folder.environment.get("unmatched", [])
+    except SpeechXAIError:  # damaged: who could not be placed is not known any more
+        return []
+    return list(found)
+
+
+def _moved(session: Session, folder: RunFolder) -> Path | None:
+    """Where the recordings are now, where a run that is continued looked for them at another place before."""
+    if session.synthetic:
+        return None
+    then = folder.config.get("root") or root_of(str(folder.config.get("data")), None, session.manifest)
+    return None if os.path.abspath(then) == os.path.abspath(session.root) else session.root
+
+
+def _compare_all(session: Session, folder: RunFolder) -> None:
+    """Check the content of every recording at its new place.
+
+    Raises:
+        SpeechXAIError: some are others, or none is there.
+    """
+    missing, others = [], []
+    for row in session.manifest.to_dict("records"):
+        recording = str(row["recording"])
+        stated = folder.content_of(recording) or str(row.get("sha256"))
+        found = session.content_of(recording)
+        if found is None:
+            missing.append(recording)
+        elif len(stated) == 64 and found != stated:
+            others.append(recording)
+    n = len(session.recordings)
+    if others or len(missing) == n:
+        first = (others or missing)[0]
+        raise SpeechXAIError(
+            f"{session.root}: these are not the recordings of {folder.path}: of {n}, {len(others)} have another content"
+            f" and {len(missing)} are missing; the first is {first}."
+        )
+
+
+def _compare_done(session: Session, folder: RunFolder) -> tuple[list[str], int]:
+    """Recordings whose file has been replaced since it was scored, and how many are not there any more."""
+    replaced, n_gone = [], 0
+    for unit in folder.units() if not session.synthetic else ():
+        stated = str(unit.facts.get("sha256", ""))
+        found = session.content_of(unit.recording)
+        if found is None:
+            n_gone += 1
+        elif stated and found != stated:
+            replaced.append(unit.recording)
+    return replaced, n_gone
 
 
 def describe_environment(session: Session) -> dict[str, Any]:
@@ -288,6 +441,7 @@ def describe_environment(session: Session) -> dict[str, Any]:
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         **machine(),
+        "basis": basis_of(session),
         "device": str(device_of(session.config.device)),
         "precision": session.settings.precision,
         **session.hardware,

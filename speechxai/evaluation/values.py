@@ -9,15 +9,38 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import cache
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from speechxai.errors import SpeechXAIError, told, traced
+from speechxai.files import to_json
 from speechxai.registry import Registry
 
 if TYPE_CHECKING:
+    from pydantic import TypeAdapter
     from torch import nn
 
     from speechxai.types import Recording
+
+
+T = TypeVar("T")
+
+
+def checked(cls: type[T], content: Mapping[str, Any]) -> T:
+    """Make a dataclass of what a JSON or TOML file holds, each value of the type that its field has.
+
+    Raises:
+        ValidationError: one is of another type; pydantic's, which is a ValueError.
+    """
+    found: T = _adapter(cast(Any, cls)).validate_json(to_json(content), strict=True)
+    return found
+
+
+@cache
+def _adapter(cls: Any) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(cls)
 
 
 @dataclass(frozen=True)
@@ -104,8 +127,8 @@ class UnitResult:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> UnitResult:
-        """Undo `to_dict`."""
-        return cls(**content)
+        """Undo `to_dict`. Raises ValueError for values of other types, such as a text where a number belongs."""
+        return checked(cls, content)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Rows of the tidy table of scores."""

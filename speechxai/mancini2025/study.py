@@ -20,11 +20,12 @@ from speechxai.classifiers.bundle import Bundle
 from speechxai.data.cards import build_manifest
 from speechxai.data.splits import published_splits
 from speechxai.errors import SpeechXAIError
-from speechxai.evaluation.config import EvaluateConfig
+from speechxai.evaluation.config import FORMAT, EvaluateConfig
 from speechxai.evaluation.runs import RunFolder, finish
 from speechxai.evaluation.session import splits_folder
 from speechxai.evaluation.values import PROTOCOLS, EvaluateSettings, Job, Progress, UnitResult, evaluate_recordings
 from speechxai.explain.recipe import parse
+from speechxai.files import fingerprint
 from speechxai.mancini2025.report import write_protocol
 from speechxai.mancini2025.unit import BATCH, CORRECTED, BatchJob, batch_combination, compute_batch, published_unit
 
@@ -134,15 +135,18 @@ def finish_study(
         SpeechXAIError: a run without maps, or a folder that cannot be written.
     """
     from speechxai.evaluation.executors import execute
-    from speechxai.evaluation.session import create_run, prepare
+    from speechxai.evaluation.session import create_run, prepare, resume
 
     told = progress or (lambda title: None)
     units = {unit.recording: unit for unit in folder.units()}
     if session.settings.keep_maps and units:
-        second = opened(folder, session)
+        second, maxima = opened(folder, session), batch_maxima(session, folder, units)
+        # A unit of the second pass depends on the maps of all that share its batch and fold.
+        second.beside = {r: fingerprint([maxima[r], folder.hashes_of_maps(r)]) for r in units}
+        second.drop_misfits()
         evaluate_recordings(
             [r for r in session.recordings if r in units],
-            partial(batch_job, session, folder, units, batch_maxima(session, folder, units)),
+            partial(batch_job, session, folder, units, maxima),
             session.settings,
             second,
             told("As published"),
@@ -161,8 +165,12 @@ def finish_study(
         }
         config = session.config.model_copy(update=update)
         other = prepare(config, session.manifest, session.bundle)
-        present = RunFolder.open(place) if (place / "config.toml").is_file() else None
-        execute(other, create_run(other, present), told("Corrected"))
+        if (place / "config.toml").is_file():
+            present = RunFolder.open(place)
+            resume(other, present, overwrite=True)  # whoever may continue the run may continue its parts
+        else:
+            present = create_run(other)
+        execute(other, present, told("Corrected"))
     if session.config.auxiliary:
         from speechxai.auxiliary.folder import chosen_recipes, run_study
         from speechxai.auxiliary.report import write_study_html
@@ -186,9 +194,13 @@ def parts(folder: RunFolder) -> list[RunFolder]:
 def opened(folder: RunFolder, session: Session) -> RunFolder:
     """Open or make the second pass's run inside the first one's, with the same recordings."""
     path = folder.path / BATCH
+    config = {**session.config.portable(), "model": str(session.bundle.folder), "out": str(path.resolve())}
     if (path / "config.toml").is_file():
-        return RunFolder.open(path)
-    config = {**session.config.to_dict(), "model": str(session.bundle.folder), "out": str(path)}
+        second = RunFolder.open(path)
+        if second.config != config or second.format < FORMAT:
+            second.configure(config)
+        second.agree_on(folder.environment["basis"], lambda: folder.environment, overwrite=True)
+        return second
     return RunFolder.create(path, config, folder.manifest, folder.environment)
 
 

@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import ValidationError
 
 from speechxai.data.cards import find
 from speechxai.data.corpus import load
 from speechxai.data.manifest import Locator
 from speechxai.errors import SpeechXAIError, named
-from speechxai.evaluation.machine import keep_freed_memory, machine, peak_memory_mb
+from speechxai.evaluation.config import FORMAT, first_problem
+from speechxai.evaluation.machine import keep_freed_memory, machine, peak_memory_mb, versions
 from speechxai.evaluation.runs import RunFolder
-from speechxai.files import naming_folder, read_json, to_json, write_atomically, write_parquet
+from speechxai.evaluation.values import checked
+from speechxai.files import fingerprint, naming_folder, wait_for
 from speechxai.planted import tables as benchmark_tables
 from speechxai.planted.settings import SPECIFICATION, SYNTHETIC, BenchmarkProgress, BenchmarkSettings, TaskResult
 from speechxai.planted.task import run
@@ -35,6 +38,8 @@ class BenchmarkFolder(RunFolder):
 
     A unit is a task. Everything else in the folder is rebuilt from the units that are done.
     """
+
+    command = "benchmark"
 
     @classmethod
     def begin(
@@ -64,21 +69,8 @@ class BenchmarkFolder(RunFolder):
             "sources": {name: list(source) for name, source in sources.items()},
             "settings": {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(settings).items()},
         }
-        if (path / "config.toml").exists():
-            raise SpeechXAIError(
-                f"{path}: there is a run already. Continue it with 'speechxai benchmark --resume {path}', or choose"
-                " another folder with --out."
-            )
         manifest = pd.DataFrame({"recording": [task.id for task in settings.tasks()]})
-        environment = {
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            **machine(),
-            "specification": SPECIFICATION,
-            "synthetic": settings.materials == (SYNTHETIC,),
-            "model": {"name": "cnn", "title": "one network for every task and fold", "classes": ["without", "with"]},
-        }
-        folder = cls.create(path, config, manifest, environment)
-        return cls(folder.path)
+        return cls(cls.create(path, config, manifest, described(settings)).path)
 
     @property
     def settings(self) -> BenchmarkSettings:
@@ -95,25 +87,51 @@ class BenchmarkFolder(RunFolder):
                 " not compare. Start anew with --out."
             )
         load_plugins(self.config.get("imports", ()))
-        plain: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
-        return BenchmarkSettings(**plain)
+        try:
+            return checked(BenchmarkSettings, given)
+        except ValidationError as error:
+            raise SpeechXAIError(f"{self.path / 'config.toml'}: settings: {first_problem(error)}") from error
 
     @property
     def sources(self) -> dict[str, tuple[str, str]]:
-        """Data set and root by material."""
-        return {name: (str(source[0]), str(source[1])) for name, source in self.config.get("sources", {}).items()}
+        """Data set and root by material. Raises SpeechXAIError where the settings are damaged."""
+        found = self.config.get("sources", {})
+        if not isinstance(found, dict) or not all(isinstance(s, list) and len(s) == 2 for s in found.values()):
+            raise SpeechXAIError(f"{self.path / 'config.toml'}: sources: must hold a data set and its root by name.")
+        return {name: (str(source[0]), str(source[1])) for name, source in found.items()}
+
+    def move(self, roots: Sequence[Path]) -> None:
+        """Read the voices from other folders from now on, one for each source, in their order.
+
+        Raises:
+            SpeechXAIError: more or fewer folders, or recordings of other content.
+        """
+        sources = self.sources
+        if len(roots) != len(sources):
+            raise SpeechXAIError(
+                f"{self.path}: this benchmark has voices from {len(sources)} folders ({', '.join(sources) or 'none'})."
+                f" Got --root {len(roots)} times."
+            )
+        moved = {
+            name: (data, str(root.resolve())) for (name, (data, _)), root in zip(sources.items(), roots, strict=True)
+        }
+        material = self.environment.get("basis", {}).get("material")
+        if material is not None and material_of(voices_of(moved, [])) != material:
+            raise SpeechXAIError(f"{', '.join(map(str, roots))}: these are not the recordings of {self.path}.")
+        self.configure({**self.config, "sources": {name: list(source) for name, source in moved.items()}})
+
+    def parse(self, content: dict[str, Any]) -> TaskResult:
+        """Make a task's result of what its file holds. Raises ValueError where it is none."""
+        return TaskResult.from_dict(content)
 
     def keep(self, result: TaskResult) -> None:
         """Store a finished task."""
-        with naming_folder(self.path, "write"):
-            write_atomically(self._shard(result.task), to_json(result.to_dict()))
-            self._shard(result.task, ".failed").unlink(missing_ok=True)
+        self.put(result.task, result.to_dict())
 
     def failed(self) -> list[dict[str, str]]:
         """Tasks that failed, and recordings that could not be read when their material was: nothing was planted into
         these."""
-        sessions = [read_json(path) or {} for path in sorted((self.path / "sessions").glob("*.json"))]
-        unreadable = dict(pair for session in sessions for pair in session.get("unreadable", []))
+        unreadable = dict(pair for session in self.sessions() for pair in session.get("unreadable", []))
         return super().failed() + [
             {"recording": name, "stage": "load", "message": words} for name, words in sorted(unreadable.items())
         ]
@@ -121,9 +139,9 @@ class BenchmarkFolder(RunFolder):
     def results(self) -> Iterator[TaskResult]:
         """Finished tasks, in order."""
         for task in self.recordings:
-            content = read_json(self._shard(task))
-            if content is not None:
-                yield TaskResult.from_dict(content)
+            result = self.judge(task)[0]
+            if result is not None:
+                yield result
 
     def failures(self) -> pd.DataFrame:
         """What `failed` names, and recipes that the network does not allow: recording (or task), kind, stage, recipe,
@@ -152,22 +170,45 @@ class BenchmarkFolder(RunFolder):
         scores = benchmark_tables.score_table(results)
         plain = (*settings.methods, *("random_map", "energy_map", "edge_map"))
         tables = {
-            "tasks": benchmark_tables.task_table(results),
-            "summary": benchmark_tables.leaderboard(scores),
-            "chance": benchmark_tables.chance_table(scores),
-            "believable": benchmark_tables.believable(scores, plain),
-            "sanity": benchmark_tables.sanity_table(results),
-            "failures": self.failures(),
-            "scores": scores,
+            "tasks.csv": benchmark_tables.task_table(results),
+            "summary.csv": benchmark_tables.leaderboard(scores),
+            "chance.csv": benchmark_tables.chance_table(scores),
+            "believable.csv": benchmark_tables.believable(scores, plain),
+            "sanity.csv": benchmark_tables.sanity_table(results),
+            "failures.csv": self.failures(),
+            "scores.csv": scores,
+            "scores.parquet": scores,
         }
-        with naming_folder(self.path, "write"):
-            write_parquet(self.path / "scores.parquet", scores)
-            for name, table in tables.items():
-                write_atomically(self.path / f"{name}.csv", table.to_csv(index=False, lineterminator="\n").encode())
-            environment = self.environment
-            sessions = [read_json(path) for path in sorted((self.path / "sessions").glob("*.json"))]
-            environment["sessions"] = sorted((s for s in sessions if s), key=lambda s: str(s.get("started")))
-            write_atomically(self.path / "environment.json", to_json(environment))
+        with naming_folder(self.path, "write"), wait_for(self.path / ".tables.lock"):
+            self.write_tables(tables, {**self.environment, "sessions": self.sessions()})
+
+
+def described(settings: BenchmarkSettings) -> dict[str, Any]:
+    """What a benchmark runs on, for `environment.json`."""
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        **machine(),
+        "specification": SPECIFICATION,
+        "synthetic": settings.materials == (SYNTHETIC,),
+        "model": {"name": "cnn", "title": "one network for every task and fold", "classes": ["without", "with"]},
+    }
+
+
+def basis_of(settings: BenchmarkSettings, bases: Mapping[str, Sequence[Recording]]) -> dict[str, Any]:
+    """What every number of a benchmark depends on, as plain values: settings, program and libraries, voices."""
+    return {
+        "settings": {"specification": SPECIFICATION, **asdict(settings)},
+        "versions": versions(("scikit-learn",)),
+        "material": material_of(bases),
+    }
+
+
+def material_of(bases: Mapping[str, Sequence[Recording]]) -> dict[str, str]:
+    """Hash of the recordings of each material: who they are, and what their files hold."""
+    return {
+        name: fingerprint([[r.id, r.speaker, r.label, str(r.metadata.get("sha256"))] for r in recordings])
+        for name, recordings in bases.items()
+    }
 
 
 def healthy_voices(data: str, root: Path, unreadable: list[tuple[str, str]] | None = None) -> list[Recording]:
@@ -211,12 +252,30 @@ def voices_of(
     return {name: healthy_voices(data, Path(root), unreadable) for name, (data, root) in sources.items()}
 
 
-def execute(path: Path, progress: Callable[[BenchmarkProgress], None] | None = None) -> None:
-    """Compute the tasks of a folder that are not done; other processes may work on it at the same time."""
+def execute(path: Path, progress: Callable[[BenchmarkProgress], None] | None = None, overwrite: bool = False) -> None:
+    """Compute the tasks of a folder that are not done; other processes may work on it at the same time.
+
+    Args:
+        path: of the benchmark.
+        progress: called as tasks advance, and before with `state` "misfit" for units that do not fit: `n_total` of
+            them, the reason as `message`.
+        overwrite: whether tasks that were computed in another way are computed anew.
+
+    Raises:
+        SpeechXAIError: tasks were computed in another way (other settings, versions or voices).
+    """
     folder = BenchmarkFolder(path)
+    settings = folder.settings
     started, wall, cpu = datetime.now(UTC).isoformat(timespec="milliseconds"), time.perf_counter(), time.process_time()
     unreadable: list[tuple[str, str]] = []
-    run(folder.settings, voices_of(folder.sources, unreadable), folder, progress)
+    bases = voices_of(folder.sources, unreadable)
+    folder.agree_on(basis_of(settings, bases), lambda: described(settings), overwrite)
+    if folder.format < FORMAT:
+        folder.configure(folder.config)
+    for reason, number in folder.drop_misfits().items():
+        if progress is not None:
+            progress(BenchmarkProgress("", "misfit", 0, number, 0.0, reason))
+    run(settings, bases, folder, progress)
     folder.add_session(
         {
             "started": started,
@@ -237,8 +296,14 @@ def _execute_quietly(path: str) -> None:
     execute(Path(path))
 
 
-def execute_together(path: Path, n_processes: int, progress: Callable[[BenchmarkProgress], None] | None = None) -> None:
-    """Compute a folder with several processes of one thread each; this process reports its own tasks.
+def execute_together(
+    path: Path,
+    n_processes: int,
+    progress: Callable[[BenchmarkProgress], None] | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Compute a folder with several processes of one thread each; this process reports its own tasks. `overwrite` is
+    that of `execute`.
 
     Raises:
         SpeechXAIError: another process ended before its work was done.
@@ -248,8 +313,13 @@ def execute_together(path: Path, n_processes: int, progress: Callable[[Benchmark
     import torch
 
     if n_processes < 2:
-        execute(path, progress)
+        execute(path, progress, overwrite)
         return
+    folder = BenchmarkFolder(path)
+    # Before the others begin, which may overwrite nothing.
+    folder.agree_on(
+        basis_of(folder.settings, voices_of(folder.sources, [])), lambda: described(folder.settings), overwrite
+    )
     context = multiprocessing.get_context("spawn")
     helpers = [context.Process(target=_execute_quietly, args=(str(path),), daemon=True) for _ in range(n_processes - 1)]
     for helper in helpers:

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from speechxai.data.cues import CUES
 from speechxai.data.voice_model import CUE_TASKS
 from speechxai.errors import SpeechXAIError, did_you_mean
-from speechxai.evaluation.values import Failure
+from speechxai.evaluation.values import Failure, checked
 from speechxai.explain.recipe import CONTROLS, PUBLISHED_METHODS, published_recipes
 from speechxai.metrics import EQUAL_BUDGET_METRICS, LOCALIZATION_METRICS, PUBLISHED_METRICS
 
@@ -214,8 +214,8 @@ class TaskResult:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> TaskResult:
-        """Undo `to_dict`."""
-        return cls(**content)
+        """Undo `to_dict`. Raises ValueError for values of other types."""
+        return checked(cls, content)
 
 
 Step = Callable[[float, str], None]
@@ -238,7 +238,7 @@ class BenchmarkSink(Protocol):
 @dataclass(frozen=True)
 class BenchmarkProgress:
     """How far a benchmark is: `share` of task number `index` of `n_total`; `state` "running", "done", "failed" or
-    "skipped"."""
+    "skipped". First, with `state` "misfit", `n_total` units that do not fit because of `message`."""
 
     task: str
     state: str

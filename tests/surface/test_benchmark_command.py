@@ -182,6 +182,7 @@ def test_a_run_that_is_no_benchmark_or_of_another_version_is_refused(folder: Ben
         (text.replace('"benchmark"', '"standard"'), "is no benchmark"),
         (text.replace('specification = "1.0"', 'specification = "2.0"'), "do not compare"),
     ):
+        (tmp_path / "units").mkdir(exist_ok=True)
         (tmp_path / "config.toml").write_text(wrong)
         with pytest.raises(SpeechXAIError, match=message):
             _ = BenchmarkFolder(tmp_path).settings

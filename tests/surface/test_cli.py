@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -17,9 +18,11 @@ import pandas as pd
 import pytest
 import soundfile
 
+from speechxai.classifiers.bundle import load_bundle, save_bundle
 from speechxai.cli import main
 from speechxai.evaluation.runs import RunFolder
-from speechxai.testing import noise_recording, tiny_bundle
+from speechxai.files import to_toml
+from speechxai.testing import noise_recording, tiny_bundle, tiny_classifier
 from tests.unit.test_report import outline
 
 RECIPES = ["-r", "saliency", "-r", "guided_backprop", "-r", "union(saliency, guided_backprop)"]
@@ -219,12 +222,15 @@ def test_resume_refuses_other_settings_and_other_weights(finished: Path, tmp_pat
         == f"Error: {folder}: the run cannot be continued with other settings: 'seed' is 0 in the run and 5 now. "
         "Leave the setting away, or start a new run with --out.\n"
     )
-    environment = json.loads((folder / "environment.json").read_text())
-    environment["model"]["sha256"] = "0" * 64
-    (folder / "environment.json").write_text(json.dumps(environment))
+    folder = Path(shutil.copytree(folder, tmp_path / "other"))
+    tiny = Path(shutil.copytree(model, tmp_path / "model" / "tiny"))
+    content = tomllib.loads((folder / "config.toml").read_text())
+    (folder / "config.toml").write_text(to_toml({**content, "model": str(tiny)}))
+    assert run("evaluate", "--resume", folder).status == 0, "the same weights at another place"
+    save_bundle(tiny, load_bundle(tiny).config, {"final": tiny_classifier(7)}, "Other weights.")
     answer = run("evaluate", "--resume", folder)
     assert answer.status == 2
-    assert "the weights of the model 'tiny' have changed since the run began (000000000000... then" in answer.err
+    assert "8 of 8 units were computed with other weights of the model, " in answer.err
 
 
 def test_a_corrupt_recording_is_listed_and_the_others_are_scored(
