@@ -270,8 +270,9 @@ def movable(place: Path, tmp_path: Path, call: Callable[..., Answer]) -> Path:
     shutil.copytree(place / "voices", tmp_path / "voices")
     shutil.copytree(place / "run", tmp_path / "run")
     content = tomllib.loads((tmp_path / "run/config.toml").read_text())
-    assert content["data"] == str(place / "voices"), "paths are stored absolute"
-    (tmp_path / "run/config.toml").write_text(to_toml({**content, "data": str(tmp_path / "voices")}))
+    assert content["data"] == content["root"] == str(place / "voices"), "paths are stored absolute"
+    there = str(tmp_path / "voices")
+    (tmp_path / "run/config.toml").write_text(to_toml({**content, "data": there, "root": there}))
     return tmp_path
 
 
