@@ -14,10 +14,10 @@ from app import charts, player, sources, state, widgets
 from app.player import Map, View, Voice, pack
 from app.sources import Key
 from speechxai import NotApplicable
+from speechxai.data.textgrid import TextGridError, read_textgrid
 from speechxai.explain.agreement import STRONGEST
 from speechxai.inspection import report, words
 from speechxai.inspection.inspect import Explained, Heard, Inspection
-from speechxai.inspection.report import TextGridError, read_textgrid
 from speechxai.inspection.words import class_words, recipe_words
 
 
@@ -183,7 +183,9 @@ def case_tools(case: Explanation, found: Inspection, title: str) -> None:
         file = st.file_uploader("Praat TextGrid", type=["TextGrid", "txt"], key=f"textgrid_{case.key[1]}")
         if file is not None:
             try:
-                tiers = read_textgrid(file.getvalue())
+                # Longer names of tiers have no room beside the player's tracks.
+                read = read_textgrid(file.getvalue(), len(found.heard.waveform) / found.heard.sample_rate_hz)
+                tiers = tuple({**tier, "name": tier["name"][:9]} for tier in read)
             except TextGridError as error:
                 widgets.problem(error)
             else:

@@ -18,35 +18,9 @@ from app import boards, charts, sources, widgets
 from app.hosts import KnownHostsOnly
 from app.sources import Disk, Memory
 from speechxai.files import cache_folder
-from speechxai.inspection.report import TextGridError, caveats, file_name, read_textgrid, write_audacity, write_textgrid
+from speechxai.inspection.report import caveats, file_name, write_audacity
 
 ROOT = Path(__file__).resolve().parents[2]
-INTERVALS = [(0.5, 1.0, 'vowel "a"'), (1.25, 2.0, "pause")]
-
-
-def test_textgrid_round_trip() -> None:
-    (tier,) = read_textgrid(write_textgrid(INTERVALS, 3.0).encode())
-    assert tier["name"] == "evidence"
-    assert [(i["start"], i["end"], i["label"]) for i in tier["intervals"]] == INTERVALS
-
-
-def test_textgrid_in_short_form_utf16_with_points() -> None:
-    text = (
-        'File type = "ooTextFile"\nObject class ='
-        ' "TextGrid"\n\n0\n2\n<exists>\n2\n"IntervalTier"\n"phones"\n0\n2\n2\n0\n1.5\n"a'
-        ' 1"\n1.5\n2\n""\n"TextTier"\n"points"\n0\n2\n1\n0.7\n"burst"\n'
-    )
-    phones, points = read_textgrid(text.encode("utf-16"))
-    assert phones["intervals"] == [{"start": 0.0, "end": 1.5, "label": "a 1"}]
-    assert points["name"] == "points"
-    (burst,) = points["intervals"]
-    assert (burst["label"], burst["start"], burst["end"]) == ("burst", 0.7, pytest.approx(0.71))  # 10 ms to be seen
-
-
-@pytest.mark.parametrize("content", [b"", b"\x00\xff\xfe", b"hello", write_textgrid(INTERVALS, 3.0).encode()[:-60]])
-def test_textgrid_refuses_what_it_cannot_read(content: bytes) -> None:
-    with pytest.raises(TextGridError, match="TextGrid"):
-        read_textgrid(content)
 
 
 def test_audacity_labels() -> None:
