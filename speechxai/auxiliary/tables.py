@@ -26,7 +26,7 @@ from speechxai.auxiliary.values import (
 from speechxai.errors import SpeechXAIError
 from speechxai.report import render
 from speechxai.report.render import Finding, listing, p_text
-from speechxai.stats import N_RESAMPLES, bootstrap_p_value, direction, holm, percentile_interval
+from speechxai.stats import N_RESAMPLES, bca_interval, bootstrap_p_value, direction, holm
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,10 +141,11 @@ def _auroc(arm: Arm, seed: int, weights: Array) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """Weights of the recordings for the whole sample (1, R) and for resamples (D, R), and counts of the drawn seeds (D,
-    K)."""
+    """Weights of the recordings for the whole sample (1, R), without each speaker in turn (S, R) and for resamples (D,
+    R), and counts of the drawn seeds (D, K)."""
 
     whole: Array
+    left_out: Array
     resampled: Array
     seeds: Array
 
@@ -157,21 +158,34 @@ class Draws:
         counts = rng.multinomial(len(n_each), np.full(len(n_each), 1 / len(n_each)), size=n).astype(float)
         whole = 1.0 / n_each[index]
         seeds = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=n).astype(float)
-        return cls(whole[None], counts[:, index] * whole, seeds)
+        others = 1.0 - np.eye(len(n_each))
+        return cls(whole[None], others[:, index] * whole, counts[:, index] * whole, seeds)
 
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """A metric of an arm: value, resampled values (D,), standard deviation over seeds."""
+    """A metric of an arm: value, values without each speaker (S,), resampled values (D,), standard deviation over
+    seeds."""
 
     value: float
+    left_out: Array
     draws: Array
     seed_std: float
+
+    def times(self, factor: float) -> Measured:
+        """Everything multiplied."""
+        return Measured(self.value * factor, self.left_out * factor, self.draws * factor, self.seed_std * factor)
+
+    def minus(self, other: Measured) -> Measured:
+        """The paired difference; a standard deviation over seeds has none."""
+        return Measured(
+            self.value - other.value, self.left_out - other.left_out, self.draws - other.draws, float("nan")
+        )
 
 
 def measure(arm: Arm, draws: Draws) -> dict[str, Measured]:
     """Every metric of an arm, plain and selective."""
-    whole, resampled = statistics(arm, draws.whole), statistics(arm, draws.resampled)
+    whole, left_out, resampled = (statistics(arm, w) for w in (draws.whole, draws.left_out, draws.resampled))
     defined = ~np.isnan(arm.mean_mask)
     mask = float(np.average(arm.mean_mask[defined], weights=draws.whole[0, defined])) if defined.any() else float("nan")
     found = {}
@@ -184,8 +198,9 @@ def measure(arm: Arm, draws: Draws) -> dict[str, Measured]:
             (draws.seeds * np.nan_to_num(drawn)).sum(axis=1), weight, out=np.full(len(drawn), np.nan), where=weight > 0
         )
         std = float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else float("nan")
-        found[metric] = Measured(_mean(by_seed), values, std)
-        found[f"selective_{metric}"] = Measured(found[metric].value * (1 - mask), values * (1 - mask), std * (1 - mask))
+        rest = np.array([_mean(row) for row in left_out[metric]])
+        found[metric] = Measured(_mean(by_seed), rest, values, std)
+        found[f"selective_{metric}"] = found[metric].times(1 - mask)
     return found
 
 
@@ -194,9 +209,9 @@ def _mean(values: Array) -> float:
     return float(known.mean()) if len(known) else float("nan")
 
 
-def interval(values: Array) -> tuple[float, float]:
-    """95 % percentile interval of resampled values (D,)."""
-    low, high = percentile_interval(values[:, None])
+def interval(found: Measured) -> tuple[float, float]:
+    """95 % interval over speakers and seeds, see `stats.bca_interval`."""
+    low, high = bca_interval(found.draws[:, None], found.value, found.left_out[:, None])
     return float(low[0]), float(high[0])
 
 
@@ -218,7 +233,7 @@ def table(found: Sequence[Arm], settings: AuxiliarySettings, speakers: Sequence[
         for metric, one in metrics.items():
             if name == MAJORITY and metric.startswith("selective_"):
                 continue
-            low, high = interval(one.draws)
+            low, high = interval(one)
             row = {
                 "name": name,
                 "kind": kind_of(name),
@@ -239,15 +254,15 @@ def table(found: Sequence[Arm], settings: AuxiliarySettings, speakers: Sequence[
             if metric in METRICS and kind_of(name) != "floor":
                 for other in (*floors, *([] if name == CEILING else [CEILING])):
                     base = measured[other, split, architecture][1][metric]
-                    difference = one.draws - base.draws
+                    difference = one.minus(base)
                     ends = interval(difference)
                     row |= {
-                        f"vs_{other}": one.value - base.value,
+                        f"vs_{other}": difference.value,
                         f"vs_{other}_low": ends[0],
                         f"vs_{other}_high": ends[1],
                     }
                     if other in floors and kind_of(name) == "explanation":
-                        row[f"vs_{other}_p"] = bootstrap_p_value(difference)
+                        row[f"vs_{other}_p"] = bootstrap_p_value(difference.draws)
             rows.append(row)
     return _corrected(pd.DataFrame(rows), floors)
 
@@ -277,7 +292,7 @@ def leak(found: Sequence[Arm], settings: AuxiliarySettings, speakers: Sequence[s
             continue
         for metric in METRICS:
             honest, leaky = metrics[metric], measured[name, "recording", architecture][metric]
-            low, high = interval(leaky.draws - honest.draws)
+            low, high = interval(leaky.minus(honest))
             rows.append(
                 [
                     name,

@@ -11,7 +11,16 @@ from speechxai.explain.agreement import STRONGEST, likeness
 from speechxai.explain.recipe import parse
 from speechxai.metrics import METRICS
 from speechxai.report.render import HEADLINE, Finding, Tone, is_control, listing, metrics_of, number
-from speechxai.stats import ALPHA, auc, auc_interval, compared, separation, share_of_speakers, smallest_p
+from speechxai.stats import (
+    ALPHA,
+    FEWEST_SPEAKERS,
+    auc,
+    auc_interval,
+    compared,
+    separation,
+    share_of_speakers,
+    smallest_p,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,9 +33,6 @@ SMALL = 0.01
 
 N_NAMED = 3
 """Recipes that a sentence names before it counts the rest."""
-
-FEWEST_SPEAKERS = 5
-"""Speakers a class needs before an interval over speakers says anything."""
 
 
 def findings(

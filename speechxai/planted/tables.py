@@ -14,7 +14,15 @@ from speechxai.explain.recipe import CONTROLS
 from speechxai.metrics import LOCALIZATION_METRICS, METRICS, indicators
 from speechxai.planted.settings import FAITHFULNESS_METRICS, TRUTH, TaskResult
 from speechxai.planted.task import CHECKS, failed_checks
-from speechxai.stats import bootstrap_means, percentile_interval, resamples, speaker_means, spearman, summarize
+from speechxai.stats import (
+    FEWEST_SPEAKERS,
+    bca_interval,
+    bootstrap_means,
+    resamples,
+    speaker_means,
+    spearman,
+    summarize,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -250,16 +258,23 @@ def _pooled(a: Array, b: Array, speakers: Sequence[str], seed: int = 0) -> dict[
     owner = np.repeat(np.unique(np.asarray(speakers), return_inverse=True)[1], a.shape[1]).reshape(a.shape)[defined]
     n_speakers = len(np.unique(owner))
     pooled = spearman(a[defined], b[defined]) if defined.sum() >= 4 else float("nan")
-    if np.isnan(pooled) or n_speakers < 2:
+    if np.isnan(pooled) or n_speakers < FEWEST_SPEAKERS:
         return {"pooled": pooled, "pooled_low": np.nan, "pooled_high": np.nan}
     first, second = rankdata(a[defined]), rankdata(b[defined])
     terms = np.stack([np.ones_like(first), first, second, first**2, second**2, first * second])
     sums = np.stack([np.bincount(owner, weights=term) for term in terms], axis=1)
-    n, x, y, xx, yy, xy = sums[resamples(len(sums), seed=seed)].sum(axis=1).T
-    with np.errstate(invalid="ignore", divide="ignore"):
-        found = (n * xy - x * y) / np.sqrt((n * xx - x**2) * (n * yy - y**2))
-    low, high = percentile_interval(found[:, None])
+    drawn, without = (
+        _correlation(part)[:, None] for part in (sums[resamples(len(sums), seed=seed)].sum(axis=1), sums.sum(0) - sums)
+    )
+    low, high = bca_interval(drawn, pooled, without)
     return {"pooled": pooled, "pooled_low": float(low[0]), "pooled_high": float(high[0])}
+
+
+def _correlation(sums: Array) -> Array:
+    """Pearson's correlation (D,) from sums (D, 6) of 1, x, y, x^2, y^2 and x y."""
+    n, x, y, xx, yy, xy = sums.T
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray((n * xy - x * y) / np.sqrt((n * xx - x**2) * (n * yy - y**2)))
 
 
 def sanity_table(results: Iterable[TaskResult]) -> pd.DataFrame:
