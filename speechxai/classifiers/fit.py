@@ -342,8 +342,8 @@ def class_weights(labels: Sequence[int], n_classes: int, mode: str = "balanced")
     counts = torch.bincount(torch.as_tensor(labels), minlength=n_classes)
     if (counts == 0).any():
         raise SpeechXAIError(
-            f"The training recordings hold no example of class {int((counts == 0).nonzero()[0])}: both classes are"
-            " needed."
+            f"The training recordings hold no example of class {int((counts == 0).nonzero()[0])}:"
+            f" {'both' if n_classes == 2 else 'all'} classes are needed."
         )
     return len(labels) / (n_classes * counts) if mode == "balanced" else torch.ones(n_classes)
 
@@ -354,9 +354,7 @@ def check_recordings(recordings: Sequence[Recording], sample_rate: int) -> None:
         raise SpeechXAIError("Training needs at least one recording. Got none.")
     for recording in recordings:
         if recording.label is None:
-            raise SpeechXAIError(
-                f"{recording.id}: a training recording needs a label, 0 (HC) or 1 (PD). Leave it out or label it."
-            )
+            raise SpeechXAIError(f"{recording.id}: a training recording needs a label. Leave it out or label it.")
         if recording.sample_rate != sample_rate:
             raise SpeechXAIError(
                 f"{recording.id}: the sample rate must be {sample_rate} Hz. Got {recording.sample_rate} Hz: resample on"

@@ -8,6 +8,7 @@ import shutil
 import statistics
 import tempfile
 import tomllib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -31,16 +32,18 @@ from speechxai.classifiers.fit import AugmentConfig, FitConfig, Progress, initia
 from speechxai.classifiers.imports import pretrained
 from speechxai.classifiers.validation import (
     METRICS,
+    OF_TWO_CLASSES,
     CrossValidation,
     Interval,
     Subjects,
-    auroc,
+    alone,
     by_subject,
     confounds,
     cross_validate,
     fit_final,
     groups,
     knowing_nothing,
+    macro_auc,
     matched_auroc,
     not_calibrated_because,
     performance,
@@ -49,12 +52,11 @@ from speechxai.classifiers.validation import (
 )
 from speechxai.data.cards import card_names, card_text, find, load_card, root_of
 from speechxai.data.corpus import load
-from speechxai.data.manifest import Locator, classes_of
+from speechxai.data.manifest import BETWEEN, Locator, classes_of
 from speechxai.data.splits import speaker_folds
 from speechxai.errors import SpeechXAIError, did_you_mean, named
 from speechxai.files import config_path
 from speechxai.signal.stft import SegmentConfig
-from speechxai.stats import auc
 from speechxai.types import CLASS_NAMES, Recording, StftConfig
 
 # From a data set to a model bundle: read, draw folds by speaker, train, repeat with other seeds, write weights and
@@ -101,6 +103,7 @@ class Plan:
         note: what else the card must say about the training, for example how settings were chosen.
         pretrained: weights that the backbone `ssl` starts from; see `imports.pretrained`.
         device: where networks are trained.
+        classes: names of the classes that are told apart, the control first.
 
     Raises:
         SpeechXAIError: a bundle without a name, or too few folds.
@@ -122,6 +125,7 @@ class Plan:
     note: str = ""
     pretrained: str | None = None
     device: str = "cpu"
+    classes: tuple[str, ...] = CLASS_NAMES
 
     def __post_init__(self) -> None:
         if self.name in ("", ".."):
@@ -130,13 +134,23 @@ class Plan:
             raise SpeechXAIError(
                 f"Training needs at least 3 folds: one tests, one stops it early, the others train. Got {self.n_folds}."
             )
+        if self.backbone == "acoustic" and len(self.classes) > 2:
+            raise SpeechXAIError(
+                f"The backbone 'acoustic' tells two classes apart. Got {', '.join(self.classes)}: choose another with"
+                " --backbone."
+            )
+
+    @property
+    def all_options(self) -> dict[str, Any]:
+        """Options of the backbone: as asked for, and the number of classes where there are more than two."""
+        return {**self.options, **({"n_classes": len(self.classes)} if len(self.classes) > 2 else {})}
 
     def make(self) -> Classifier:
         """Make an untrained classifier; a backbone may name its own `cam_layer` and `max_batch`."""
-        backbone = build(self.backbone, self.stft, **self.options)
+        backbone = build(self.backbone, self.stft, **self.all_options)
         if self.pretrained is not None:
             pretrained(self.pretrained).load_into(backbone)
-        made = Classifier(backbone, self.stft, self.segment, cam_layer=self.cam_layer)
+        made = Classifier(backbone, self.stft, self.segment, self.classes, self.cam_layer)
         device = device_of(self.device)
         if device.type == "cuda":
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats its sums with it alone
@@ -228,7 +242,9 @@ def _described(data: str | Path, manifest: pd.DataFrame) -> tuple[str, str]:
     )
 
 
-def draw_folds(recordings: Sequence[Recording], n_folds: int, seed: int) -> list[int]:
+def draw_folds(
+    recordings: Sequence[Recording], n_folds: int, seed: int, classes: Sequence[str] = CLASS_NAMES
+) -> list[int]:
     """Fold of every recording, by speaker, alike in class, sex and age; see `data.splits.speaker_folds`."""
     frame = pd.DataFrame(
         {
@@ -237,6 +253,7 @@ def draw_folds(recordings: Sequence[Recording], n_folds: int, seed: int) -> list
             "label": pd.array([r.label for r in recordings], dtype="Int64"),
             "sex": [str(r.metadata.get("sex") or "unknown") for r in recordings],
             "age": pd.array([_age(r) for r in recordings], dtype="Float64"),
+            "classes": BETWEEN.join(classes),
         }
     )
     return [int(fold) for fold in speaker_folds(frame, n_folds, seed)]
@@ -251,7 +268,8 @@ def subjects_of(recordings: Sequence[Recording], validated: CrossValidation, cal
     """Out-of-fold predictions averaged by subject, with age, duration and sex."""
     facts = [(float("nan") if (age := _age(r)) is None else age, r.duration_s, _sex(r)) for r in recordings]
     probability = validated.probabilities if calibrated else validated.uncalibrated
-    return by_subject(validated.speakers, validated.labels.numpy(), probability.numpy(), facts)
+    classes = validated.models[0].class_names
+    return by_subject(validated.speakers, validated.labels.numpy(), probability.numpy(), facts, classes)
 
 
 def _sex(recording: Recording) -> str:
@@ -344,12 +362,13 @@ def train_bundle(
 
 def _repeat(seed: int, subjects: Subjects) -> Repeat:
     y, p = subjects.labels, subjects.probabilities
-    return Repeat(seed, auc(p, y), matched_auroc(y, p, subjects.ages))
+    matched = matched_auroc(y, p, subjects.ages) if p.ndim == 1 else float("nan")
+    return Repeat(seed, macro_auc(p, y), matched)
 
 
 def _validate(recordings: Sequence[Recording], plan: Plan, states: Path, progress: Progress | None) -> CrossValidation:
     seed = plan.fit.seed
-    folds = draw_folds(recordings, plan.n_folds, seed)
+    folds = draw_folds(recordings, plan.n_folds, seed, plan.classes)
     return cross_validate(
         plan.make,
         recordings,
@@ -401,7 +420,8 @@ def _config(data: Corpus, plan: Plan, validated: CrossValidation, n_epochs: int,
             "name": plan.name,
             "title": plan.title,
             "architecture": plan.backbone,
-            "options": dict(plan.options),
+            "options": plan.all_options,
+            "classes": list(plan.classes),
             "stft": asdict(plan.stft),
             "segment": None if plan.segment is None else asdict(plan.segment),
             "audio": {"normalize": plan.normalize, "offset": plan.offset},
@@ -410,8 +430,7 @@ def _config(data: Corpus, plan: Plan, validated: CrossValidation, n_epochs: int,
             "training": {
                 "data": data.name,
                 "n_recordings": len(data.recordings),
-                "n_hc": sum(label == 0 for label in labels.values()),
-                "n_pd": sum(label == 1 for label in labels.values()),
+                "n_speakers": {name: Counter(labels.values())[i] for i, name in enumerate(plan.classes)},
                 "n_parameters": parameters,
                 "best_epochs": [history.best_epoch + 1 for history in validated.histories],
                 "final_epochs": n_epochs,
@@ -562,7 +581,7 @@ def model_card(
         _training(config),
         _performance(config, subjects, uncalibrated, n),
         _folds(config),
-        _repeats(repeats),
+        _repeats(repeats, len(config.classes) == 2),
         _calibration(subjects, uncalibrated),
         _groups(subjects, n),
         _confounds(subjects, found, n),
@@ -586,7 +605,7 @@ def _network(config: BundleConfig) -> str:
         f"## Network\n\nBackbone `{config.architecture}` ({options}), {config.training['n_parameters']:,} parameters;"
         f" it hears {heard}. Audio at {config.stft.sample_rate} Hz, normalized by {config.audio.normalize}, its offset"
         f" {config.audio.offset}. Output:"
-        f" probability of {' and '.join(config.classes)}."
+        f" probability of {', '.join(config.classes[:-1])} and {config.classes[-1]}."
     )
 
 
@@ -594,7 +613,7 @@ def _data(config: BundleConfig, subjects: Subjects, about: str) -> str:
     t = config.training
     lines = [f"## Data: {t['data']}", f"{t['n_recordings']} recordings of {len(subjects.labels)} subjects."]
     rows = []
-    for index, name in enumerate(config.classes[:2]):
+    for index, name in enumerate(config.classes):
         members = subset(subjects, subjects.labels == index)
         ages = members.ages[np.isfinite(members.ages)]
         age = f"{ages.mean():.1f} ({ages.min():.0f} to {ages.max():.0f})" if len(ages) else "unknown"
@@ -635,9 +654,11 @@ def _performance(config: BundleConfig, subjects: Subjects, uncalibrated: Subject
     after, before = performance(subjects, n=n), performance(uncalibrated, n=n)
     nothing = [performance(each, n=1) for each in knowing_nothing(subjects).values()]
     rows = [
-        [METRICS[name], before[name], after[name], *(f"{each[name].value:.3f}" for each in nothing)] for name in METRICS
+        [METRICS[name], before[name], after[name], *(f"{each[name].value:.3f}" for each in nothing)] for name in after
     ]
-    settings = config.calibration
+    settings, two = config.calibration, len(config.classes) == 2
+    answered = "threshold 0.5" if two else "the most probable class is the answer; AUROC of each class against the rest"
+    base = "the share of the disease" if two else "the share of each class"
     verdict = (
         "**Calibrated**: the probabilities cost less than the base rate does, and calibration has not moved them away"
         " from the observed shares."
@@ -646,9 +667,9 @@ def _performance(config: BundleConfig, subjects: Subjects, uncalibrated: Subject
     )
     return (
         "## How good it is on people it never heard\n\nOne prediction a subject, made by the fold model in this bundle"
-        " that never heard the subject; threshold 0.5; 95 % intervals, exact for shares of subjects (Clopper and"
+        f" that never heard the subject; {answered}; 95 % intervals, exact for shares of subjects (Clopper and"
         f" Pearson), else by bootstrap over subjects ({n:,}, seeded). Beside them what answers would score that hear"
-        " nobody: the share of the disease for everybody (base rate), and the larger class for everybody.\n\n"
+        f" nobody: {base} for everybody (base rate), and the larg{'er' if two else 'est'} class for everybody.\n\n"
         + _table(
             ["metric", "before calibration", "as shipped", *knowing_nothing(subjects)],
             rows,
@@ -689,8 +710,8 @@ def _folds(config: BundleConfig) -> str:
     return text
 
 
-def _repeats(repeats: Sequence[tuple[int, float, float]]) -> str:
-    rows = [[seed, f"{auc:.3f}", f"{matched:.3f}"] for seed, auc, matched in repeats]
+def _repeats(repeats: Sequence[tuple[int, float, float]], two: bool) -> str:
+    rows = [[seed, f"{auc:.3f}", f"{matched:.3f}"][: 3 if two else 2] for seed, auc, matched in repeats]
     text = "## Other folds, other seeds\n\n"
     if len(repeats) > 1:
         values = [auc for _, auc, _ in repeats]
@@ -698,7 +719,7 @@ def _repeats(repeats: Sequence[tuple[int, float, float]]) -> str:
             f"AUROC {statistics.mean(values):.3f} +- {statistics.stdev(values):.3f} over {len(values)}"
             " cross-validations; the first is the one shipped.\n\n"
         )
-    return text + _table(["seed", "AUROC", "AUROC, pairs within 5 years of age"], rows)
+    return text + _table(["seed", "AUROC", "AUROC, pairs within 5 years of age"][: 3 if two else 2], rows)
 
 
 def _calibration(subjects: Subjects, uncalibrated: Subjects) -> str:
@@ -713,20 +734,24 @@ def _calibration(subjects: Subjects, uncalibrated: Subjects) -> str:
             [f"{b.low:.1f} to {b.high:.1f}", b.n, f"{b.mean_probability:.3f}", f"{b.share_positive:.3f}"]
             for b in reliability(which.labels, which.probabilities)
         ]
-        parts.append(f"{name}:\n\n" + _table(["P(PD)", "subjects", "mean P(PD)", "share with PD"], rows))
+        second = which.classes[1]
+        head = [f"P({second})", "subjects", f"mean P({second})", f"share with {second}"]
+        if len(which.classes) > 2:
+            head = ["P(answer)", "subjects", "mean P(answer)", "share right"]
+        parts.append(f"{name}:\n\n" + _table(head, rows))
     return "\n\n".join(parts)
 
 
 def _groups(subjects: Subjects, n: int) -> str:
+    shown = (*(OF_TWO_CLASSES if len(subjects.classes) == 2 else ("balanced_accuracy",)), "auroc")
     rows = []
     for name, members in groups(subjects).items():
         part = subset(subjects, members)
-        metrics = performance(part, ("sensitivity", "specificity", "auroc"), n=n)
-        n_hc, n_pd = int((part.labels == 0).sum()), int((part.labels == 1).sum())
-        rows.append([name, n_hc, n_pd, *(_shown(metric) for metric in metrics.values())])
-    return "## By sex and age\n\n" + (
-        _table(["group", "HC", "PD", "sensitivity", "specificity", "AUROC"], rows) if rows else "Neither is known."
-    )
+        metrics = performance(part, shown, n=n)
+        counts = [int((part.labels == index).sum()) for index in range(len(part.classes))]
+        rows.append([name, *counts, *(_shown(metric) for metric in metrics.values())])
+    head = ["group", *subjects.classes, *(METRICS[name] for name in shown)]
+    return "## By sex and age\n\n" + (_table(head, rows) if rows else "Neither is known.")
 
 
 def _shown(interval: Interval) -> str:
@@ -735,12 +760,14 @@ def _shown(interval: Interval) -> str:
 
 def _confounds(subjects: Subjects, found: Mapping[str, Interval], n: int) -> str:
     rows = [[name, value.n, _shown(value)] for name, value in found.items()]
-    y, sex = subjects.labels, (np.array(subjects.sexes) == "M").astype(float)
+    sex = (np.array(subjects.sexes) == "M").astype(float)
     if any(subjects.sexes):
-        alone = auroc(sex, y, n)
-        rows.insert(2, ["sex alone", alone.n, _shown(alone)])
+        by_sex = alone(sex, subjects, n)
+        rows.insert(2, ["sex alone", by_sex.n, _shown(by_sex)])
+    of_more = " Of age, duration and sex that of the two classes that they tell apart best, whichever is higher."
     return (
-        "## What else could tell the classes apart\n\nAUROC with 95 % intervals. A confound that does better than the"
+        "## What else could tell the classes apart\n\nAUROC with 95 % intervals."
+        f"{of_more if len(subjects.classes) > 2 else ''} A confound that does better than the"
         " classifier may be what the classifier hears; within pairs of like age, age cannot help.\n\n"
         + _table(["score", "subjects", "value"], rows)
     )
@@ -756,8 +783,8 @@ def _limits(subjects: Subjects, found: Mapping[str, Interval]) -> str:
     if age is not None and abs(age.value - 0.5) > 0.1:
         text += (
             f"\n- **Age confound**: age alone gives AUROC {age.value:.3f}, the classifier"
-            f" {found['classifier'].value:.3f}. Old voices and PD voices share signs; the classifier may have learned"
-            " age."
+            f" {found['classifier'].value:.3f}. Old voices and {' or '.join(subjects.classes[1:])} voices share signs;"
+            " the classifier may have learned age."
         )
     return (
         text + "\n- The explanations show what this network listens to. They do not show what the disease is."

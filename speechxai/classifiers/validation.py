@@ -11,6 +11,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -46,9 +47,10 @@ from speechxai.stats import (
     expected_calibration_error,
     share_interval,
     share_of_speakers,
+    speaker_bootstrap,
     spearman,
 )
-from speechxai.types import Array, Recording
+from speechxai.types import CLASS_NAMES, Array, Recording
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,13 +89,14 @@ class CrossValidation:
 
     @property
     def uncalibrated(self) -> Tensor:
-        """Probability of PD (N,) before calibration."""
-        return self.logits.softmax(-1)[:, 1]
+        """Probabilities before calibration, as `Subjects` has them: (N,) of the second of two classes, else (N, C)."""
+        return _as_told(self.logits.softmax(-1))
 
     @property
     def probabilities(self) -> Tensor:
-        """Calibrated out-of-fold probability of PD (N,)."""
-        return self.calibrated.softmax(-1)[:, 1]
+        """Calibrated out-of-fold probabilities, as `Subjects` has them: (N,) of the second of two classes, else
+        (N, C)."""
+        return _as_told(self.calibrated.softmax(-1))
 
     @property
     def calibrated(self) -> Tensor:
@@ -117,6 +120,11 @@ class CrossValidation:
     def final_epochs(self) -> int:
         """Epochs for a model trained on everybody: the median of the fold models' best."""
         return max(1, round(statistics.median(history.best_epoch + 1 for history in self.histories)))
+
+
+def _as_told(probabilities: Tensor) -> Tensor:
+    """(N, C) as `Subjects` has them: of two classes that of the second alone."""
+    return probabilities[:, 1] if probabilities.shape[1] == 2 else probabilities
 
 
 def flat_folds(
@@ -359,7 +367,8 @@ def fit_calibration(logits: Tensor, labels: Tensor, *, intercept: bool = True) -
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Predictions between two probabilities: how many, their mean, and the share that has the disease."""
+    """Predictions between two probabilities: how many, their mean, and the share that has the disease (or, of more than
+    two classes, that is right)."""
 
     low: float
     high: float
@@ -369,12 +378,13 @@ class ReliabilityBin:
 
 
 def reliability(labels: ArrayLike, probabilities: ArrayLike, n_bins: int = N_BINS) -> list[ReliabilityBin]:
-    """Split predictions into `n_bins` equal ranges of P(PD); empty ranges are left out.
+    """Split predictions into `n_bins` equal ranges of the probability of the second class, or, where there are more
+    than two, of the answer; empty ranges are left out.
 
     >>> reliability([0, 1, 1], [0.1, 0.7, 0.9], n_bins=2)[1].n
     2
     """
-    y, p = np.asarray(labels, dtype=float), np.asarray(probabilities, dtype=float)
+    y, p = of_answer(labels, probabilities)
     place = bins_of(p, n_bins)
     return [
         ReliabilityBin(
@@ -389,15 +399,42 @@ def reliability(labels: ArrayLike, probabilities: ArrayLike, n_bins: int = N_BIN
     ]
 
 
+def of_answer(labels: ArrayLike, probabilities: ArrayLike) -> tuple[Array, Array]:
+    """What a reliability table compares: of two classes label (N,) and probability (N,) of the second; of more (N, C)
+    whether the answer is right, and its probability."""
+    y, p = np.asarray(labels, dtype=float), np.asarray(probabilities, dtype=float)
+    return (y, p) if p.ndim == 1 else ((p.argmax(axis=1) == y).astype(float), p.max(axis=1))
+
+
 def brier_score(labels: ArrayLike, probabilities: ArrayLike) -> float:
-    """Mean of (P(PD) - label)^2; 0 is best, 0.25 is what P = 0.5 gives (Brier 1950)."""
-    return float(np.mean((np.asarray(probabilities, dtype=float) - np.asarray(labels, dtype=float)) ** 2))
+    """Mean of (p - y)^2, y = 1 for the second class; 0 is best, 0.25 is what p = 0.5 gives (Brier 1950).
+
+    Of more than two classes, probabilities (N, C): the sum over classes, as Brier has it; 1 - 1 / C is what 1 / C for
+    everybody gives.
+
+    >>> round(brier_score([0, 2], [[0.5, 0.3, 0.2], [0.2, 0.2, 0.6]]), 3)
+    0.31
+    """
+    y, p = np.asarray(labels, dtype=float), np.asarray(probabilities, dtype=float)
+    return float(np.mean((p - y) ** 2 if p.ndim == 1 else ((p - _indicators(y, p.shape[1])) ** 2).sum(axis=1)))
 
 
 def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
-    """Mean negative log-likelihood, nats; 0 is best, ln 2 = 0.693 is what P = 0.5 gives."""
+    """Mean negative log-likelihood, nats; 0 is best, ln C (0.693 of two classes) is what 1 / C for everybody gives.
+
+    Args:
+        labels: (N,).
+        probabilities: (N,) of the second of two classes, or (N, C).
+    """
     y, p = np.asarray(labels, dtype=float), np.clip(np.asarray(probabilities, dtype=float), 1e-7, 1 - 1e-7)
+    if p.ndim == 2:
+        return float(-np.mean(np.log(p[np.arange(len(p)), y.astype(int)])))
     return float(-np.mean(y * np.log(p) + (1 - y) * np.log(1 - p)))
+
+
+def _indicators(labels: Array, n_classes: int) -> Array:
+    """(N,) to (N, C): 1 in the column of the label."""
+    return np.asarray(np.eye(n_classes)[labels.astype(int)])
 
 
 # Performance, subject by subject: people are the independent cases, however many recordings they made.
@@ -418,9 +455,10 @@ class Interval:
 
 @dataclass(frozen=True, eq=False)
 class Subjects:
-    """One row a subject: label (S,), mean P(PD) over the subject's recordings (S,), age (S,), mean duration (S,), sex.
+    """One row a subject: label (S,), mean probability over the subject's recordings, age (S,), mean duration (S,), sex.
 
-    Unknown ages are NaN, unknown sexes "".
+    Of two classes the probability is that of the second, (S,); of more it is (S, C). Unknown ages are NaN, unknown
+    sexes "".
     """
 
     speakers: tuple[str, ...]
@@ -429,12 +467,30 @@ class Subjects:
     ages: Array
     durations_s: Array
     sexes: tuple[str, ...]
+    classes: tuple[str, ...] = CLASS_NAMES
+
+    @property
+    def answers(self) -> Array:
+        """The most probable class of every subject (S,), int; of several the first."""
+        p = self.probabilities
+        return (p > 0.5).astype(int) if p.ndim == 1 else p.argmax(axis=1)
 
 
 def by_subject(
-    speakers: Sequence[str], labels: ArrayLike, probabilities: ArrayLike, metadata: Sequence[tuple[float, float, str]]
+    speakers: Sequence[str],
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    metadata: Sequence[tuple[float, float, str]],
+    classes: Sequence[str] = CLASS_NAMES,
 ) -> Subjects:
-    """Average the recordings of every subject. `metadata` holds (age, duration in s, sex) of each recording.
+    """Average the recordings of every subject.
+
+    Args:
+        speakers: of N recordings.
+        labels: (N,).
+        probabilities: (N,) of the second of two classes, or (N, C).
+        metadata: (age, duration in s, sex) of each recording.
+        classes: names by index.
 
     Raises:
         SpeechXAIError: a subject with two labels.
@@ -444,21 +500,23 @@ def by_subject(
     rows = [np.array([i for i, speaker in enumerate(speakers) if speaker == name]) for name in names]
     for name, members in zip(names, rows, strict=True):
         if len(set(y[members])) > 1:
-            raise SpeechXAIError(f"The speaker '{name}' has recordings of both classes: mend the labels.")
+            how = "both" if len(classes) == 2 else "several"
+            raise SpeechXAIError(f"The speaker '{name}' has recordings of {how} classes: mend the labels.")
     ages, durations = np.array([m[0] for m in metadata], dtype=float), np.array([m[1] for m in metadata], dtype=float)
     return Subjects(
         names,
         np.array([y[m[0]] for m in rows]),
-        np.array([p[m].mean() for m in rows]),
+        np.array([p[m].mean(axis=0) for m in rows]),
         np.array([ages[m[0]] for m in rows]),
         np.array([durations[m].mean() for m in rows]),
         tuple(metadata[m[0]][2] for m in rows),
+        tuple(classes),
     )
 
 
 def matched_auroc(labels: ArrayLike, scores: ArrayLike, ages: ArrayLike, tolerance_years: float = 5.0) -> float:
-    """`auc` over the (PD, HC) pairs whose ages differ by at most `tolerance_years`: what is left when age cannot
-    help."""
+    """`auc` over the pairs of one of each class whose ages differ by at most `tolerance_years`: what is left when age
+    cannot help."""
     y, a = np.asarray(labels, dtype=float), np.asarray(ages, dtype=float)
     near = np.abs(a[y == 1][:, None] - a[y == 0][None, :]) <= tolerance_years
     return auc(scores, y, near)
@@ -471,20 +529,21 @@ def _share(hits: Array) -> Interval:
     return Interval(k / n if n else float("nan"), low, high, n)
 
 
-def _mean_of_shares(a: Interval, b: Interval) -> Interval:
-    """Mean of two shares of different people, its interval from theirs (zou2008construction)."""
-    value = (a.value + b.value) / 2
-    low = value - math.hypot(a.value - a.low, b.value - b.low) / 2
-    high = value + math.hypot(a.high - a.value, b.high - b.value) / 2
-    return Interval(value, low, high, a.n + b.n)
+def _mean_of_shares(shares: Sequence[Interval]) -> Interval:
+    """Mean of shares of different people, its interval from theirs (zou2008construction)."""
+    n = len(shares)
+    value = sum(each.value for each in shares) / n
+    low = value - math.hypot(*(each.value - each.low for each in shares)) / n
+    high = value + math.hypot(*(each.high - each.value for each in shares)) / n
+    return Interval(value, low, high, sum(each.n for each in shares))
 
 
 LOSSES: dict[str, Callable[[Array, Array], float]] = {
     "brier": brier_score,
     "log_loss": log_loss,
-    "ece": lambda labels, probabilities: expected_calibration_error(probabilities, labels),
+    "ece": lambda labels, probabilities: expected_calibration_error(*of_answer(labels, probabilities)[::-1]),
 }
-"""What probabilities cost, of labels (N,) and P(PD) (N,)."""
+"""What probabilities cost, of labels (N,) and probabilities (N,) of the second of two classes, or (N, C)."""
 
 METRICS = {
     "accuracy": "accuracy",
@@ -496,7 +555,10 @@ METRICS = {
     "log_loss": "log loss",
     "ece": "expected calibration error",
 }
-"""Subject-level metrics and what people call them; the threshold is P(PD) = 0.5, and exactly 0.5 is HC."""
+"""Subject-level metrics and what people call them. Of two classes the second is answered above a probability of 0.5;
+of more, which have no sensitivity and specificity, the most probable one."""
+
+OF_TWO_CLASSES = ("sensitivity", "specificity")
 
 
 def interval(statistic: Callable[[Array], float], n_subjects: int, n: int = N_RESAMPLES, seed: int = 0) -> Interval:
@@ -512,25 +574,90 @@ def interval(statistic: Callable[[Array], float], n_subjects: int, n: int = N_RE
     return Interval(value, *bootstrap(statistic, n_subjects, n, seed), n_subjects)
 
 
-def auroc(scores: Array, labels: Array, n: int = N_RESAMPLES, seed: int = 0) -> Interval:
-    """`stats.auc` of one score and label a subject (S,), with its interval."""
-    ends = auc_interval(scores, labels, np.arange(len(labels)), n, seed)
-    return Interval(auc(scores, labels), *ends, len(labels))
+def macro_auc(probabilities: ArrayLike, labels: ArrayLike) -> float:
+    """Mean over the classes that are there of the AUC of each against the rest (hand2001simple); `stats.auc` where
+    probabilities are (N,), of two classes.
+
+    >>> round(macro_auc([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.3, 0.4, 0.3], [0.1, 0.6, 0.3]], [0, 1, 2, 1]), 3)
+    0.889
+
+    Returns:
+        In [0, 1]; NaN with fewer than two classes.
+    """
+    p, y = np.asarray(probabilities, dtype=float), np.asarray(labels, dtype=int)
+    if p.ndim == 1:
+        return auc(p, y)
+    there = np.unique(y)
+    return float(np.mean([auc(p[:, k], y == k) for k in there])) if len(there) > 1 else float("nan")
+
+
+def auroc(
+    scores: Array, labels: Array, n: int = N_RESAMPLES, seed: int = 0, speakers: ArrayLike | None = None
+) -> Interval:
+    """`macro_auc` of scores (S,) or (S, C), with its interval by bootstrap over speakers; where no resample differs,
+    with that of a share, see `stats.auc_interval`.
+
+    Args:
+        scores: of subjects, or of their recordings.
+        labels: (S,).
+        n: resamples.
+        seed: of the draws.
+        speakers: (S,) who spoke; every row is somebody else without them.
+    """
+    who = np.arange(len(labels)) if speakers is None else np.asarray(speakers)
+    n_speakers = len(np.unique(who))
+    if scores.ndim == 1:
+        return Interval(auc(scores, labels), *auc_interval(scores, labels, who, n, seed), n_speakers)
+    value, there = macro_auc(scores, labels), np.unique(labels.astype(int))
+    if len(there) < 2 or min(len(np.unique(who[labels == k])) for k in there) < 2:
+        return Interval(value, float("nan"), float("nan"), n_speakers)
+    if all(auc(scores[:, k], labels == k) in (0.0, 1.0) for k in there):
+        ends = _mean_of_ends([auc_interval(scores[:, k], labels == k, who) for k in there])
+    else:
+        rows = np.column_stack([scores, labels])
+        ends = speaker_bootstrap(rows, who, lambda drawn: macro_auc(drawn[:, :-1], drawn[:, -1]), n, seed)
+    return Interval(value, *ends, n_speakers)
+
+
+def _mean_of_ends(ends: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    low, high = np.mean(np.asarray(ends), axis=0)
+    return float(low), float(high)
+
+
+def alone(values: Array, subjects: Subjects, n: int = N_RESAMPLES, seed: int = 0) -> Interval:
+    """How well something that is not the answer tells the classes apart: an AUROC of two classes; of more that of the
+    two that it tells apart best, counted so that it is at least 0.5."""
+    y = subjects.labels
+    if len(subjects.classes) == 2:
+        return auroc(values, y, n, seed)
+    areas = {(a, b): auc(values[(y == a) | (y == b)], y[(y == a) | (y == b)] == b) for a, b in _pairs(subjects)}
+    a, b = max(areas, key=lambda pair: abs(areas[pair] - 0.5) if areas[pair] == areas[pair] else -1.0)
+    of_two = (y == a) | (y == b)
+    sign = -1.0 if areas[a, b] < 0.5 else 1.0
+    return auroc(sign * values[of_two], (y[of_two] == b).astype(float), n, seed)
+
+
+def _pairs(subjects: Subjects) -> list[tuple[int, int]]:
+    return list(combinations(range(len(subjects.classes)), 2))
 
 
 def performance(
     subjects: Subjects, names: Iterable[str] = METRICS, *, n: int = N_RESAMPLES, seed: int = 0
 ) -> dict[str, Interval]:
     """METRICS, all or those in `names`, with their intervals: exact for shares of subjects, else by bootstrap over
-    subjects."""
+    subjects. OF_TWO_CLASSES are left out where there are more."""
     y, p = subjects.labels, subjects.probabilities
-    right = (p > 0.5) == (y == 1)
-    shares = {"accuracy": _share(right), "sensitivity": _share(right[y == 1]), "specificity": _share(right[y == 0])}
-    shares["balanced_accuracy"] = _mean_of_shares(shares["sensitivity"], shares["specificity"])
+    right = subjects.answers == y
+    of_class = [_share(right[y == k]) for k in reversed(range(len(subjects.classes)))]
+    shares = {"accuracy": _share(right), "balanced_accuracy": _mean_of_shares(of_class)}
+    if len(of_class) == 2:
+        shares |= dict(zip(OF_TWO_CLASSES, of_class, strict=True))
     found = {}
     for name in names:
         if name in shares:
             found[name] = shares[name]
+        elif name in OF_TWO_CLASSES:
+            continue
         elif name == "auroc":
             found[name] = auroc(p, y, n, seed)
         else:
@@ -540,7 +667,15 @@ def performance(
 
 
 def knowing_nothing(subjects: Subjects) -> dict[str, Subjects]:
-    """What two answers that hear nobody would score: always the share of the class, and always the larger class."""
+    """What two answers that hear nobody would score: always the share of the class, and always the largest class."""
+    if subjects.probabilities.ndim == 2:
+        shares = _indicators(subjects.labels, len(subjects.classes)).mean(axis=0)
+        largest = np.eye(len(shares))[shares.argmax()]
+        everybody = (len(subjects.labels), 1)
+        return {
+            "base rate": replace(subjects, probabilities=np.tile(shares, everybody)),
+            "largest class": replace(subjects, probabilities=np.tile(largest, everybody)),
+        }
     share = float(subjects.labels.mean()) if len(subjects.labels) else float("nan")
     return {
         "base rate": replace(subjects, probabilities=np.full_like(subjects.probabilities, share)),
@@ -602,6 +737,7 @@ def subset(subjects: Subjects, members: Array) -> Subjects:
         subjects.ages[i],
         subjects.durations_s[i],
         tuple(subjects.sexes[k] for k in i),
+        subjects.classes,
     )
 
 
@@ -609,13 +745,16 @@ def confounds(subjects: Subjects, *, n: int = 2000, seed: int = 0) -> dict[str, 
     """What things other than the voice would give, and what is left of the classifier when age cannot help.
 
     Keys: `age alone`, `duration alone`, `classifier`, `classifier, ages within 5 years`, `classifier, overlapping
-        ages`,
-    `age alone, overlapping ages`, each an AUROC; and `rank correlation of P(PD) with age among HC`, -1 to 1. Those
-    with age are missing where no age is known.
+    ages`, `age alone, overlapping ages`, each an AUROC; and `rank correlation of P(PD) with age among HC`, by the names
+    of the classes, -1 to 1. Those with age are missing where no age is known; of more than two classes there are the
+    first three.
     """
     y, p, a, d = subjects.labels, subjects.probabilities, subjects.ages, subjects.durations_s
-    result = {"classifier": auroc(p, y, n, seed), "duration alone": auroc(d, y, n, seed)}
+    result = {"classifier": auroc(p, y, n, seed), "duration alone": alone(d, subjects, n, seed)}
     known = np.isfinite(a)
+    if p.ndim == 2:
+        there = subset(subjects, known)
+        return result | ({"age alone": alone(a[known], there, n, seed)} if known.any() else {})
     if not (known & (y == 0)).any() or not (known & (y == 1)).any():
         return result
     ya, pa, aa = y[known], p[known], a[known]
@@ -626,7 +765,8 @@ def confounds(subjects: Subjects, *, n: int = 2000, seed: int = 0) -> dict[str, 
     result["classifier, overlapping ages"] = auroc(pa[inside], ya[inside], n, seed)
     result["age alone, overlapping ages"] = auroc(aa[inside], ya[inside], n, seed)
     ph, ah = pa[ya == 0], aa[ya == 0]
-    result["rank correlation of P(PD) with age among HC"] = interval(lambda i: spearman(ph[i], ah[i]), len(ph), n, seed)
+    name = f"rank correlation of P({subjects.classes[1]}) with age among {subjects.classes[0]}"
+    result[name] = interval(lambda i: spearman(ph[i], ah[i]), len(ph), n, seed)
     return result
 
 
@@ -636,6 +776,10 @@ SEVERITIES = ("hoehn_yahr", "severity", "updrs_speech")
 """Columns that say how severe a disease is; the first that holds anything is used."""
 
 MOST_TASKS = 5
+MOST_TEXTS = 12
+"""Texts of a column that are groups of their own."""
+MOST_NUMBERS = 6
+"""Different numbers of a column that are groups of their own; more are halved."""
 FEW_SPEAKERS = 5
 """With fewer an interval over speakers says little."""
 
@@ -651,8 +795,8 @@ class Share(NamedTuple):
 
 
 class CalibrationBins(NamedTuple):
-    """Stated probability and observed share of class 1 with its exact 95 % interval, and the number of recordings; each
-    (n_bins,)."""
+    """Stated probability and observed share of the second of two classes (of more, of right answers) with its exact
+    95 % interval, and the number of recordings; each (n_bins,)."""
 
     stated: Array
     observed: Array
@@ -662,8 +806,16 @@ class CalibrationBins(NamedTuple):
 
 
 def answers(rows: pd.DataFrame) -> pd.Series:
-    """The class that a classifier of two says, 0 or 1: 1 above a probability of .5, as argmax has it."""
-    return (rows["probability"] > 0.5).astype(int)
+    """The index of the class that a classifier says: `predicted`, or of two 1 above a probability of .5, as argmax has
+    it."""
+    return (rows["predicted"] if "predicted" in rows else rows["probability"] > 0.5).astype(int)
+
+
+def stated(rows: pd.DataFrame, classes: Sequence[str]) -> Array:
+    """Probabilities of recordings as `Subjects` has them, from the columns `p_<class>`, or of two `probability`."""
+    if len(classes) == 2:
+        return rows["probability" if "probability" in rows else f"p_{classes[1]}"].to_numpy(float)
+    return rows[[f"p_{name}" for name in classes]].to_numpy(float)
 
 
 def right(rows: pd.DataFrame) -> pd.Series:
@@ -676,19 +828,20 @@ def share_right(name: str, rows: pd.DataFrame) -> Share:
     return Share(name, *share_of_speakers(right(rows), rows["speaker"].astype(str)))
 
 
-def performance_words(labeled: pd.DataFrame) -> str:
+def performance_words(labeled: pd.DataFrame, classes: Sequence[str] = CLASS_NAMES) -> str:
     """How often the classifier is right, beside what the larger class alone would give, in two sentences."""
     if labeled.empty:
         return "No recording has both a label and an answer."
     found = share_right("everybody", labeled)
-    larger = max(labeled["label"].mean(), 1 - labeled["label"].mean())
+    larger = labeled["label"].value_counts(normalize=True).max()
     within = f" (95 % interval {100 * found.low:.0f} to {100 * found.high:.0f} %)" if found.low == found.low else ""
     text = (
         f"The model is right about {100 * found.mean:.0f} % of the speakers' recordings{within}; always answering the"
-        f" larger class would be right in {100 * larger:.0f} %."
+        f" larg{'er' if len(classes) == 2 else 'est'} class would be right in {100 * larger:.0f} %."
     )
-    area = auc(labeled["probability"].to_numpy(float), labeled["label"].astype(int).to_numpy())
-    return text if area != area else f"{text} AUC {area:.2f}, where chance is 0.50."
+    area = macro_auc(stated(labeled, classes), labeled["label"].astype(int).to_numpy())
+    against = "" if len(classes) == 2 else " of each class against the rest"
+    return text if area != area else f"{text} AUC{against} {area:.2f}, where chance is 0.50."
 
 
 def confusion(labeled: pd.DataFrame, n_classes: int = 2) -> tuple[Array, Array]:
@@ -700,11 +853,13 @@ def confusion(labeled: pd.DataFrame, n_classes: int = 2) -> tuple[Array, Array]:
     return counts, np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
 
 
-def calibration_bins(labeled: pd.DataFrame, n_bins: int = 5) -> CalibrationBins | None:
+def calibration_bins(
+    labeled: pd.DataFrame, n_bins: int = 5, classes: Sequence[str] = CLASS_NAMES
+) -> CalibrationBins | None:
     """Bins of equal count, by stated probability; None under ten recordings."""
     if len(labeled) < 10:
         return None
-    p, y = labeled["probability"].to_numpy(float), labeled["label"].to_numpy(float)
+    y, p = of_answer(labeled["label"].to_numpy(float), stated(labeled, classes))
     parts = np.array_split(np.argsort(p, kind="stable"), min(n_bins, len(p) // 5))
     low, high = zip(*(share_interval(int(y[part].sum()), len(part)) for part in parts), strict=True)
     return CalibrationBins(
@@ -716,29 +871,64 @@ def calibration_bins(labeled: pd.DataFrame, n_bins: int = 5) -> CalibrationBins 
     )
 
 
-def by_group(labeled: pd.DataFrame, classes: Sequence[str]) -> list[Share]:
-    """Share of right answers of everybody, by class, sex, age band, task and severity, where two speakers or more are
-    known."""
+def groups_of(rows: pd.DataFrame, column: str) -> list[tuple[str, pd.Series]]:
+    """Groups of the recordings by a column of their table: name and which rows, in order.
+
+    Sexes, bands of age, and tasks have names of their own. Of any other column of texts every text is a group, the most
+    frequent ones, and the rest one group; a column of numbers with few different values gives a group for each, else
+    the lower and the upper half.
+    """
+    import pandas as pd
+
+    if column == "sex":
+        return [(name, rows["sex"].astype(str) == value) for value, name in SEXES.items()]
+    if column == "age":
+        age = pd.to_numeric(rows["age"], errors="coerce")
+        return [(name, (age >= low) & (age < high)) for low, high, name in AGE_BANDS]
+    words = column.replace("_", " ")
+    if pd.api.types.is_numeric_dtype(rows[column]):
+        values = rows[column].astype("Float64")
+        different = sorted(float(v) for v in values.dropna().unique())
+        if len(different) <= MOST_NUMBERS:
+            return [(f"{words} {v:g}", (values == v).fillna(False).astype(bool)) for v in different]
+        return _halves(values, words)
+    texts = rows[column].astype(str)
+    counts = texts[texts != "unknown"].value_counts()
+    often = sorted(counts.sort_index().sort_values(ascending=False, kind="stable").index[:MOST_TEXTS])
+    found = [(f"{words} {text}", texts == text) for text in often]
+    if len(counts) > MOST_TEXTS:
+        rest = ~texts.isin(often) & (texts != "unknown")
+        found.append((f"{words}, {len(counts) - MOST_TEXTS} others", rest))
+    return found + ([(f"{words} unknown", texts == "unknown")] if (texts == "unknown").any() else [])
+
+
+def _halves(values: pd.Series, words: str) -> list[tuple[str, pd.Series]]:
+    middle = values.median()
+    return [
+        (f"{words} up to {middle:.4g}", (values <= middle).fillna(False).astype(bool)),
+        (f"{words} above {middle:.4g}", (values > middle).fillna(False).astype(bool)),
+    ]
+
+
+def by_group(labeled: pd.DataFrame, classes: Sequence[str], by: Sequence[str] = ()) -> list[Share]:
+    """Share of right answers of everybody, by class, sex, age band, task and severity, and by other columns that are
+    named, where two speakers or more are known."""
     import pandas as pd
 
     masks: list[tuple[str, pd.Series]] = [("everybody", pd.Series(True, labeled.index))]
-    masks += [(f"labeled {classes[label]}", labeled["label"] == label) for label in (1, 0)]
-    if "sex" in labeled:
-        masks += [(name, labeled["sex"].astype(str) == value) for value, name in SEXES.items()]
-    if "age" in labeled:
-        age = pd.to_numeric(labeled["age"], errors="coerce")
-        masks += [(name, (age >= low) & (age < high)) for low, high, name in AGE_BANDS]
-    tasks = sorted(labeled["task"].astype(str).unique())
-    if len(tasks) > 1:
-        masks += [(f"task {task}", labeled["task"].astype(str) == task) for task in tasks[:MOST_TASKS]]
+    masks += [(f"labeled {classes[i]}", labeled["label"] == i) for i in reversed(range(len(classes)))]
+    for column in ("sex", "age"):
+        masks += groups_of(labeled, column) if column in labeled else []
+    if labeled["task"].astype(str).nunique() > 1:
+        masks += groups_of(labeled, "task")[:MOST_TASKS]
     for column in SEVERITIES:
         value = pd.to_numeric(labeled[column], errors="coerce") if column in labeled else pd.Series(dtype=float)
         if value.notna().any():
-            value = value.where(labeled["label"] == 1)
-            middle, words = value.median(), column.replace("_", " ")
-            masks += [(f"{classes[1]}, {words} up to {middle:.2g}", value <= middle)]
-            masks += [(f"{classes[1]}, {words} above {middle:.2g}", value > middle)]
+            who = classes[1] if len(classes) == 2 else f"not {classes[0]}"
+            masks += _halves(value.where(labeled["label"] != 0), f"{who}, {column.replace('_', ' ')}")
             break
+    for column in by:
+        masks += groups_of(labeled, column)
     return [share_right(name, labeled[mask]) for name, mask in masks if labeled[mask]["speaker"].nunique() >= 2]
 
 
@@ -747,13 +937,16 @@ def recordings_table(rows: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame
     import pandas as pd
 
     label = rows["label"].map(lambda v: classes[int(v)] if pd.notna(v) else "unknown")
-    says = rows["probability"].map(lambda v: classes[int(v > 0.5)] if pd.notna(v) else "none")
+    known = rows["probability"].notna()
+    says = answers(rows.assign(predicted=rows["predicted"].fillna(0)) if "predicted" in rows else rows)
+    says = says.map(lambda v: classes[v]).where(known, "none")
+    probability = f"P({classes[1]})" if len(classes) == 2 else "probability"
     found = pd.DataFrame(
         {
             "recording": rows["recording"],
             "labeled": label,
             "model says": says,
-            f"P({classes[1]})": rows["probability"],
+            probability: rows["probability"],
             "right": [
                 "" if a == "unknown" or b == "none" else "yes" if a == b else "no"
                 for a, b in zip(label, says, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -69,6 +70,7 @@ def train(
     import torch
 
     from speechxai.classifiers import training
+    from speechxai.types import CLASS_NAMES
 
     given = {**(training.read_recipe(config) if config else {}), **given}
     torch.set_num_threads(given.get("threads", 1))
@@ -83,9 +85,11 @@ def train(
                 found = training.synthetic_corpus(given.get("speakers", TRAIN["speakers"].default), plan.fit.seed)
             else:
                 found = training.read_corpus(data, root, plan, show, labels=labels, tasks=tuple(tasks or ()))
+            plan = replace(plan, classes=found.classes)
             warn(
                 f"{plan.name}: {plan.backbone}, {len(found.recordings)} recordings of"
                 f" {len({r.speaker for r in found.recordings})} speakers, {plan.n_folds} folds"
+                + ("" if plan.classes == CLASS_NAMES else f", classes {', '.join(plan.classes)}")
             )
             bundle = training.train_bundle(found, plan, out, show, resume)
     except KeyboardInterrupt:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -310,10 +311,10 @@ def confusion_table(predictions: pd.DataFrame, classes: Sequence[str]) -> Table 
 
 
 def confound_table(predictions: pd.DataFrame, classes: Sequence[str]) -> Table | None:
-    """How well age, duration, sex and sample rate alone separate the labels, and how they go with the prediction
-    (AUC)."""
+    """How well age, duration, sex and sample rate alone separate the labels, and how they go with the prediction: AUC,
+    of more than two classes that of the two that are told apart best."""
     known = predictions.dropna(subset=["label"])
-    if len(classes) != 2 or known["label"].nunique() < 2:
+    if known["label"].nunique() < 2:
         return None
     rows = []
     for column, name in (("age", "age"), ("duration_s", "duration"), ("sample_rate", "sample rate"), ("sex", "sex")):
@@ -335,22 +336,31 @@ def confound_table(predictions: pd.DataFrame, classes: Sequence[str]) -> Table |
 
 
 def _either_way(values: Array, labels: pd.Series[Any]) -> float:
-    known = labels.notna().to_numpy()
-    return separation(values[known], labels[labels.notna()].astype(int).to_numpy())
+    known = labels.notna().to_numpy() & np.isfinite(values)
+    there, of = values[known], labels[known].astype(int).to_numpy()
+    pairs = combinations(sorted(set(of.tolist())), 2)
+    found = [separation(there[(of == a) | (of == b)], of[(of == a) | (of == b)] == b) for a, b in pairs]
+    return max(found, default=math.nan)
+
+
+def _answered(predictions: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """Recordings with a label and an answer."""
+    columns = [f"p_{name}" for name in classes]
+    return predictions.dropna(subset=["label", *columns]) if set(columns) <= set(predictions) else predictions[:0]
 
 
 def performance_table(predictions: pd.DataFrame, classes: Sequence[str]) -> Table | None:
     """How good the answers are, one a speaker, beside what answers that hear nobody would score."""
     from speechxai.classifiers.validation import METRICS as KINDS
-    from speechxai.classifiers.validation import by_subject, knowing_nothing, performance
+    from speechxai.classifiers.validation import by_subject, knowing_nothing, performance, stated
 
-    column = f"p_{classes[1]}"
-    known = predictions.dropna(subset=["label", column]) if column in predictions else predictions[:0]
-    if len(classes) != 2 or known.groupby("speaker")["label"].nunique().max() != 1 or known["label"].nunique() < 2:
+    known = _answered(predictions, classes)
+    if known.groupby("speaker")["label"].nunique().max() != 1 or known["label"].nunique() < 2:
         return None
-    labels, p = known["label"].to_numpy(float), known[column].to_numpy(float)
     unknown = [(math.nan, math.nan, "")] * len(known)
-    subjects = by_subject(known["speaker"].astype(str).tolist(), labels, p, unknown)
+    subjects = by_subject(
+        known["speaker"].astype(str).tolist(), known["label"].to_numpy(float), stated(known, classes), unknown, classes
+    )
     own = performance(subjects)
     others = {name: performance(each, n=1) for name, each in knowing_nothing(subjects).items()}
 
@@ -359,7 +369,7 @@ def performance_table(predictions: pd.DataFrame, classes: Sequence[str]) -> Tabl
         return [with_span(own[name].value, own[name].low, own[name].high), *nothing]
 
     title = f"How good: {len(subjects.labels)} speakers, 95 % intervals, beside answers that hear nobody"
-    return plain_table(title, ("", "classifier", *others), [[words, *cells(name)] for name, words in KINDS.items()])
+    return plain_table(title, ("", "classifier", *others), [[KINDS[name], *cells(name)] for name in own])
 
 
 def cautions(model: Mapping[str, Any], predictions: pd.DataFrame, classes: Sequence[str]) -> list[Finding]:
@@ -387,15 +397,19 @@ def flat_networks(predictions: pd.DataFrame, classes: Sequence[str]) -> list[str
 
 
 def calibration_picture(predictions: pd.DataFrame, classes: Sequence[str]) -> Part | None:
-    """Calibration of the probability of class 1, where there are at least 20 labeled recordings."""
-    column = f"p_{classes[1]}"
-    known = predictions.dropna(subset=["label", column]) if column in predictions else predictions[:0]
+    """Calibration of the probability of the second of two classes (of more, of the answer), where there are at least 20
+    labeled recordings."""
+    from speechxai.classifiers.validation import of_answer, stated
+
+    known = _answered(predictions, classes)
     if len(known) < 20 or known["label"].nunique() < 2:
         return None
-    p, y = known[column].astype(float).tolist(), known["label"].astype(int).tolist()
+    y, p = of_answer(known["label"].to_numpy(float), stated(known, classes))
+    share = f"Share of {classes[1]}" if len(classes) == 2 else "Share of right answers"
+    of, share_words = (classes[1], f"share with {classes[1]}") if len(classes) == 2 else ("the answer", "share right")
     return {
-        "uri": data_uri(plots.calibration_curve(p, y)),
-        "alt": f"Share of {classes[1]} against predicted probability in bins of equal counts, {len(known)} recordings.",
+        "uri": data_uri(plots.calibration_curve(p.tolist(), y.astype(int).tolist(), of=of, share=share_words)),
+        "alt": f"{share} against predicted probability in bins of equal counts, {len(known)} recordings.",
         "caption": "Calibration: on the dashed line the probability means what it says. Lines are 95 % intervals.",
     }
 

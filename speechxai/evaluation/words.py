@@ -11,16 +11,7 @@ from speechxai.explain.agreement import STRONGEST, likeness
 from speechxai.explain.recipe import parse
 from speechxai.metrics import METRICS
 from speechxai.report.render import HEADLINE, Finding, Tone, is_control, listing, metrics_of, number
-from speechxai.stats import (
-    ALPHA,
-    FEWEST_SPEAKERS,
-    auc,
-    auc_interval,
-    compared,
-    separation,
-    share_of_speakers,
-    smallest_p,
-)
+from speechxai.stats import ALPHA, FEWEST_SPEAKERS, auc, compared, separation, share_of_speakers, smallest_p
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,33 +60,34 @@ def findings(
 
 def classifier_sentence(predictions: pd.DataFrame, classes: Sequence[str]) -> Finding | None:
     """Is the classifier right, and better than chance? An explanation of a wrong classifier explains a mistake."""
-    if "predicted" not in predictions or len(classes) != 2:
+    if "predicted" not in predictions:
         return None
+    from speechxai.classifiers.validation import auroc, stated
+
     known = predictions.dropna(subset=["label", "predicted"])
     labels = known["label"].astype(int).to_numpy()
     if known.empty or len(set(labels)) < 2:
         return Finding(
             "The recordings hold one class or no labels, so nothing is said of the classifier's accuracy.", "caution"
         )
-    scores = known[f"p_{classes[1]}"].astype(float).to_numpy()
-    area = auc(scores, labels)
+    speakers = known["speaker"].astype(str).to_numpy()
+    area = auroc(stated(known, classes), labels, speakers=speakers)
+    against = "" if len(classes) == 2 else " of each class against the rest"
     right = int((known["predicted"].astype(int) == labels).sum())
     n_fewest = int(known.groupby("label")["speaker"].nunique().min())
     if n_fewest < FEWEST_SPEAKERS:
         return Finding(
-            f"The classifier is right for {right} of {len(known)} recordings; AUC {number(area, 2)}, of too few"
-            f" speakers for an interval ({n_fewest} in the smaller class).",
+            f"The classifier is right for {right} of {len(known)} recordings; AUC{against} {number(area.value, 2)}, of"
+            f" too few speakers for an interval ({n_fewest} in the small{'er' if len(classes) == 2 else 'est'} class).",
             "caution",
         )
-    speakers = known["speaker"].astype(str).to_numpy()
     share, least, most, n_speakers = share_of_speakers(known["predicted"].astype(int).to_numpy() == labels, speakers)
-    low, high = auc_interval(scores, labels, speakers)
     text = (
         f"The classifier is right for {right} of {len(known)} recordings ({number(100 * share, 0)} % over {n_speakers}"
-        f" speakers, 95 % interval {number(100 * least, 0)} to {number(100 * most, 0)} %); AUC {number(area, 2)} (95 %"
-        f" interval over speakers {number(low, 2)} to {number(high, 2)})."
+        f" speakers, 95 % interval {number(100 * least, 0)} to {number(100 * most, 0)} %); AUC{against}"
+        f" {number(area.value, 2)} (95 % interval over speakers {number(area.low, 2)} to {number(area.high, 2)})."
     )
-    if round(low, 2) > 0.5:
+    if round(area.low, 2) > 0.5:
         return Finding(text + " That is better than chance.", "good")
     return Finding(
         text

@@ -300,15 +300,24 @@ def agreement_heatmap(names: Sequence[str], matrix: Array, style: Style | None =
 
 
 def calibration_curve(
-    probabilities: Sequence[float], labels: Sequence[int], n_bins: int = 5, style: Style | None = None
+    probabilities: Sequence[float],
+    labels: Sequence[int],
+    n_bins: int = 5,
+    style: Style | None = None,
+    *,
+    of: str,
+    share: str,
 ) -> Picture:
-    """Share of PD among recordings of like predicted probability, in bins of equal counts, over the diagonal of perfect
-    calibration.
+    """Share of what was predicted among recordings of like predicted probability, in bins of equal counts, over the
+    diagonal of perfect calibration.
 
     Args:
-        probabilities: (n,) predicted probability of PD.
+        probabilities: (n,) predicted.
         labels: (n,) 0 or 1.
         n_bins: bins of equal count.
+        style: of the picture.
+        of: whose probability it is, for example "PD".
+        share: what the other axis shows, for example "share with PD".
     """
     if len(probabilities) != len(labels) or not len(labels):
         raise SpeechXAIError(
@@ -323,7 +332,7 @@ def calibration_curve(
         axes.plot([p, p], ends, color=METHOD_COLOR, alpha=0.5, linewidth=2)
         axes.plot([p], [y], marker="o", color=METHOD_COLOR)
     axes.set(xlim=(0, 1), ylim=(0, 1))
-    axes.set_xlabel("predicted probability of PD", fontsize=9)
-    axes.set_ylabel("share with PD", fontsize=9)
+    axes.set_xlabel(f"predicted probability of {of}", fontsize=9)
+    axes.set_ylabel(share, fontsize=9)
     axes.tick_params(labelsize=8)
     return _png(figure)

@@ -89,7 +89,7 @@ def test_the_card_tells_what_the_shipped_models_do(trained: Bundle) -> None:
     folds = draw_folds(corpus().recordings, 3, 0)
     assert again.config.speakers == {f"toy/{s}": folds[s] for s in range(12)}
     assert again.config.files == {f"{s:064x}": folds[s] for s in range(12)}
-    assert again.config.training["n_hc"] == again.config.training["n_pd"] == 6
+    assert again.config.training["n_speakers"] == {"HC": 6, "PD": 6}
     assert again.config.calibration.final_temperature == pytest.approx(float(again.classifier().temperature), abs=1e-5)
     assert again.config.calibration.final_intercept == pytest.approx(again.classifier().intercept.tolist(), abs=1e-5)
     assert not Path(f"{trained.folder}.training").exists()
