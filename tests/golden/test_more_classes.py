@@ -66,9 +66,8 @@ def test_answers_that_hear_nobody() -> None:
 
 def test_areas_of_classes_that_are_missing_or_perfectly_apart() -> None:
     assert math.isnan(macro_auc(P[:2], [0, 0]))
-    assert macro_auc(P[:4], LABELS[:4]) == pytest.approx(
-        (4 + 3.75) / 8
-    )  # HC 4 of 4, PD 3.5 + .25 x 0: by its own column
+    # Of four recordings HC wins 4 of 4 pairs by its column, PD 3.5 of 4 by its own.
+    assert macro_auc(P[:4], LABELS[:4]) == pytest.approx(7.5 / 8)
     perfect = np.eye(3)[LABELS * 2]
     found = validation.auroc(perfect, np.array(LABELS * 2, float))
     # Every class against the rest is won by all pairs; 4 speakers against 8 form 4 pairs of which nobody is in two.
