@@ -215,7 +215,7 @@ def test_what_cannot_be_studied_says_why(run: Path, capsys: pytest.CaptureFixtur
     assert call("auxiliary", run, "--split", "speakers") == 2
     assert "Did you mean 'speaker'?" in capsys.readouterr().err
     assert call("auxiliary", run, "--folds", 9, "--n-mels", 16) == 2
-    assert "smaller class" in capsys.readouterr().err
+    assert "smallest class" in capsys.readouterr().err
     assert call("auxiliary", run) == 2
     assert "bands empty" in capsys.readouterr().err
     shutil.rmtree(run / "maps.zarr")

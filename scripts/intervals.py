@@ -1,7 +1,7 @@
 """How often a nominal 95 % interval over speakers holds the truth, by simulation: the tables of docs/statistics.md.
 
-    python scripts/coverage.py                 about five minutes of one core
-    python scripts/coverage.py --samples 200   a quick look
+    python scripts/intervals.py                 about five minutes of one core
+    python scripts/intervals.py --samples 200   a quick look
 
 Every cell draws many samples of so many speakers from a distribution whose truth is known and counts the intervals that
 hold it: ours (`speechxai.stats`), the percentile interval from the same resamples, and Student's t for means.
