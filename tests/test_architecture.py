@@ -50,6 +50,7 @@ ONLY_IN = {
     "soundfile": ("speechxai/signal/", "speechxai/data/cards.py"),
     "sklearn": ("speechxai/classifiers/", "speechxai/stats.py"),
     "filelock": ("speechxai/files.py",),
+    "regex": ("speechxai/data/tables.py",),
     "tomli_w": ("speechxai/files.py",),
     "platformdirs": ("speechxai/files.py",),
 }

@@ -6,6 +6,7 @@ import collections
 import difflib
 import re
 import tomllib
+import unicodedata
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,19 +35,21 @@ from speechxai.data.tables import (
     Pattern,
     Sheet,
     _Part,
+    compiled,
     find_sheets,
     is_known,
     lookup,
     number,
     our_columns,
     read_table,
+    search,
     sex_codes,
     sexes,
     spelled_differently,
     values_of,
 )
 from speechxai.errors import SpeechXAIError, did_you_mean, encodable
-from speechxai.files import resource_folder
+from speechxai.files import decoded, resource_folder
 from speechxai.signal.audio import AUDIO_SUFFIXES, FFMPEG_SUFFIXES, NOT_UTF8, checked_root, files_under
 from speechxai.types import CLASS_NAMES
 
@@ -105,7 +108,7 @@ class FetchFile(_Part):
     url: str
     name: str
     checksum: Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}|)$")] = ""
-    size_bytes: int | None = None
+    size_bytes: Annotated[int, Field(ge=1)] | None = None
     unpack: bool = False
 
 
@@ -137,13 +140,14 @@ class DataCard(_Part):
     notes: list[str] = []
     pseudonymize: bool = False
     splits: str = ""
-    sha256_table: str = ""
+    sha256_table: Annotated[str, Field(pattern=r"^([\w. -]*\w)?$")] = ""
     fetch: list[FetchFile] = []
 
     @model_validator(mode="after")
     def _consistent(self) -> DataCard:
         for pattern in self.patterns:
-            if "speaker" not in re.compile(pattern).groupindex:
+            compiled(_anywhere(pattern))  # as it will be used, where a flag or a comment inside may do harm
+            if "speaker" not in compiled(pattern).groupindex:
                 raise ValueError(f"the pattern {pattern!r} has no named group 'speaker': there is always a speaker")
         try:
             check_classes(self.classes)
@@ -158,7 +162,7 @@ class DataCard(_Part):
             for name in names:
                 if name not in (*self.classes, "unknown"):
                     raise ValueError(f"{place}: '{name}' is none of the classes {', '.join(self.classes)}")
-        groups = {name for pattern in self.patterns for name in re.compile(pattern).groupindex}
+        groups = {name for pattern in self.patterns for name in compiled(pattern).groupindex}
         for rule in self.labels:
             if rule.source == "group" and rule.name not in groups:
                 raise ValueError(f"a label comes from the group '{rule.name}', which no pattern has")
@@ -234,7 +238,7 @@ def match(
     used: set[tuple[str, str]] = set()
     said: collections.Counter[str] = collections.Counter()
     for done, path in enumerate(paths, start=1):
-        reasons = [rule.reason for rule in card.exclude if re.search(rule.match, path, re.IGNORECASE)]
+        reasons = [rule.reason for rule in card.exclude if search(rule.match, path)]
         if encodable(path) != path:
             unmatched.append((encodable(path), NOT_UTF8))
         elif reasons:
@@ -368,9 +372,14 @@ def _row(
     }
 
 
+def _anywhere(pattern: str) -> str:
+    """The pattern of a path's end as one of the whole path."""
+    return rf"(?:.*/)?(?:{pattern})"
+
+
 def _groups(card: DataCard, path: str) -> dict[str, str]:
     for pattern in card.patterns:
-        found = re.fullmatch(rf"(?:.*/)?(?:{pattern})", path, re.IGNORECASE)
+        found = search(_anywhere(pattern), path, whole=True)
         if found and found.group("speaker"):
             return {name: text for name, text in found.groupdict().items() if text is not None}
     raise _Refused(f"its path fits no pattern of the card: {'  or  '.join(card.patterns)}")
@@ -417,7 +426,7 @@ def _agreed(card: DataCard, named: list[tuple[str, str]]) -> str:
 
 
 def _task(card: DataCard, path: str) -> str:
-    return next((rule.task for rule in card.tasks if re.search(rule.match, path, re.IGNORECASE)), card.task)
+    return next((rule.task for rule in card.tasks if search(rule.match, path)), card.task)
 
 
 def _age(birth_year: int, recorded_year: int) -> int:
@@ -543,9 +552,15 @@ def load_card(name_or_path: str | Path) -> DataCard:
     """
     path = card_path(name_or_path)
     try:
-        return DataCard.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        content = tomllib.loads(decoded(path.read_bytes(), path))
+    except OSError as error:
+        raise SpeechXAIError(f"{path}: this data card cannot be read ({error.strerror}).") from error
+    except SpeechXAIError:
+        raise
+    except (ValueError, RecursionError) as error:  # not TOML, a number of 5,000 digits, brackets without end
         raise SpeechXAIError(f"{path}: not valid TOML: {error}") from error
+    try:
+        return DataCard.model_validate(content)
     except ValidationError as error:
         lines = [
             f"{'.'.join(str(part) for part in found['loc']) or 'card'}: {found['msg']}" for found in error.errors()
@@ -579,8 +594,10 @@ def publisher_sha256(name_or_path: str | Path) -> dict[str, str]:
     if not card.sha256_table:
         return {}
     table = card_path(name_or_path).with_name(card.sha256_table)
-    lines = table.read_text(encoding="utf-8").splitlines()[1:]
-    return {file: sha256 for sha256, file in (line.split("\t") for line in lines if line)}
+    rows = read_table(table)
+    if len(rows.columns) != 2:
+        raise SpeechXAIError(f"{table}: must have two columns, sha256 and file. It has: {', '.join(rows.columns)}.")
+    return {file: sha256 for sha256, file in rows.itertuples(index=False)}
 
 
 def build_manifest(
@@ -733,7 +750,9 @@ def import_folder(
         raise SpeechXAIError(f"{root}: no recordings (wav, flac, ogg, mp3) in this folder.")
     rows: dict[str, dict[str, Any]] = {}
     for cells in table.to_dict("records"):
-        path = _path_of(str(cells["file"]).strip(), paths, labels)
+        if not cells["file"]:
+            raise SpeechXAIError(f"{labels}: the row '{', '.join(map(str, cells.values()))}' names no file.")
+        path = _path_of(str(cells["file"]), paths, labels)
         if path in rows:
             raise SpeechXAIError(f"{labels}: '{path}' stands in two rows. Keep one.")
         rows[path] = {str(name): value for name, value in cells.items()}
@@ -783,7 +802,11 @@ def _path_of(file: str, paths: list[str], labels: str | Path) -> str:
     wanted = file.replace("\\", "/")
     if wanted in paths:
         return wanted
-    same_name = [path for path in paths if PurePosixPath(path).name == wanted]
+    # A disk of macOS writes ñ as n with a tilde, and a table as one letter.
+    composed = unicodedata.normalize("NFC", wanted)
+    same_name = [path for path in paths if unicodedata.normalize("NFC", path) == composed] or [
+        path for path in paths if unicodedata.normalize("NFC", PurePosixPath(path).name) == composed
+    ]
     if len(same_name) == 1:
         return same_name[0]
     if same_name:

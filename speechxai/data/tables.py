@@ -7,15 +7,19 @@ import collections
 import csv
 import fnmatch
 import io
+import math
 import re
 import unicodedata
+import warnings
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pandas as pd
+import regex
 from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
 from speechxai.errors import SpeechXAIError, told
@@ -114,12 +118,9 @@ def _excel(path: Path, content: bytes, sheet_name: str | int) -> list[tuple[int,
 def _text_rows(path: Path, content: bytes) -> list[tuple[int, list[str]]]:
     text = decoded(content, path)
     # Excel reads the separator from a first line of its own, and writes it there.
-    first, _, rest = text.partition("\n")
-    stated = re.fullmatch(r'"?sep=(.)"?', first.strip())
+    stated = re.match(r'"?sep=([^\r\n])"?[ ,;]*(\r\n|\r|\n)', text, re.IGNORECASE)
     if stated:
-        text, separator = rest, stated.group(1)
-    elif first.strip("\r") == "sep=\t":
-        text, separator = rest, "\t"
+        text, separator = text[stated.end() :], stated.group(1)
     else:
         header = next((line for line in text.splitlines() if line.strip(" ,;\t|")), "")
         bare = re.sub(r'"[^"]*"', "", header)
@@ -379,7 +380,7 @@ def _join(sheet: Sheet, root: Path, file: str) -> Joined:
         cells = dict(zip(headers.values(), values, strict=True))
         cell = cells[key_name]
         if sheet.key_pattern:
-            part = re.search(sheet.key_pattern, cell, re.IGNORECASE)
+            part = search(sheet.key_pattern, cell)
             cell = part.group(0) if part else ""
         key = normalize_key(cell)
         if not key:
@@ -419,11 +420,51 @@ def values_of(joined: Joined, row: dict[str, str], said: collections.Counter[str
     return values
 
 
-def _compiles(pattern: str) -> str:
+# Regular expressions of cards: people's own, and so bounded in what they cost.
+MOST_CHARACTERS, MOST_REPEATS, MOST_S = 2_000, 10**5, 0.3
+"""Of a pattern: its length, the product of its counted repetitions ({4} and {1,12} make 48), and how long it may look
+at one text, s."""
+
+
+@cache
+def compiled(pattern: str) -> Any:
+    """Compile a pattern that ignores case.
+
+    The package `regex` reads what `re` reads, looks more cleverly, and stops when it is told.
+
+    Raises:
+        ValueError: no regular expression, or one too large.
+    """
+    braces = re.findall(r"\{[0-9,]+\}", pattern)
+    counts = [int(count[:9]) for count in re.findall(r"\d+", " ".join(braces))]
+    if len(pattern) > MOST_CHARACTERS or math.prod(max(1, count) for count in counts) > MOST_REPEATS:
+        raise ValueError(f"this regular expression is too large: {pattern[:60]}")
     try:
-        re.compile(pattern)
-    except re.error as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return regex.compile(pattern, regex.IGNORECASE)
+    except (regex.error, RecursionError, ValueError, OverflowError) as error:
         raise ValueError(f"not a regular expression: {error}") from error
+
+
+def search(pattern: str, text: str, *, whole: bool = False) -> Any:
+    """Return the first match of a card's pattern in a text, or of the whole text; None where there is none.
+
+    Raises:
+        SpeechXAIError: it takes longer than MOST_S.
+    """
+    looked = compiled(pattern)
+    try:
+        return (looked.fullmatch if whole else looked.search)(text, timeout=MOST_S)
+    except TimeoutError as error:
+        raise SpeechXAIError(
+            f"The pattern {pattern!r} of the card takes too long on {text[:80]!r}. A repetition of alternatives that"
+            " may mean the same, such as (a|aa)+, has too many ways to fail: write it without."
+        ) from error
+
+
+def _compiles(pattern: str) -> str:
+    compiled(pattern)
     return pattern
 
 

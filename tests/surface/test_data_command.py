@@ -263,6 +263,7 @@ def test_a_card_keeps_columns_or_says_which_it_does_not_read(voices: Path, tmp_p
             "'PD/dorra_1.wav' is no file of the folder. Did you mean 'PD/dora_1.wav'?",
         ),
         ((*LINES, LINES[0]), "'HC/anna_1.wav' stands in two rows"),
+        ((*LINES, ",HC,anna,60"), "the row ', HC, anna, 60' names no file"),
         ((*LINES[:2], "PD/carl_1.wav,pd,bert,70", LINES[3]), "voices/bert: this speaker has both labels"),
         ((*LINES[:3], "PD/dora_1.wav,PD,dora,old"), "the column 'age' must hold a number or NA. Got 'old'"),
     ],

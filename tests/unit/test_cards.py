@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import stat
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -493,3 +494,72 @@ def test_wrong_names_are_answered(tmp_path: Path) -> None:
         load_card(tmp_path / "none.toml")
     with pytest.raises(SpeechXAIError, match="does not exist"):
         build_manifest("folder", tmp_path / "nowhere")
+
+
+# --- regular expressions of cards -----------------------------------------------------------------------------------
+
+SLOW = [
+    r"(a+)+$",
+    r"(a|aa)+$",
+    r"((a+)+)+$",
+    r"(a*)*b",
+    r"(.*)*x(.*)*y(.*)*z",
+    r"(?:a|a?a|aa?|aaa)+c",
+    r"^(([a-z])+.)+[A-Z]([a-z])+[0-9]$",
+    r"(?=(a+))(\1|a)+b",
+]
+
+
+@pytest.mark.parametrize("pattern", SLOW)
+@pytest.mark.parametrize("place", ["patterns", "exclude", "tasks", "key_pattern"])
+def test_no_pattern_of_a_card_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str, place: str) -> None:
+    monkeypatch.setattr("speechxai.data.tables.MOST_S", 0.02)
+    name = "a" * 90 + "!"
+    (tmp_path / f"{name}.wav").write_bytes(b"RIFF")
+    (tmp_path / "t.csv").write_text(f"key,age\n{name},60\n")
+    parts = {
+        "patterns": f"patterns = ['(?P<speaker>{pattern})\\.wav']",
+        "exclude": f"patterns = ['(?P<speaker>.+)\\.wav']\nexclude = [{{match = '{pattern}', reason = 'r'}}]",
+        "tasks": f"patterns = ['(?P<speaker>.+)\\.wav']\ntasks = [{{match = '{pattern}', task = 't'}}]",
+        "key_pattern": (
+            "patterns = ['(?P<speaker>.+)\\.wav']\nsheets = [{files = ['t.csv'], key = 'key', key_pattern ="
+            f" '{pattern}'}}]"
+        ),
+    }
+    text = OWN.split("patterns")[0] + parts[place] + "\n"
+    (tmp_path / "mine.toml").write_text(text)
+    since = time.monotonic()
+    try:
+        _, report = build_manifest(tmp_path / "mine.toml", tmp_path)
+        said = " ".join(report.notes)
+    except SpeechXAIError as error:
+        said = str(error)
+    assert time.monotonic() - since < 2
+    # Most are decided at once. The one that cannot be is named, with what is wrong with it.
+    if pattern == r"(a|aa)+$":
+        assert f"{pattern}" in said
+        assert "takes too long on" in said
+        assert "write it without" in said
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"(?P<speaker>(a{1000}){1000})",
+        r"(?P<speaker>((a{100}){100}){101})",
+        r"(?P<speaker>a{1000000000})",
+        r"(?P<speaker>a{1,99999999999999999999})",
+        "(?P<speaker>" + "a" * 3_000 + ")",
+        "(?P<speaker>" + "(" * 900 + "a" + ")" * 900 + ")",
+        r"(?P<speaker>a)\2",
+        r"(?P<speaker>a",
+        r"(?x)(?P<speaker>a) # a comment",
+        r"(?P<speaker>[[a-z]",
+    ],
+)
+def test_a_pattern_that_cannot_be_used_is_refused_when_the_card_is_loaded(tmp_path: Path, pattern: str) -> None:
+    (tmp_path / "mine.toml").write_text(OWN.split("patterns")[0] + f"patterns = ['{pattern}']\n")
+    since = time.monotonic()
+    with pytest.raises(SpeechXAIError, match=r"mine\.toml: .*regular expression"):
+        load_card(tmp_path / "mine.toml")
+    assert time.monotonic() - since < 2

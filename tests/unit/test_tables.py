@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
 import unicodedata
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
+import openpyxl
 import pandas as pd
 import pytest
 
@@ -218,3 +223,111 @@ def test_names_of_columns() -> None:
         "Gender": "gender",
         "age (months)": "age (months)",
     }
+
+
+# --- files of programs ----------------------------------------------------------------------------------------------
+
+ROWS = [
+    ("file", "label", "speaker"),
+    ("a.wav", "HC", "Muñoz"),
+    ("b.wav", "PD", 'said "no"'),
+    ("c.wav", "PD", "a;b,c\td"),
+]
+
+
+def text(separator: str, newline: str = "\n") -> str:
+    lines = [separator.join('"' + cell.replace('"', '""') + '"' for cell in row) for row in ROWS]
+    return newline.join(lines) + newline
+
+
+def check_rows(path: Path) -> None:
+    frame = read_table(path)
+    assert [tuple(frame.columns), *frame.itertuples(index=False, name=None)] == ROWS
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "cp1252", "latin-1", "utf-16", "utf-16-le", "utf-16-be", "utf-32"]
+)
+def test_one_table_in_every_encoding_and_dialect(tmp_path: Path, separator: str, newline: str, encoding: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(text(separator, newline).encode(encoding))
+    check_rows(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: f"sep=;\n{t}",
+        lambda t: f'"sep=;"\r\n{t}',
+        lambda t: f"SEP=;\n{t}",
+        lambda t: f"\n\n;;\n{t}",
+        lambda t: t + ";;\n\n;;\n   ;;\n",
+        lambda t: t.replace("\n", ";;;\n"),
+        lambda t: t.replace("\n", ";\n", 1),
+        lambda t: t.rstrip("\n"),
+        lambda t: t.replace('"label"', '" label "'),
+    ],
+    ids=["sep", "sep quoted", "SEP", "rows before", "rows after", "columns", "a column", "no newline", "spaces"],
+)
+def test_rows_and_columns_that_hold_nothing(tmp_path: Path, change: Callable[[str], str]) -> None:
+    (tmp_path / "t.csv").write_text(change(text(";")), "utf-8")
+    check_rows(tmp_path / "t.csv")
+
+
+def test_a_cell_of_two_lines_and_a_column_without_a_name(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('file,label,\na.wav,HC,"one\ntwo, three"\nb.wav,PD,\n')
+    frame = read_table(tmp_path / "t.csv")
+    assert list(frame.columns) == ["file", "label", "column 3"]
+    assert frame["column 3"].tolist() == ["one\ntwo, three", ""]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"file,label\na.wav,HC,63,5\n", "row 2 has 4 cells and the header 2. A text that holds the separator"),
+        (b"file,label,age\na.wav,HC,63,5\nb.wav,PD,64,5\n", "row 2 has 4 cells and the header 3"),
+        (b'file,label\n"a.wav,HC\nb.wav,PD\n', "cannot be read"),
+        (b"", "this table is empty"),
+        (b"\n,,\n", "this table is empty"),
+        (b"file,label\0\na.wav,HC\n", "holds NUL bytes"),
+        ("file,label,speaker\na.wav,HC,Mu\xf1oz\xe9\n".encode().replace(b"\xc3\xa9", b"\xa9"), "damaged at byte"),
+        (b"\xff\xfef\0i\0\0\xd8x\0", "begins as UTF-16 and is damaged"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1 old", "of the old kind"),
+        (b"PK\x03\x04 no workbook", "cannot be read"),
+    ],
+)
+def test_tables_that_cannot_be_read(tmp_path: Path, content: bytes, words: str) -> None:
+    for name in ("t.csv", "t.xlsx"):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(SpeechXAIError, match=re.escape(words)) as error:
+            read_table(tmp_path / name)
+        assert str(error.value).startswith(str(tmp_path / name))
+
+
+def test_only_files_are_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    for name in ("pipe.csv", "none.csv", "."):
+        with pytest.raises(SpeechXAIError):
+            read_table(tmp_path / name)
+
+
+def test_excel_whatever_its_name_says(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    for row in (*ROWS, ("", "", ""), (None, None, None)):
+        book.active.append(row)
+    book.save(tmp_path / "t.xlsx")
+    check_rows(tmp_path / "t.xlsx")
+    (tmp_path / "t.csv").write_bytes((tmp_path / "t.xlsx").read_bytes())
+    check_rows(tmp_path / "t.csv")
+    with pytest.raises(SpeechXAIError, match=r"t\.xlsx: this Excel table cannot be read .*nowhere"):
+        read_table(tmp_path / "t.xlsx", "nowhere")
+
+
+def test_a_small_workbook_that_becomes_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with zipfile.ZipFile(tmp_path / "t.xlsx", "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("xl/worksheets/sheet1.xml", bytes(10_000_000))
+    monkeypatch.setattr("speechxai.data.tables.MAX_TABLE_BYTES", 1_000_000)
+    with pytest.raises(SpeechXAIError, match="too large when unpacked"):
+        read_table(tmp_path / "t.xlsx")
