@@ -88,8 +88,8 @@ class Classifier(nn.Module):
         """
         if not isinstance(self.backbone, WaveformDoor):
             return self
-        length = None if self.segment is None else self.segment.frames(self.stft.frame_rate_hz)[0]
         n_frames = self.stft.n_frames(n_samples)
+        length = None if self.segment is None else self.segment.heard(n_frames, self.stft)[0]
         padded = self.segment is not None and self.segment.short == "pad" and length != n_frames
         exact = None if padded or (length is not None and n_frames > length) else n_samples
         if exact == self.n_samples:
@@ -119,7 +119,7 @@ class Classifier(nn.Module):
         """Cut (B, F, T) into the segments (B, S, F, L) that the backbone hears."""
         if self.segment is None:
             return values[:, None]
-        length, hop = self.segment.frames(self.stft.frame_rate_hz)
+        length, hop = self.segment.heard(values.shape[-1], self.stft)
         return segments.cut(values, length, hop, pad=self.segment.short == "pad")
 
     def stitch(self, values: Tensor, n_frames: int) -> Tensor:

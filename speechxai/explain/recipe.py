@@ -14,13 +14,14 @@ from speechxai.explain.combination import COMBINATIONS
 
 PUBLISHED_METHODS = (
     "saliency",
-    "smoothgrad",
-    "integrated_gradients",
     "guided_backprop",
+    "integrated_gradients",
     "gradient_shap",
+    "smoothgrad",
     "guided_gradcam",
 )
-"""The six methods of mancini2025investigating, in the order of its tables."""
+"""The six methods of mancini2025investigating in the order of its loop over pairs: the published IoU thresholds a
+pair's second map by the first one's maximum, and the printed running means accumulate in this order."""
 
 CONTROLS = ("random_map", "energy_map", "edge_map")
 """Maps that know nothing of the classifier: what every method must beat."""

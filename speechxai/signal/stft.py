@@ -123,6 +123,18 @@ class SegmentConfig:
         """Return length and hop in frames, each at least 1."""
         return max(1, round(self.length_s * frame_rate_hz)), max(1, round(self.hop_s * frame_rate_hz))
 
+    def heard(self, n_frames: int, config: StftConfig) -> tuple[int, int]:
+        """Length and hop, in frames, of the segments in which a recording of `n_frames` is heard.
+
+        A recording that lasts no longer than `length_s` is heard once and whole: frames stand at both of its ends, so
+        that it has one or two more than the segments of longer recordings. What is padded hears segments of one length
+        alone.
+        """
+        length, hop = self.frames(config.frame_rate_hz)
+        if self.short == "keep" and n_frames <= config.n_frames(round(self.length_s * config.sample_rate)):
+            length = max(length, n_frames)
+        return length, hop
+
 
 def starts(n_frames: int, length: int, hop: int) -> list[int]:
     """Return the first frame of every segment; the last segment ends with the recording, so none is padded.

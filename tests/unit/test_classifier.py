@@ -7,8 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from speechxai.classifiers import Classifier, build, predict
+from speechxai.classifiers.network import WaveformDoor
 from speechxai.errors import NotApplicable, SpeechXAIError
+from speechxai.explain import METHODS
 from speechxai.signal.stft import SegmentConfig, spectrogram
+from speechxai.types import StftConfig
 
 
 class OneLogit(nn.Module):
@@ -40,6 +43,46 @@ def test_logits_of_a_long_recording_are_the_mean_over_its_segments() -> None:
     # 217 - 86 = 131 = 3 * 43 + 2: starts 0, 43, 86, 129 and the last, 131, that ends with the recording
     assert len(pieces) == 5
     assert torch.allclose(model(spec.magnitude, spec.phase), torch.stack(pieces).mean(0), atol=1e-5)
+
+
+@pytest.mark.parametrize("length_s", [10.0, 5.0, 3.0, 1.0, 0.37])
+def test_a_recording_no_longer_than_a_segment_is_heard_once(length_s: float) -> None:
+    # 10 s: 160,000 / 186 = 860.2, so a recording of 10 s has 861 + 1 = 862 frames and a segment 860
+    stft = StftConfig()
+    heard: list[tuple[int, int]] = []
+
+    class Listener(nn.Module):
+        def forward(self, waveform: Tensor) -> Tensor:
+            heard.append(tuple(waveform.shape))  # type: ignore[arg-type]
+            return waveform.square().mean(dim=1, keepdim=True)
+
+    model = Classifier(WaveformDoor(Listener(), stft), stft, SegmentConfig(length_s, length_s / 2)).eval()
+    exact = round(16_000 * length_s)
+    waveform = torch.randn(1, exact + 400, generator=torch.Generator().manual_seed(0))
+    for n_samples in (exact, exact - 1, exact - 100, exact // 2):
+        heard.clear()
+        spec = spectrogram(waveform[:, :n_samples], stft)
+        predict(model, spec)
+        assert heard == [(1, n_samples)]
+        assert model.cut(spec.magnitude).shape[1] == 1
+        assert torch.equal(model.stitch(model.cut(spec.magnitude), spec.magnitude.shape[-1]), spec.magnitude)
+    assert model.cut(spectrogram(waveform, stft).magnitude).shape[1] == 2
+    # a network of one length is given that length, whatever the recording has
+    fixed = Classifier(nn.Identity(), stft, SegmentConfig(length_s, length_s / 2, "pad"))
+    assert fixed.cut(spectrogram(waveform[:, :exact], stft).magnitude).shape[-1] == round(length_s * 16_000 / 186)
+
+
+def test_maps_of_a_recording_as_long_as_a_segment_are_those_of_the_whole() -> None:
+    torch.manual_seed(0)
+    backbone = build("cnn", n_mels=16, channels=[4, 4])
+    spec = spectrogram(torch.randn(1, 16_000))  # 88 frames, a segment of 1 s has 86
+    target = torch.tensor([1])
+    for name in ("saliency", "gradcam", "band_occlusion", "deep_lift"):
+        whole, cut = (
+            METHODS[name](Classifier(backbone, segment=segment, cam_layer="features").eval(), spec, target)
+            for segment in (None, SegmentConfig(1.0, 0.5))
+        )
+        assert torch.equal(whole, cut), name
 
 
 def test_memory_setting_changes_neither_logits_nor_gradients() -> None:
