@@ -25,7 +25,6 @@ from speechxai.evaluation.config import EvaluateConfig, from_dict
 from speechxai.evaluation.machine import machine, peak_memory_mb, versions
 from speechxai.evaluation.runs import NOT_THERE, RunFolder, hash_of, unit_name, unlike
 from speechxai.evaluation.session import Session, prepare
-from speechxai.evaluation.unit import tiled
 from speechxai.evaluation.values import PROTOCOLS
 from speechxai.explain.combination import COMBINATIONS, evidence
 from speechxai.explain.recipe import CONTROLS, Recipe, parse
@@ -48,7 +47,7 @@ from speechxai.files import (
 )
 from speechxai.report.render import Finding
 from speechxai.signal.acoustics import segments_by_voicing
-from speechxai.signal.stft import spectrogram
+from speechxai.signal.stft import spectrogram, waveform
 from speechxai.types import Array
 
 if TYPE_CHECKING:
@@ -148,7 +147,7 @@ def read_source(folder: RunFolder, recipes: tuple[str, ...], progress: Progress 
         reason = _why_not(folder, row, recipes, set(contents))  # type: ignore[arg-type]
         if reason is None:
             try:
-                loaded.append(_loaded(session, row, config, contents[recording]))  # type: ignore[arg-type]
+                loaded.append(_loaded(session, row, contents[recording]))  # type: ignore[arg-type]
                 rows.append(row)
             except Exception as error:
                 reason = str(named(error, recording))
@@ -164,7 +163,7 @@ def read_source(folder: RunFolder, recipes: tuple[str, ...], progress: Progress 
     material = Material(
         manifest,
         session.bundle.config.stft_config(),
-        _magnitudes(session, manifest, config, loaded),
+        _magnitudes(session, manifest, loaded),
         lambda recipe, i: _evidence(folder, config, parse(recipe), names[i]),
         lambda i: loaded[i].voicing,
         tuple(one.n_frames for one in loaded),
@@ -198,30 +197,32 @@ def _is_there(stored: Path, recipe: Recipe) -> bool:
     return (stored / str(recipe)).is_dir() or (bool(recipe.parts) and all(_is_there(stored, p) for p in recipe.parts))
 
 
-def _waveform(session: Session, row: dict[str, Any], config: EvaluateConfig) -> Tensor:
-    """Waveform as the run explained it: a protocol of clips repeats short ones and cuts long ones."""
+def _heard(session: Session, row: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    """Waveform (N,) and magnitude (F, T) of a recording as the run explained it: a protocol may hear it in its own
+    way."""
     voice = session.voices.get(str(row["recording"])) or session.read(row)
-    clips = PROTOCOLS.facts(config.protocol).get("clips", False)
-    return tiled(voice.waveform, voice.sample_rate, config.published.clip_s) if clips else voice.waveform
+    stft = session.bundle.config.stft_config()
+    hears = PROTOCOLS.facts(session.settings.protocol).get("hears")
+    if hears is None:
+        return voice.waveform, spectrogram(voice.waveform[None], stft).magnitude[0]
+    spec = hears(voice, stft, session.settings)
+    return waveform(spec)[0], spec.magnitude[0]
 
 
-def _loaded(session: Session, row: dict[str, Any], config: EvaluateConfig, content: str) -> _Loaded:
+def _loaded(session: Session, row: dict[str, Any], content: str) -> _Loaded:
     if content and not session.synthetic and session.content_of(str(row["recording"])) not in (content, None):
         raise SpeechXAIError(
             f"{row['recording']}: its file has been replaced since the run explained it: 'speechxai evaluate --resume'"
             " computes it again."
         )
     stft = session.bundle.config.stft_config()
-    waveform = _waveform(session, row, config)
-    magnitude = spectrogram(waveform[None], stft).magnitude[0]
+    samples, magnitude = _heard(session, row)
     n_frames = magnitude.shape[-1]
-    voicing = segments_by_voicing(waveform, stft.sample_rate, n_frames, stft.hop_length)
+    voicing = segments_by_voicing(samples, stft.sample_rate, n_frames, stft.hop_length)
     return _Loaded(n_frames, voicing, magnitude)
 
 
-def _magnitudes(
-    session: Session, manifest: pd.DataFrame, config: EvaluateConfig, loaded: list[_Loaded]
-) -> Callable[[int], Tensor]:
+def _magnitudes(session: Session, manifest: pd.DataFrame, loaded: list[_Loaded]) -> Callable[[int], Tensor]:
     """Spectrograms by number, from memory as far as CACHE_BYTES reach."""
     stft = session.bundle.config.stft_config()
     total = 0
@@ -233,7 +234,7 @@ def _magnitudes(
 
     def magnitude(i: int) -> Tensor:
         kept = loaded[i].magnitude
-        return spectrogram(_waveform(session, records[i], config)[None], stft).magnitude[0] if kept is None else kept  # type: ignore[arg-type]
+        return _heard(session, records[i])[1] if kept is None else kept  # type: ignore[arg-type]
 
     return magnitude
 

@@ -242,8 +242,8 @@ def at_precision(model: nn.Module, precision: str) -> tuple[nn.Module, nn.Module
 
 
 def twin_of(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Return a twin of `model` with the same doors, whose large products are made in `dtype`; made once for given
-    weights."""
+    """Return a twin of `model` with the same doors, whose large products are made in `dtype`, all of it in float64;
+    made once for given weights."""
     weights = tuple((values.data_ptr(), values._version) for values in model.state_dict(keep_vars=True).values())
     known = _twins.setdefault(model, {})
     if dtype not in known or known[dtype][0] != weights:
@@ -254,6 +254,11 @@ def twin_of(model: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 def _twin(model: nn.Module, dtype: torch.dtype) -> nn.Module | None:
     """Make a twin; None where a network in float32 would win nothing."""
+    if dtype == torch.float64:
+        copied = copy.deepcopy(model).eval()
+        # Apple's graphics processors have no float64.
+        on_apple = any(values.device.type == "mps" for values in copied.parameters())
+        return (copied.cpu() if on_apple else copied).double()
     if dtype == torch.float32 and not _wins_in_float32(model):
         return None
     # Weights are shared with the model; what is rounded or turned takes their place below.

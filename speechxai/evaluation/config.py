@@ -46,14 +46,19 @@ class PublishedConfig(BaseModel):
         splits: folder of the published TRAIN_TEST_<k>; by default they are looked for below `root`.
         clip_s: length to which recordings are repeated or cut, seconds.
         batch: recordings whose maps shared one maximum in the published code, its batch size.
+        level: "peak" divides every recording by its largest sample, as the published code; "none" leaves its level.
+        other_level: whether single maps are made at the other level as well, so that the report can show what that
+            changes.
         corrected: whether the corrected protocol is run beside, so that the report can show both.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     splits: Path | None = None
-    clip_s: float = Field(10.0, gt=0, le=600)
-    batch: int = Field(64, ge=1)
+    clip_s: float = Field(default=10.0, gt=0, le=600)
+    batch: int = Field(default=2, ge=1)
+    level: Literal["peak", "none"] = "peak"
+    other_level: bool = True
     corrected: bool = True
 
 
@@ -133,7 +138,7 @@ class EvaluateConfig(BaseModel):
     scheduler: str = Field("local", pattern=r"^(local|slurm|(tcp|tls)://\S+)$")
     cluster: ClusterConfig = ClusterConfig(cores=1, memory="4GB", walltime="01:00:00", gpus=0)
     synthetic_speakers: int = Field(8, ge=2)
-    published: PublishedConfig = PublishedConfig(clip_s=10.0, batch=64)
+    published: PublishedConfig = PublishedConfig()
     auxiliary: dict[str, Any] = Field(default_factory=dict)
     imports: tuple[str, ...] = ()
     out: Path | None = None
@@ -177,6 +182,7 @@ class EvaluateConfig(BaseModel):
             memory_mb=self.memory_mb,
             precision=self.precision,
             clip_s=self.published.clip_s,
+            level=self.published.level,
         )
 
 

@@ -438,7 +438,9 @@ class RunFolder:
             write_atomically(self._shard(failure.recording, ".failed"), sealed(failure.to_dict()))
 
     def write_maps(self, recording: str, maps: Mapping[str, Array]) -> dict[str, str]:
-        """Store maps (F, T) by recipe as float16 under `maps.zarr/<unit>/<recipe>`; they appear all at once.
+        """Store maps (F, T) by recipe under `maps.zarr/<unit>/<recipe>`; they appear all at once.
+
+        float32 stays what it is, everything else becomes float16.
 
         Returns:
             Hash of each map.
@@ -452,7 +454,8 @@ class RunFolder:
         temporary = root / f".{unit_name(recording)}.{uuid4().hex[:12]}.tmp"
         group = zarr.create_group(str(temporary), attributes={"recording": recording})
         for recipe, values in maps.items():
-            array = group.create_array(recipe, shape=values.shape, chunks=values.shape, dtype="float16")
+            dtype = "float32" if values.dtype == "float32" else "float16"
+            array = group.create_array(recipe, shape=values.shape, chunks=values.shape, dtype=dtype)
             array[...] = values
         final = root / unit_name(recording)
         shutil.rmtree(final, ignore_errors=True)

@@ -87,14 +87,16 @@ class Session:
         return Job(voice, model, facts)
 
     def read(self, row: Mapping[str, Any]) -> Recording:
-        """Read the recording of a manifest row as the bundle's network hears audio."""
+        """Read the recording of a manifest row as the bundle's network hears audio, unless the protocol reads its own
+        way."""
         settings = self.bundle.config
+        reads = PROTOCOLS.facts(self.settings.protocol).get("reads", {})
         return load(
             row,
             self._locator,
             sample_rate=settings.stft.sample_rate,
-            normalize=settings.audio.normalize,
-            offset=settings.audio.offset,
+            normalize=reads.get("normalize", settings.audio.normalize),
+            offset=reads.get("offset", settings.audio.offset),
             channel=self.config.channel,
             max_duration_s=self.config.max_duration_s,
         )
@@ -494,11 +496,11 @@ def plan(session: Session) -> Plan:
     noise = torch.randn(round(duration_s * stft.sample_rate), generator=torch.Generator().manual_seed(0)) * 0.1
     result = PROTOCOLS[session.settings.protocol](
         Job(Recording(noise, stft.sample_rate, "noise", "noise/noise"), stand_in),
-        replace(session.settings, keep_maps=False),
+        replace(session.settings, keep_maps=True),
         [],
     )
     labeled = [f"{int((manifest['label'] == i).sum())} {name}" for i, name in enumerate(classes_of(manifest))]
-    n_bins = stft.n_bins * stft.n_frames(len(noise))
+    n_bytes = sum(values.nbytes for values in result.maps.values())
     return Plan(
         n_recordings=len(manifest),
         n_speakers=int(manifest["speaker"].nunique()),
@@ -506,7 +508,7 @@ def plan(session: Session) -> Plan:
         duration_s=duration_s,
         n_forward=float(result.facts["n_forward"]),
         n_backward=float(result.facts["n_backward"]),
-        maps_mb=2 * n_bins * len(session.settings.recipes) * len(manifest) / 2**20,
+        maps_mb=n_bytes * len(manifest) / 2**20,
         not_applicable=result.not_applicable,
     )
 

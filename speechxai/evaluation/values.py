@@ -53,7 +53,8 @@ class EvaluateSettings:
         evidence: "positive", "absolute", or None: positive for signed maps.
         fill: what stands where evidence is removed: "silence", "noise" or "mean".
         protocol: name in PROTOCOLS.
-        clip_s: length to which a protocol of `clips` repeats or cuts recordings, seconds.
+        clip_s: length to which the published protocol repeats or cuts recordings, seconds.
+        level: "peak" divides recordings by their largest sample under the published protocol, "none" does not.
         seed: of every stochastic method.
         options: options by method name, for example {"integrated_gradients": {"n_steps": 16}}.
         metric_options: options by metric, for example {"quantus:PixelFlipping": {"features_in_step": 513}}.
@@ -72,6 +73,7 @@ class EvaluateSettings:
     keep_maps: bool = False
     memory_mb: int = 1024
     clip_s: float = 10.0
+    level: str = "peak"
     precision: str = "float32"
     metric_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -85,8 +87,9 @@ nothing of the kind:
 recordings: config -> (manifest, unmatched) or None, where the protocol knows which recordings belong to it;
 check: (bundle, config) -> None, raises where the networks are not those that the protocol asks for;
 finish: (session, folder, told) -> lines to say, what else belongs to a run whose recordings are computed;
-clips: True where recordings are repeated or cut to `clip_s`;
 disease: True where it asks for the probability of the disease, the second class, so that the model's must be known;
+reads: parameters of `read_audio` that take the place of the bundle's;
+hears: (recording, stft, settings) -> spectrogram (1, F, T), where the protocol has its own way to hear a recording;
 evidence: "positive" or "absolute", where the protocol reads all maps so, whatever the settings say.
 """
 
@@ -110,7 +113,7 @@ class UnitResult:
         values: score by recipe and metric.
         agreement: by pair of methods "a | b": iou and rank_correlation.
         not_applicable: reason by recipe.
-        maps: (F, T) float16 arrays by recipe, where they are kept.
+        maps: (F, T) arrays by recipe, float16 or float32, where they are kept.
     """
 
     recording: str

@@ -59,7 +59,8 @@ def gradcam(model: nn.Module, spec: Spectrogram, target: Tensor) -> Tensor:
     (T', C), resolves time only: its map is the same at every frequency. Segments are stitched, overlaps averaged.
 
     Raises:
-        NotApplicable: no `cam_layer`, a layer that cannot be read as a feature map, or a network without gradient.
+        NotApplicable: no `cam_layer`, a layer that cannot be read as a feature map, a network without gradient, or
+            weights that are nothing but rounding, see `share_of_mean`.
     """
     check_target(spec, target)
     return torch.cat([_cam(shared, target[part]) for part, shared in original_passes(model, spec)])
@@ -81,6 +82,34 @@ def guided_gradcam(model: nn.Module, spec: Spectrogram, target: Tensor) -> Tenso
     )
 
 
+def share_of_mean(gradient: Tensor) -> Tensor:
+    """Size of the weights that Grad-CAM takes from a layer beside the gradients they are the means of, (S,), 0 to 1.
+
+    max_k |mean_i g_ki| / mean |g| for gradients (S, K, ...). Where the layer is read through a norm over what is
+    averaged (a LayerNorm over features, an InstanceNorm over time) the gradients sum to 0: what is left of the mean is
+    the rounding of the machine, about 1e-7 in float32 and 1e-16 in float64, and so is the map. 1 where all gradients
+    are 0: such a map is empty and not noise.
+    """
+    weights, size = gradient.flatten(2).mean(dim=2).abs().amax(dim=1), gradient.abs().flatten(1).mean(dim=1)
+    return torch.where(size > 0, weights / size.clamp(min=torch.finfo(size.dtype).tiny), torch.ones_like(size))
+
+
+VANISHED = 100 * torch.finfo(torch.float32).eps
+"""Weights of Grad-CAM below this share of their gradients are rounding: means of n gradients of either sign, which is
+all that chance can cancel, are 1 / sqrt(n) of their size, far above 1e-5."""
+
+
+def refuse_vanished(gradient: Tensor) -> None:
+    """Raise NotApplicable where the weights of Grad-CAM are nothing but rounding."""
+    share = float(share_of_mean(gradient).min())
+    if share < VANISHED:
+        raise NotApplicable(
+            "the weights of Grad-CAM vanish: the means of the layer's gradients are"
+            f" {share:.0e} of their size, which is rounding, because the network reads"
+            " its 'cam_layer' through a norm whose gradients sum to 0. Name another layer, or use saliency."
+        )
+
+
 def _cam(shared: OriginalPass, target: Tensor) -> Tensor:
     magnitude = shared.spec.magnitude
     n_cut = n_segments(shared.model, magnitude)
@@ -89,11 +118,13 @@ def _cam(shared: OriginalPass, target: Tensor) -> Tensor:
     gradient = gradient * n_cut
     length = int(shared.model.cut(magnitude[:1, :1]).shape[-1])
     if activation.ndim == 4:
+        refuse_vanished(gradient)
         cam = torch.relu((gradient.mean((2, 3), keepdim=True) * activation).sum(1, keepdim=True))
         maps = _to_bins(cam, shared.model, (magnitude.shape[1], length))
     elif activation.ndim == 3:
         if not _channels_first(shared.model.cam_module()):
             activation, gradient = activation.transpose(1, 2), gradient.transpose(1, 2)
+        refuse_vanished(gradient)
         cam = torch.relu((gradient.mean(2, keepdim=True) * activation).sum(1, keepdim=True))
         over_time = nn.functional.interpolate(cam, size=length, mode="linear", align_corners=False)
         maps = over_time.expand(-1, magnitude.shape[1], -1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from itertools import combinations
@@ -14,10 +15,21 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from speechxai.evaluation.runs import RunFolder
+from speechxai.explain.backprop import VANISHED
 from speechxai.explain.recipe import PUBLISHED_METHODS, parse
 from speechxai.files import naming_folder, write_atomically
 from speechxai.mancini2025.maps import published_running_means, raw_fidelity_count, undo_running_means
-from speechxai.mancini2025.unit import BATCH, CORRECTED, DEGENERATE, MENDED_MAP, PD_METRICS, PREDICTED_CLASS
+from speechxai.mancini2025.unit import (
+    BATCH,
+    CORRECTED,
+    DEGENERATE,
+    MENDED_MAP,
+    NUDGE,
+    NUDGED_MAP,
+    OTHER_LEVEL,
+    PD_METRICS,
+    PREDICTED_CLASS,
+)
 from speechxai.metrics import PUBLISHED_METRICS
 from speechxai.report.render import (
     LATEX_NEEDS,
@@ -45,6 +57,7 @@ METRICS_SHOWN = (*PUBLISHED_METRICS, "mean_mask")
 PAIRS = tuple(combinations(PUBLISHED_METHODS, 2))
 
 CORRECTIONS = {
+    "level": "Recordings divided by their peak → at the level of their files",
     "batch_maximum": "Masks divided by the maximum of the batch → by each recording's own",
     "second_threshold": "IoU with the first map's thresholds for both → each map by its own maximum",
     "running_means": "Overlap tables as running means over pairs → each pair's own mean",
@@ -54,7 +67,7 @@ CORRECTIONS = {
     "guided_gradcam": "Guided Grad-CAM with hidden units as frequency → with time steps as time",
     "leak": "Auxiliary classifier split by clip, so that speakers leak → by speaker",
 }
-"""The eight defects of the published code, and what stands in their place."""
+"""The level that the published code chose and its eight defects, and what stands in their place."""
 
 
 @cache
@@ -96,12 +109,13 @@ def _in_our_order(recipe: str) -> str:
 def by_fold(folder: RunFolder) -> dict[tuple[str, str], list[float]]:
     """(recipe, metric) -> mean of every fold, fractions; Fid-In also as `fidelity_count`, the published raw count."""
     scores = folder.scores()
+    means = scores.groupby(["recipe", "metric", "fold"], sort=False)["value"].mean()
     found: dict[tuple[str, str], list[float]] = {}
-    for (recipe, metric), part in scores.groupby(["recipe", "metric"], sort=False):
-        name = (str(recipe), str(metric))
-        found[name] = [float(values.mean()) for _, values in part.groupby("fold", sort=True)["value"]]
-        if metric == "input_fidelity":
-            found[str(recipe), "fidelity_count"] = [_count(each) for _, each in part.groupby("fold", sort=True)]
+    for key, value in means.sort_index(level="fold", sort_remaining=False).to_dict().items():
+        found.setdefault((str(key[0]), str(key[1])), []).append(float(value))  # type: ignore[index]
+    fidelity = scores[scores["metric"] == "input_fidelity"]
+    for (recipe, _), part in fidelity.groupby(["recipe", "fold"], sort=True):
+        found.setdefault((str(recipe), "fidelity_count"), []).append(_count(part))
     return found
 
 
@@ -149,6 +163,11 @@ def corrected_run(folder: RunFolder) -> RunFolder | None:
     return _inside(folder, CORRECTED)
 
 
+def other_level(folder: RunFolder) -> RunFolder | None:
+    """The single maps at the other level, or None."""
+    return _inside(folder, OTHER_LEVEL)
+
+
 def _inside(folder: RunFolder, name: str) -> RunFolder | None:
     path = folder.path / name
     return RunFolder.open(path) if (path / "summary.csv").is_file() else None
@@ -160,8 +179,8 @@ def comparison(folder: RunFolder) -> pd.DataFrame:
 
     Columns: recipe, metric, published and published_std (over folds), n_folds, authors, authors_std, authors_printed
         (running means),
-    corrected with low and high (95 %, over speakers), degenerate, undefined (n recordings without a value, published
-    side).
+    corrected with low and high (95 %, over speakers), degenerate, noise (nobody can reproduce it, see `rounding`),
+    undefined (n recordings without a value, published side).
     AI, AD and AG in percent. Fid-In is the raw count on the published side and the share on the corrected one.
     """
     import pandas as pd
@@ -173,6 +192,7 @@ def comparison(folder: RunFolder) -> pd.DataFrame:
     right, right_iou = _corrected(folder)
     iou = {tuple(pair.split(" | ")): values for pair, values in _pair_overlaps(source).items()}
     recipes = [str(parse(recipe)) for recipe in folder.environment["recipes"]]
+    noise = rounding(folder)
     rows = []
     for recipe in recipes:
         parsed = parse(recipe)
@@ -205,6 +225,7 @@ def comparison(folder: RunFolder) -> pd.DataFrame:
                     "low": scale * low_high.get("low", math.nan),
                     "high": scale * low_high.get("high", math.nan),
                     "degenerate": bool(set(parsed.methods) & set(DEGENERATE)),
+                    "noise": noise is not None and noise.n_vanished > 0 and "guided_gradcam" in parsed.methods,
                     "undefined": undefined.get((recipe, metric), 0),
                 }
             )
@@ -259,6 +280,17 @@ def _rows(folder: RunFolder) -> Iterator[tuple[str, str, str, float, float]]:
         scale = 100.0 if metric.rpartition(".")[2] in PERCENT else 1.0
         return scale * mean_std(table.get((recipe, metric), []))[0]
 
+    level = other_level(folder)
+    if level is not None:
+        at_peak, as_it_is = first, by_fold(level)
+        heard = [accuracy_by_fold(folder), accuracy_by_fold(level)]
+        if folder.config.get("published", {}).get("level") == "none":
+            at_peak, as_it_is, heard = as_it_is, at_peak, heard[::-1]
+        yield "level", "accuracy", "the classifier", mean_std(heard[0])[0], mean_std(heard[1])[0]
+        for recipe in singles:
+            for metric in METRICS_SHOWN:
+                if (recipe, metric) in first:
+                    yield "level", metric, recipe, mean(at_peak, recipe, metric), mean(as_it_is, recipe, metric)
     for recipe in singles:
         if second is not None:
             for metric in METRICS_SHOWN:
@@ -292,8 +324,33 @@ def _rows(folder: RunFolder) -> Iterator[tuple[str, str, str, float, float]]:
             value = mean_std(published[pair])[0]
             yield "second_threshold", "iou", pair, value, mean_std(own.get(pair, []))[0]
             yield "running_means", "iou", pair, running[pair], value
+        for kind in ("union", "intersection"):
+            for metric in PUBLISHED_METRICS:
+                name = "fidelity_count" if metric == "input_fidelity" else metric
+                scale = 100.0 if metric in PERCENT else 1.0
+                values = {r: other[r, name] for r in published_order(folder, kind) if (r, name) in other}
+                for recipe, printed in published_running_means(values).items():
+                    yield "running_means", metric, recipe, scale * printed, scale * mean_std(values[recipe])[0]
     for name, row in auxiliary_accuracy(folder).items():
         yield "leak", "auxiliary accuracy", name, row["by_recording"], row["by_speaker"]
+
+
+def published_order(folder: RunFolder, kind: str) -> list[str]:
+    """The run's unions or intersections of two published methods, in the order of the published loop."""
+    pairs = {frozenset(pair): number for number, pair in enumerate(PAIRS)}
+    found = {
+        str(recipe): pairs[frozenset(recipe.methods)]
+        for recipe in map(parse, folder.environment["recipes"])
+        if recipe.name == kind and len(recipe.parts) == 2 and frozenset(recipe.methods) in pairs
+    }
+    return sorted(found, key=lambda recipe: found[recipe])
+
+
+def accuracy_by_fold(folder: RunFolder) -> list[float]:
+    """Share of right answers of every fold, percent."""
+    predictions = folder.table("predictions").dropna(subset=["label"])
+    right = 100.0 * (predictions["predicted"] == predictions["label"])
+    return [float(part.mean()) for _, part in right.groupby(predictions["fold"], sort=True)]
 
 
 def auxiliary_accuracy(folder: RunFolder) -> dict[str, dict[str, float]]:
@@ -323,10 +380,11 @@ DIGITS = {
     "complexity": 2,
     "mean_mask": 4,
     "iou": 4,
+    "accuracy": 1,
 }
-NAMES = {"mean_mask": "mean mask", "iou": "IoU"}
-DAGGER = "†"
-"""Marks recipes whose published map is degenerate."""
+NAMES = {"mean_mask": "mean mask", "iou": "IoU", "accuracy": "accuracy (%)"}
+DAGGER, DOUBLE_DAGGER = "†", "‡"
+"""Marks recipes whose published map is degenerate, and those whose numbers are rounding noise."""
 
 NOTES = (
     (
@@ -337,7 +395,7 @@ NOTES = (
     (
         "Published: the published definitions, masks divided by the maximum of batch and fold; mean ± standard"
         " deviation over folds (divided by n). AI, AD, AG in percent; Fid-In is the raw count over a fold's recordings,"
-        " so it grows with the fold."
+        " so it grows with the fold. Recordings are divided by their peak and heard once, as published."
     ),
     (
         "Authors: figures of the authors' repository for PC-GITA, SSL4PR HuBERT-base, 10 folds. Their tables of"
@@ -345,8 +403,8 @@ NOTES = (
     ),
     (
         "Corrected: standard protocol on the same recordings and networks: logit of the predicted class, each map by"
-        " its own maximum, every rectifier, time steps as time, no repeated clips; mean over speakers with 95 %"
-        " interval. Fid-In is a share. “–” is undefined or not there."
+        " its own maximum, every rectifier, time steps as time, no repeated clips, the level that the model asks for;"
+        " mean over speakers with 95 % interval. Fid-In is a share. “–” is undefined or not there."
     ),
 )
 
@@ -360,11 +418,11 @@ def write_protocol(folder: RunFolder) -> Path:
     Raises:
         SpeechXAIError: tables of the run are missing, or the folder cannot be written.
     """
-    compared, changed = comparison(folder), corrections(folder)
-    tables = build(folder, compared, changed)
+    compared, changed, noise = comparison(folder), corrections(folder), rounding(folder)
+    tables = build(folder, compared, changed, noise)
     files = {
-        "protocol.html": protocol_html(folder, tables),
-        "protocol.md": protocol_markdown(folder, tables),
+        "protocol.html": protocol_html(folder, tables, noise),
+        "protocol.md": protocol_markdown(folder, tables, noise),
         "protocol.tex": "\n".join([LATEX_NEEDS, *map(latex, tables)]),
         "protocol.csv": compared.to_csv(index=False, lineterminator="\n"),
         "corrections.csv": changed.to_csv(index=False, lineterminator="\n"),
@@ -375,7 +433,9 @@ def write_protocol(folder: RunFolder) -> Path:
     return folder.path / "protocol.html"
 
 
-def build(folder: RunFolder, compared: pd.DataFrame, changed: pd.DataFrame) -> list[Table]:
+def build(
+    folder: RunFolder, compared: pd.DataFrame, changed: pd.DataFrame, noise: Rounding | None = None
+) -> list[Table]:
     """All tables of the report: what each correction changes, classifier, one a group of maps, auxiliary, running
     means."""
     tables = [correction_table(changed), classifier_table(folder)]
@@ -388,6 +448,8 @@ def build(folder: RunFolder, compared: pd.DataFrame, changed: pd.DataFrame) -> l
     accuracy = auxiliary_accuracy(folder)
     if accuracy:
         tables.append(auxiliary_table(accuracy))
+    if noise is not None:
+        tables.append(noise_table(noise))
     return [*tables, detail_table(changed), running_table()]
 
 
@@ -477,6 +539,7 @@ def comparison_table(part: pd.DataFrame, group: str, metrics: Sequence[str]) -> 
                 number(row["corrected"], n) + interval,
             ]
         mark = f" {DAGGER}" if bool(own["degenerate"].iloc[0]) else ""
+        mark += DOUBLE_DAGGER if bool(own["noise"].iloc[0]) else ""
         rows.append(_row(f"{recipe}{mark}", *cells))
     columns = [f"{metric_name(metric)} {side}" for metric in metrics for side in ("published", "authors", "corrected")]
     names = ", ".join(metric_name(metric) for metric in metrics)
@@ -526,6 +589,82 @@ def running_table() -> Table:
     return Table(caption, ("pair, in the printed order", "printed", "its own", "difference"), rows)
 
 
+@dataclass(frozen=True, eq=False)
+class Rounding:
+    """How much of the published guided Grad-CAM is the rounding of the machine.
+
+    Args:
+        n_recordings: recordings with such a map.
+        n_vanished: those whose weights are nothing but rounding, see `backprop.vanish`.
+        weight: median size of the weights beside the gradients that they are the means of.
+        change: median change of the mask, as a share of its size, when the recording changes by NUDGE.
+        scores: metric, published and nudged (means over folds), difference and largest difference of one recording.
+    """
+
+    n_recordings: int
+    n_vanished: int
+    weight: float
+    change: float
+    scores: pd.DataFrame
+
+
+def rounding(folder: RunFolder) -> Rounding | None:
+    """Compare the published guided Grad-CAM with the same map of recordings that changed by NUDGE; None without one."""
+    import pandas as pd
+
+    facts = [unit.facts for unit in folder.units() if "gradcam_weight" in unit.facts]
+    if not facts:
+        return None
+    weights = torch.tensor([float(each["gradcam_weight"]) for each in facts])
+    changes = torch.tensor([float(each["gradcam_change"]) for each in facts])
+    scores, folds = folder.scores(), by_fold(folder)
+    scores = scores[scores["recipe"] == "guided_gradcam"]
+    values = scores.pivot(index="recording", columns="metric", values="value")
+    rows = []
+    for metric in METRICS_SHOWN:
+        nudged = NUDGED_MAP + metric
+        if metric in values and nudged in values:
+            scale = 100.0 if metric in PERCENT else 1.0
+            means = [scale * mean_std(folds["guided_gradcam", name])[0] for name in (metric, nudged)]
+            largest = scale * float((values[nudged] - values[metric]).abs().max())
+            rows.append([metric, *means, means[1] - means[0], largest])
+    columns = ["metric", "published", "nudged", "difference", "largest"]
+    return Rounding(
+        len(facts),
+        int((weights < VANISHED).sum()),
+        float(weights.median()),
+        float(changes.nanmedian()),
+        pd.DataFrame(rows, columns=columns),
+    )
+
+
+def noise_table(noise: Rounding) -> Table:
+    """The published guided Grad-CAM twice: as it is, and of recordings that changed by less than float32 can hold."""
+    rows = []
+    for row in noise.scores.to_dict("records"):
+        n = _digits(str(row["metric"]))
+        cells = [number(float(row[key]), n) for key in ("published", "nudged", "difference", "largest")]
+        rows.append(_row(metric_name(str(row["metric"])), *cells))
+    return Table(
+        f"Guided Grad-CAM when every bin of a recording moves by at most {NUDGE:.0e} of its largest magnitude",
+        ("metric", "published", "moved", "difference", "largest of one recording"),
+        tuple(rows),
+    )
+
+
+def warnings_of(noise: Rounding | None) -> list[str]:
+    """What nobody can reproduce, in sentences."""
+    if noise is None or not noise.n_vanished:
+        return []
+    return [
+        f"{DOUBLE_DAGGER} Rounding noise: in {noise.n_vanished} of {noise.n_recordings} recordings the weights of the"
+        f" published guided Grad-CAM are {noise.weight:.0e} of the gradients they are the means of (median), which is"
+        " the rounding of float32: the network reads the layer through a LayerNorm, whose gradients sum to 0 over"
+        f" features. A change of the recording by {NUDGE:.0e} moves the mask by {100 * noise.change:.0f} % of its size"
+        " (median). Guided Grad-CAM, its unions, intersections and IoUs cannot be reproduced by anyone."
+    ]
+
+
 def missing_parts(folder: RunFolder) -> list[str]:
     """What the report lacks, in sentences."""
     found = []
@@ -533,6 +672,8 @@ def missing_parts(folder: RunFolder) -> list[str]:
         found.append(
             "The second pass is missing (the run kept no maps): published numbers are by each recording's own maximum."
         )
+    if other_level(folder) is None:
+        found.append("The maps were not made at the other level.")
     if corrected_run(folder) is None:
         found.append("The corrected protocol was not run.")
     if not auxiliary_accuracy(folder):
@@ -543,22 +684,25 @@ def missing_parts(folder: RunFolder) -> list[str]:
     return found
 
 
-def protocol_markdown(folder: RunFolder, tables: Sequence[Table]) -> str:
+def protocol_markdown(folder: RunFolder, tables: Sequence[Table], noise: Rounding | None = None) -> str:
     """The report as Markdown."""
     lines = [f"# The published protocol: {folder.environment['model']['name']}", ""]
-    lines += [f"- {note}" for note in (*NOTES, *missing_parts(folder))]
+    lines += [f"- {note}" for note in (*warnings_of(noise), *NOTES, *missing_parts(folder))]
     lines += [f"\n**{table.title}**\n\n{markdown(table)}" for table in tables]
     return "\n".join([*lines, ""])
 
 
-def protocol_html(folder: RunFolder, tables: Sequence[Table]) -> str:
+def protocol_html(folder: RunFolder, tables: Sequence[Table], noise: Rounding | None = None) -> str:
     """The report as one page that asks no server for anything."""
     return page(
         "protocol.html.j2",
         model=folder.environment["model"]["name"],
         source=reference()["source"],
         notes=NOTES,
-        missing=[Finding(f"Not there: {sentence}", "caution") for sentence in missing_parts(folder)],
+        missing=[
+            *(Finding(sentence, "caution") for sentence in warnings_of(noise)),
+            *(Finding(f"Not there: {sentence}", "caution") for sentence in missing_parts(folder)),
+        ],
         tables=tables,
         n_recordings=len(folder.done_units()),
     )

@@ -1,14 +1,15 @@
 """The published protocol from disk to disk, and as one of PROTOCOLS, so that the rooms below need not know its name.
 
 `RUN` holds the published maps, scored by each recording's own maximum; `RUN/batch` the same maps as the published code
-scores them, divided by the maxima of batch and fold; `RUN/corrected` the standard protocol on the same recordings and
-networks.
+scores them, divided by the maxima of batch and fold; `RUN/level` the single maps of the recordings at the other level;
+`RUN/corrected` the standard protocol on the same recordings and networks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,10 +25,19 @@ from speechxai.evaluation.config import FORMAT, EvaluateConfig
 from speechxai.evaluation.runs import RunFolder, finish
 from speechxai.evaluation.session import splits_folder
 from speechxai.evaluation.values import PROTOCOLS, EvaluateSettings, Job, Progress, UnitResult, evaluate_recordings
-from speechxai.explain.recipe import parse
+from speechxai.explain.recipe import PUBLISHED_METHODS, parse
 from speechxai.files import fingerprint
 from speechxai.mancini2025.report import write_protocol
-from speechxai.mancini2025.unit import BATCH, CORRECTED, BatchJob, batch_combination, compute_batch, published_unit
+from speechxai.mancini2025.unit import (
+    BATCH,
+    CORRECTED,
+    OTHER_LEVEL,
+    BatchJob,
+    batch_combination,
+    clip,
+    compute_batch,
+    published_unit,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,8 +133,8 @@ def check_folds(bundle: Bundle, config: EvaluateConfig) -> None:
 def finish_study(
     session: Session, folder: RunFolder, progress: Callable[[str], Callable[[Progress], None] | None] | None = None
 ) -> None:
-    """Run the second pass and the corrected protocol, and the auxiliary study where the configuration has one; all
-    resumable.
+    """Run the second pass, the other level, the corrected protocol, and the auxiliary study where the configuration has
+    one; all resumable.
 
     Args:
         session: of the first pass.
@@ -140,7 +150,7 @@ def finish_study(
     told = progress or (lambda title: None)
     units = {unit.recording: unit for unit in folder.units()}
     if session.settings.keep_maps and units:
-        second, maxima = opened(folder, session), batch_maxima(session, folder, units)
+        second, maxima = opened(folder, session, BATCH), batch_maxima(session, folder, units)
         # A unit of the second pass depends on the maps of all that share its batch and fold.
         second.beside = {r: fingerprint([maxima[r], folder.hashes_of_maps(r)]) for r in units}
         second.drop_misfits()
@@ -153,6 +163,21 @@ def finish_study(
             compute_batch,
         )
         finish(second)
+    singles = tuple(recipe for recipe in session.settings.recipes if recipe in PUBLISHED_METHODS)
+    if session.config.published.other_level and singles and units:
+        level = "none" if session.settings.level == "peak" else "peak"
+        other = opened(folder, session, OTHER_LEVEL, singles)
+        other.beside = {recording: folder.content_of(recording) for recording in units}
+        other.drop_misfits()
+        evaluate_recordings(
+            [r for r in session.recordings if r in units],
+            session.load,
+            replace(session.settings, recipes=singles, level=level, keep_maps=False),
+            other,
+            told("At the other level"),
+            published_unit,
+        )
+        finish(other)
     if session.config.published.corrected:
         place = folder.path / CORRECTED
         update = {
@@ -164,13 +189,13 @@ def finish_study(
             "auxiliary": {},
         }
         config = session.config.model_copy(update=update)
-        other = prepare(config, session.manifest, session.bundle)
+        right = prepare(config, session.manifest, session.bundle)
         if (place / "config.toml").is_file():
             present = RunFolder.open(place)
-            resume(other, present, overwrite=True)  # whoever may continue the run may continue its parts
+            resume(right, present, overwrite=True)  # whoever may continue the run may continue its parts
         else:
-            present = create_run(other)
-        execute(other, present, told("Corrected"))
+            present = create_run(right)
+        execute(right, present, told("Corrected"))
     if session.config.auxiliary:
         from speechxai.auxiliary.folder import chosen_recipes, run_study
         from speechxai.auxiliary.report import write_study_html
@@ -186,22 +211,23 @@ def finish_study(
 
 
 def parts(folder: RunFolder) -> list[RunFolder]:
-    """The runs inside a run of this protocol: second pass and corrected protocol, as far as they have begun."""
-    paths = [folder.path / name for name in (BATCH, CORRECTED)]
+    """The runs inside a run of this protocol, as far as they have begun: second pass, other level, corrected."""
+    paths = [folder.path / name for name in (BATCH, OTHER_LEVEL, CORRECTED)]
     return [RunFolder.open(path) for path in paths if (path / "config.toml").is_file()]
 
 
-def opened(folder: RunFolder, session: Session) -> RunFolder:
-    """Open or make the second pass's run inside the first one's, with the same recordings."""
-    path = folder.path / BATCH
+def opened(folder: RunFolder, session: Session, name: str, recipes: tuple[str, ...] = ()) -> RunFolder:
+    """Open or make a run of the same recordings inside the first one, with `recipes` alone where they are given."""
+    path = folder.path / name
     config = {**session.config.portable(), "model": str(session.bundle.folder), "out": str(path.resolve())}
+    environment = {**folder.environment, "recipes": list(recipes or folder.environment["recipes"])}
     if (path / "config.toml").is_file():
-        second = RunFolder.open(path)
-        if second.config != config or second.format < FORMAT:
-            second.configure(config)
-        second.agree_on(folder.environment["basis"], lambda: folder.environment, overwrite=True)
-        return second
-    return RunFolder.create(path, config, folder.manifest, folder.environment)
+        part = RunFolder.open(path)
+        if part.config != config or part.format < FORMAT:
+            part.configure(config)
+        part.agree_on(environment["basis"], lambda: environment, overwrite=True)
+        return part
+    return RunFolder.create(path, config, folder.manifest, environment)
 
 
 def batch_maxima(session: Session, folder: RunFolder, units: dict[str, UnitResult]) -> dict[str, dict[str, Any]]:
@@ -276,7 +302,13 @@ def complete(
 
 
 @PROTOCOLS.register(
-    recordings=find_published, check=check_folds, finish=complete, clips=True, evidence="absolute", disease=True
+    recordings=find_published,
+    check=check_folds,
+    finish=complete,
+    reads={"normalize": "none", "offset": "kept"},  # `clip` sets the level
+    hears=clip,
+    evidence="absolute",
+    disease=True,
 )
 def mancini2025(job: Job, settings: EvaluateSettings, stages: list[str]) -> UnitResult:
     """The published code's choices, beside what repairs them."""

@@ -8,8 +8,10 @@ by each recording's own maximum, the second scores the stored maps by the maxima
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -20,14 +22,15 @@ from torch import Tensor, nn
 
 from speechxai.classifiers import Classifier
 from speechxai.classifiers.network import as_network
-from speechxai.classifiers.precision import at_precision
+from speechxai.classifiers.precision import at_precision, twin_of
 from speechxai.errors import SpeechXAIError
 from speechxai.evaluation.unit import agreement_of_methods, repeat, stack_size, tiled
 from speechxai.evaluation.values import EvaluateSettings, Job, UnitResult
 from speechxai.explain import METHODS, OriginalPass, count_passes
 from speechxai.explain.agreement import rank_correlation
+from speechxai.explain.backprop import share_of_mean
 from speechxai.explain.combination import COMBINATIONS, evidence
-from speechxai.explain.recipe import Recipe, parse
+from speechxai.explain.recipe import PUBLISHED_METHODS, Recipe, parse
 from speechxai.mancini2025.maps import (
     PD,
     PUBLISHED_DEFINITIONS,
@@ -38,8 +41,9 @@ from speechxai.mancini2025.maps import (
     published_overlap,
 )
 from speechxai.metrics import Case, score
+from speechxai.metrics.robustness import neighbor, relative_change
 from speechxai.signal.stft import spectrogram
-from speechxai.types import Attribution, Spectrogram
+from speechxai.types import Attribution, Recording, Spectrogram, StftConfig
 
 DEGENERATE = {str(PUBLISHED_VARIANTS.facts(name)["replaces"]): name for name in PUBLISHED_VARIANTS}
 """Methods whose published map is degenerate, and the variant that stands for them under this protocol."""
@@ -50,6 +54,13 @@ PREDICTED_CLASS = "predicted_class."
 MENDED_MAP = "mended_map."
 """Before a metric: the published definition, on the map as the method is meant instead of the degenerate one."""
 
+NUDGED_MAP = "nudged_map."
+"""Before a metric: the published definition, on the published guided Grad-CAM of the recording changed by NUDGE."""
+
+NUDGE = 1e-7
+"""Largest change of a bin, as a share of the recording's largest magnitude: less than the error of one number in
+float32, so that what changes with it is the rounding of a processor and nothing of the recording."""
+
 PD_METRICS = ("average_increase", "average_drop", "average_gain")
 """Metrics that the published code reads from P(PD) for every recording."""
 
@@ -57,8 +68,8 @@ SUMS = {"union": lambda maps: maps.sum(dim=0), "intersection": lambda maps: maps
 """The published combinations before they are divided by a maximum."""
 
 
-BATCH, CORRECTED = "batch", "corrected"
-"""Folders inside the run: second pass and corrected protocol."""
+BATCH, CORRECTED, OTHER_LEVEL = "batch", "corrected", "level"
+"""Folders inside the run: second pass, corrected protocol, and the first pass at the other level."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,31 +91,34 @@ def published_unit(job: Job, settings: EvaluateSettings, stages: list[str]) -> U
     """Make the published maps of one recording, the length of a clip, and score them by their own maxima.
 
     Scores: the published definitions under the metrics' names (Fid-In per recording), PREDICTED_CLASS beside them,
-        MENDED_MAP for the
-    two degenerate methods. Facts hold each map's raw maximum as `top_<method>`.
+    MENDED_MAP for the two degenerate methods, NUDGED_MAP for guided Grad-CAM. Facts hold each map's raw maximum as
+    `top_<method>`; of guided Grad-CAM how large its weights are beside the gradients they are the means of
+    (`gradcam_weight`, see `share_of_mean`) and how far its mask moves under NUDGE (`gradcam_change`, a share of its
+    size).
 
     Raises:
         SpeechXAIError: a recording or network that cannot be used, or no map at all.
     """
     laps = _Laps()
     stages.append("predict")
-    (model, judge), spec = at_precision(job.model.eval(), settings.precision), clip(job, settings)
-    with count_passes(model, spec, judge) as passes:
+    (model, judge, exact), spec = networks(job, settings), heard(job, settings)
+    with count_passes(model, spec, judge, exact) as passes:
         laps("spectrogram_s")
         probability = OriginalPass(model, spec).logits().softmax(dim=-1)
         laps("forward_pass_s")
         stages.append("explain")
         recipes = [parse(recipe) for recipe in settings.recipes]
-        maps, mended, reasons = published_maps(model, spec, recipes, settings)
+        maps, others, facts, reasons = published_maps(model, spec, recipes, settings, exact)
         laps("explain_s")
         stages.append("score")
         found = {name: evidence(values, "absolute") for name, values in maps.items()}
         usable = [recipe for recipe in recipes if set(recipe.methods) <= set(found)]
         masks = {str(recipe): combined(recipe, found) for recipe in usable}
         values = score_masks(judge, spec, probability, masks, settings, PREDICTED_CLASS)
-        repaired = {name: evidence(each, "absolute") for name, each in mended.items()}
-        for name, scores in score_masks(judge, spec, probability, repaired, settings).items():
-            values[name] |= {MENDED_MAP + metric: value for metric, value in scores.items()}
+        for prefix, instead in others.items():
+            changed = {name: evidence(each, "absolute") for name, each in instead.items()}
+            for name, scores in score_masks(judge, spec, probability, changed, settings).items():
+                values.get(name, {}).update({prefix + metric: value for metric, value in scores.items()})
         laps("score_s")
     stages.append("agreement")
     agreement = agreement_of_methods(
@@ -115,11 +129,12 @@ def published_unit(job: Job, settings: EvaluateSettings, stages: list[str]) -> U
     facts = {
         **facts_of(job, spec, probability),
         **tops,
+        **facts,
         **laps.all,
         "n_forward": round(passes.forward, 3),
         "n_backward": round(passes.backward, 3),
     }
-    kept = {n: v[0].cpu().numpy().astype(np.float16) for n, v in found.items()} if settings.keep_maps else {}
+    kept = {n: v[0].cpu().numpy().astype(np.float32) for n, v in found.items()} if settings.keep_maps else {}
     failed = {str(recipe): reasons[name] for recipe in recipes for name in recipe.methods if name in reasons}
     return UnitResult(job.recording.id, facts, values, agreement, failed, kept)
 
@@ -137,7 +152,7 @@ def compute_batch(job: Job, settings: EvaluateSettings, stages: list[str]) -> Un
         raise SpeechXAIError(f"{job.recording.id}: the second pass of the protocol needs the maps of the first.")
     laps = _Laps()
     stages.append("predict")
-    (model, judge), spec = at_precision(job.model.eval(), settings.precision), clip(job, settings)
+    (model, judge, _), spec = networks(job, settings, exact=False), heard(job, settings)
     with count_passes(model, spec, judge) as passes:
         probability = OriginalPass(model, spec).logits().softmax(dim=-1)
         laps("forward_pass_s")
@@ -152,23 +167,76 @@ def compute_batch(job: Job, settings: EvaluateSettings, stages: list[str]) -> Un
         values = score_masks(judge, spec, probability, masks, settings)
         laps("score_s")
     stages.append("agreement")
-    agreement = {f"{a} | {b}": _published_agreement(scaled[a], scaled[b]) for a, b in combinations(scaled, 2)}
+    pairs = combinations(in_published_order(scaled), 2)
+    agreement = {f"{a} | {b}": _published_agreement(scaled[a], scaled[b]) for a, b in pairs}
     laps("agreement_s")
     facts = {**facts_of(job, spec, probability), **laps.all, "n_forward": round(passes.forward, 3), "n_backward": 0.0}
     return UnitResult(job.recording.id, facts, values, agreement)
 
 
-def clip(job: Job, settings: EvaluateSettings) -> Spectrogram:
-    """Spectrogram (1, F, T) of a recording repeated or cut to the clip's length. Raises SpeechXAIError for another
-    sample rate."""
-    recording, stft = job.recording, job.model.stft
-    if recording.sample_rate != stft.sample_rate:  # type: ignore[union-attr]
-        raise SpeechXAIError(
-            f"{recording.id}: the recording has {recording.sample_rate} Hz, the network hears {stft.sample_rate} Hz."  # type: ignore[union-attr]
-        )
+def in_published_order(names: Iterable[str]) -> list[str]:
+    """Methods, each once, in the order of the published loop, others after them: which of two maps gives the threshold
+    of both depends on it."""
+    known = {name: place for place, name in enumerate(PUBLISHED_METHODS)}
+    return sorted(dict.fromkeys(names), key=lambda name: known.get(name, len(known)))
+
+
+def networks(job: Job, settings: EvaluateSettings, exact: bool = True) -> tuple[nn.Module, nn.Module, nn.Module]:
+    """The network that is explained, the one that judges, and the one in float64; each hears the clip once and whole.
+
+    A network that hears one length alone keeps its segments. The third is the first without `exact`, and where
+    somebody's network cannot be made again in float64.
+    """
+    model = job.model.eval()
+    explained, judge = at_precision(model, settings.precision)
+    in_float64 = explained
+    if exact:
+        with suppress(Exception):  # the code of others may raise anything
+            in_float64 = twin_of(model, torch.float64)
+    return _whole(explained), _whole(judge), _whole(in_float64)
+
+
+def _whole(model: nn.Module) -> nn.Module:
+    if not isinstance(model, Classifier) or model.segment is None or model.segment.short == "pad":
+        return model
+    whole = copy.copy(model)
+    whole.segment = None
+    return whole
+
+
+def heard(job: Job, settings: EvaluateSettings) -> Spectrogram:
+    """The job's recording as the published code hears it, on the device of its network; see `clip`."""
     device = next((p.device for p in job.model.parameters()), torch.device("cpu"))
-    waveform = tiled(recording.waveform, recording.sample_rate, settings.clip_s)
-    return spectrogram(waveform[None].to(device), stft)  # type: ignore[arg-type]
+    return clip(job.recording, job.model.stft, settings, device)  # type: ignore[arg-type]
+
+
+def clip(
+    recording: Recording, stft: StftConfig, settings: EvaluateSettings, device: torch.device | str = "cpu"
+) -> Spectrogram:
+    """Spectrogram (1, F, T) of a recording at its level, repeated or cut to the clip's length.
+
+    A frame stands at every whole hop and none beyond, T = N // hop + 1: 861 frames of 160,000 samples, whose inverse
+    has 159,960. A last sample of silence is heard where the published resampling rounds the length up.
+
+    Raises:
+        SpeechXAIError: another sample rate than the network's.
+    """
+    if recording.sample_rate != stft.sample_rate:
+        raise SpeechXAIError(
+            f"{recording.id}: the recording has {recording.sample_rate} Hz, the network hears {stft.sample_rate} Hz."
+        )
+    waveform = recording.waveform
+    n_original, rate = (recording.metadata.get(f"original_{name}") for name in ("samples", "sample_rate"))
+    if n_original and rate:
+        missing = -(-n_original * recording.sample_rate // rate) - len(waveform)
+        waveform = torch.nn.functional.pad(waveform, (0, max(0, missing)))
+    if settings.level == "peak":
+        waveform = waveform / waveform.abs().max().clamp(min=torch.finfo(waveform.dtype).tiny)
+    waveform = tiled(waveform, recording.sample_rate, settings.clip_s)
+    whole = spectrogram(waveform[None].to(device), stft)
+    n_hops = len(waveform) // stft.hop_length
+    kept = slice(0, n_hops + 1)
+    return Spectrogram(whole.magnitude[..., kept], whole.phase[..., kept], n_hops * stft.hop_length, stft)
 
 
 def facts_of(job: Job, spec: Spectrogram, probability: Tensor) -> dict[str, Any]:
@@ -186,37 +254,75 @@ def facts_of(job: Job, spec: Spectrogram, probability: Tensor) -> dict[str, Any]
 
 
 def published_maps(
-    model: nn.Module, spec: Spectrogram, recipes: Sequence[Recipe], settings: EvaluateSettings
-) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, str]]:
-    """Raw maps (1, F, T) of every method in `recipes`, explaining P(PD): as published, as meant where these differ, and
-    reasons.
+    model: nn.Module,
+    spec: Spectrogram,
+    recipes: Sequence[Recipe],
+    settings: EvaluateSettings,
+    exact: nn.Module | None = None,
+) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]], dict[str, Any], dict[str, str]]:
+    """Raw maps (1, F, T) of every method in `recipes`, explaining P(PD).
+
+    Args:
+        model: the classifier.
+        spec: one recording, (1, F, T).
+        recipes: whose methods are asked for.
+        settings: options and seed.
+        exact: the classifier in float64, in which the published code integrates gradients; None: in float32.
+
+    Returns:
+        Maps as published; under MENDED_MAP and NUDGED_MAP others of the same names; facts of guided Grad-CAM; and
+        reasons for methods without a map.
 
     Raises:
         SpeechXAIError: no method gives a map; the first reason.
     """
-    explained = OriginalPass(ProbabilityOfPd(model) if isinstance(model, Classifier) else PosteriorLogits(model), spec)
+    explained = OriginalPass(_of_pd(model), spec)
     target = torch.full((len(spec),), PD, dtype=torch.int64, device=spec.magnitude.device)
     maps: dict[str, Tensor] = {}
-    mended: dict[str, Tensor] = {}
+    others: dict[str, dict[str, Tensor]] = {MENDED_MAP: {}, NUDGED_MAP: {}}
+    facts: dict[str, Any] = {}
     reasons: dict[str, str] = {}
-    for name in dict.fromkeys(method for recipe in recipes for method in recipe.methods):
+    for name in in_published_order(method for recipe in recipes for method in recipe.methods):
         options = {**PUBLISHED_OPTIONS.get(name, {}), **settings.options.get(name, {})}
         if METHODS.facts(name)["stochastic"]:
             options.setdefault("seed", settings.seed)
         try:
-            as_meant = finite(METHODS[name](explained, spec, target, **options), name)
             if name in DEGENERATE:
-                mended[name] = as_meant
-                maps[name] = finite(PUBLISHED_VARIANTS[DEGENERATE[name]](explained, spec, target), name)
+                published = PUBLISHED_VARIANTS[DEGENERATE[name]]
+                maps[name] = finite(published(explained, spec, target), name)
             else:
-                maps[name] = as_meant
+                if name == "integrated_gradients" and exact is not None:
+                    with suppress(RuntimeError):  # a network that holds numbers of float32 in its code
+                        maps[name] = finite(_in_float64(name, exact, spec, target, options), name)
+                    facts[f"{name}_in"] = "float64" if name in maps else "float32"
+                if name not in maps:
+                    maps[name] = finite(METHODS[name](explained, spec, target, **options), name)
+            if name == "guided_gradcam":
+                nudged = neighbor(spec, NUDGE, settings.seed)
+                others[NUDGED_MAP][name] = finite(published(_of_pd(model), nudged, target), name)
+                facts["gradcam_weight"] = float(share_of_mean(explained.cam(target)[1]).amax())
+                facts["gradcam_change"] = float(relative_change(maps[name], others[NUDGED_MAP][name])[0])
+            if name in DEGENERATE:
+                others[MENDED_MAP][name] = finite(METHODS[name](explained, spec, target, **options), name)
         except SpeechXAIError as error:
-            mended.pop(name, None)
-            reasons[name] = f"{name}: {str(error).removeprefix(f'{name}: ')}"
+            if name not in maps:
+                reasons[name] = f"{name}: {str(error).removeprefix(f'{name}: ')}"
     explained.release()
     if not maps:
         raise SpeechXAIError(next(iter(reasons.values()), "No method is asked for."))
-    return maps, mended, reasons
+    return maps, others, facts, reasons
+
+
+def _of_pd(model: nn.Module) -> nn.Module:
+    return ProbabilityOfPd(model) if isinstance(model, Classifier) else PosteriorLogits(model)
+
+
+def _in_float64(name: str, exact: nn.Module, spec: Spectrogram, target: Tensor, options: Mapping[str, Any]) -> Tensor:
+    device = next((p.device for p in exact.parameters()), spec.magnitude.device)
+    magnitude, phase = (each.to(device).double() for each in (spec.magnitude, spec.phase))
+    exactly = Spectrogram(magnitude, phase, spec.n_samples, spec.stft)
+    values: Tensor = METHODS[name](_of_pd(exact), exactly, target.to(device), **options)
+    return values.to(spec.magnitude)
 
 
 def finite(values: Tensor, name: str) -> Tensor:

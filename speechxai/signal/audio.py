@@ -308,8 +308,9 @@ def read_audio(
 
     Returns:
         Recording with (N,) float32; its metadata adds path, sha256 of the file's bytes, original_sample_rate (Hz),
-        original_channels, original_format (container and coding, as "WAV PCM_16"), original_peak (of the file's own
-        samples, full scale is 1), normalize, offset, and where channels were averaged `mixing`, the fields of `Mixing`.
+        original_channels, original_samples, original_format (container and coding, as "WAV PCM_16"), original_peak (of
+        the file's own samples, full scale is 1), normalize, offset, and where channels were averaged `mixing`, the
+        fields of `Mixing`.
 
     Raises:
         SpeechXAIError: a file that cannot be used; the message starts with the path and says what to do.
@@ -356,6 +357,7 @@ def read_audio(
         "sha256": sha256_of(path),
         "original_sample_rate": info.sample_rate,
         "original_channels": info.n_channels,
+        "original_samples": info.n_samples,
         "original_format": f"{info.format} {info.subtype}",
         "original_peak": peak,
         "normalize": normalize,

@@ -26,7 +26,7 @@ from tests.surface.protocol_tree import FOLDS, make_checkpoints, make_tree, spea
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "speechxai" / "configs"
-SMALL = {"clip_s = 10.0": "clip_s = 0.3", "batch = 64": "batch = 3"}
+SMALL = {"clip_s = 10.0": "clip_s = 0.3", "batch = 2 ": "batch = 3 "}
 
 
 @pytest.fixture(scope="module")
