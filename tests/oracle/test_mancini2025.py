@@ -145,14 +145,18 @@ def captum_maps(network: Published, magnitude: Tensor, phase: Tensor) -> dict[st
 
 
 def gini(values: np.ndarray) -> float:
-    """Gini index of a map by its maximum, as Quantus computes it."""
+    """Gini index of a map by its maximum, as Quantus computes it; NaN for an empty one."""
+    if values.max() == 0:
+        return float("nan")
     flat = np.sort((np.abs(values) / np.abs(values).max()).ravel().astype(float) + 1e-7)
     n = len(flat)
     return float(np.dot(2 * np.arange(1, n + 1) - n - 1, flat) / (n * flat.sum()))
 
 
 def entropy(values: np.ndarray) -> float:
-    """Entropy of a map's mass, nats."""
+    """Entropy of a map's mass, nats; NaN for an empty one."""
+    if values.max() == 0:
+        return float("nan")
     shares = (np.abs(values) / np.abs(values).sum()).ravel().astype(float)
     shares = shares[shares > 0]
     return -float(np.dot(shares, np.log(shares)))
@@ -208,8 +212,8 @@ def cells_of_fold(
         found[recipe, "average_gain"] = 100 * sum(max(0, o - p) / (1 - p + 1e-10) for p, o, _ in rows) / n
         found[recipe, "faithfulness"] = sum(p - r if p > 0.5 else r - p for p, _, r in rows) / n
         found[recipe, "input_fidelity"] = sum((o > 0.5) == (p > 0.5) for o in kept for p in original) / n
-        found[recipe, "sparseness"] = sum(gini(each.numpy()) for each in own) / n
-        found[recipe, "complexity"] = sum(entropy(each.numpy()) for each in own) / n
+        found[recipe, "sparseness"] = float(np.nanmean([gini(each.numpy()) for each in own]))
+        found[recipe, "complexity"] = float(np.nanmean([entropy(each.numpy()) for each in own]))
         found[recipe, "mean_mask"] = sum(float(each.mean()) for each in own) / n
     return found
 

@@ -57,5 +57,6 @@ def make_checkpoints(folder: Path) -> Path:
     """Write fold_1.pt ... as SSL4PR saves them: tiny HuBERTs of random weights, a network a fold."""
     folder.mkdir(parents=True)
     for fold in range(1, FOLDS + 1):
-        torch.save(published(network(fold)), folder / f"fold_{fold}.pt")
+        # of a head with few units all may be silent, and then its guided map is empty
+        torch.save(published(network(fold, hidden_size=24)), folder / f"fold_{fold}.pt")
     return folder

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from itertools import combinations
 from pathlib import Path
 
 import pandas as pd
@@ -17,16 +18,18 @@ from speechxai.errors import SpeechXAIError
 from speechxai.evaluation.config import load
 from speechxai.evaluation.runs import RunFolder
 from speechxai.evaluation.session import prepare
-from speechxai.explain.combination import rescale
 from speechxai.explain.recipe import CONTROLS, PUBLISHED_METHODS, published_recipes
 from speechxai.mancini2025.report import CORRECTIONS, comparison, corrections
 from speechxai.mancini2025.study import find_published
 from speechxai.metrics import PUBLISHED_METRICS
+from speechxai.report.render import PERCENT
 from tests.surface.protocol_tree import FOLDS, make_checkpoints, make_tree, speakers
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "speechxai" / "configs"
-SMALL = {"clip_s = 10.0": "clip_s = 0.3", "batch = 2 ": "batch = 3 "}
+SMALL = {"clip_s = 10.0": "clip_s = 0.3"}
+CHOSEN = 3 * FOLDS
+"""Recordings of the run: one of every speaker and a second one of some, so that folds hold more than a batch of two."""
 
 
 @pytest.fixture(scope="module")
@@ -57,17 +60,17 @@ def call(*words: object) -> int:
 
 @pytest.fixture(scope="module")
 def overlap(tree: Path) -> RunFolder:
-    """The overlap configuration, run from two paths on one recording a speaker."""
+    """The overlap configuration, run from two paths."""
     config = small(tree, "overlap")
     out = tree / "runs" / "overlap"
     paths = ("--root", tree / "data", "--model", tree / "checkpoints", "--out", out)
-    assert call("evaluate", config, *paths, "--limit", 2 * FOLDS) == 0
+    assert call("evaluate", config, *paths, "--limit", CHOSEN) == 0
     return RunFolder.open(out)
 
 
 def test_every_test_recording_is_heard_by_its_folds_network(overlap: RunFolder) -> None:
     table = overlap.table("predictions")
-    assert len(table) == 2 * FOLDS
+    assert len(table) == CHOSEN
     for fold in range(1, FOLDS + 1):
         part = table[table["fold"] == str(fold - 1)]
         assert {name.removeprefix("pc-gita/") for name in part["speaker"]} == set(speakers(fold))
@@ -93,7 +96,7 @@ def test_every_cell_of_the_tables_is_there(overlap: RunFolder) -> None:
             for side in ("published", "corrected"):
                 assert row["metric"] == "iou" or cell in undefined[side]
                 # NaN only where every recording is undefined, and those are counted
-                assert (row[side] == row[side]) or undefined[side].get(cell) == 2 * FOLDS, (side, cell)
+                assert (row[side] == row[side]) or undefined[side].get(cell) == CHOSEN, (side, cell)
             assert row["n_folds"] == FOLDS
             published = recipe not in CONTROLS and not (row["metric"] == "mean_mask" and "(" in recipe)
             assert (row["authors"] == row["authors"]) == published, cell
@@ -109,11 +112,10 @@ def test_every_correction_has_its_row(overlap: RunFolder) -> None:
     assert list(dict.fromkeys(frame["correction"])) == list(CORRECTIONS)
     missing = frame[frame["published"].isna() & (frame["metric"] == "")]
     assert list(missing["correction"]) == ["leak"]  # this configuration trains no auxiliary classifier
-    assert (
-        len(frame[frame["correction"] == "second_threshold"])
-        == len(frame[frame["correction"] == "running_means"])
-        == 15
-    )
+    rows = frame["correction"].value_counts()
+    assert rows["second_threshold"] == 15
+    assert rows["running_means"] == 15 + 30 * len(PUBLISHED_METRICS)
+    assert rows["level"] == 1 + 6 * (len(PUBLISHED_METRICS) + 1)
     assert set(frame.loc[frame["correction"] == "probability_of_pd", "recipe"]) == set(PUBLISHED_METHODS)
     # a rectifier rule for GELU changes the map, not only its name
     assert frame.loc[frame["correction"] == "guided_backprop", "difference"].abs().max() > 0
@@ -128,29 +130,67 @@ def test_every_correction_has_its_row(overlap: RunFolder) -> None:
         assert part["difference"].abs().max() < 0.01
 
 
-def test_masks_of_the_second_pass_by_hand(overlap: RunFolder) -> None:
-    # batches of 3 in folds of 2 recordings: the batch is the fold
-    units = {unit.recording: unit for unit in overlap.units()}
-    second = {unit.recording: unit for unit in RunFolder.open(overlap.path / "batch").units()}
-    fold = [name for name, unit in units.items() if unit.facts["fold"] == "1"]
-    assert len(fold) == 2
-    tops = {name: max(units[r].facts[f"top_{name}"] for r in fold) for name in ("saliency", "smoothgrad")}
+Cells = tuple[list[dict[tuple[str, str], float]], dict[str, float]]
 
-    def scaled(recording: str, name: str) -> torch.Tensor:
-        values = torch.from_numpy(overlap.maps(recording, name).astype("float32"))
-        assert values.max() == 1
-        return values * units[recording].facts[f"top_{name}"] / tops[name]
 
-    sums = {r: scaled(r, "saliency") + scaled(r, "smoothgrad") for r in fold}
-    top = max(float(values.max()) for values in sums.values())
-    for recording in fold:
-        found = second[recording].values
-        assert found["saliency"]["mean_mask"] == pytest.approx(float(scaled(recording, "saliency").mean()), rel=1e-3)
-        union = found["union(saliency, smoothgrad)"]["mean_mask"]
-        assert union == pytest.approx(float((sums[recording] / top).mean()), rel=1e-3)
-        own = units[recording].values["union(saliency, smoothgrad)"]["mean_mask"]
-        maps = [torch.from_numpy(overlap.maps(recording, n).astype("float32")) for n in ("saliency", "smoothgrad")]
-        assert own == pytest.approx(float(rescale(torch.stack(maps).sum(0)[None]).mean()), rel=1e-2)
+@pytest.fixture(scope="module")
+def cells(tree: Path, overlap: RunFolder) -> Cells:
+    """Every cell of every fold and P(PD) of every recording, by tests/oracle/test_mancini2025."""
+    published = pytest.importorskip("tests.oracle.test_mancini2025", exc_type=ImportError)
+    folds, answers = [], {}
+    predictions = overlap.table("predictions")
+    for fold, part in predictions.groupby("fold", sort=True):
+        network = published.Published(torch.load(tree / "checkpoints" / f"fold_{int(fold) + 1}.pt", weights_only=True))
+        sounds = [published.loaded(tree / "data" / path, 0.3) for path in part["path"]]
+        batches = [published.transformed(torch.stack(sounds[i : i + 2])) for i in range(0, len(sounds), 2)]
+        maps = {
+            name: [
+                torch.from_numpy(overlap.maps(row.recording, name).T.copy()) * getattr(row, f"top_{name}")
+                for row in part.itertuples()
+            ]
+            for name in published.LOOP
+        }
+        folds.append(published.cells_of_fold(network, batches, maps))
+        with torch.no_grad():
+            p = torch.cat([network(*batch)[:, 0] for batch in batches])
+        answers |= dict(zip(part["recording"], p.tolist(), strict=True))
+    return folds, answers
+
+
+def test_every_cell_equals_the_second_writing(overlap: RunFolder, cells: Cells) -> None:
+    folds, answers = cells
+    table = overlap.table("predictions").set_index("recording")
+    assert sorted(len(part) for _, part in table.groupby("fold")) == [2, 3, 4]
+    for recording, p in answers.items():
+        assert table.loc[recording, "p_PD"] == pytest.approx(p, abs=1e-5)
+    frame = comparison(overlap)
+    frame = frame[~frame["recipe"].isin(CONTROLS)]
+    assert len(frame) == 6 * 8 + 30 * 9
+    for row in frame.to_dict("records"):
+        name = row["recipe"].partition("(")[2].rstrip(")").replace(", ", " | ")
+        key = (name, "iou") if row["metric"] == "iou" else (row["recipe"], row["metric"])
+        expected = [fold[key] for fold in folds]
+        rounding = 1e-4 if row["metric"] in PERCENT else 1e-5
+        assert row["published"] == pytest.approx(sum(expected) / FOLDS, abs=rounding), key
+        deviation = float(torch.tensor(expected, dtype=torch.float64).std(correction=0))
+        assert row["published_std"] == pytest.approx(deviation, abs=rounding), key
+
+
+def test_running_means_equal_the_second_writing(overlap: RunFolder, cells: Cells) -> None:
+    folds, _ = cells
+    frame = corrections(overlap)
+    frame = frame[frame["correction"] == "running_means"]
+    pairs = [f"{one} | {two}" for one, two in combinations(PUBLISHED_METHODS, 2)]
+    assert list(frame.loc[frame["metric"] == "iou", "recipe"]) == pairs
+    printed = {(row["metric"], row["recipe"]): row["published"] for row in frame.to_dict("records")}
+    for metric in ("iou", *PUBLISHED_METRICS):
+        for kind in ("union", "intersection"):
+            store = []
+            for pair in pairs:
+                recipe = pair if metric == "iou" else f"{kind}({pair.replace(' | ', ', ')})"
+                store += [fold[recipe, metric] for fold in folds]
+                rounding = 1e-4 if metric in PERCENT else 1e-5
+                assert printed[metric, recipe] == pytest.approx(sum(store) / len(store), abs=rounding), (metric, recipe)
 
 
 def test_the_report_in_every_format(overlap: RunFolder) -> None:

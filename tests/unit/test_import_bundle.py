@@ -21,14 +21,14 @@ SPEAKERS = {
 }
 
 
-def network(seed: int, n_channels: int = 8) -> Ssl:
+def network(seed: int, n_channels: int = 8, hidden_size: int = 6) -> Ssl:
     torch.manual_seed(seed)
     overrides = {
         "encoder_embed_dim": 64,
         "encoder_num_heads": 1,
         "extractor_conv_layer_config": convolutions(n_channels),
     }
-    backbone = build("ssl", size="tiny", overrides=overrides, hidden_size=6, n_classes=1)
+    backbone = build("ssl", size="tiny", overrides=overrides, hidden_size=hidden_size, n_classes=1)
     assert isinstance(backbone, Ssl)
     return backbone.eval()
 
