@@ -440,7 +440,7 @@ class RunFolder:
     def write_maps(self, recording: str, maps: Mapping[str, Array]) -> dict[str, str]:
         """Store maps (F, T) by recipe under `maps.zarr/<unit>/<recipe>`; they appear all at once.
 
-        float32 stays what it is, everything else becomes float16.
+        Those of float32 stay so, all others become float16.
 
         Returns:
             Hash of each map.
@@ -454,8 +454,7 @@ class RunFolder:
         temporary = root / f".{unit_name(recording)}.{uuid4().hex[:12]}.tmp"
         group = zarr.create_group(str(temporary), attributes={"recording": recording})
         for recipe, values in maps.items():
-            dtype = "float32" if values.dtype == "float32" else "float16"
-            array = group.create_array(recipe, shape=values.shape, chunks=values.shape, dtype=dtype)
+            array = group.create_array(recipe, shape=values.shape, chunks=values.shape, dtype=_stored_as(values))
             array[...] = values
         final = root / unit_name(recording)
         shutil.rmtree(final, ignore_errors=True)
@@ -630,7 +629,12 @@ def hash_of(content: bytes) -> str:
 
 
 def _hash_of_map(values: Array) -> str:
-    return hash_of(str(values.shape).encode() + np.asarray(values, np.float16).tobytes())[:16]
+    return hash_of(str(values.shape).encode() + np.asarray(values, _stored_as(values)).tobytes())[:16]
+
+
+def _stored_as(values: Array) -> str:
+    """Type that a map is stored as: float32 stays what it is, everything else becomes float16."""
+    return "float32" if values.dtype == "float32" else "float16"
 
 
 def knowing(show: Callable[Concatenate[RunFolder, P], R]) -> Callable[Concatenate[RunFolder, P], R]:
