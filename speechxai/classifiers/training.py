@@ -711,7 +711,10 @@ def _folds(config: BundleConfig) -> str:
 
 
 def _repeats(repeats: Sequence[tuple[int, float, float]], two: bool) -> str:
-    rows = [[seed, f"{auc:.3f}", f"{matched:.3f}"][: 3 if two else 2] for seed, auc, matched in repeats]
+    def shown(value: float) -> str:
+        return "undefined" if np.isnan(value) else f"{value:.3f}"
+
+    rows = [[seed, shown(auc), shown(matched)][: 3 if two else 2] for seed, auc, matched in repeats]
     text = "## Other folds, other seeds\n\n"
     if len(repeats) > 1:
         values = [auc for _, auc, _ in repeats]
@@ -760,9 +763,10 @@ def _shown(interval: Interval) -> str:
 
 def _confounds(subjects: Subjects, found: Mapping[str, Interval], n: int) -> str:
     rows = [[name, value.n, _shown(value)] for name, value in found.items()]
-    sex = (np.array(subjects.sexes) == "M").astype(float)
-    if any(subjects.sexes):
-        by_sex = alone(sex, subjects, n)
+    sexes = np.array(subjects.sexes)
+    known = (sexes == "F") | (sexes == "M")
+    if known.any():
+        by_sex = alone((sexes[known] == "M").astype(float), subset(subjects, known), n)
         rows.insert(2, ["sex alone", by_sex.n, _shown(by_sex)])
     of_more = " Of age, duration and sex that of the two classes that they tell apart best, whichever is higher."
     return (

@@ -8,14 +8,15 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from speechxai.classifiers import predict
 from speechxai.classifiers.bundle import Bundle, bundle_names, load_bundle
 from speechxai.classifiers.fit import FitConfig
-from speechxai.classifiers.training import Corpus, Plan, draw_folds, read_corpus, train_bundle
-from speechxai.classifiers.validation import cross_validate
+from speechxai.classifiers.training import Corpus, Plan, _confounds, _repeats, draw_folds, read_corpus, train_bundle
+from speechxai.classifiers.validation import Subjects, confounds, cross_validate
 from speechxai.errors import SpeechXAIError
 from speechxai.signal.stft import spectrogram
 from speechxai.stats import auc
@@ -133,3 +134,16 @@ def test_figshare_card_is_true_of_the_shipped_models(shared_data: Callable[[str]
     assert card_auroc(bundle) == pytest.approx(shipped_auroc(bundle, data.recordings), abs=6e-4)
     assert "Age confound" in bundle.card
     assert "0.865" in bundle.card
+
+
+def test_a_card_says_undefined_where_nobody_knows_ages_and_counts_only_sexes_that_are_known() -> None:
+    labels, names = np.array([0.0, 0, 0, 0, 1, 1, 1, 1]), tuple(f"s{i}" for i in range(8))
+    # F F F M "" and M "" x M: known are F F F M against M M. Men among them: 1 of 4 and 2 of 2, AUROC (3 + .5) / 4.
+    sexes = ("F", "F", "F", "M", "M", "", "x", "M")
+    told = Subjects(names, labels, labels, np.full(8, np.nan), np.ones(8), sexes)
+    text = _confounds(told, confounds(told, n=10), 10) + _repeats(
+        [(0, 0.5, float("nan")), (1, 0.6, float("nan"))], True
+    )
+    assert "| sex alone | 6 | 0.875" in text
+    assert "| 0 | 0.500 | undefined |" in text
+    assert "nan" not in text
