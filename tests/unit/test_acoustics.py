@@ -93,6 +93,15 @@ def test_a_leap_of_an_octave_costs_the_same_at_every_frame_rate():
     assert _best_path(frequency, score, unvoiced, 0.005).tolist() == [100, 100]
 
 
+def test_the_end_of_a_voice_costs_the_same_at_every_frame_rate():
+    # One candidate; in the second frame unvoiced scores 0.2 more. A change costs 0.14 in 10 ms, so it pays there, and
+    # 0.28 in 5 ms, where it does not.
+    frequency = np.array([[100.0], [100]])
+    score, unvoiced = np.array([[0.9], [0.4]]), np.array([0.0, 0.6])
+    np.testing.assert_array_equal(_best_path(frequency, score, unvoiced, 0.01), [100, np.nan])
+    np.testing.assert_array_equal(_best_path(frequency, score, unvoiced, 0.005), [100, 100])
+
+
 def test_a_gliding_pitch_is_read_at_the_center_of_each_frame():
     time_s = np.arange(2 * RATE) / RATE
     # Pitch rises from 100 to 300 Hz in two seconds: 1 Hz every 10 ms, so frame t has 100 + t Hz.
