@@ -153,6 +153,18 @@ def test_how_strongly_a_confound_separates_in_words(wins: int, strength: str) ->
     assert found.note.startswith(f"duration alone separates the classes {strength}:")
 
 
+@pytest.mark.parametrize(("above", "alarm"), [(118, False), (124, True)])
+def test_a_small_difference_between_many_speakers_is_no_alarm(above: int, alarm: bool) -> None:
+    # 200 HC are 0 to 199, every PD is above 118 or 124 of them: AUC .59 or .62, both more than chance, .557 for 200 and
+    # 200; only from .6 on it is an alarm.
+    manifest = rows([0] * 200 + [1] * 200)
+    measured = table(duration_s=[*map(float, range(200)), *[above - 0.5] * 200])
+    found = {c.name: c for c in confounds(manifest, measured)}["duration"]
+    assert (found.auc, found.alarm) == (above / 200, alarm)
+    assert found.chance < 0.56
+    assert alarm or found.note == "small"
+
+
 def test_recordings_of_few_speakers_do_not_count_as_many() -> None:
     label = [0] * 20 + [1] * 20
     values = [float(v) for v in np.random.default_rng(1).standard_normal(40) + np.array(label)]
