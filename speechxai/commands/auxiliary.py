@@ -161,6 +161,10 @@ def announce(study: StudyFolder) -> None:
     from speechxai.auxiliary.study import LEAK_WARNING
 
     facts = study.facts
+    misfits = study.misfits()
+    if misfits:
+        what = ", ".join(f"{number} {reason}" for reason, number in misfits.items())
+        say(f"{sum(misfits.values())} fits do not fit the study and are trained again: {what}.")
     for recording, reason in list(facts["left_out"].items())[:10]:
         warn(f"Left out: {recording}: {reason}")
     if facts["not_held_out"] or facts["unknown_held_out"]:

@@ -284,6 +284,11 @@ def is_path(data: object) -> bool:
     return isinstance(data, str) and (Path(data).suffix == ".csv" or len(Path(data).parts) > 1)
 
 
+def is_folder(data: object) -> bool:
+    """Whether `data` is a folder of recordings, which may be gone, rather than a name, a table or a card."""
+    return is_path(data) and Path(str(data)).suffix not in (".csv", ".toml")
+
+
 def resolve_recipes(names: tuple[str, ...], controls: bool) -> tuple[str, ...]:
     """Replace presets by their recipes and write every recipe in its canonical form, each once, in order.
 

@@ -24,7 +24,7 @@ from speechxai.data.cards import find, root_of
 from speechxai.data.corpus import load
 from speechxai.data.manifest import Locator, classes_of, validate
 from speechxai.errors import SpeechXAIError, did_you_mean
-from speechxai.evaluation.config import FORMAT, FREE_ON_RESUME, EvaluateConfig, is_path
+from speechxai.evaluation.config import FORMAT, FREE_ON_RESUME, EvaluateConfig, is_folder
 from speechxai.evaluation.machine import configure, machine, versions
 from speechxai.evaluation.runs import RunFolder, describe, unlike
 from speechxai.evaluation.values import PROTOCOLS, EvaluateSettings, Job
@@ -363,7 +363,7 @@ def resume(session: Session, folder: RunFolder, overwrite: bool = False) -> None
     folder.agree_on(basis, lambda: {**describe_environment(session), "unmatched": _unmatched(folder)}, overwrite)
     if moved or folder.format < FORMAT or overwrite:
         content = {**stored(session), "out": str(folder.path.resolve())}
-        if moved and not Path(content["data"]).suffix and is_path(content["data"]):
+        if moved and is_folder(content["data"]):
             content["data"] = content["root"]  # a folder of recordings is its own root
         folder.configure(content)
     counts = folder.drop_misfits()

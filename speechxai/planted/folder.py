@@ -18,7 +18,7 @@ from speechxai.data.cards import find
 from speechxai.data.corpus import load
 from speechxai.data.manifest import Locator
 from speechxai.errors import SpeechXAIError, named
-from speechxai.evaluation.config import FORMAT, first_problem
+from speechxai.evaluation.config import FORMAT, first_problem, is_folder
 from speechxai.evaluation.machine import keep_freed_memory, machine, peak_memory_mb, versions
 from speechxai.evaluation.runs import RunFolder
 from speechxai.evaluation.values import checked
@@ -112,9 +112,10 @@ class BenchmarkFolder(RunFolder):
                 f"{self.path}: this benchmark has voices from {len(sources)} folders ({', '.join(sources) or 'none'})."
                 f" Got --root {len(roots)} times."
             )
-        moved = {
-            name: (data, str(root.resolve())) for (name, (data, _)), root in zip(sources.items(), roots, strict=True)
-        }
+        moved = {}
+        for (name, (data, _)), root in zip(sources.items(), roots, strict=True):
+            place = str(root.resolve())
+            moved[name] = (place if is_folder(data) else data, place)  # a folder of recordings is its own root
         material = self.environment.get("basis", {}).get("material")
         if material is not None and material_of(voices_of(moved, [])) != material:
             raise SpeechXAIError(f"{', '.join(map(str, roots))}: these are not the recordings of {self.path}.")

@@ -8,22 +8,32 @@ import shutil
 import tomllib
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pandas as pd
 import pytest
 import soundfile
 
+from speechxai.auxiliary import folder as studies
+from speechxai.auxiliary.study import units
+from speechxai.auxiliary.values import AuxiliarySettings, Fit, Material
 from speechxai.cli import main
 from speechxai.errors import SpeechXAIError
 from speechxai.evaluation import session
 from speechxai.evaluation.config import FORMAT
 from speechxai.evaluation.executors import evaluate
 from speechxai.evaluation.runs import RunFolder, unit_name
+from speechxai.evaluation.values import UnitResult
 from speechxai.files import read_json, sealed, to_json, to_toml
-from speechxai.testing import noise_recording, tiny_bundle
+from speechxai.planted import folder as planted_folder
+from speechxai.planted import task as planted_task
+from speechxai.planted.folder import BenchmarkFolder, execute_together
+from speechxai.planted.settings import BenchmarkSettings, TaskResult
+from speechxai.testing import TINY_STFT, noise_recording, tiny_bundle
 
 TABLES = ("scores.csv", "scores.parquet", "summary.csv", "agreement.csv", "failures.csv")
 N = 3
@@ -379,3 +389,111 @@ def test_overwrite_replaces_a_run_and_nothing_else(place: Path, run: Path, call:
     assert answer.status == 2
     assert answer.err == f"Error: {run.parent}: --overwrite replaces a run, and this is none. Choose another --out.\n"
     assert json.loads((run / "environment.json").read_bytes())["basis"]["settings"]["seed"] == 1
+
+
+def test_a_unit_of_the_published_second_pass_depends_on_the_maps_beside_it(tmp_path: Path) -> None:
+    manifest = pd.DataFrame({"recording": ["a", "b"]})
+    folder = RunFolder.create(tmp_path / "batch", {}, manifest, {"basis": {}})
+    folder.beside = {"a": "maps of a and b", "b": "maps of a and b"}
+    for name in ("a", "b"):
+        folder.write(UnitResult(name, {}, {"saliency": {"faithfulness": 0.5}}))
+    later = RunFolder.open(folder.path)
+    assert later.done_units() == ["a", "b"], "whoever only reads does not know the maps"
+    later.beside = {"a": "maps of a, b and c", "b": "maps of a and b"}
+    assert later.drop_misfits() == {"of other maps": 1}
+    assert later.done_units() == ["b"]
+
+
+@pytest.fixture
+def benchmark(tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A finished benchmark on real voices, whose tasks are stand-ins, and the voices beside it."""
+    facts = {"cue": "tremor", "material": "voices", "severity": 1.0, "seed": 0, "auc": None, "excluded": "stand-in"}
+    monkeypatch.setattr(planted_task, "compute", lambda task, *_: TaskResult(task.id, {**facts, "seed": task.seed}))
+    shutil.copytree(place / "voices", tmp_path / "voices")
+    settings = BenchmarkSettings(materials=("voices",), cues=("tremor",), seeds=(0, 1))
+    source = {"voices": (str(tmp_path / "voices"), str(tmp_path / "voices"))}
+    folder = BenchmarkFolder.begin(tmp_path / "run", settings, source)
+    execute_together(folder.path, 1)
+    assert folder.status().n_done == 2
+    return folder.path
+
+
+def test_a_benchmark_never_mixes_either(
+    benchmark: Path, tmp_path: Path, call: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("speechxai.planted.report.write_reports", lambda folder: folder.path / "report.html")
+    monkeypatch.setattr("speechxai.commands.benchmark.summarize", lambda folder: None)
+    monkeypatch.setattr(BenchmarkFolder, "finish", lambda folder: None)
+    whole = {path.name: read_json(path)["facts"] for path in (benchmark / "units").glob("*.json")}  # type: ignore[index]
+    cut(benchmark, benchmark)
+    answer = call("benchmark", "--resume", benchmark)
+    assert answer.status == 0
+    assert "1 units do not fit and are computed again: damaged.\n" in answer.out
+    assert {p.name: (read_json(p) or {})["facts"].keys() for p in (benchmark / "units").glob("*.json")} == {
+        name: facts.keys() for name, facts in whole.items()
+    }
+
+    (tmp_path / "voices").rename(tmp_path / "moved")
+    assert call("benchmark", "--resume", benchmark).status == 2
+    answer = call("benchmark", "--resume", benchmark, "--root", tmp_path / "moved")
+    assert (answer.status, "do not fit" in answer.out) == (0, False), answer.err
+    assert call("benchmark", "--resume", benchmark).status == 0
+
+    take = tmp_path / "moved/HC/s0/take0.wav"
+    kept = take.read_bytes()
+    soundfile.write(take, noise_recording("x", 0.5, seed=9).waveform.numpy(), 8_000)
+    answer = call("benchmark", "--resume", benchmark)
+    assert answer.status == 2
+    assert f"{benchmark}: 2 of 2 units were computed from other material." in answer.err
+    shutil.copytree(tmp_path / "moved", tmp_path / "third")
+    answer = call("benchmark", "--resume", benchmark, "--root", tmp_path / "third")
+    assert answer.err == f"Error: {tmp_path / 'third'}: these are not the recordings of {benchmark}.\n"
+    take.write_bytes(kept)
+    assert call("benchmark", "--resume", benchmark).status == 0
+
+    real = planted_folder.versions
+    monkeypatch.setattr(planted_folder, "versions", lambda more=(): {**real(more), "torch": "99.0"})
+    answer = call("benchmark", "--resume", benchmark)
+    assert "2 of 2 units were computed with torch " in answer.err
+    assert call("benchmark", "--resume", benchmark, "--overwrite").status == 0
+    assert BenchmarkFolder(benchmark).status().n_done == 2
+
+
+def test_an_auxiliary_study_never_mixes_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = AuxiliarySettings((), "original", n_seeds=1, n_folds=3, splits=("speaker",))
+    manifest = pd.DataFrame({"recording": ["a"], "speaker": ["s/a"], "label": [0]})
+    nothing: Any = None
+    made = Material(manifest, TINY_STFT, nothing, nothing, nothing, (9,))
+    facts = {"fingerprint": "f" * 16}
+    source: Any = SimpleNamespace(fingerprint="f" * 16, facts=lambda: facts, material=made)
+    study = studies.begin(tmp_path / "study", settings, source)
+    assert tomllib.loads((study.path / "study.toml").read_text())["format"] == studies.FORMAT
+    plan = units(settings)
+    for unit in plan:
+        study.write(Fit(unit, (0,), (0,), (0.5,)))
+    assert study.n_done() == (len(plan), len(plan))
+    files = [study._file(unit) for unit in plan]
+    files[0].write_bytes(files[0].read_bytes()[:50])
+    rewrite(files[1], lambda fit: fit.update(probabilities=[0.9]), seal=False)
+    rewrite(files[2], lambda fit: fit.update(probabilities=["0.9"]), seal=True)
+    rewrite(files[3], lambda fit: fit.update(basis="0"), seal=True)
+    rewrite(files[4], lambda fit: fit.update(format=1), seal=True)
+    shutil.copy(files[6], files[5])
+    again = studies.begin(tmp_path / "study", settings, source)
+    assert again.n_done() == (len(plan) - 6, len(plan))
+    assert again.misfits() == {
+        "damaged": 3,
+        "of other settings, other maps or other versions": 1,
+        "of another format": 1,
+        "of another place in the study": 1,
+    }
+    with pytest.raises(SpeechXAIError, match=r"study: this study was begun with epochs = 50, not 2\. Give"):
+        studies.begin(tmp_path / "study", replace(settings, epochs=2), source)
+    real = studies.versions
+    monkeypatch.setattr(studies, "versions", lambda more=(): {**real(more), "torch": "99.0"})
+    with pytest.raises(SpeechXAIError, match=r"study: this study was begun with torch .* then and 99\.0 now\."):
+        studies.begin(tmp_path / "study", settings, source)
+    monkeypatch.setattr(studies, "versions", real)
+    (study.path / "facts.json").write_text("{}")
+    with pytest.raises(SpeechXAIError, match=r"facts\.json: missing or damaged\. Train the study anew with --again\."):
+        studies.begin(tmp_path / "study", settings, source)
