@@ -7,10 +7,12 @@ import hashlib
 import io
 import json
 import os
+import re
 import stat
+import tempfile
 import time
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -93,6 +95,11 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
+def to_plain(value: Any) -> Any:
+    """Return a value as it comes back from JSON."""
+    return json.loads(to_json(value))
+
+
 def fingerprint(value: Any) -> str:
     """Hash of a value as JSON: 16 hexadecimal digits, the same for values that JSON writes the same."""
     return hashlib.sha256(to_json(value)).hexdigest()[:16]
@@ -134,21 +141,113 @@ def read_parquet(path: Path) -> pd.DataFrame:
         raise SpeechXAIError(f"{encodable(path)}: cannot be read: {' '.join(str(error).split())}") from error
 
 
-# Tables as CSV, which people open in spreadsheets.
-def csv(frame: pd.DataFrame) -> bytes:
-    """Write a table as CSV: the bytes of its file."""
-    return frame.to_csv(index=False, lineterminator="\n").encode("utf-8", "backslashreplace")
+# Tables as CSV, which people open in spreadsheets: a text that a spreadsheet would calculate stays a text.
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?( \[[\d.,  −-]*\])?")
+
+
+def csv_cell(value: Any) -> Any:
+    """Put an apostrophe before a text that a spreadsheet would take for a formula; numbers stay as they are.
+
+    >>> csv_cell("=1+1"), csv_cell("-voice"), csv_cell("-1.5"), csv_cell("+0.12 [0.05, 0.20]"), csv_cell(-1.5)
+    ("'=1+1", "'-voice", '-1.5', '+0.12 [0.05, 0.20]', -1.5)
+    """
+    if isinstance(value, str) and _FORMULA.match(value) and not _NUMBER.fullmatch(value):
+        return f"'{value}"
+    return value
+
+
+def from_csv_cell(value: Any) -> Any:
+    """Undo `csv_cell`."""
+    return value[1:] if isinstance(value, str) and value[:1] == "'" and _FORMULA.match(value) else value
+
+
+def csv_text(rows: Iterable[Iterable[Any]]) -> str:
+    """Write rows as comma-separated values, the texts as `csv_cell` has them."""
+    import csv
+
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([csv_cell(value) for value in row] for row in rows)
+    return out.getvalue()
+
+
+def csv_table(frame: pd.DataFrame, na: str = "") -> bytes:
+    """Write a table as CSV, texts as `csv_cell` has them: the bytes of its file. `na` stands for what is unknown."""
+    texts = {
+        name: column.map(csv_cell) if column.dtype.kind not in "biuf" else column for name, column in frame.items()
+    }
+    written = frame.assign(**{str(name): column for name, column in texts.items()})
+    written.columns = [csv_cell(name) for name in written.columns]
+    return written.to_csv(index=False, na_rep=na, lineterminator="\n").encode("utf-8", "backslashreplace")
 
 
 def read_csv(path: Path) -> pd.DataFrame:
-    """Read a table that `csv` wrote. Raises SpeechXAIError naming the file."""
+    """Read a table that `csv_table` wrote. Raises SpeechXAIError naming the file."""
     import pandas as pd
 
     content = read_bytes(path)
     try:
-        return pd.read_csv(io.BytesIO(content), keep_default_na=True)
+        frame = pd.read_csv(io.BytesIO(content), keep_default_na=True)
     except (ValueError, pd.errors.ParserError) as error:
         raise SpeechXAIError(f"{encodable(path)}: cannot be read: {' '.join(str(error).split())}.") from error
+    return from_csv_cells(frame)
+
+
+def from_csv_cells(frame: pd.DataFrame) -> pd.DataFrame:
+    """Undo `csv_cell` for the texts of a table and the names of its columns."""
+    for name in frame.columns:
+        if frame[name].dtype.kind not in "biufM":
+            frame[name] = frame[name].map(from_csv_cell)
+    frame.columns = [from_csv_cell(name) for name in frame.columns]
+    return frame
+
+
+# Where something is to be written, checked before long work.
+def check_out(out: Path, kind: Literal["file", "folder"] = "folder", overwrite: bool = False) -> None:
+    """Check that a file or folder can be written. A file that is there is kept unless `overwrite`.
+
+    Raises:
+        SpeechXAIError: no name, something else of that name, or a place that cannot be written.
+    """
+    name = encodable(out)
+    if out.name in ("", "..") and kind == "file":
+        raise SpeechXAIError(f"{name}: this names no file. Give --out, for example --out results.csv.")
+    if os.path.lexists(out):
+        if kind == "folder" and not out.is_dir():
+            raise SpeechXAIError(f"{name}: this is a file, and a folder is needed. Choose another place with --out.")
+        if kind == "file" and out.is_dir():
+            raise SpeechXAIError(f"{name}: this is a folder, and a file is needed. Choose another place with --out.")
+        if kind == "file" and not out.is_file():
+            raise SpeechXAIError(f"{name}: this is no regular file. Choose another place with --out.")
+        if kind == "file" and not overwrite:
+            raise SpeechXAIError(
+                f"{name}: there is such a file already. Choose another name with --out, or replace it with --overwrite."
+            )
+    place = next((path for path in (out.absolute(), *out.absolute().parents) if os.path.lexists(path)), Path.cwd())
+    if place.is_file():
+        place = place.parent if place == out.absolute() else place
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise SpeechXAIError(
+            f"{name}: cannot be written ({error.strerror}: {place}). Choose a writable place with --out."
+        ) from error
+
+
+def check_apart(out: Path, sources: Iterable[str | Path]) -> None:
+    """Check that results are not written into folders that hold what they are made from, nor the other way round.
+
+    Raises:
+        SpeechXAIError: `out` is inside one of the folders, or one of them is inside `out`.
+    """
+    one = Path(os.path.abspath(out))
+    for source in dict.fromkeys(map(os.path.abspath, sources)):
+        if one.is_relative_to(source) or Path(source).is_relative_to(one):
+            raise SpeechXAIError(
+                f"{encodable(out)}: results do not go where they are made from ({encodable(source)}): one would be"
+                " taken for the other. Choose a folder beside it with --out."
+            )
 
 
 # Text of people's files, whatever program wrote it.

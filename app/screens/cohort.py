@@ -8,6 +8,7 @@ import streamlit as st
 from app import charts, sources, state, widgets
 from speechxai import SpeechXAIError
 from speechxai.classifiers import validation
+from speechxai.files import csv_table
 
 widgets.page("Where does the model fail, and on whom?")
 left, right = st.columns([3, 7], vertical_alignment="bottom")
@@ -75,7 +76,7 @@ with b:
         "Table (CSV)",
         f"cohort_{sources.bundle(model).name}.csv",
         "text/csv",
-        lambda: shown.to_csv(index=False).encode(),
+        lambda: csv_table(shown),
     )
 
 st.header("Could it have learned something else?")

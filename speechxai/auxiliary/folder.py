@@ -29,7 +29,7 @@ from speechxai.evaluation.values import PROTOCOLS
 from speechxai.explain.combination import COMBINATIONS, evidence
 from speechxai.explain.recipe import CONTROLS, Recipe, parse
 from speechxai.files import (
-    csv,
+    csv_table,
     fingerprint,
     hold,
     known_format,
@@ -528,7 +528,7 @@ def finish(folder: StudyFolder) -> None:
         "curves": curves(fits),
     }
     said = sentences(tables["table"], tables["leak"], tables["coefficients"], facts)
-    contents = {f"{name}.csv": csv(frame) for name, frame in tables.items()}
+    contents = {f"{name}.csv": csv_table(frame) for name, frame in tables.items()}
     contents["predictions.parquet"] = parquet(predictions(fits, manifest))
     with naming_folder(folder.path, "write"):
         for name, content in contents.items():

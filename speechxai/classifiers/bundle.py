@@ -9,7 +9,6 @@ import importlib.metadata
 import io
 import pickle
 import re
-import tomllib
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -29,7 +28,7 @@ from speechxai.classifiers.external import Opened, open_factory, open_huggingfac
 from speechxai.classifiers.fit import flat_words
 from speechxai.classifiers.network import check
 from speechxai.errors import SpeechXAIError, VersionWarning, did_you_mean
-from speechxai.files import known_format, resource_folder, to_toml, write_atomically
+from speechxai.files import known_format, read_toml, resource_folder, to_toml, write_atomically
 from speechxai.signal.stft import SegmentConfig
 from speechxai.types import CLASS_NAMES, Recording, StftConfig
 
@@ -220,18 +219,11 @@ def read_bundle_config(path: Path) -> BundleConfig:
     Raises:
         SpeechXAIError: the path first; what is wrong with every key, or a format that only a newer version knows.
     """
-    try:
-        with path.open("rb") as file:
-            values = tomllib.load(file)
-    except OSError as error:
+    if not path.exists():
         raise SpeechXAIError(
-            f"{path}: cannot be read ({error.strerror}). A model bundle is a folder with {CONFIG_FILE}, {WEIGHTS_FILE}"
-            f" and {CARD_FILE}."
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SpeechXAIError(
-            f"{path}: this is no valid TOML ({error}). Restore the file or train the model again."
-        ) from error
+            f"{path}: no such file. A model bundle is a folder with {CONFIG_FILE}, {WEIGHTS_FILE} and {CARD_FILE}."
+        )
+    values = read_toml(path)
     known_format(values.get("format"), FORMAT, f"{path}: this bundle")
     try:
         return BundleConfig.model_validate(values)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import shutil
 import statistics
-import tempfile
 import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,11 +19,16 @@ import pandas as pd
 from speechxai.classifiers import Classifier, build
 from speechxai.classifiers.base import device_of
 from speechxai.classifiers.bundle import (
+    CARD_FILE,
+    CONFIG_FILE,
+    PARTS_FOLDER,
+    WEIGHTS_FILE,
     Bundle,
     BundleConfig,
     EpochFile,
     library_versions,
     load_bundle,
+    read_bundle_config,
     save_bundle,
     save_parts,
 )
@@ -55,7 +59,8 @@ from speechxai.data.corpus import load
 from speechxai.data.manifest import BETWEEN, Locator, classes_of
 from speechxai.data.splits import speaker_folds
 from speechxai.errors import SpeechXAIError, did_you_mean, named
-from speechxai.files import config_path
+from speechxai.files import check_out as check_place
+from speechxai.files import config_path, naming_folder, read_toml
 from speechxai.signal.stft import SegmentConfig
 from speechxai.types import CLASS_NAMES, Recording, StftConfig
 
@@ -282,8 +287,13 @@ def states_of(out: str | Path) -> Path:
     return Path(f"{out}.training")
 
 
-def check_out(out: str | Path, resume: bool = False) -> bool:
+def check_out(out: str | Path, resume: bool = False, overwrite: bool = False) -> bool:
     """Check that a bundle can be written to a folder, before hours of training: new or empty, and writable.
+
+    Args:
+        out: the bundle's folder.
+        resume: whether an interrupted training goes on.
+        overwrite: whether a bundle or an interrupted training may be there, which `clear` removes.
 
     Returns:
         Whether the bundle is there already and finished, which is no error with `resume`.
@@ -295,26 +305,38 @@ def check_out(out: str | Path, resume: bool = False) -> bool:
     folder, states = Path(out), states_of(out)
     if folder.name in ("", ".."):
         raise SpeechXAIError("The model needs a folder with a name: give --out, for example --out models/mine.")
-    if folder.exists() and not folder.is_dir():
-        raise SpeechXAIError(f"{folder}: a file, and no folder. Choose another place with --out.")
+    check_place(folder)
+    if overwrite and not resume and ((folder / CONFIG_FILE).is_file() or states.is_dir()):
+        read_bundle_config(folder / CONFIG_FILE) if not states.is_dir() else None  # a model, and not a run
+        return False
     if states.exists() and not resume:
-        raise SpeechXAIError(f"{states}: a training was interrupted here. Go on with --resume, or remove the folder.")
-    if (folder / "config.toml").is_file() and not states.exists():
+        raise SpeechXAIError(
+            f"{states}: a training was interrupted here. Go on with --resume, or begin anew with --overwrite."
+        )
+    if (folder / CONFIG_FILE).is_file() and not states.exists():
         if resume:
             return True
-        raise SpeechXAIError(f"{folder}: holds a model already. Choose another folder with --out, or remove it.")
+        raise SpeechXAIError(
+            f"{folder}: holds a model already. Choose another folder with --out, or replace it with --overwrite."
+        )
     other = next((path for path in folder.iterdir() if not states.exists()), None) if folder.is_dir() else None
     if other is not None:
         raise SpeechXAIError(f"{folder}: holds other files ({other.name}). Choose a folder for the model with --out.")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder if folder.is_dir() else folder.parent):
-            pass
-    except OSError as error:
-        raise SpeechXAIError(
-            f"{folder}: the model cannot be written here ({error.strerror}). Choose a writable folder with --out."
-        ) from error
     return False
+
+
+def clear(out: str | Path) -> None:
+    """Remove the bundle or the interrupted training that `check_out` found, once all else is known to be well.
+
+    Raises:
+        SpeechXAIError: it cannot be removed.
+    """
+    folder = Path(out)
+    with naming_folder(folder, "remove the old model"):
+        shutil.rmtree(states_of(out), ignore_errors=True)
+        shutil.rmtree(folder / PARTS_FOLDER, ignore_errors=True)
+        for name in (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE):
+            (folder / name).unlink(missing_ok=True)
 
 
 def train_bundle(
@@ -474,11 +496,7 @@ def read_recipe(name_or_path: str | Path) -> dict[str, Any]:
         SpeechXAIError: a file that cannot be read, an unknown key, or a value of another kind.
     """
     path = config_path(name_or_path)
-    try:
-        with path.open("rb") as file:
-            values = tomllib.load(file)
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SpeechXAIError(f"{path}: cannot be read as a training recipe: {error}") from error
+    values = read_toml(path)
     for name, value in values.items():
         if name not in KNOWN:
             raise SpeechXAIError(f"{path}: {did_you_mean(name, list(KNOWN), 'setting')}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import re
+import socket
 import subprocess
 import sys
-import tomllib
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +18,7 @@ import typer
 
 from speechxai.commands.console import flag, warn
 from speechxai.errors import SpeechXAIError
-from speechxai.files import resource_folder
+from speechxai.files import check_out, read_toml, resource_folder
 
 EPILOG = """
 Examples:
@@ -60,9 +62,9 @@ def command(arguments: list[str], port: int, host: str, browser: bool) -> list[s
     folder = resource_folder("app")
     path = folder / ".streamlit" / "config.toml"
     try:
-        content = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise SpeechXAIError(f"{path}: cannot be read ({error}). Install speechxai again.") from error
+        content = read_toml(path)
+    except SpeechXAIError as error:
+        raise SpeechXAIError(f"{error} Install speechxai again.") from error
     content["server"] |= {"address": host, "port": port, "headless": not browser}
     return [sys.executable, str(folder / "serve.py"), *flags(content), "--", *arguments]
 
@@ -115,6 +117,8 @@ def app(
     """Open the web app on this computer."""
     if importlib.util.find_spec("streamlit") is None:
         raise SpeechXAIError("The web app needs Streamlit: pip install 'speechxai[app]'.")
+    check_start(data, root, run or [], model or [], allow_code, save_to)
+    check_port(host, port)
     if host not in _LOCAL:
         warn(f"The app listens on {host}: whoever reaches this computer can open it, without a password.")
     arguments = ["--data", str(_absolute(data))]
@@ -142,6 +146,64 @@ def app(
         raise SpeechXAIError(
             f"The web app ended with status {status}. If the port is taken, choose another with --port."
         )
+
+
+def check_start(
+    data: str, root: Path | None, runs: list[Path], models: list[str], allow_code: bool, save_to: Path | None
+) -> None:
+    """Look at everything that the app is started with, so that what is wrong is said here and not to who opens a page.
+
+    Raises:
+        SpeechXAIError: data, runs or models that are not there or cannot be read, or a folder that cannot be written.
+    """
+    from speechxai.classifiers.bundle import bundle_names, load_bundle
+    from speechxai.evaluation.config import from_dict
+    from speechxai.evaluation.session import find_recordings
+
+    if data == "synthetic":
+        if root is not None:
+            raise SpeechXAIError("--root names the folder of a data set's recordings: name the data set with --data.")
+    else:
+        content = {"data": data, "model": (models or bundle_names())[0], "root": root}
+        config = from_dict({key: value for key, value in content.items() if value is not None}, "The command line")
+        if find_recordings(config)[0].empty:
+            raise SpeechXAIError(f"{root or data}: no recordings found. 'speechxai data check' says why.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # other library versions: the About page says so
+        for name in models:
+            load_bundle(name, allow_code)
+    for folder in runs:
+        check_runs(folder)
+    if save_to is not None:
+        check_out(save_to)
+
+
+def check_runs(folder: Path) -> None:
+    """Check that a folder is a run that can be opened, or holds some. Raises SpeechXAIError where it is not."""
+    from speechxai.evaluation.runs import RunFolder
+
+    if not folder.is_dir():
+        raise SpeechXAIError(f"{folder}: there is no such folder of a run.")
+    if not any((path / "config.toml").is_file() and (path / "units").is_dir() for path in folder.glob("*")):
+        RunFolder.open(folder)
+
+
+def check_port(host: str, port: int) -> None:
+    """Check that the server can listen. Raises SpeechXAIError for an address or a port that it cannot have."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as tried:
+            if os.name == "posix":  # as the server does: a port that was just given up is free
+                tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind(address)
+    except OSError as error:
+        is_address = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
+        where = f"--host {host}" if is_address else f"--port {port}"
+        raise SpeechXAIError(
+            f"{where}: the app cannot listen there ({error.strerror}). Choose another with --port or --host."
+        ) from error
 
 
 def _absolute(value: str) -> str | Path:

@@ -61,6 +61,7 @@ def benchmark(
 ) -> None:
     """Plant cues of known place into voices, train, explain, and score which explanation points at the truth."""
     from speechxai.errors import SpeechXAIError
+    from speechxai.files import check_apart, check_out
     from speechxai.planted.folder import BenchmarkFolder, execute_together, voices_of
     from speechxai.planted.report import write_reports
     from speechxai.planted.settings import QUICK, BenchmarkSettings
@@ -86,6 +87,9 @@ def benchmark(
         raise SpeechXAIError("--tables writes the tables of a benchmark that has begun. Name it with --resume.")
     else:
         sources = _sources(data or [], root or [])
+        check_out(out)
+        check_apart(out, (place for _, place in sources.values()))
+        BenchmarkFolder.check_new(out, overwrite)
         if sources:
             chosen["materials"] = tuple(sources)
             unreadable: list[tuple[str, str]] = []

@@ -89,8 +89,6 @@ def evaluate(
 ) -> None:
     """Score explanations of recordings: tables with intervals, differences to controls, and a report to read."""
     flags = {key: value for key, value in locals().items() if key in EVALUATE and value is not None}
-    from speechxai.errors import SpeechXAIError
-
     if status is not None:
         show_status(status)
         return
@@ -101,8 +99,6 @@ def evaluate(
         from speechxai.evaluation.config import load
 
         settings = load(config, flags)
-        if settings.out is None:
-            raise SpeechXAIError("The run needs a folder: give --out, for example --out runs/first.")
         folder = None
     raise typer.Exit(run(settings, folder, overwrite))
 
@@ -141,10 +137,12 @@ def run(settings: EvaluateConfig, folder: RunFolder | None, overwrite: bool = Fa
     from speechxai.auxiliary.report import sections
     from speechxai.evaluation.executors import check_executor, execute
     from speechxai.evaluation.report import console_table, draw_examples, write_html
-    from speechxai.evaluation.session import create_run, prepare, resume
+    from speechxai.evaluation.session import check_run, create_run, prepare, resume
     from speechxai.mancini2025.study import parts
 
     check_executor(settings)
+    if folder is None:
+        check_run(settings, overwrite)
     session = prepare(settings, None if folder is None else folder.manifest)
     if folder is None:
         folder = create_run(session, overwrite)

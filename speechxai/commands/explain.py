@@ -38,6 +38,7 @@ def explain(
     channel: Annotated[int | None, flag("channel")] = None,
     max_duration_s: Annotated[float, flag("max_duration_s")] = 600.0,
     imports: Annotated[list[str] | None, flag("imports")] = None,
+    overwrite: Annotated[bool, flag("overwrite", also="Another explanation.")] = False,
 ) -> None:
     """Explain one recording: the evidence over its spectrogram, the sound with and without it, and the numbers."""
     from typing import Any, cast
@@ -46,20 +47,32 @@ def explain(
     from speechxai.errors import SpeechXAIError, did_you_mean
     from speechxai.evaluation.config import resolve_recipes
     from speechxai.explain.agreement import STRONGEST
+    from speechxai.files import check_out
     from speechxai.inspection import inspect, report, words
     from speechxai.signal.quality import usable
 
     if evidence not in ("auto", "positive", "absolute"):
         raise SpeechXAIError(did_you_mean(evidence, ["auto", "positive", "absolute"], "evidence"))
+    check_out(out)
     chosen = resolve_recipes(tuple(recipes or ["integrated_gradients"]), controls=False)
     bundle = load_bundle(model, allow_code)
     how = inspect.How(target, cast(Any, evidence), seed)
     with work_on(file):
         recording, original = inspect.read_for(bundle, file, channel=channel, max_duration_s=max_duration_s)
         heard = inspect.hear(bundle, recording, device=device)
+        made = report.provenance(
+            heard,
+            recipes=list(chosen),
+            target=target,
+            evidence=evidence,
+            seed=seed,
+            channel=channel,
+            device=heard.spec.magnitude.device.type,
+        )
+        report.check_folder(out, made, overwrite)
         checks = inspect.recording_checks(original, bundle)
         found, not_applicable = inspect.inspect_all(heard, chosen, checks, how)
-        content = report.write_explanation(out, heard, found, not_applicable)
+        content = report.write_explanation(out, heard, found, not_applicable, made)
 
     probabilities = ", ".join(f"{name} {p:.3f}" for name, p in content["probability"].items())
     who = "" if heard.fold is None else f" (by fold {heard.fold}, which never heard this speaker)"

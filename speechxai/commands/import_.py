@@ -37,12 +37,14 @@ def import_(
         Path | None,
         typer.Option(help="The foundation model's config.json, where its shapes do not tell the architecture."),
     ] = None,
+    overwrite: Annotated[bool, flag("overwrite", also="A model.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Only say what the source holds.")] = False,
 ) -> None:
     """Import checkpoints of folds as a model: everybody is explained by the network that never heard them."""
-    from speechxai.classifiers.imports import import_folds, pretrained, ssl4pr
-    from speechxai.classifiers.training import check_out
+    from speechxai.classifiers.imports import import_folds, pretrained, ssl4pr, ssl4pr_folds
+    from speechxai.classifiers.training import check_out, clear
     from speechxai.errors import SpeechXAIError
+    from speechxai.files import check_apart
 
     if check:
         path = Path(source)
@@ -55,7 +57,11 @@ def import_(
         return
     if out is None:
         raise SpeechXAIError("The model needs a folder: give --out, for example --out models/ssl4pr.")
-    check_out(out)
+    check_out(out, overwrite=overwrite)
+    check_apart(out, [source])
+    ssl4pr_folds(source)  # what cannot be imported replaces nothing
+    if overwrite:
+        clear(out)
     with progress_bars(lambda total, what: total) as show:
         bundle = import_folds(source, out, splits, config, show)
     say(f"{bundle.folder}: {bundle.n_folds} networks, {len(bundle.config.speakers)} speakers")

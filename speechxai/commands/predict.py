@@ -38,6 +38,8 @@ def predict(
     channel: Annotated[int | None, flag("channel")] = None,
     max_duration_s: Annotated[float, flag("max_duration_s")] = 600.0,
     imports: Annotated[list[str] | None, flag("imports")] = None,
+    out: Annotated[Path | None, flag("out", also="A file; standard output without it.")] = None,
+    overwrite: Annotated[bool, flag("overwrite")] = False,
 ) -> None:
     """Predict recordings: class probabilities, and which of the model's folds answered."""
     from speechxai.errors import SpeechXAIError, did_you_mean, encodable, traced
@@ -45,8 +47,12 @@ def predict(
     if format not in ("text", "csv", "json"):
         raise SpeechXAIError(did_you_mean(format, ["text", "csv", "json"], "format"))
     from speechxai.classifiers.bundle import load_bundle
-    from speechxai.inspection import inspect
+    from speechxai.files import check_out, naming_folder, write_atomically
+    from speechxai.inspection import inspect, report
     from speechxai.signal.quality import concerns
+
+    if out is not None:
+        check_out(out, "file", overwrite)
 
     bundle = load_bundle(model, allow_code)
     rows: list[dict[str, Any]] = []
@@ -74,9 +80,17 @@ def predict(
                 "duration_s": round(heard.recording.duration_s, 2),
                 "fold": "final" if heard.fold is None else heard.fold,
                 "check": _check(checks),
+                **({"made": report.provenance(heard, channel=channel)} if format == "json" else {}),
             }
         )
-    _show(rows, format)
+    text = _written(rows, format)
+    if out is None:
+        say(text) if text else None
+    elif rows:
+        with naming_folder(out.parent, "write"):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(out, f"{text}\n".encode())
+        say(str(out))
     for line in said if format == "text" else ():
         warn(line)
     folds = dict.fromkeys(None if row["fold"] == "final" else row["fold"] for row in rows)
@@ -97,20 +111,15 @@ def _check(checks: Sequence[Check]) -> str:
     return words if usable(checks) else f"not usable: {words}"
 
 
-def _show(rows: list[dict[str, Any]], format: str) -> None:
-    import csv
-    import io
+def _written(rows: list[dict[str, Any]], format: str) -> str:
     import json
 
     if format == "json":
-        say(json.dumps(rows, indent=1, ensure_ascii=False))
-    elif rows and format == "csv":
-        buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        say(buffer.getvalue().rstrip("\n"))
-    elif rows:
-        say(
-            table(list(rows[0]), [[str(value) for value in row.values()] for row in rows], right=range(2, len(rows[0])))
-        )
+        return json.dumps(rows, indent=1, ensure_ascii=False)
+    if not rows:
+        return ""
+    if format == "csv":
+        from speechxai.files import csv_text
+
+        return csv_text([list(rows[0]), *(list(row.values()) for row in rows)]).rstrip("\n")
+    return table(list(rows[0]), [[str(value) for value in row.values()] for row in rows], right=range(2, len(rows[0])))

@@ -27,16 +27,19 @@ def report(
     out: Annotated[
         Path | None, flag("out", also="A file; standard output without it (html: report.html in the run).")
     ] = None,
+    overwrite: Annotated[bool, flag("overwrite")] = False,
 ) -> None:
     """Write a run's report as HTML, or its table with the paper's columns as LaTeX, Markdown or CSV."""
     from speechxai.auxiliary.report import sections
     from speechxai.errors import SpeechXAIError, did_you_mean
     from speechxai.evaluation.report import tables, write_html
     from speechxai.evaluation.runs import RunFolder, finish
-    from speechxai.files import naming_folder, write_atomically
+    from speechxai.files import check_out, naming_folder, write_atomically
 
     if format not in FORMATS:
         raise SpeechXAIError(did_you_mean(format, list(FORMATS), "format"))
+    if out is not None:
+        check_out(out, "file", overwrite)
     folder = RunFolder.open(run)
     if not folder.done_units():
         raise SpeechXAIError(f"{run}: no recording is scored yet. Continue with 'speechxai evaluate --resume {run}'.")

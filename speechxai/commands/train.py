@@ -63,6 +63,7 @@ def train(
     threads: Annotated[int | None, setting("threads", also="Without it one.")] = None,
     imports: Annotated[list[str] | None, flag("imports")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training.")] = False,
+    overwrite: Annotated[bool, flag("overwrite", also="A model, or an interrupted training.")] = False,
 ) -> None:
     """Train a classifier by cross-validation over speakers, and write it as a model with its card."""
     flags = (*TRAIN, "seed", "threads", "device", "out")
@@ -70,14 +71,18 @@ def train(
     import torch
 
     from speechxai.classifiers import training
+    from speechxai.data.cards import places_of
+    from speechxai.files import check_apart
     from speechxai.types import CLASS_NAMES
 
     given = {**(training.read_recipe(config) if config else {}), **given}
     torch.set_num_threads(given.get("threads", 1))
     plan = training.plan_of(given)
-    if training.check_out(out, resume):
+    if training.check_out(out, resume, overwrite):
         say(f"{out}: this training is finished.")
         return
+    if data != training.SYNTHETIC:
+        check_apart(out, places_of(data, root))
     plan.make()  # what the backbone refuses is said before anything is read
     try:
         with progress_bars(lambda total, what: what.partition(":")[0]) as show:
@@ -85,12 +90,15 @@ def train(
                 found = training.synthetic_corpus(given.get("speakers", TRAIN["speakers"].default), plan.fit.seed)
             else:
                 found = training.read_corpus(data, root, plan, show, labels=labels, tasks=tuple(tasks or ()))
+                check_apart(out, places_of(data, root, (str(r.metadata["path"]) for r in found.recordings)))
             plan = replace(plan, classes=found.classes)
             warn(
                 f"{plan.name}: {plan.backbone}, {len(found.recordings)} recordings of"
                 f" {len({r.speaker for r in found.recordings})} speakers, {plan.n_folds} folds"
                 + ("" if plan.classes == CLASS_NAMES else f", classes {', '.join(plan.classes)}")
             )
+            if overwrite and not resume:
+                training.clear(out)
             bundle = training.train_bundle(found, plan, out, show, resume)
     except KeyboardInterrupt:
         warn("Stopped. What is done is kept: the same command goes on with --resume.")

@@ -8,7 +8,7 @@ import re
 import tomllib
 import unicodedata
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -644,6 +644,12 @@ def root_of(data: str | Path, root: str | Path | None = None, manifest: pd.DataF
         return remembered
     # A folder that is not there any more is named, not the one above it.
     return path.parent if path.suffix.lower() in (".csv", ".toml") else path
+
+
+def places_of(data: str | Path, root: str | Path | None, files: Iterable[str | Path] = ()) -> list[Path]:
+    """Folders of recordings: the one that is named, and those of their files."""
+    named = [] if root is None and Path(data).suffix.lower() == ".csv" else [root_of(data, root)]
+    return [*named, *dict.fromkeys(Path(file).parent for file in files)]
 
 
 def find(

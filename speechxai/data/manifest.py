@@ -17,6 +17,7 @@ import pandas as pd
 
 from speechxai.data.tables import is_known, number, read_table, sexes
 from speechxai.errors import SpeechXAIError
+from speechxai.files import csv_table, from_csv_cells, write_atomically
 from speechxai.signal.audio import files_under
 from speechxai.types import CLASS_NAMES, class_key
 
@@ -190,7 +191,7 @@ def validate(frame: pd.DataFrame) -> pd.DataFrame:
 
 def read_manifest(path: str | Path) -> pd.DataFrame:
     """Read a manifest CSV. Raises SpeechXAIError, the path first, for a file that is missing or not valid."""
-    frame = read_table(Path(path))
+    frame = from_csv_cells(read_table(Path(path)))
     try:
         return validate(frame)
     except SpeechXAIError as error:
@@ -202,12 +203,9 @@ def write_manifest(frame: pd.DataFrame, path: str | Path) -> None:
     cannot be written."""
     table = validate(frame)
     table = table.assign(label=label_names(table))
-    part = Path(path).with_name(f".{Path(path).name}.part")
     try:
-        table.to_csv(part, index=False, na_rep="NA", lineterminator="\n")
-        part.replace(path)
+        write_atomically(Path(path), csv_table(table, "NA"))
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise SpeechXAIError(
             f"{path}: the manifest cannot be written ({error.strerror}). Choose another place with --out."
         ) from error

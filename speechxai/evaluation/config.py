@@ -220,6 +220,8 @@ def from_dict(content: Mapping[str, Any], source: str) -> EvaluateConfig:
     for key in values:
         if key not in known:
             raise SpeechXAIError(f"{source}: {did_you_mean(key, known, 'key')}")
+        if key in ("data", "root", "labels", "model", "out") and str(values[key]) == "":
+            raise SpeechXAIError(f"{source}: the key '{key}' is empty.")
     try:
         config = EvaluateConfig.model_validate(values)
     except ValidationError as error:

@@ -32,7 +32,7 @@ from speechxai.errors import SpeechXAIError
 from speechxai.evaluation.config import EvaluateConfig, from_dict
 from speechxai.evaluation.machine import begin_process, peak_memory_mb, thread_environment
 from speechxai.evaluation.runs import RunFolder, finish
-from speechxai.evaluation.session import Session, check_basis, create_run, prepare, resume
+from speechxai.evaluation.session import Session, check_basis, check_run, create_run, prepare, resume
 from speechxai.evaluation.values import PROTOCOLS, Failure, Progress, evaluate_recordings
 from speechxai.files import hold
 from speechxai.registry import Registry, load_plugins, look_in
@@ -684,6 +684,8 @@ def evaluate(
     if isinstance(config, RunFolder):
         config = from_dict(config.config, str(config.path / "config.toml"))
     check_executor(config)
+    if folder is None:
+        check_run(config, overwrite)
     session = prepare(config, None if folder is None else folder.manifest)
     if folder is None:
         folder = create_run(session, overwrite)

@@ -22,7 +22,7 @@ from speechxai.evaluation.words import findings
 from speechxai.explain.agreement import STRONGEST
 from speechxai.explain.explain import explain_all
 from speechxai.explain.recipe import CONTROLS, parse
-from speechxai.files import naming_folder, read_sealed, sealed, write_atomically
+from speechxai.files import csv_table, naming_folder, read_sealed, sealed, write_atomically
 from speechxai.metrics import DEFAULT_METRICS, EQUAL_BUDGET_METRICS, METRICS, PUBLISHED_METRICS
 from speechxai.report import plots
 from speechxai.report.render import (
@@ -750,7 +750,7 @@ def tables(folder: RunFolder, format: str) -> str:
         raise SpeechXAIError(did_you_mean(format, ["latex", "markdown", "csv"], "format"))
     frame = published_frame(folder)
     if format == "csv":
-        return frame.to_csv(index=False, lineterminator="\n")
+        return csv_table(frame).decode()
     summary = folder.table("summary")
     speakers = int(summary["n_speakers"].max())
     note = (

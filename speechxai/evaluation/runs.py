@@ -30,7 +30,7 @@ from speechxai.data.manifest import label_names, own_columns
 from speechxai.errors import SpeechXAIError, encodable
 from speechxai.evaluation.config import FORMAT
 from speechxai.files import (
-    csv,
+    csv_table,
     fingerprint,
     hold,
     is_held,
@@ -150,11 +150,7 @@ class RunFolder:
             SpeechXAIError: there is a run already, or the folder cannot be written.
         """
         folder = Path(path)
-        if (folder / "config.toml").exists():
-            raise SpeechXAIError(
-                f"{folder}: there is a run already. Continue it with 'speechxai {cls.command} --resume {folder}', "
-                "choose another folder with --out, or replace it with --overwrite."
-            )
+        cls.check_new(folder)
         with naming_folder(folder, "create the run folder"):
             (folder / "units").mkdir(parents=True, exist_ok=True)
             content = parquet(manifest)
@@ -350,19 +346,31 @@ class RunFolder:
         return [self._shard(recording) for recording in self.recordings if self._shard(recording).name in present]
 
     @classmethod
+    def check_new(cls, path: Path, overwrite: bool = False) -> None:
+        """Check that nothing is in the way of a new run, but a run where `overwrite`. Raises SpeechXAIError."""
+        if not (path / "config.toml").exists():
+            if overwrite and path.is_dir() and any(path.iterdir()):
+                raise SpeechXAIError(f"{path}: --overwrite replaces a run, and this is none. Choose another --out.")
+        elif not overwrite:
+            raise SpeechXAIError(
+                f"{path}: there is a run already. Continue it with 'speechxai {cls.command} --resume {path}', "
+                "choose another folder with --out, or replace it with --overwrite."
+            )
+        elif not (path / "units").is_dir():
+            raise SpeechXAIError(f"{path}: --overwrite replaces a run, and this is none. Choose another --out.")
+
+    @classmethod
     def remove(cls, path: Path) -> None:
         """Throw away the run at `path`, where there is one.
 
         Raises:
             SpeechXAIError: a folder that holds anything else, or that cannot be removed.
         """
-        if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-            return
-        if not ((path / "config.toml").is_file() and (path / "units").is_dir()):
-            raise SpeechXAIError(f"{path}: --overwrite replaces a run, and this is none. Choose another --out.")
-        with naming_folder(path, "throw away the old run"):
-            (path / "config.toml").unlink()  # first: what is left by a crash is not a run
-            shutil.rmtree(path)
+        cls.check_new(path, overwrite=True)
+        if path.exists():
+            with naming_folder(path, "throw away the old run"):
+                (path / "config.toml").unlink(missing_ok=True)  # first: what is left by a crash is not a run
+                shutil.rmtree(path)
 
     def drop(self, recordings: Iterable[str]) -> None:
         """Throw away units that do not fit, with their maps, unless another process computes them at this moment."""
@@ -592,7 +600,7 @@ class RunFolder:
 
     def write_tables(self, tables: Mapping[str, pd.DataFrame], environment: Mapping[str, Any]) -> None:
         """Write tables by the names of their files, then the environment, which states their hashes."""
-        contents = {name: csv(each) if name.endswith(".csv") else parquet(each) for name, each in tables.items()}
+        contents = {name: csv_table(each) if name.endswith(".csv") else parquet(each) for name, each in tables.items()}
         for name, content in contents.items():
             write_atomically(self.path / name, content)
         stated = {**environment.get("tables", {}), **{name: hash_of(content) for name, content in contents.items()}}

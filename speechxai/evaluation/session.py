@@ -20,7 +20,7 @@ from speechxai.classifiers import Classifier, build
 from speechxai.classifiers.base import device_of
 from speechxai.classifiers.bundle import Bundle, load_bundle
 from speechxai.classifiers.network import Compared, compared
-from speechxai.data.cards import find, root_of
+from speechxai.data.cards import find, places_of, root_of
 from speechxai.data.corpus import load
 from speechxai.data.manifest import Locator, classes_of, validate
 from speechxai.errors import SpeechXAIError, did_you_mean
@@ -28,7 +28,7 @@ from speechxai.evaluation.config import FORMAT, FREE_ON_RESUME, EvaluateConfig, 
 from speechxai.evaluation.machine import configure, machine, versions
 from speechxai.evaluation.runs import RunFolder, describe, unlike
 from speechxai.evaluation.values import PROTOCOLS, EvaluateSettings, Job
-from speechxai.files import fingerprint
+from speechxai.files import check_apart, check_out, fingerprint
 from speechxai.signal.audio import resample, sha256_of
 from speechxai.types import Recording
 
@@ -283,14 +283,31 @@ def manifest_of(voices: list[Recording]) -> pd.DataFrame:
     return validate(pd.DataFrame(rows))
 
 
+def check_run(config: EvaluateConfig, overwrite: bool = False) -> None:
+    """Check, before anything is read, that a new run can be made where it is asked for.
+
+    Raises:
+        SpeechXAIError: no `out`, a folder that holds a run (unless `overwrite`) or recordings, or cannot be written.
+    """
+    if config.out is None:
+        raise SpeechXAIError("The run needs a folder: give --out, for example --out runs/first.")
+    check_out(config.out)
+    if config.data != "synthetic":
+        check_apart(config.out, places_of(config.data, config.root))
+    RunFolder.check_new(config.out, overwrite)
+
+
 def create_run(session: Session, overwrite: bool = False) -> RunFolder:
     """Make the run folder of a session.
 
     Raises:
         SpeechXAIError: no `out`, a folder that holds a run (unless `overwrite`) or recordings, or cannot be written.
     """
-    if session.config.out is None:
-        raise SpeechXAIError("The run needs a folder: give --out, for example --out runs/first.")
+    check_run(session.config, overwrite)
+    assert session.config.out is not None
+    if not session.synthetic:
+        files = (session.root / path for path in session.manifest["path"])
+        check_apart(session.config.out, places_of(session.config.data, session.config.root, files))
     environment = describe_environment(session)
     if overwrite:
         RunFolder.remove(session.config.out)

@@ -10,7 +10,7 @@ import html
 import math
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,11 @@ import torch
 from torch import Tensor
 
 from speechxai import __version__
+from speechxai.classifiers.bundle import library_versions
 from speechxai.data.textgrid import Interval, write_textgrid
 from speechxai.errors import SpeechXAIError
 from speechxai.explain.agreement import STRONGEST
-from speechxai.files import naming_folder, to_json, write_atomically
+from speechxai.files import naming_folder, read_json, to_json, to_plain, write_atomically
 from speechxai.inspection import inspect
 from speechxai.inspection.inspect import Explained, Heard, Inspection
 from speechxai.inspection.words import NOTICE, class_words, percent, recipe_words
@@ -239,12 +240,76 @@ def _said(heard: Heard) -> str:
     return html.escape(class_words(heard.class_names[heard.predicted]))
 
 
+# Where an answer comes from: with it, the same can be had again.
+def provenance(heard: Heard, **settings: Any) -> dict[str, Any]:
+    """Say of an answer what it depends on: program, model and its weights, the file that was heard, and settings."""
+    bundle = heard.bundle
+    return {
+        "program": f"speechxai {__version__}",
+        "libraries": {name: version for name, version in library_versions().items() if name != "speechxai"},
+        "model": bundle.name,
+        "weights_sha256": bundle.config.weights.sha256,
+        "input_sha256": str(heard.recording.metadata.get("sha256", "unknown")),
+        "settings": {"sample_rate_hz": heard.sample_rate_hz, **bundle.config.audio.model_dump(), **settings},
+    }
+
+
+EXPLANATION = "explanation.json"
+"""The file of an explanation's folder that names all others."""
+
+
+def check_folder(folder: Path, wanted: Mapping[str, Any], overwrite: bool = False) -> None:
+    """Check that an explanation can be written into `folder`: new, empty, or of the very same answer. Another answer is
+    removed where `overwrite`.
+
+    Args:
+        folder: where.
+        wanted: `provenance` of the answer.
+        overwrite: whether another answer may go.
+
+    Raises:
+        SpeechXAIError: another answer, or a folder of anything else.
+    """
+    path = folder / EXPLANATION
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if not path.exists():
+        raise SpeechXAIError(
+            f"{folder}: holds other files ({min(folder.iterdir()).name}). Choose a new folder with --out."
+        )
+    there = read_json(path) or {}
+    made = there.get("made")
+    if isinstance(made, dict) and made == to_plain(wanted):
+        return
+    if not overwrite:
+        what = there.get("recording") if isinstance(made, dict) else None
+        raise SpeechXAIError(
+            f"{folder}: holds another answer already{f' (of {what})' if what else ''}: another recording, model,"
+            " setting or version. Choose another folder with --out, or replace it with --overwrite."
+        )
+    with naming_folder(folder, "remove the old explanation"):
+        for name in (EXPLANATION, "maps.npz", *_files_of(there)):
+            (folder / Path(name).name).unlink(missing_ok=True)
+
+
+def _files_of(content: Mapping[str, Any]) -> Iterator[str]:
+    """Names of the files that an explanation.json names."""
+    explanations = content.get("explanations")
+    for one in explanations.values() if isinstance(explanations, dict) else ():
+        files = one.get("files") if isinstance(one, dict) else None
+        yield from (name for name in files.values() if isinstance(name, str)) if isinstance(files, dict) else ()
+
+
 # Folders: of the command line, and of the app's saved cases.
 def write_explanation(
-    folder: Path, heard: Heard, found: Mapping[str, Inspection], not_applicable: Mapping[str, str]
+    folder: Path,
+    heard: Heard,
+    found: Mapping[str, Inspection],
+    not_applicable: Mapping[str, str],
+    made: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write pictures, maps, sounds, regions, reports and `explanation.json` into `folder`; returns the latter's
-    content.
+    content. `made` is the answer's `provenance`.
 
     Raises:
         SpeechXAIError: the folder cannot be written, or kept + removed is not the original.
@@ -263,6 +328,7 @@ def write_explanation(
         "explanations": {recipe: _write_one(folder, one) for recipe, one in found.items()},
         "not_applicable": dict(not_applicable),
         "agreement": _agreement({recipe: one.map for recipe, one in found.items()}),
+        "made": dict(made or provenance(heard)),
         "notice": NOTICE,
     }
     maps = {slug(recipe): one.map.values for recipe, one in found.items()}
@@ -273,7 +339,7 @@ def write_explanation(
     }
     with naming_folder(folder, "write the explanation"):
         np.savez_compressed(folder / "maps.npz", **{**maps, **axes})  # type: ignore[arg-type]
-        write_atomically(folder / "explanation.json", to_json(content))
+        write_atomically(folder / EXPLANATION, to_json(content))
     return content
 
 
@@ -355,7 +421,7 @@ def save_case(found: Inspection, name: str, content: bytes, folder: Path) -> Pat
     facts = {
         "recording": name,
         "saved": now.isoformat(timespec="seconds"),
-        "model": found.heard.bundle.name,
+        "made": provenance(found.heard, target=found.heard.class_names[found.map.target], recipe=found.map.recipe),
         "probability": dict(zip(found.heard.class_names, found.heard.probability.tolist(), strict=True)),
         "checks": [{"name": c.name, "state": c.state, "text": str(c)} for c in found.checks],
         **numbers(found),

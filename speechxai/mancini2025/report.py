@@ -17,7 +17,7 @@ import torch
 from speechxai.evaluation.runs import RunFolder
 from speechxai.explain.backprop import VANISHED
 from speechxai.explain.recipe import PUBLISHED_METHODS, parse
-from speechxai.files import naming_folder, write_atomically
+from speechxai.files import csv_table, naming_folder, write_atomically
 from speechxai.mancini2025.maps import published_running_means, raw_fidelity_count, undo_running_means
 from speechxai.mancini2025.unit import (
     BATCH,
@@ -424,8 +424,8 @@ def write_protocol(folder: RunFolder) -> Path:
         "protocol.html": protocol_html(folder, tables, noise),
         "protocol.md": protocol_markdown(folder, tables, noise),
         "protocol.tex": "\n".join([LATEX_NEEDS, *map(latex, tables)]),
-        "protocol.csv": compared.to_csv(index=False, lineterminator="\n"),
-        "corrections.csv": changed.to_csv(index=False, lineterminator="\n"),
+        "protocol.csv": csv_table(compared).decode(),
+        "corrections.csv": csv_table(changed).decode(),
     }
     with naming_folder(folder.path, "write the protocol's report"):
         for name, text in files.items():

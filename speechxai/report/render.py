@@ -5,8 +5,6 @@ A room that has something to show makes a `Table` of text and `Finding`s; the re
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
 from speechxai.explain.recipe import CONTROLS, parse
+from speechxai.files import csv_text as csv_rows
 from speechxai.metrics import METRICS
 from speechxai.stats import direction
 
@@ -344,12 +343,8 @@ def latex(table: Table) -> str:
 
 def csv_text(table: Table) -> str:
     """Render a table as comma-separated values, the group as a column of its own."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["group", *table.columns])
-    for row in table.rows:
-        writer.writerow([row.group, *_line(row, lambda text: text)])
-    return out.getvalue()
+    rows = [[row.group, *_line(row, lambda text: text)] for row in table.rows]
+    return csv_rows([["group", *table.columns], *rows])
 
 
 def console(table: Table) -> str:
