@@ -9,6 +9,7 @@ import importlib.metadata
 import io
 import pickle
 import re
+import shutil
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -323,6 +324,7 @@ def save_parts(
             )
         weights = WeightsFile(sha256=_table_hash(parts), n_folds=n_folds, parts=parts, final=final)
         _write_settings(target, config, weights, card)
+        (target / WEIGHTS_FILE).unlink(missing_ok=True)  # of a model that was replaced
     except (OSError, SafetensorError) as error:
         raise SpeechXAIError(
             f"{target}: the bundle cannot be written ({error}). Choose a folder that can be written to."
@@ -605,6 +607,7 @@ def save_bundle(folder: str | Path, config: BundleConfig, classifiers: Mapping[s
         write_atomically(target / WEIGHTS_FILE, content)
         weights = WeightsFile(sha256=hashlib.sha256(content).hexdigest(), n_folds=n_folds)
         _write_settings(target, config, weights, card)
+        shutil.rmtree(target / PARTS_FOLDER, ignore_errors=True)  # of a model that was replaced
     except OSError as error:
         raise SpeechXAIError(
             f"{target}: the bundle cannot be written ({error.strerror}). Choose a folder that can be written to."

@@ -19,10 +19,7 @@ import pandas as pd
 from speechxai.classifiers import Classifier, build
 from speechxai.classifiers.base import device_of
 from speechxai.classifiers.bundle import (
-    CARD_FILE,
     CONFIG_FILE,
-    PARTS_FOLDER,
-    WEIGHTS_FILE,
     Bundle,
     BundleConfig,
     EpochFile,
@@ -60,7 +57,7 @@ from speechxai.data.manifest import BETWEEN, Locator, classes_of
 from speechxai.data.splits import speaker_folds
 from speechxai.errors import SpeechXAIError, did_you_mean, named
 from speechxai.files import check_out as check_place
-from speechxai.files import config_path, naming_folder, read_toml
+from speechxai.files import config_path, read_toml
 from speechxai.signal.stft import SegmentConfig
 from speechxai.types import CLASS_NAMES, Recording, StftConfig
 
@@ -293,7 +290,7 @@ def check_out(out: str | Path, resume: bool = False, overwrite: bool = False) ->
     Args:
         out: the bundle's folder.
         resume: whether an interrupted training goes on.
-        overwrite: whether a bundle or an interrupted training may be there, which `clear` removes.
+        overwrite: whether a bundle or an interrupted training may be there.
 
     Returns:
         Whether the bundle is there already and finished, which is no error with `resume`.
@@ -307,7 +304,8 @@ def check_out(out: str | Path, resume: bool = False, overwrite: bool = False) ->
         raise SpeechXAIError("The model needs a folder with a name: give --out, for example --out models/mine.")
     check_place(folder)
     if overwrite and not resume and ((folder / CONFIG_FILE).is_file() or states.is_dir()):
-        read_bundle_config(folder / CONFIG_FILE) if not states.is_dir() else None  # a model, and not a run
+        if not states.is_dir():
+            read_bundle_config(folder / CONFIG_FILE)  # a model, and not a run
         return False
     if states.exists() and not resume:
         raise SpeechXAIError(
@@ -325,35 +323,28 @@ def check_out(out: str | Path, resume: bool = False, overwrite: bool = False) ->
     return False
 
 
-def clear(out: str | Path) -> None:
-    """Remove the bundle or the interrupted training that `check_out` found, once all else is known to be well.
-
-    Raises:
-        SpeechXAIError: it cannot be removed.
-    """
-    folder = Path(out)
-    with naming_folder(folder, "remove the old model"):
-        shutil.rmtree(states_of(out), ignore_errors=True)
-        shutil.rmtree(folder / PARTS_FOLDER, ignore_errors=True)
-        for name in (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE):
-            (folder / name).unlink(missing_ok=True)
-
-
 def train_bundle(
-    data: Corpus, plan: Plan, out: str | Path, progress: Progress | None = None, resume: bool = False
+    data: Corpus,
+    plan: Plan,
+    out: str | Path,
+    progress: Progress | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
 ) -> Bundle:
     """Cross-validate by speaker, train the final model on everybody, and write the bundle with its card.
 
     Training states stand in `<out>.training/` until the bundle is written; with `resume` a killed run goes on from
-    them.
+    them. With `overwrite` a bundle that is there is replaced in the end, and states of an unfinished training go now.
 
     Raises:
         SpeechXAIError: a folder that cannot take a bundle, states of an unfinished training without `resume`, folds
             that cannot be drawn, or what `fit` refuses.
     """
-    if check_out(out, resume):
+    if check_out(out, resume, overwrite):
         return load_bundle(out)
     states = states_of(out)
+    if overwrite and not resume:
+        shutil.rmtree(states, ignore_errors=True)
     validated = _validate(data.recordings, plan, states, progress)
     final, history = fit_final(
         plan.make,

@@ -41,8 +41,8 @@ def import_(
     check: Annotated[bool, typer.Option("--check", help="Only say what the source holds.")] = False,
 ) -> None:
     """Import checkpoints of folds as a model: everybody is explained by the network that never heard them."""
-    from speechxai.classifiers.imports import import_folds, pretrained, ssl4pr, ssl4pr_folds
-    from speechxai.classifiers.training import check_out, clear
+    from speechxai.classifiers.imports import import_folds, pretrained, ssl4pr
+    from speechxai.classifiers.training import check_out
     from speechxai.errors import SpeechXAIError
     from speechxai.files import check_apart
 
@@ -59,9 +59,6 @@ def import_(
         raise SpeechXAIError("The model needs a folder: give --out, for example --out models/ssl4pr.")
     check_out(out, overwrite=overwrite)
     check_apart(out, [source])
-    ssl4pr_folds(source)  # what cannot be imported replaces nothing
-    if overwrite:
-        clear(out)
     with progress_bars(lambda total, what: total) as show:
         bundle = import_folds(source, out, splits, config, show)
     say(f"{bundle.folder}: {bundle.n_folds} networks, {len(bundle.config.speakers)} speakers")

@@ -97,9 +97,7 @@ def train(
                 f" {len({r.speaker for r in found.recordings})} speakers, {plan.n_folds} folds"
                 + ("" if plan.classes == CLASS_NAMES else f", classes {', '.join(plan.classes)}")
             )
-            if overwrite and not resume:
-                training.clear(out)
-            bundle = training.train_bundle(found, plan, out, show, resume)
+            bundle = training.train_bundle(found, plan, out, show, resume, overwrite)
     except KeyboardInterrupt:
         warn("Stopped. What is done is kept: the same command goes on with --resume.")
         raise typer.Exit(130) from None

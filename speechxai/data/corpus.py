@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from speechxai.data.manifest import PREFIX, Locator, classes_of, to_recording_kwargs
+from speechxai.data.manifest import Locator, classes_of, is_token, to_recording_kwargs
 from speechxai.data.tables import not_understood, spelled_differently
 from speechxai.errors import SpeechXAIError, named
 from speechxai.signal import audio
@@ -164,9 +164,9 @@ def load(
         raise
     except Exception as error:
         found = named(error, path)
-        if found is error and not stated.startswith(PREFIX):
+        if found is error and not is_token(stated):
             raise
-        if not stated.startswith(PREFIX):
+        if not is_token(stated):
             raise found from error
         # The path holds a person's name: it must not reach a list of failures, nor a traceback.
         words = str(found).replace(str(path), identity["id"]).replace(path.name, "FILE")
@@ -175,11 +175,11 @@ def load(
         raise SpeechXAIError(words) from None
     expected = row.get("sha256", "unknown")
     if expected not in (None, "", "unknown") and expected != recording.metadata["sha256"]:
-        name = identity["id"] if stated.startswith(PREFIX) else path
+        name = identity["id"] if is_token(stated) else path
         raise SpeechXAIError(
             f"{name}: the file has changed since the manifest was made (its sha256 differs). Make the manifest again."
         )
-    if stated.startswith(PREFIX):
+    if is_token(stated):
         return replace(recording, metadata={**recording.metadata, "path": stated})
     return recording
 

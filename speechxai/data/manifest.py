@@ -324,6 +324,11 @@ def path_token(secret: bytes, path: str) -> str:
     return PREFIX + hmac.new(secret, f"path|{path}".encode(), hashlib.sha256).hexdigest()[:24]
 
 
+def is_token(path: str) -> bool:
+    """Whether a path of a manifest stands for one that holds a name, and does not just begin like it."""
+    return re.fullmatch(rf"{PREFIX}[0-9a-f]{{24}}", path) is not None
+
+
 class Locator:
     """Finds the file of a manifest row; the folder is walked once, at the first pseudonymous path.
 
@@ -337,7 +342,7 @@ class Locator:
 
     def locate(self, path: str) -> Path:
         """Return the file on disk. Raises SpeechXAIError for a pseudonymous path that no file of the folder has."""
-        if not path.startswith(PREFIX):
+        if not is_token(path):
             return self.root / path
         if self._paths is None:
             secret = salt(self.root)

@@ -258,7 +258,14 @@ def test_maps_that_cannot_be_read_cost_their_recording_alone_in_the_published_ba
 
 def test_the_name_of_a_person_stays_out_of_an_unforeseen_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = tmp_path / "Anna Rossi.wav"
-    row = {"recording": "p1", "path": f"{PREFIX}0", "speaker": "x/p1", "label": 0, "task": "reading", "dataset": "x"}
+    row = {
+        "recording": "p1",
+        "path": f"{PREFIX}{'0' * 24}",
+        "speaker": "x/p1",
+        "label": 0,
+        "task": "reading",
+        "dataset": "x",
+    }
     monkeypatch.setattr(Locator, "locate", lambda self, path: secret)
     monkeypatch.setattr(corpus, "to_recording_kwargs", lambda row: {"id": "p1"})
     monkeypatch.setattr(corpus.audio, "read_audio", lambda path, **options: throw(ValueError(f"{path} of Anna Rossi")))
