@@ -308,13 +308,16 @@ def _quality_rows(report: CheckReport) -> list[tuple[str, ...]]:
         "snr_db": "speech above background, dB",
         "bandwidth_hz": "bandwidth, Hz",
     }
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for column, title in names.items():
         values = report.quality[column].dropna()
         digits = 0 if column == "bandwidth_hz" else 3 if "share" in column else 2
-        cells = (values.min(), values.median(), values.max()) if len(values) else ()
+        if not len(values):
+            rows.append((title, *("not known",) * 3))
+            continue
+        cells = (values.min(), values.median(), values.max())
         known = "" if len(values) == len(report.quality) else f" ({len(values)} of {len(report.quality)})"
-        rows.append((title + known, *(f"{value:.{digits}f}" for value in cells or (float("nan"),) * 3)))
+        rows.append((title + known, *(f"{value:.{digits}f}" for value in cells)))
     return rows
 
 

@@ -41,8 +41,10 @@ class Joined:
     codes: dict[str, str]
 
     def column(self, name: str) -> str:
-        """The name in `rows` of a column that a card names as its header does, or as we do."""
-        return self.columns.get(_plain(name), _plain(name))
+        """The name in `rows` of a column that a card names as its header does, without what stands in brackets there,
+        or as we do."""
+        ours = our_columns([name])[name]
+        return self.columns.get(_plain(name), ours if ours in self.columns.values() else _plain(name))
 
 
 def read_table(path: Path, sheet_name: str | int = 0) -> pd.DataFrame:
@@ -147,8 +149,9 @@ def normalize_key(value: str) -> str:
 
 
 # What people write for a sex, an age, a speaker. Text that is not understood stays as it is, and is named.
-NOT_KNOWN = ("", "-", ".", "?", "na", "n/a", "nan", "none", "null", "unknown", "not known", "<na>")
-"""Texts that say that something is not known, in any case."""
+NOT_KNOWN = ("", "-", ".", "?", "na", "n/a", "nan", "null", "unknown", "not known", "<na>")
+"""Texts that say that something is not known, in any case. "None" is not among them: it may be a diagnosis or a
+medication."""
 
 _SEXES = {
     "F": "f w female woman women girl fem feminine weiblich frau féminin femme femenino femenina mujer feminino"
@@ -413,7 +416,7 @@ def values_of(joined: Joined, row: dict[str, str], said: collections.Counter[str
         if cell.casefold() in translation:
             cell = translation[cell.casefold()]
         elif translation and is_known(cell) and ours != "sex":
-            said[f"{ours}: the card does not say what {cell!r} means"] += 1
+            said[f"{ours}: the card does not say what {cell!r} means."] += 1
             continue
         if is_known(cell):
             values[ours] = cell

@@ -369,6 +369,43 @@ def test_an_unreadable_table_is_a_note_and_a_double_row_too(tree: Tree) -> None:
     assert any("two rows that differ" in note for note in build_manifest("folder", root)[1].notes)
 
 
+def test_what_a_sheet_says_is_translated_named_or_kept_and_never_dropped(tree: Tree) -> None:
+    root = tree([f"HC/{name}_1.wav" for name in "abcd"])
+    (root / "mine.toml").write_text(
+        """name = "mine"
+title = "t"
+language = "de"
+license = "l"
+source = "s"
+access = "local"
+patterns = ['(?P<speaker>[a-z])_1\\.wav']
+sex_values = { "3" = "F" }
+[[labels]]
+from = "folder"
+values = { HC = "HC" }
+[[sheets]]
+files = ["people.csv"]
+key = "ID"
+match = "speaker"
+columns = { sex = "Gender", age = "Age", medication = "Drug", task = "What" }
+values = { task = { "1" = "reading" } }
+"""
+    )
+    rows = "a,1,60,none,1\nb,female,4000,on,2\nc,3,61,,1\nd,9,62,off,2\n"
+    (root / "people.csv").write_text("ID,Gender,Age,Drug,What\n" + rows)
+    frame, report = build_manifest(root / "mine.toml", root)
+    assert frame["sex"].tolist() == ["1", "F", "F", "9"]
+    assert frame["medication"].tolist() == ["none", "on", "unknown", "off"]
+    assert frame["task"].tolist() == ["reading", "unknown", "reading", "unknown"]
+    assert frame["age"].isna().tolist() == [False, True, False, False]
+    notes = "\n".join(report.notes)
+    assert "task: the card does not say what '2' means. It stays unknown in 2 of 4 recordings." in notes
+    assert "Got '4000' instead. Write NA where it is not known. It stays unknown in 1 of 4 recordings." in notes
+    # The header may say what the numbers mean, and answers to the card's name for it all the same.
+    (root / "people.csv").write_text("ID,Gender (1=M),Age,Drug,What\n" + rows)
+    assert build_manifest(root / "mine.toml", root)[0]["sex"].tolist() == ["M", "F", "F", "9"]
+
+
 def test_the_first_name_of_a_sheet_that_is_there_counts(tree: Tree) -> None:
     root = tree(FIGSHARE[:1])
     # The card names demographics.csv before Demographics*.csv, whatever their order in the folder.

@@ -60,7 +60,9 @@ def test_usual_spellings_of_sex(woman: str, man: str) -> None:
     assert sexes([woman, man, "", None, "n/a", pd.NA]) == ["F", "M", "unknown", "unknown", "unknown", "unknown"]
 
 
-@pytest.mark.parametrize("text", ["1", "2", "0", "1.0", "x", "divers", "male/female", "F?M", "fm", "femal", "123"])
+@pytest.mark.parametrize(
+    "text", ["1", "2", "0", "1.0", "x", "none", "divers", "male/female", "F?M", "fm", "femal", "123"]
+)
 def test_a_sex_that_is_not_understood_stays_and_is_named(text: str) -> None:
     found = sexes(["F", "M", text, text, text])
     assert found == ["F", "M", text, text, text]
