@@ -5,6 +5,7 @@ Own implementations on numpy and scipy; `praat_measures` gives Praat's values wh
 
 from __future__ import annotations
 
+import math
 import tomllib
 from dataclasses import dataclass
 from functools import cache
@@ -278,7 +279,7 @@ MEASURES: tuple[Measure, ...] = (
         "1/s",
         ("ddk",),
         "Peaks of loudness per second.",
-        "Language-specific; noise adds peaks.",
+        "Language-specific; noise adds peaks; blank where a sound is held for 0.8 s.",
         "ackermann1995articulatory",
     ),
     Measure(
@@ -287,7 +288,7 @@ MEASURES: tuple[Measure, ...] = (
         "",
         ("ddk",),
         "Standard deviation of the time between syllables over its mean.",
-        "Breaths count.",
+        "Breaths count; blank where a sound is held for 0.8 s.",
         "ackermann1995articulatory",
     ),
 )
@@ -358,59 +359,79 @@ BANDS_HZ = ((125.0, 250.0), (250.0, 500.0), (500.0, 1000.0), (1000.0, 2000.0), (
 _FLOOR_DB = -100.0
 
 
+_SINC_REACH, _SINC_MARGIN = 50, 1000
+
+
 def to_full_band(waveform: Array, sample_rate: int, new_rate: int) -> Array:
     """Return the waveform (N,) at the rate of an analysis, Hz, its band filled up to Nyquist.
 
+    Everything above the new Nyquist frequency is cut off in the spectrum, then a Hann-windowed sinc over 50 samples to
+    either side gives the new samples: as Praat resamples before formants and cepstra (boersma2001praat).
     Not `audio.resample`: that one leaves the uppermost 9 % of the band empty, as recordings need it, and an empty band
-    puts its
-    own ripple into the cepstrum (CPPS falls by 1.3 dB, away from Praat's) and a pole of its own into linear prediction.
+    puts its own ripple into the cepstrum and a pole of its own into linear prediction.
     """
     if sample_rate == new_rate:
         return waveform
+    from scipy.fft import next_fast_len
     from scipy.signal import resample_poly  # its import takes a second
 
+    n = waveform.shape[0]
+    if new_rate < sample_rate:
+        n_fft = next_fast_len(n + 2 * _SINC_MARGIN, real=True)
+        spectrum = np.fft.rfft(waveform, n_fft)
+        spectrum[int(spectrum.shape[0] * new_rate / sample_rate) :] = 0.0
+        waveform = np.fft.irfft(spectrum, n_fft)[:n]
     common = gcd(sample_rate, new_rate)
-    return np.asarray(resample_poly(waveform, new_rate // common, sample_rate // common), dtype=np.float64)
+    up, down = new_rate // common, sample_rate // common
+    at = np.arange(-_SINC_REACH * up, _SINC_REACH * up + 1) / up
+    taps = np.sinc(at) * (0.5 + 0.5 * np.cos(np.pi * at / (_SINC_REACH + 0.5)))
+    return np.asarray(resample_poly(waveform, up, down, window=taps / taps.sum()), dtype=np.float64)
 
 
 def cepstral_prominence_db(waveform: Array, sample_rate: int) -> float:
     """Return the smoothed cepstral peak prominence (CPPS), dB: cepstral peak above the cepstrum's trend line.
 
     Power cepstra of 100 ms Gaussian frames every 5 ms of the signal below 5 kHz, averaged over 20 ms in time and 0.5 ms
-    in
-    quefrency; peak between 60 and 330 Hz; line fitted from 1 to 50 ms; mean over frames. NaN below 0.1 s.
+    in quefrency; peak between 60 and 330 Hz; robust line (Theil) from 1 to 50 ms; mean over frames. NaN below 0.1 s.
+    Within 0.5 dB of Praat's (median of voices; `measures` says how it was tried).
     Source: Hillenbrand and Houde 1996 (hillenbrand1996acoustic); settings as in Maryn and Weenink 2015
         (maryn2015objective).
     """
     from scipy.ndimage import uniform_filter1d
 
-    # An 8 kHz recording is not brought to 10 kHz: the empty band would put its own ripple into the cepstrum.
-    rate = min(10_000, sample_rate)
+    rate = 10_000
     signal = to_full_band(waveform, sample_rate, rate)
     if signal.shape[0] < rate // 10:
         return float("nan")
     signal = np.append(signal[0], signal[1:] - np.exp(-2 * np.pi * 50 / rate) * signal[:-1])
     length, hop, n_fft = rate // 10, rate // 200, 1024
     frames = np.lib.stride_tricks.sliding_window_view(signal, length)[::hop]
-    grid = np.linspace(-1, 1, length)
-    window = np.exp(-12 * grid**2)
     # A frame of digital silence has no cepstrum, and its floor would outweigh all others.
     frames = frames[np.sqrt((frames**2).mean(axis=1)) > 1e-7]
     if frames.shape[0] == 0:
         return float("nan")
-    spectrum = np.abs(np.fft.rfft(frames * window, n_fft, axis=1)) ** 2
-    log_spectrum = 10 * np.log10(spectrum + 1e-12)
-    cepstrum = np.fft.irfft(log_spectrum, n_fft, axis=1)[:, : n_fft // 2] ** 2
+    edge = np.exp(-12.0)
+    window = (np.exp(-48 * ((np.arange(length) + 0.5) / length - 0.5) ** 2) - edge) / (1 - edge)
+    power = np.abs(np.fft.rfft((frames - frames.mean(axis=1, keepdims=True)) * window, n_fft, axis=1)) ** 2
+    # Under -200 dB stands how the computer rounds, and a cepstrum would hear it.
+    log_power = 10 * np.log10(power + 1e-20 * power.max(axis=1, keepdims=True))
+    cepstrum = np.fft.irfft(log_power, n_fft, axis=1)[:, : n_fft // 2 + 1] ** 2
     cepstrum = uniform_filter1d(cepstrum, 4, axis=0, mode="nearest")
-    cepstrum = uniform_filter1d(cepstrum, max(1, round(0.0005 * rate)), axis=1, mode="nearest")
-    level = 10 * np.log10(cepstrum + 1e-12)
-    quefrency = np.arange(n_fft // 2) / rate
-    line = slice(int(0.001 * rate), int(0.05 * rate))
-    slope, intercept = np.polyfit(quefrency[line], level[:, line].T, 1)
-    first, last = int(rate / 330), int(rate / 60) + 1
+    cepstrum = uniform_filter1d(cepstrum, round(0.0005 * rate), axis=1, mode="nearest")
+    level = 10 * np.log10(cepstrum + 1e-30)
+    quefrency = np.arange(level.shape[1]) / rate
+    fitted, values = quefrency[rate // 1000 : rate // 20 + 1], level[:, rate // 1000 : rate // 20 + 1]
+    half = fitted.shape[0] // 2
+    slope = np.median((values[:, -half:] - values[:, :half]) / (fitted[-half:] - fitted[:half]), axis=1)
+    intercept = np.median(values - slope[:, None] * fitted, axis=1)
+    first, last = math.ceil(rate / 330), rate // 60 + 1
     best = first + level[:, first:last].argmax(axis=1)
-    peak = np.take_along_axis(level, best[:, None], axis=1)[:, 0]
-    return float(np.mean(peak - (slope * quefrency[best] + intercept)))
+    before, peak, after = (level[np.arange(level.shape[0]), best + step] for step in (-1, 0, 1))
+    curvature = 2 * peak - before - after
+    inside = (peak >= before) & (peak >= after) & (curvature > 1e-9)
+    offset = np.where(inside, 0.5 * (after - before) / np.where(inside, curvature, 1.0), 0.0)
+    summit = peak + 0.25 * (after - before) * offset
+    return float(np.mean(summit - (slope * (quefrency[best] + offset / rate) + intercept)))
 
 
 def mean_power(waveform: Array, sample_rate: int, centers: Array) -> tuple[Array, Array]:
@@ -575,6 +596,9 @@ Waveform = Tensor | npt.ArrayLike
 # The analyses need no more than the speech band; 44.1 or 96 kHz would only make them slow.
 _ANALYSIS_RATE_HZ = 16_000
 _SHORTEST_S = 0.06
+# The closure of a stop takes a syllable's level down by 10 dB and more, a strong tremor by 8; the slowest trains of
+# patients have one and a half syllables a second.
+_GAP_DB, _LONGEST_SYLLABLE_S = 9.0, 0.8
 
 
 def _as_array(waveform: Waveform) -> Array:
@@ -596,22 +620,6 @@ def _checked(sample_rate: int, hop_samples: int) -> None:
 
 def _n_frames(n_samples: int, hop_samples: int) -> int:
     return -(-n_samples // hop_samples) + 1
-
-
-def frame_energy_db(waveform: Waveform, sample_rate: int, hop_samples: int, n_frames: int | None = None) -> Array:
-    """Return the level (T,), dB re full scale, of 25 ms Hann frames; frame t is centered at sample t * hop_samples.
-
-    Args:
-        waveform: (N,), full scale is 1.
-        sample_rate: Hz.
-        hop_samples: step between frames.
-        n_frames: T; by default ceil(N / hop_samples) + 1, as in `stft.spectrogram`.
-
-    Digital silence is -120. Raises SpeechXAIError for more than one channel or values that are not finite.
-    """
-    array = _as_array(waveform)
-    _checked(sample_rate, hop_samples)
-    return energy_db(array, sample_rate, hop_samples, n_frames or _n_frames(array.shape[0], hop_samples))
 
 
 def f0_hz(
@@ -738,8 +746,11 @@ def _timing(level_db: Array, speech: Array, rate_hz: float) -> dict[str, float]:
     from scipy.signal import find_peaks  # its import takes a second
 
     peaks, _ = find_peaks(smooth, prominence=4.0, distance=max(1, round(0.08 * rate_hz)))
+    gaps, _ = find_peaks(-smooth, prominence=_GAP_DB)
     steps = np.diff(peaks) / rate_hz
     steps = steps[steps < 1.0]
+    if np.diff([0, *gaps, smooth.shape[0]]).max() > _LONGEST_SYLLABLE_S * rate_hz:
+        steps = steps[:0]  # a held vowel, whose loudness wavers
     return {
         "pause_ratio": float(pauses.sum() / speech[inside].shape[0]),
         "intensity_sd_db": float(level_db[speech].std()),
@@ -787,7 +798,13 @@ def measures(waveform: Waveform, sample_rate: int) -> dict[str, float]:
 
     NaN: everything for silence and below 60 ms; measures of the voice without at least 3 voiced frames; jitter and
     shimmer without runs of cycles; tremor without 0.5 s of unbroken voicing; bands above Nyquist; syllables without
-    at least 3 peaks. Whether a measure means something for the task is stated in MEASURES, not decided here.
+    at least 3 peaks, or where a sound is held for 0.8 s. Whether a measure means something for the task is stated in
+    MEASURES, not decided here.
+
+    Pitch, HNR and CPPS are on Praat's scale, as the reference values are. On 81 sustained vowels over the telephone the
+    median difference is 0.06 Hz, 0.2 dB and 0.1 dB, the largest 2.7 Hz, 2.0 dB and 0.3 dB; on 34 made voices with
+    jitter, shimmer, subharmonics and breath the medians are alike (tests/oracle/test_praat.py, which allows 0.2 Hz and
+    0.5 dB). In running speech only voiced frames count here, and Praat's HNR has pauses in it.
 
     Raises:
         SpeechXAIError: more than one channel or values that are not finite.
