@@ -186,7 +186,7 @@ def pack(view: View) -> bytes:
 
 
 def _hz(hz: float) -> str:
-    return f"{hz / 1000:g}k" if hz >= 1000 else f"{hz:g}"
+    return f"{hz / 1000:.3g}k" if hz >= 1000 else f"{hz:g}"
 
 
 @functools.lru_cache(maxsize=1)

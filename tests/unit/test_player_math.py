@@ -101,6 +101,16 @@ def test_every_level_weighs_its_log_magnitude() -> None:
     assert energy[0] == 0  # type: ignore[index]
 
 
+@pytest.mark.parametrize(
+    ("rate", "last"),
+    [(16_000, ("4k–8k", 4000, 8001)), (8_000, ("2k–4k", 2000, 4001)), (11_025, ("4k–5.51k", 4000, 5513.5))],
+)
+def test_the_last_band_ends_where_the_recording_does(rate: int, last: tuple[str, float, float]) -> None:
+    header, _ = read(player.pack(view(sample_rate_hz=rate)))
+    band = header["bands"][-1]  # type: ignore[index]
+    assert (band["label"], band["low"], band["high"]) == last
+
+
 def test_levels_are_decibels_under_the_loudest_bin() -> None:
     codes = player.level_codes(np.array([[1.0, 0.1, 0.0]]))
     # 0 dB is 255; -20 dB is 255 * (1 - 20 / 75) = 187; silence is 0

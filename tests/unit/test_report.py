@@ -377,3 +377,9 @@ def test_every_line_of_a_markdown_table_has_its_columns() -> None:
 def test_pictures_show_decibels_under_the_loudest_bin(scale: str, values: list[float]) -> None:
     level = plots._level_db(np.array([values]), StftConfig(scale=scale), 30.0)
     np.testing.assert_allclose(level, [[0, -20, -30]], atol=1e-6)
+
+
+def test_a_bin_is_drawn_around_its_frequency_and_its_time() -> None:
+    # 100 frames a second, 50 Hz a bin: frame 0 is drawn from -5 to 5 ms, bin 0 from -25 to 25 Hz.
+    stft = StftConfig(n_fft=320, win_length=320, hop_length=160, sample_rate=16_000)
+    assert plots._extent((161, 200), stft) == pytest.approx((-0.005, 1.995, -25.0, 8025.0))
