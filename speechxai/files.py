@@ -304,9 +304,10 @@ _NOT_IN_1252 = frozenset(b"\x81\x8d\x8f\x90\x9d")
 # Settings as TOML text.
 def read_toml(path: str | Path) -> dict[str, Any]:
     """Read settings from a TOML file. Raises SpeechXAIError naming the file."""
+    text = read_text(path)
     try:
-        return tomllib.loads(read_text(path))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # not TOML, a number of 5,000 digits, brackets without end
         raise SpeechXAIError(f"{encodable(path)}: not valid TOML: {error}") from error
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import difflib
 import re
-import tomllib
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -49,7 +48,7 @@ from speechxai.data.tables import (
     values_of,
 )
 from speechxai.errors import SpeechXAIError, did_you_mean, encodable
-from speechxai.files import decoded, resource_folder
+from speechxai.files import read_toml, resource_folder
 from speechxai.signal.audio import AUDIO_SUFFIXES, FFMPEG_SUFFIXES, NOT_UTF8, checked_root, files_under
 from speechxai.types import CLASS_NAMES
 
@@ -551,14 +550,7 @@ def load_card(name_or_path: str | Path) -> DataCard:
         SpeechXAIError: an unknown name, or a card with a wrong or unknown key; the message names the key.
     """
     path = card_path(name_or_path)
-    try:
-        content = tomllib.loads(decoded(path.read_bytes(), path))
-    except OSError as error:
-        raise SpeechXAIError(f"{path}: this data card cannot be read ({error.strerror}).") from error
-    except SpeechXAIError:
-        raise
-    except (ValueError, RecursionError) as error:  # not TOML, a number of 5,000 digits, brackets without end
-        raise SpeechXAIError(f"{path}: not valid TOML: {error}") from error
+    content = read_toml(path)
     try:
         return DataCard.model_validate(content)
     except ValidationError as error:

@@ -23,7 +23,7 @@ import regex
 from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
 from speechxai.errors import SpeechXAIError, told
-from speechxai.files import decoded
+from speechxai.files import decoded, read_bytes
 from speechxai.signal.audio import files_under
 
 SHEET_SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx", ".xls")
@@ -56,17 +56,9 @@ def read_table(path: Path, sheet_name: str | int = 0) -> pd.DataFrame:
     Raises:
         SpeechXAIError: a table that cannot be read, with two columns of one name, or with a row longer than its header.
     """
-    try:
-        size = path.stat().st_size
-        if not path.is_file():
-            raise SpeechXAIError(f"{path}: this is not a file. Name the table itself.")
-        if size > MAX_TABLE_BYTES:
-            raise SpeechXAIError(f"{path}: {size} bytes are too many for a table of recordings.")
-        content = path.read_bytes()
-    except (OSError, ValueError) as error:
-        if isinstance(error, SpeechXAIError):
-            raise
-        raise SpeechXAIError(f"{path}: this table cannot be read ({error}).") from error
+    if path.is_file() and path.stat().st_size > MAX_TABLE_BYTES:
+        raise SpeechXAIError(f"{path}: {path.stat().st_size} bytes are too many for a table of recordings.")
+    content = read_bytes(path)
     if content[:8] == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
         raise SpeechXAIError(f"{path}: an Excel table of the old kind (xls). Save it as xlsx or csv.")
     rows = _excel(path, content, sheet_name) if content[:4] == b"PK\x03\x04" else _text_rows(path, content)

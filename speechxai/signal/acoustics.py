@@ -6,20 +6,19 @@ Own implementations on numpy and scipy; `praat_measures` gives Praat's values wh
 from __future__ import annotations
 
 import math
-import tomllib
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from math import gcd
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
 from speechxai.errors import SpeechXAIError
-from speechxai.files import resource_folder
+from speechxai.files import read_toml, resource_folder
 from speechxai.signal.pitch import (
     CEILING_HZ,
     FLOOR_HZ,
@@ -322,10 +321,7 @@ def references(path: Path | None = None) -> tuple[Reference, ...]:
         SpeechXAIError: a missing file or an entry with missing or unknown fields.
     """
     file = path or resource_folder("data_cards") / "acoustic_references.toml"
-    try:
-        content: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise SpeechXAIError(f"{file}: the reference values cannot be read ({error}).") from error
+    content = read_toml(file)
     entries = []
     for index, entry in enumerate(content.get("reference", [])):
         try:
