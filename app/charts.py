@@ -178,8 +178,9 @@ def _shaded(value: float) -> str:
     return f'<td class="n" style="background:rgba(11,102,112,{strength:.2f});color:{INK}">{value:.2f}</td>'
 
 
-def calibration(stated: Array, observed: Array, low: Array, high: Array, counts: Array) -> str:
-    """What share of recordings had the disease, beside the probability that the model stated, bin by bin."""
+def calibration(stated: Array, observed: Array, low: Array, high: Array, counts: Array, *, share: str) -> str:
+    """What share of recordings had the disease, or of answers was right, beside the probability that the model stated,
+    bin by bin; `share` says which."""
     size, pad = 300, 40
 
     def x(v: float) -> float:
@@ -210,7 +211,7 @@ def calibration(stated: Array, observed: Array, low: Array, high: Array, counts:
     )
     parts.append(
         f'<text x="12" y="{y(0.5)}" font-size="12" fill="{INK}" text-anchor="middle" transform="rotate(-90 12'
-        f' {y(0.5)})">share labeled PD</text>'
+        f' {y(0.5)})">{escape(share)}</text>'
     )
     words = "; ".join(
         f"stated {s:.2f}, observed {o:.2f} of {n}" for s, o, n in zip(stated, observed, counts, strict=True)

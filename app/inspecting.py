@@ -14,6 +14,7 @@ from app import charts, player, sources, state, widgets
 from app.player import Map, View, Voice, pack
 from app.sources import Key
 from speechxai import NotApplicable
+from speechxai.data.manifest import classes_of
 from speechxai.data.textgrid import TextGridError, read_textgrid
 from speechxai.explain.agreement import STRONGEST
 from speechxai.inspection import report, words
@@ -99,10 +100,10 @@ def filters(rows: pd.DataFrame, model: str) -> pd.DataFrame:
             wanted = st.multiselect(label, options, key=f"filter_{column}", placeholder="all")
             if wanted:
                 chosen = chosen[chosen[column].astype(str).isin(wanted)]
-    classes = sources.bundle(model).config.classes
-    label = st.segmented_control("Labeled", list(classes), key="filter_label", format_func=widgets.plain)
+    labels, classes = classes_of(rows), state.classes(model).names
+    label = st.segmented_control("Labeled", list(labels), key="filter_label", format_func=widgets.plain)
     if label:
-        chosen = chosen[chosen["label"] == classes.index(label)]
+        chosen = chosen[chosen["label"] == labels.index(label)]
     order = st.toggle("Wrong ones first", key="filter_wrong", help="Predicts every recording once.")
     said = st.segmented_control("The model says", list(classes), key="filter_predicted", format_func=widgets.plain)
     if order or said:
@@ -111,11 +112,12 @@ def filters(rows: pd.DataFrame, model: str) -> pd.DataFrame:
         chosen = chosen.assign(
             probability=chosen["recording"].map(known["probability"]),
             predicted=chosen["recording"].map(known["predicted"]),
+            known_label=chosen["recording"].map(known["label"]),
         )
         if said:
             chosen = chosen[chosen["predicted"] == classes.index(said)]
         if order:
-            right = (chosen["predicted"] == chosen["label"]).fillna(True)
+            right = (chosen["predicted"] == chosen["known_label"]).fillna(True)
             chosen = chosen.assign(_right=right).sort_values("_right", kind="stable")
     return chosen
 
@@ -139,10 +141,13 @@ def inspection_of(case: Explanation) -> Inspection:
 
 
 def show_case(case: Explanation, title: str, label: int | None, words_place: Any, picture_place: Any) -> Inspection:
-    """Show the answer, the player, the verdict on the map and the words; the picture first, since the others wait for
-    the controls."""
+    """Show the answer beside the label (an index into the catalogue's classes), the player, the verdict on the map and
+    the words; the picture first, since the others wait for the controls."""
     with words_place:
-        widgets.show_html(widgets.verdict(case.heard, label))
+        index = state.classes(case.model).index(label)
+        labeled = "" if label is None else classes_of(sources.catalogue())[label]
+        same = None if index is None else index == case.heard.predicted
+        widgets.show_html(widgets.verdict(case.heard, labeled, same))
         said = st.container()
     with picture_place:
         worth = st.empty()

@@ -33,7 +33,9 @@ from app.sources import (
 )
 from speechxai import METHODS, NotApplicable, SpeechXAIError, __version__, predict, spectrogram
 from speechxai.classifiers.bundle import Bundle
+from speechxai.classifiers.network import Compared, compared
 from speechxai.data import corpus
+from speechxai.data.manifest import classes_of
 from speechxai.errors import named
 from speechxai.explain.agreement import STRONGEST
 from speechxai.explain.captum_bridge import captum_names
@@ -254,8 +256,16 @@ def _studies(path: str, changed: tuple[float, ...]) -> list[boards.Study]:
 
 
 # All recordings of the data set at once: what the model says of each, and what else tells the classes apart.
+def classes(model: str) -> Compared:
+    """How a model's answers are compared with the labels of the catalogue."""
+    return compared(classes_of(catalogue()), bundle(model).config.classes)
+
+
 def predictions(model: str, tick: Any = None) -> pd.DataFrame:
-    """The catalogue with `probability` of class 1 and `predicted`; `problem` says what is wrong with a recording.
+    """The catalogue with what a model says: `predicted`, `p_<class>` and `probability`, of two classes that of the
+    second, of more that of the answer; `problem` says what is wrong with a recording.
+
+    Classes are counted as `classes` counts them; where nothing may be compared there is no label.
 
     Args:
         tick: called with recordings done and in all, before each; kept ones come at once, and what is done stays kept.
@@ -282,9 +292,16 @@ def predictions(model: str, tick: Any = None) -> pd.DataFrame:
         if new and settings().keep_cache:
             _write_json(path, kept)
     found = [kept[f"{r['recording']}|{r.get('sha256', '')}"] for r in rows.to_dict("records")]
-    table = rows.assign(probability=[f.get("p") for f in found], problem=[f.get("problem", "") for f in found])
-    table["predicted"] = (table["probability"] >= 0.5).astype("Int64").where(table["probability"].notna())
-    return table
+    how = classes(model)
+    p = np.array([f.get("p") or [np.nan] * len(how.names) for f in found], dtype=float).reshape(-1, len(how.names))
+    p = p[:, list(how.order)]
+    table = rows.assign(problem=[f.get("problem", "") for f in found])
+    table = table.assign(**{f"p_{name}": p[:, index] for index, name in enumerate(how.names)})
+    known = ~np.isnan(p).any(axis=1)
+    table["probability"] = p[:, 1] if len(how.names) == 2 else np.where(known, p.max(axis=1), np.nan)
+    table["predicted"] = pd.array(np.where(known, p.argmax(axis=1), 0), dtype="Int64")
+    table["predicted"] = table["predicted"].where(known)
+    return table.assign(label=pd.NA) if how.refused else table
 
 
 def _predicted(model: str, name: str) -> dict[str, Any]:
@@ -296,11 +313,11 @@ def _predicted(model: str, name: str) -> dict[str, Any]:
             probability = predict(network, spectrogram(voice.waveform[None], network.stft))[0]
     except Exception as error:  # one recording of many: the others are shown
         return {"problem": str(named(error, name))}
-    return {"p": float(probability[1])}
+    return {"p": probability.tolist()}
 
 
 def _table_name(chosen: Bundle) -> str:
-    text = f"{chosen.config.weights.sha256}|{settings().data}|{settings().root}|{__version__}"
+    text = f"{chosen.config.weights.sha256}|{chosen.use}|{settings().data}|{settings().root}|{__version__}"
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 

@@ -175,15 +175,21 @@ def working(label: str, job: str) -> Iterator[Callable[..., None]]:
 # ---- answers
 
 
-def verdict(what: Heard, label: int | None) -> str:
-    """HTML of the model's answer: class, probability, how far it moves, and whether the label says the same."""
+def verdict(what: Heard, labeled: str = "", same: bool | None = None) -> str:
+    """HTML of the model's answer: class, probability, how far it moves, and whether the label says the same.
+
+    Args:
+        what: the recording and the answer.
+        labeled: name of its label, "" where there is none.
+        same: whether the two are one class; None where nobody knows.
+    """
     index = what.predicted
     name, p = what.class_names[index], float(what.probability[index])
     low, high = what.range(index)
     truth = ""
-    if label is not None:
-        same = "as labeled" if label == index else f"but labeled {class_words(what.class_names[label])}"
-        truth = f" <span>({html.escape(same)})</span>"
+    if labeled:
+        told = "as labeled" if same else f"{'' if same is None else 'but '}labeled {class_words(labeled)}"
+        truth = f" <span>({html.escape(told)})</span>"
     whom = "by a network that never heard this speaker" if what.fold is not None else "by the final network"
     how = "when any fifth of the recording is left out"
     if len(what.folds) > 1:

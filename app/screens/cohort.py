@@ -8,6 +8,7 @@ import streamlit as st
 from app import charts, sources, state, widgets
 from speechxai import SpeechXAIError
 from speechxai.classifiers import validation
+from speechxai.data.manifest import own_columns
 from speechxai.files import csv_table
 
 widgets.page("Where does the model fail, and on whom?")
@@ -20,11 +21,13 @@ try:
 except SpeechXAIError as error:
     widgets.problem(error)
     st.stop()
-classes = sources.bundle(model).config.classes
+how = state.classes(model)
+classes = how.names
 labeled = rows[rows["label"].notna() & rows["probability"].notna()]
 broken = rows[rows["problem"] != ""]
 with right:
-    said = validation.performance_words(labeled)
+    unscored = how.refused if sources.catalogue()["label"].notna().any() else ""
+    said = unscored or validation.performance_words(labeled, classes)
     widgets.show_html(f'<p class="sx-sub">{charts.escape(said)}</p>')
 for row in broken.head(3).itertuples():
     st.warning(widgets.plain(row.problem), icon=":material/broken_image:")
@@ -34,27 +37,31 @@ if len(broken) > 3:
 one, two, three = st.columns([3.6, 3.4, 5], gap="large")
 with one:
     st.header("Answers and labels")
-    widgets.show_html(charts.confusion(classes[:2], *validation.confusion(labeled)))
+    widgets.show_html(charts.confusion(classes, *validation.confusion(labeled, len(classes))))
 with two:
     st.header("Do the probabilities hold?")
-    bins = validation.calibration_bins(labeled)
+    bins = validation.calibration_bins(labeled, classes=classes)
     if bins is None:
         st.caption("At least 10 labeled recordings are needed.")
     else:
-        widgets.show_html(charts.calibration(*bins))
+        share = f"share labeled {classes[1]}" if len(classes) == 2 else "share of right answers"
+        widgets.show_html(charts.calibration(*bins, share=share))
 with three:
     st.header("Who is it wrong about?")
+    own = [name for name in own_columns(sources.catalogue()) if name not in validation.SEVERITIES]
+    by = st.selectbox("Also by", own, index=None, key="cohort_by") if own else None
     groups = [
         charts.Row(f"{g.name} ({g.n_speakers} speakers)", g.mean, g.low, g.high, g.n_speakers < validation.FEW_SPEAKERS)
-        for g in validation.by_group(labeled, classes)
+        for g in validation.by_group(labeled, classes, [by] if by else [])
     ]
+    chance = (0.5, "a coin") if len(classes) == 2 else (1 / len(classes), "chance")
     widgets.show_html(
-        charts.intervals(groups, "Share of right answers by group, 95 % interval over speakers", [(0.5, "a coin")])
+        charts.intervals(groups, "Share of right answers by group, 95 % interval over speakers", [chance])
     )
 
 st.header("All recordings")
 shown = validation.recordings_table(rows, classes)
-stated = f"P({classes[1]})"
+stated = f"P({classes[1]})" if len(classes) == 2 else "probability"
 picked = st.dataframe(
     shown,
     key=f"cohort_table_{model}",

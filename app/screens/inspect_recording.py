@@ -5,9 +5,10 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from app import sources, widgets
+from app import sources, state, widgets
 from app.inspecting import case_tools, explain_case, filters, show_case
 from speechxai import SpeechXAIError
+from speechxai.data.manifest import classes_of
 
 widgets.page("Why did the model say this about this recording?")
 
@@ -23,15 +24,17 @@ with left:
     if chosen.empty:
         st.warning("No recording passes the filter.", icon=":material/filter_alt_off:")
         st.stop()
+    labels, classes = classes_of(rows), state.classes(model).names
     told = sources.rows_by_name() if chosen is rows else sources.by_name(chosen)
 
     def describe(name: str) -> str:
         """One line about a recording."""
         row = told[name]
         label = widgets.label_of(row)
-        known = f", labeled {sources.bundle(model).config.classes[label]}" if label is not None else ""
+        known = f", labeled {labels[label]}" if label is not None else ""
         p = row.get("probability")
-        said = f", P(PD) {p:.2f}" if p is not None and pd.notna(p) else ""
+        of = classes[1] if len(classes) == 2 else "answer"
+        said = f", P({of}) {p:.2f}" if p is not None and pd.notna(p) else ""
         return f"{name} · {row['task']}{known}{said}"
 
     first = next((n for n, row in told.items() if widgets.label_of(row) == 1), None)

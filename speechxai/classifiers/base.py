@@ -19,6 +19,7 @@ from speechxai.classifiers.network import (
     as_network,
     attention_maps,
     cam_module,
+    other_number,
     stated,
     uncompiled,
 )
@@ -135,6 +136,8 @@ class Classifier(nn.Module):
             # The same probabilities as (0, z), whose first logit has no gradient: no answer for class 0 could be
             # explained.
             logits = torch.cat([-0.5 * logits, 0.5 * logits], dim=-1)
+        if logits.shape[-1] != len(self.intercept):
+            raise SpeechXAIError(other_number(logits.shape[-1], self.class_names))
         logits = logits / self.temperature + self.intercept
         return logits if self.order is None else logits[:, list(self.order)]
 

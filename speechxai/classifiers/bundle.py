@@ -27,9 +27,9 @@ import speechxai
 from speechxai.classifiers import Classifier, build
 from speechxai.classifiers.external import Opened, open_factory, open_huggingface
 from speechxai.classifiers.fit import flat_words
-from speechxai.classifiers.network import check
+from speechxai.classifiers.network import answers_to_made_voices, check
 from speechxai.errors import SpeechXAIError, VersionWarning, did_you_mean
-from speechxai.files import known_format, read_toml, resource_folder, to_toml, write_atomically
+from speechxai.files import fingerprint, known_format, read_toml, resource_folder, to_toml, write_atomically
 from speechxai.signal.stft import SegmentConfig
 from speechxai.types import CLASS_NAMES, Recording, StftConfig
 
@@ -356,6 +356,12 @@ class Bundle:
         return self.config.weights.n_folds
 
     @property
+    def use(self) -> str:
+        """Hash of what an answer depends on beside the weights: network, signal settings, classes and their order."""
+        beside = {"name", "title", "training", "libraries", "weights", "max_batch"}
+        return fingerprint(self.config.model_dump(mode="json", exclude=beside))
+
+    @property
     def probability_words(self) -> str:
         """What its probabilities may be called."""
         calibrated = self.config.calibration.calibrated
@@ -578,7 +584,8 @@ def _folder(name_or_path: str | Path) -> Path:
 
 
 def save_bundle(folder: str | Path, config: BundleConfig, classifiers: Mapping[str, Classifier], card: str) -> Bundle:
-    """Write a bundle and open it again; hash, number of folds and library versions of `config` are filled in.
+    """Write a bundle, open it again and compare what its networks answer with what they answered before; hash, number
+    of folds and library versions of `config` are filled in.
 
     Args:
         folder: is made where it is missing; its files are replaced.
@@ -587,7 +594,8 @@ def save_bundle(folder: str | Path, config: BundleConfig, classifiers: Mapping[s
         card: the model card, Markdown.
 
     Raises:
-        SpeechXAIError: classifiers without "final" or with a gap, a folder that cannot be written.
+        SpeechXAIError: classifiers without "final" or with a gap, a folder that cannot be written, classes that are not
+            those of `config`, or networks that answer otherwise once they are read back.
     """
     n_folds = len(classifiers) - 1
     wanted = [FINAL, *(f"fold{k}" for k in range(n_folds))]
@@ -612,7 +620,30 @@ def save_bundle(folder: str | Path, config: BundleConfig, classifiers: Mapping[s
         raise SpeechXAIError(
             f"{target}: the bundle cannot be written ({error.strerror}). Choose a folder that can be written to."
         ) from error
-    return load_bundle(target.resolve(), allow_code=True)
+    found = load_bundle(target.resolve(), allow_code=True)
+    for part in wanted:
+        _check_answers(found, part, classifiers[part])
+    return found
+
+
+def _check_answers(bundle: Bundle, part: str, given: Classifier) -> None:
+    """Compare a network that was read back with the one that was written: settings make half of an answer."""
+    if given.class_names != bundle.config.classes:
+        raise SpeechXAIError(
+            f"{bundle.folder}: the classes of '{part}' are {', '.join(given.class_names)}, and the bundle's are"
+            f" {', '.join(bundle.config.classes)}."
+        )
+    read = bundle.classifier(None if part == FINAL else int(part.removeprefix("fold")))
+    before, after = answers_to_made_voices(given), answers_to_made_voices(read)
+    if before is None or after is None:
+        same = before is after
+    else:
+        same = torch.allclose(before, after, rtol=1e-3, atol=1e-3 * max(1.0, float(before.abs().max())))
+    if not same:
+        raise SpeechXAIError(
+            f"{bundle.folder}: '{part}' answers otherwise than the network that was written: options, STFT, segments or"
+            " the order of classes are not its own."
+        )
 
 
 def _write_settings(folder: Path, config: BundleConfig, weights: WeightsFile, card: str) -> None:

@@ -71,6 +71,12 @@ class Network(Protocol):
     def parameters(self) -> Iterator[nn.Parameter]:
         """Every parameter inside."""
 
+    def train(self, mode: bool = True) -> Any:
+        """Train, or not."""
+
+    def eval(self) -> Any:
+        """Train no more."""
+
 
 def stated(network: Any, name: str, default: Any) -> Any:
     """What somebody's network says of itself: its attribute `name`, else `default`."""
@@ -420,6 +426,21 @@ def _check_lengths(network: Network, notes: list[str]) -> tuple[_Trial, _Trial]:
     raise _Problem(f"it fails on made voices of {lengths[0] / rate:g} s and {lengths[1] / rate:.2f} s ({reason}).")
 
 
+def answers_to_made_voices(network: Network) -> Tensor | None:
+    """Logits (4, C) for four made sounds of a length that a network takes, in evaluation; None where it takes none."""
+    was = network.training
+    network.eval()
+    try:
+        with torch.no_grad():
+            for seconds in (2.3, *_NICE_S):
+                n_samples = round(seconds * network.stft.sample_rate)
+                if _takes(network, n_samples):
+                    return _try(network, _voices(n_samples, network.stft)).logits.cpu()
+    finally:
+        network.train(was)
+    return None
+
+
 def _takes(network: Network, n_samples: int) -> bool:
     try:
         _try(network, _voices(n_samples, network.stft))
@@ -442,18 +463,22 @@ def _advice(network: Network, n_samples: int) -> str:
     )
 
 
+def other_number(n_outputs: int, names: Sequence[str]) -> str:
+    """Say that a network has another number of outputs than names."""
+    return (
+        f"it gives {n_outputs} outputs and has {len(names)} class names ({', '.join(names)}): let it state"
+        " `class_names`, one name for each output."
+    )
+
+
 def _check_shape(network: Network, trial: _Trial) -> None:
     raw, names = trial.raw, network.class_names
     if raw.ndim != 2 or raw.shape[1] < 1 or len(raw) < len(trial.waveforms):
         raise _Problem(f"it must return logits (B, C) for B recordings. Got shape {tuple(raw.shape)} for 4 recordings.")
     if raw.dtype != torch.float32:
         raise _Problem(f"its outputs are {str(raw.dtype).removeprefix('torch.')}, and float32 is expected.")
-    n_classes = 2 if raw.shape[1] == 1 else raw.shape[1]
-    if n_classes != len(names):
-        raise _Problem(
-            f"it gives {raw.shape[1]} outputs and has {len(names)} class names ({', '.join(names)}): let it state"
-            " `class_names`, one name for each output."
-        )
+    if (2 if raw.shape[1] == 1 else raw.shape[1]) != len(names):
+        raise _Problem(other_number(raw.shape[1], names))
     if not torch.isfinite(raw).all():
         raise _Problem("its outputs are NaN or infinite for ordinary recordings.")
 

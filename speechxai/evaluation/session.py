@@ -336,12 +336,11 @@ def basis_of(session: Session) -> dict[str, Any]:
         "device": device_of(session.config.device).type,
         "clip_s": session.settings.clip_s,
     }
-    used = bundle.model_dump(mode="json", exclude={"name", "title", "training", "libraries", "weights", "max_batch"})
     more = ["quantus"] if any(name.startswith("quantus:") for name in session.settings.metrics) else []
     more += ["torchaudio", "transformers"] if bundle.architecture != "cnn" else []
     return {
         "settings": settings,
-        "model": {"weights": bundle.weights.sha256, "use": fingerprint(used)},
+        "model": {"weights": bundle.weights.sha256, "use": session.bundle.use},
         "versions": versions(more),
     }
 

@@ -289,9 +289,8 @@ def ticking(model: torch.nn.Module, lock: threading.RLock | None, tick: Tick | N
 
 
 def digest_of(bundle: Bundle, fold: int | None, recording: Recording) -> str:
-    """Name of everything that is computed from these samples with these weights."""
-    config = bundle.config
-    text = f"{config.weights.sha256}|{fold}|{config.stft!r}|{config.segment!r}|{torch.__version__}"
+    """Name of everything that is computed from these samples by this network."""
+    text = f"{bundle.config.weights.sha256}|{bundle.use}|{fold}|{torch.__version__}"
     samples = recording.waveform.contiguous().numpy().tobytes()
     return hashlib.sha256(text.encode() + samples).hexdigest()[:32]
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import soundfile
 import torch
 
+from app import sources, state, widgets
 from speechxai import cli
+from speechxai.classifiers import Classifier, build
 from speechxai.classifiers.bundle import Bundle, save_bundle
 from speechxai.classifiers.fit import recording_logits
 from speechxai.data.cards import import_folder
@@ -43,6 +47,7 @@ def model(folder: Path, names: tuple[str, ...] = ("HC", "PD"), order: tuple[int,
         last.bias[0] += (logits[:, 1] - logits[:, 0]).median() - 1e-4
         for values in (last.weight, last.bias):
             values.copy_(values[list(order)].clone())
+    network.class_names = names
     config = bundle.config.model_copy(update={"classes": names})
     return save_bundle(folder, config, {"final": network}, bundle.card)
 
@@ -58,9 +63,9 @@ def voices(tmp_path: Path) -> Path:
 
 
 def manifest(voices: Path, out: Path, classes: str, names: dict[str, str]) -> Path:
-    """Import the voices with another name for each folder."""
+    """Import the voices with another name for each folder, or each file."""
     table = voices.parent / "labels.csv"
-    lines = [f"{p.name},{names[p.parent.name]},{p.stem}" for p in sorted(voices.rglob("*.wav"))]
+    lines = [f"{p.name},{names.get(p.stem) or names[p.parent.name]},{p.stem}" for p in sorted(voices.rglob("*.wav"))]
     table.write_text("\n".join(["file,label,speaker", *lines]))
     write_manifest(import_folder(voices, table, "voices", classes=classes.split(",") if classes else None), out)
     return out
@@ -120,3 +125,66 @@ def test_what_has_no_common_name_is_explained_and_not_scored(
     )
     assert code == 2
     assert "must know which of them is the disease" in told
+
+
+@pytest.fixture
+def app_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[Path], None]]:
+    """Start the app's state, without a browser, on a manifest."""
+    cached = (sources.memory, sources.disk, sources.catalogue, sources.bundle_and_lock, sources.rows_by_name)
+
+    def start(data: Path) -> None:
+        for each in cached:
+            each.clear()
+        monkeypatch.setattr(sources, "settings", lambda: sources.Settings(data=str(data), keep_cache=False))
+        monkeypatch.setattr(state, "settings", sources.settings)
+
+    yield start
+    for each in cached:
+        each.clear()
+
+
+def test_the_app_compares_by_name(voices: Path, tmp_path: Path, app_on: Callable[[Path], None]) -> None:
+    model(tmp_path / "as-is")
+    model(tmp_path / "swapped", ("Parkinson's", "control"), (1, 0))
+    app_on(manifest(voices, tmp_path / "m.csv", "", {"HC": "control", "PD": "PD"}))
+    first, other = (state.predictions(str(tmp_path / name)) for name in ("as-is", "swapped"))
+    pd.testing.assert_frame_equal(other, first)
+    assert set(first["predicted"]) == {0, 1}
+    key = ("catalogue", str(first["recording"][0]))
+    cards = []
+    for name in ("as-is", "swapped"):
+        heard = state.heard(str(tmp_path / name), key)
+        index = state.classes(str(tmp_path / name)).index(int(first["label"][0]))
+        card = widgets.verdict(heard, "HC", index == heard.predicted)
+        cards.append(re.sub("Healthy control|Parkinson's disease|control|Parkinson&#x27;s( disease)?", "C", card))
+    assert cards[0] == cards[1]
+    # A data set of other names: answers stand, and nothing is called right or wrong.
+    app_on(manifest(voices, tmp_path / "m.csv", "", {"HC": "healthy", "PD": "pathological"}))
+    found = state.predictions(str(tmp_path / "as-is"))
+    assert found["label"].isna().all()
+    assert found["p_PD"].notna().all()
+    assert state.classes(str(tmp_path / "as-is")).index(1) is None
+    assert "labeled pathological" in widgets.verdict(heard, "pathological", None)
+
+
+def test_the_app_shows_three_classes(voices: Path, tmp_path: Path, app_on: Callable[[Path], None]) -> None:
+    three = save_three(tmp_path / "three", ("HC", "PD", "MSA"))
+    texts = {p.stem: ("HC", "PD", "MSA")[i % 3] for i, p in enumerate(sorted(voices.rglob("*.wav")))}
+    app_on(manifest(voices, tmp_path / "m.csv", "HC,PD,MSA", texts))
+    rows = state.predictions(str(three.folder))
+    p = rows[["p_HC", "p_PD", "p_MSA"]].to_numpy(float)
+    np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-6)
+    assert rows["predicted"].tolist() == p.argmax(axis=1).tolist()
+    assert rows["probability"].tolist() == p.max(axis=1).tolist()
+
+
+def save_three(folder: Path, names: tuple[str, ...]) -> Bundle:
+    """Write a network of three classes with random weights."""
+    bundle = tiny_bundle(folder, n_folds=0)
+    options = {**bundle.config.options, "n_classes": 3}
+    torch.manual_seed(0)
+    backbone = build("cnn", bundle.config.stft_config(), **options)
+    segment = bundle.config.segment_config()
+    network = Classifier(backbone, bundle.config.stft_config(), segment, names, "features").eval()
+    config = bundle.config.model_copy(update={"classes": names, "options": options})
+    return save_bundle(folder, config, {"final": network}, "")

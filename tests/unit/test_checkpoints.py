@@ -265,6 +265,13 @@ def test_saving_checks_its_parts(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SpeechXAIError, match="cannot be written"):
         save_bundle(tmp_path / "file" / "a", config(speakers={}, files={}), {"final": make(0)}, "")
+    with pytest.raises(SpeechXAIError, match="the classes of 'final' are HC, PD, and the bundle's are PD, HC"):
+        save_bundle(tmp_path / "c", config(speakers={}, files={}, classes=("PD", "HC")), {"final": make(0)}, "")
+    turned = make(0).reordered(("HC", "PD"), (1, 0))
+    with pytest.raises(SpeechXAIError, match="'final' answers otherwise than the network that was written"):
+        save_bundle(tmp_path / "d", config(speakers={}, files={}), {"final": turned}, "")
+    with pytest.raises(SpeechXAIError, match="'final' answers otherwise than the network that was written"):
+        save_bundle(tmp_path / "e", config(speakers={}, files={}, segment=None), {"final": make(0)}, "")
     only_final = save_bundle(tmp_path / "b", config(speakers={}, files={}), {"final": make(0)}, "card")
     assert only_final.n_folds == 0
     assert only_final.for_recording(recording("toy/0")) is only_final.classifier()
