@@ -77,6 +77,22 @@ def test_time_and_bands_are_not_mixed_up(monkeypatch: pytest.MonkeyPatch) -> Non
     assert tuple(network.blocks(features).shape) == (4, 8, 2, 1)  # 64 frames / 32, 32 bands / 32
 
 
+def test_time_is_pooled_by_the_maximum_and_the_mean() -> None:
+    # Channel 0 holds (1, 3) and (5, 7) over two bands in two frames: 2 and 6 over bands, so 6 + (2 + 6) / 2 = 10.
+    # The other channels are 0, and the layer after hands channel 0 on as it is.
+    network = Cnn14().eval()
+    maps = torch.zeros(1, CHANNELS[-1], 2, 2)
+    maps[0, 0] = torch.tensor([[1.0, 3], [5, 7]])
+    network.blocks = lambda features: maps  # type: ignore[method-assign]
+    with torch.no_grad():
+        network.fc1.weight.zero_()
+        network.fc1.bias.zero_()
+        network.fc1.weight[0, 0] = 1
+        embedding = network.embedding(torch.zeros(1, 1, 64, 64))
+    assert float(embedding[0, 0]) == 10
+    assert float(embedding.sum()) == 10
+
+
 def test_too_little_to_hear() -> None:
     with pytest.raises(SpeechXAIError, match=r"at least 32\. Got 16"):
         Cnn14(16, 2)
