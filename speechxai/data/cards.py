@@ -114,7 +114,8 @@ class FetchFile(_Part):
 class DataCard(_Part):
     """A data set: where its recordings lie, what their names say, who states the class, and what may be done with it.
 
-    `classes` names its classes, the control first.
+    `classes` names its classes, the control first; `sex_values` says what texts mean beyond the usual spellings of sex,
+    such as numbers; regular expressions ignore case and are bounded (`tables.search`).
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]

@@ -128,7 +128,7 @@ def test_manifests(voices: Path) -> None:
     write_manifest(import_folder(voices, voices.parent / "labels.csv", "set"), voices / "m.csv")
     content = (voices / "m.csv").read_bytes()
     assert answers(lambda: read_manifest(voices / "m.csv")) is not None
-    for data in damaged(content, 60, seed=1):
+    for data in damaged(content, 40, seed=1):
         (voices / "m.csv").write_bytes(data)
         frame = answers(lambda: read_manifest(voices / "m.csv"))
         if frame is not None:
@@ -151,7 +151,7 @@ def test_cards_and_their_sheets(voices: Path) -> None:
         path.write_bytes(data)
         answers(lambda: read_card(path, voices))
     path.write_text(CARD)
-    for data in damaged(TABLE.encode(), 40, seed=3):
+    for data in damaged(TABLE.encode(), 25, seed=3):
         (voices / "labels.csv").write_bytes(data)
         # A sheet that cannot be read ends nothing: it is a note, and the files without label are named.
         frame, report = read_card(path, voices)
