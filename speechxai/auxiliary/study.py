@@ -31,7 +31,7 @@ from speechxai.auxiliary.values import (
     Store,
     Unit,
 )
-from speechxai.classifiers.cnn import Cnn14, LogMel, load_published
+from speechxai.classifiers.cnn import Cnn14, Cnn14Linear, LogMel, load_published, symmetric_mel_filters
 from speechxai.classifiers.fit import class_weights
 from speechxai.data.splits import speaker_folds, train_validation_test
 from speechxai.errors import SpeechXAIError
@@ -66,13 +66,15 @@ class Features:
 
 
 def crop_frames(material: Material, settings: AuxiliarySettings) -> int:
-    """Frames of every input after pooling: `crop_s`, or the shortest recording's length, at most 2 s.
+    """Frames of every input after pooling: `crop_s`, or the shortest recording's length, at most 2 s; as published the
+    longest one's.
 
     Every recording enters as pieces of one length, so that duration tells nothing; one that is shorter is repeated.
     """
-    shortest = min(material.n_frames)
-    if settings.crop_s is None:
-        frames = min(shortest, int(LONGEST_CROP_S * material.stft.frame_rate_hz))
+    if settings.crop_s is None and settings.as_published:
+        frames = max(material.n_frames)
+    elif settings.crop_s is None:
+        frames = min(min(material.n_frames), int(LONGEST_CROP_S * material.stft.frame_rate_hz))
     else:
         frames = int(settings.crop_s * material.stft.frame_rate_hz)
     return max(8 if settings.pool > 1 else 32, frames // settings.pool)
@@ -136,8 +138,8 @@ def features(material: Material, name: str, settings: AuxiliarySettings) -> Feat
 
     "map": square root of the mean evidence under every mel filter (the root tames the few very large values); "masked"
     and
-    "original": log-mel of evidence x magnitude and of the magnitude, log(mel + 0.01). Frames are averaged by
-    `settings.pool`.
+    "original": log-mel of evidence x magnitude and of the magnitude, log(mel + 0.01); as published the mel bands of
+    both as they are, without a logarithm. Frames are averaged by `settings.pool`.
 
     Raises:
         SpeechXAIError: a map that does not fit its recording, mel bands too narrow for the transform.
@@ -156,6 +158,8 @@ def features(material: Material, name: str, settings: AuxiliarySettings) -> Feat
                 shown = keep * material.magnitude(i).float()
         if settings.input == "map" and source != CEILING:
             bands = _pooled(filters @ shown, settings.pool).sqrt()
+        elif settings.as_published:
+            bands = symmetric_mel_filters(material.stft, settings.n_mels) @ shown
         else:
             bands = _pooled(front_end.raw(shown[None])[0], settings.pool)
         values.append(bands)
@@ -373,19 +377,20 @@ def train(
     mean, deviation = crops.statistics(training)
 
     def normalized(values: Tensor) -> Tensor:
-        return ((values - mean[:, None]) / deviation[:, None])[:, None].to(device)
+        # the published network normalizes bands itself
+        return (values if settings.as_published else (values - mean[:, None]) / deviation[:, None])[:, None].to(device)
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = _network(settings, published).to(device)
         generator = torch.Generator().manual_seed(seed)
-        optimizer = torch.optim.AdamW(
+        optimizer = (torch.optim.Adam if settings.as_published else torch.optim.AdamW)(
             network.parameters(),
             lr=settings.learning_rate,
             weight_decay=settings.weight_decay,
             fused=device.type != "mps",
         )
-        loss = nn.CrossEntropyLoss(class_weights(labels[training].tolist(), 2).to(device))
+        weights = None if settings.as_published else class_weights(labels[training].tolist(), 2).to(device)
         n_valid = min(2, settings.n_test_crops)  # every epoch asks: two pieces are enough to compare epochs
         valid = normalized(crops.evenly(validation, n_valid))
         history: list[tuple[float, float]] = []
@@ -397,8 +402,10 @@ def train(
             # Equal batches: batch normalization cannot train on a rest of one.
             for rows in order.tensor_split(max(1, round(len(order) / settings.batch))):
                 optimizer.zero_grad(set_to_none=True)
-                value = loss(network(normalized(crops.at_random(rows, generator))), labels[rows].to(device))
-                value.backward()
+                logits = _two(network(normalized(crops.at_random(rows, generator))))
+                # of one logit z, read as (0, z), this is the binary cross-entropy of z
+                value = nn.functional.cross_entropy(logits, labels[rows].to(device), weights)
+                value.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 total += float(value.detach()) * len(rows)
             validated = _log_loss(network, valid, labels[validation], n_valid)
@@ -417,17 +424,24 @@ def train(
 def _network(settings: AuxiliarySettings, published: dict[str, Tensor] | None) -> nn.Module:
     if settings.architecture == "small":
         return Small(settings.n_mels)
+    if settings.as_published:
+        return Cnn14Linear(settings.n_mels)
     network = Cnn14(settings.n_mels, 2)
     if published is not None:
         load_published(network, published)
     return network
 
 
+def _two(logits: Tensor) -> Tensor:
+    """Logits (B, 2); one logit z stands for (0, z)."""
+    return logits if logits.shape[1] == 2 else torch.cat([torch.zeros_like(logits), logits], dim=1)
+
+
 def _probabilities(network: nn.Module, features: Tensor, n_crops: int) -> Tensor:
     """P(PD) (n,) of recordings from their pieces (n x n_crops, 1, M, L), probabilities averaged."""
     network.eval()
     with torch.inference_mode():
-        found = torch.cat([network(part).softmax(dim=-1)[:, 1] for part in torch.split(features, EVALUATED_AT_ONCE)])
+        found = torch.cat([_two(network(part)).softmax(-1)[:, 1] for part in torch.split(features, EVALUATED_AT_ONCE)])
     return found.reshape(-1, n_crops).mean(dim=1).double().cpu()
 
 

@@ -27,7 +27,7 @@ CEILING = "original"
 
 INPUTS = ("map", "masked", "original")
 SPLITS = ("speaker", "recording")
-ARCHITECTURES = ("small", "cnn14")
+ARCHITECTURES = ("small", "cnn14", "cnn14-linear")
 LINEAR = "linear"
 """The transparent twin: a logistic regression on band x segment summaries, fitted beside every network."""
 
@@ -39,15 +39,18 @@ class AuxiliarySettings:
     Args:
         recipes: explanations whose maps are studied; none with `input="original"`.
         input: "map" (evidence alone), "masked" (evidence x spectrogram, mancini2025investigating) or "original".
-        architecture: "small" or "cnn14" (kong2020panns).
+        architecture: "small", "cnn14" (kong2020panns), or "cnn14-linear", network and training of
+            mancini2025investigating: SpeechBrain's Cnn14 and one linear layer to one logit, binary cross-entropy, Adam,
+            mel bands of the log magnitude as they are, whole recordings.
         splits: "speaker", and "recording" only beside it, to show what a leak of speakers adds.
         n_seeds: repetitions with other folds and other initial weights.
         n_folds: of the cross-validation, at least 3: one tests, one stops the training, the others train.
         n_mels: mel bands of the features.
-        crop_s: length that every input has, seconds; None: the shortest recording's, at most 2 s.
+        crop_s: length that every input has, seconds; None: the shortest recording's, at most 2 s, with "cnn14-linear"
+            the longest one's.
         n_test_crops: crops of a recording whose probabilities are averaged in validation and test.
         epochs, patience: at most so many; end after so many without a better validation loss.
-        learning_rate, weight_decay, batch: of AdamW.
+        learning_rate, weight_decay, batch: of AdamW; with "cnn14-linear" of Adam, whose decay is part of the gradient.
         weights: file of published AudioSet weights that cnn14 starts from.
         checkpoints: whether the weights of every fit are kept.
         device: where networks are trained.
@@ -58,7 +61,7 @@ class AuxiliarySettings:
 
     recipes: tuple[str, ...]
     input: Literal["map", "masked", "original"] = "map"
-    architecture: Literal["small", "cnn14"] = "small"
+    architecture: Literal["small", "cnn14", "cnn14-linear"] = "small"
     splits: tuple[str, ...] = SPLITS
     n_seeds: int = 5
     n_folds: int = 5
@@ -121,6 +124,11 @@ class AuxiliarySettings:
     def shuffled_source(self) -> str:
         """Whose inputs the row with shuffled labels has: the first recipe's."""
         return self.recipes[0] if self.recipes else CEILING
+
+    @property
+    def as_published(self) -> bool:
+        """Whether network and training are those of mancini2025investigating."""
+        return self.architecture == "cnn14-linear"
 
     @property
     def pool(self) -> int:

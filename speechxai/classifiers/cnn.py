@@ -65,6 +65,16 @@ def mel_filters(stft: StftConfig, n_mels: int, f_min_hz: float, f_max_hz: float)
     return torch.from_numpy((bands * heights[:, None]).T.astype(np.float32, order="C"))
 
 
+def symmetric_mel_filters(stft: StftConfig, n_mels: int) -> Tensor:
+    """Triangles (M, F) of height 1 around equal steps of HTK's mel scale from 0 to half the sample rate, as SpeechBrain
+    has them: both sides are as wide as the step below the center."""
+    _, mel_frequencies = _librosa()
+    corners_hz = torch.from_numpy(mel_frequencies(n_mels + 2, fmin=0.0, fmax=stft.sample_rate / 2, htk=True))
+    width = corners_hz[1:-1] - corners_hz[:-2]
+    frequencies = torch.linspace(0, stft.sample_rate / 2, stft.n_bins, dtype=torch.float64)
+    return (1 - (frequencies - corners_hz[1:-1, None]).abs() / width[:, None]).clamp(min=0).float()
+
+
 class LogMel(nn.Module):
     """Explained magnitude (B, F, T) to normalized log-mel features (B, 1, M, T).
 
@@ -253,15 +263,36 @@ class Cnn14(nn.Module):
             values = self.block_dropout(self.get_submodule(f"conv_block{index}")(values))
         return values
 
+    def pooled(self, features: Tensor) -> Tensor:
+        """Features (B, 1, M, T) to the last feature map (B, 2048): its mean over bands, maximum + mean over time."""
+        over_bands = self.blocks(features).mean(dim=3)
+        return over_bands.amax(dim=2) + over_bands.mean(dim=2)
+
     def embedding(self, features: Tensor) -> Tensor:
         """Features (B, 1, M, T) to the embedding (B, 2048)."""
-        over_bands = self.blocks(features).mean(dim=3)
-        pooled = over_bands.amax(dim=2) + over_bands.mean(dim=2)
-        return torch.relu(self.fc1(self.dense_dropout(pooled)))
+        return torch.relu(self.fc1(self.dense_dropout(self.pooled(features))))
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (B, 1, M, T), T at least 32 frames, to logits (B, C)."""
         return self.fc_audioset(self.dense_dropout(self.embedding(features)))  # type: ignore[no-any-return]
+
+
+class Cnn14Linear(Cnn14):
+    """CNN14 without its dense layer, as SpeechBrain has it, and one linear layer to one logit: the auxiliary network of
+    mancini2025investigating.
+
+    Args:
+        n_mels: mel bands M, at least 32.
+    """
+
+    def __init__(self, n_mels: int = 80) -> None:
+        super().__init__(n_mels, 1)
+        del self.fc1
+        self.fc_audioset = nn.Linear(CHANNELS[-1], 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (B, 1, M, T), T at least 32 frames, to the log odds of PD (B, 1)."""
+        return self.fc_audioset(self.pooled(features))  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)

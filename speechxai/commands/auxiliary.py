@@ -35,7 +35,7 @@ def auxiliary(
         typer.Option("--recipe", "-r", help="methods (default), all, or a recipe of the run; repeat for several."),
     ] = None,
     input: Annotated[str, typer.Option(help="map, masked (map x spectrogram) or original.")] = "map",
-    architecture: Annotated[str, typer.Option(help="small or cnn14.")] = "small",
+    architecture: Annotated[str, typer.Option(help="small, cnn14, or cnn14-linear (as published).")] = "small",
     split: Annotated[str, typer.Option(help="both, or speaker: without the leaky comparison.")] = "both",
     seeds: Annotated[int, typer.Option(help="Repetitions.")] = 5,
     folds: Annotated[int, flag("folds")] = 5,
@@ -44,7 +44,7 @@ def auxiliary(
     weights: Annotated[Path | None, typer.Option(help="Published AudioSet weights for cnn14, a local file.")] = None,
     checkpoints: Annotated[
         bool | None,
-        typer.Option("--checkpoints/--no-checkpoints", help="Keep every network (default: small yes, cnn14 no)."),
+        typer.Option("--checkpoints/--no-checkpoints", help="Keep every network (default: small yes, others no)."),
     ] = None,
     device: Annotated[str, flag("device")] = "cpu",
     name: Annotated[
@@ -140,7 +140,10 @@ def settings_of(folder: RunFolder, options: Mapping[str, Any]) -> AuxiliarySetti
     recipes = () if options["input"] == "original" else chosen_recipes(folder, options["recipe"])
     given = {key: options[key] for key in ("epochs", "n_mels") if options[key] is not None}
     keep = options["architecture"] == "small" if options["checkpoints"] is None else options["checkpoints"]
-    large: dict[str, Any] = {"learning_rate": 1e-4, "batch": 16} if options["architecture"] == "cnn14" else {}
+    trained: dict[str, dict[str, Any]] = {
+        "cnn14": {"learning_rate": 1e-4, "batch": 16},
+        "cnn14-linear": {"learning_rate": 2e-3, "weight_decay": 2e-6, "n_test_crops": 1},
+    }
     return AuxiliarySettings(
         recipes,
         options["input"],
@@ -151,7 +154,7 @@ def settings_of(folder: RunFolder, options: Mapping[str, Any]) -> AuxiliarySetti
         weights=None if options["weights"] is None else str(options["weights"]),
         checkpoints=keep,
         device=options["device"],
-        **large,
+        **trained.get(options["architecture"], {}),
         **given,
     )
 

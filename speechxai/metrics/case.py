@@ -94,11 +94,15 @@ class Case:
         """Explained class (B,)."""
         return self.attribution.target
 
+    @property
+    def reads(self) -> Literal["positive", "absolute"]:
+        """What of a map is evidence: its positive part, or its size."""
+        return self.kind or ("positive" if self.attribution.signed else "absolute")
+
     @cached_property
     def mask(self) -> Tensor:
         """Evidence (B, F, T) in [0, 1]: 1 is the strongest bin of that recording's map."""
-        kind = self.kind or ("positive" if self.attribution.signed else "absolute")
-        return evidence(self.attribution.values, kind)
+        return evidence(self.attribution.values, self.reads)
 
     @cached_property
     def is_empty(self) -> Tensor:

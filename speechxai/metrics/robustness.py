@@ -113,6 +113,7 @@ def sensitivity(
     target: Tensor,
     values: Tensor,
     n_neighbors: int = N_NEIGHBORS,
+    kind: Literal["positive", "absolute"] = "absolute",
 ) -> Tensor:
     """Largest relative change of the evidence among noisy copies: max_i |E(X + n_i) - E(X)| / |E(X)|, (B,), at least 0.
 
@@ -124,28 +125,27 @@ def sensitivity(
         make_map: explains, `(model, spec, target) -> (B, F, T)`.
         values: the map of `spec` (B, F, T).
         n_neighbors: noisy copies.
+        kind: what of the maps is evidence.
     """
     near = (neighbor(spec, NEIGHBOR_RADIUS, seed) for seed in range(n_neighbors))
-    return torch.stack([relative_change(values, make_map(model, other, target)) for other in near]).amax(dim=0)
+    return torch.stack([relative_change(values, make_map(model, other, target), kind) for other in near]).amax(dim=0)
 
 
-def relative_change(values: Tensor, other: Tensor) -> Tensor:
+def relative_change(values: Tensor, other: Tensor, kind: Literal["positive", "absolute"] = "absolute") -> Tensor:
     """How far evidence moved: |E' - E| / |E| (B,) of two maps (B, F, T), Frobenius norms; NaN for a map without
     evidence."""
-    original = evidence(values, "absolute")
+    original = evidence(values, kind)
     size = original.flatten(1).norm(dim=1)
-    distance = (evidence(other, "absolute") - original).flatten(1).norm(dim=1)
+    distance = (evidence(other, kind) - original).flatten(1).norm(dim=1)
     return torch.where(size > 0, distance / size, torch.full_like(size, torch.nan))
 
 
 @METRICS.register(best="low", bounds=(0.0, None), cites="yeh2019infidelity", needs_explaining=True)
 def max_sensitivity(case: Case) -> Tensor:
-    """Largest relative change of the map when every bin gets a little noise (2 % of the largest magnitude), over 5
+    """Largest relative change of the evidence when every bin gets a little noise (2 % of the largest magnitude), over 5
     draws."""
-    attribution = case.attribution
-    found = sensitivity(
-        explainer_of(attribution), case.model, case.spec, attribution.target, attribution.values, N_NEIGHBORS
-    )
+    made = case.attribution
+    found = sensitivity(explainer_of(made), case.model, case.spec, made.target, made.values, N_NEIGHBORS, case.reads)
     return _no_evidence_is_nan(case, found)
 
 

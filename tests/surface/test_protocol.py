@@ -213,7 +213,7 @@ def test_auxiliary_configuration_and_its_resumption(tree: Path) -> None:
         "auxiliary",
         {
             'recipes = ["methods"]': 'recipes = ["saliency", "guided_gradcam"]',
-            'architecture = "cnn14"': 'architecture = "small"',
+            'architecture = "cnn14-linear"': 'architecture = "small"',
             "corrected = true ": "corrected = false ",
             "n_seeds = 5": "n_seeds = 1",
             "n_folds = 10": "n_folds = 3",

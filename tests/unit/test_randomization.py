@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from speechxai.errors import SpeechXAIError
 from speechxai.explain.explain import explain
+from speechxai.explain.gradient import input_x_gradient
 from speechxai.metrics import METRICS, Case
 from speechxai.metrics.robustness import (
     changed_recording,
@@ -172,6 +173,17 @@ def test_sensitivity_is_the_largest_relative_change(spec: Spectrogram) -> None:
     assert sensitivity(again, model, spec, TARGET, values).item() == pytest.approx(max(changes))
     case = Case(model, spec, Attribution(values, TARGET, "saliency"))
     assert METRICS["max_sensitivity"](case).item() == pytest.approx(max(changes))
+    # a signed map is scored by its positive part, as its mask is: other numbers, and none of what speaks against
+    signed = input_x_gradient(model, spec, TARGET)
+    near = [input_x_gradient(model, neighbor(spec, 0.02, seed), TARGET) for seed in range(5)]
+    attribution = Attribution(signed, TARGET, "input_x_gradient", signed=True)
+    expected = {kind: max(relative_change(signed, n, kind).item() for n in near) for kind in ("positive", "absolute")}
+    assert expected["positive"] != pytest.approx(expected["absolute"], abs=1e-4)
+    for kind, read in ((None, "positive"), ("positive", "positive"), ("absolute", "absolute")):
+        case = Case(model, spec, attribution, kind=kind)
+        assert METRICS["max_sensitivity"](case).item() == pytest.approx(expected[read], abs=1e-6)
+    against = torch.tensor([[[3.0, 4, -8]]]), torch.tensor([[[3.0, 4, -1]]])
+    assert relative_change(*against, "positive").item() == 0
     # by hand: from (3, 4) / 4 to (0, 4) / 4 the distance is 3 / 4 and the size 5 / 4
     assert relative_change(torch.tensor([[[3.0, 4]]]), torch.tensor([[[0.0, 8]]])).item() == pytest.approx(3 / 5)
     moved = neighbor(spec, 0.02, 0).magnitude - spec.magnitude
