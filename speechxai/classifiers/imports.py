@@ -331,10 +331,12 @@ class Imported:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read a file of weights (.safetensors, or .pt, .pth, .bin with tensors alone) without running any code in it.
+    """Read a file of weights (.safetensors, .pt, .pth, .bin) without running any code in it.
+
+    Beside the weights a checkpoint may hold numbers and NumPy arrays of numbers, as the state of a sampler.
 
     Raises:
-        SpeechXAIError: a file that is missing, damaged, or holds anything but tensors.
+        SpeechXAIError: a file that is missing, damaged, or holds anything else.
     """
     if not path.is_file():
         raise SpeechXAIError(f"{path}: no such file of weights.")
@@ -347,7 +349,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
                 return dict(load_file(path))
             except SafetensorError as error:
                 raise SpeechXAIError(f"{path}: not a readable safetensors file: {error}") from error
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_arrays()):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise SpeechXAIError(
             f"{path}: refused, because it holds more than tensors, and a pickle can run code. Save the network's"
@@ -367,6 +370,21 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     ):
         raise SpeechXAIError(f"{path}: holds no dictionary of weights by name. Save the network's state_dict() alone.")
     return {str(name): value for name, value in content.items()}
+
+
+def _arrays() -> list[Any]:
+    """What a checkpoint may call to make NumPy arrays and numbers again, under the names of NumPy 1 and 2.
+
+    Arrays of objects are not among them: their content would be a pickle of its own.
+    """
+    import numpy as np
+
+    numbers = (np.dtype(code) for code in np.typecodes["AllInteger"] + np.typecodes["AllFloat"] + "?")
+    called = {"_reconstruct": np.empty(0).__reduce__()[0], "scalar": np.int64(0).__reduce__()[0]}
+    named = [
+        (function, f"numpy.{core}.multiarray.{name}") for name, function in called.items() for core in ("core", "_core")
+    ]
+    return [np.ndarray, np.dtype, *{type(number) for number in numbers}, *named]
 
 
 def _read_config(path: Path) -> dict[str, Any]:

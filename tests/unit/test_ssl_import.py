@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from pathlib import Path
 from urllib.error import URLError
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -95,6 +97,44 @@ def test_pickled_code_is_refused_and_not_run(tmp_path: Path, monkeypatch: pytest
     torch.save({"layer_weights": torch.ones(3), "extra": _RunsCode()}, tmp_path / "fold_1.pt")
     with pytest.raises(SpeechXAIError, match=r"fold_1\.pt: refused, because it holds more than tensors"):
         imports.ssl4pr(tmp_path / "fold_1.pt")
+    assert not (tmp_path / "should-not-exist").exists()
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("core", [b"numpy._core", b"numpy.core"])
+def test_checkpoints_with_the_state_of_a_sampler_are_read(legacy: bool, core: bytes, tmp_path: Path) -> None:
+    # as the training scripts of PANNs save them: arrays and numbers of NumPy beside the weights
+    sampler = {
+        "indexes": np.arange(5),
+        "indexes_per_class": [np.array([1, 2]), np.array([0.5, 3], dtype=np.float32), np.array([True])],
+        "pointer": np.int64(3),
+        "queue": [1, 2.5, "a"],
+        "random_state": np.random.RandomState(1).get_state(),
+    }
+    content = {"iteration": 300_000, "model": {"conv.weight": torch.ones(2, 2)}, "sampler": sampler}
+    path = tmp_path / "Cnn14.pth"
+    torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+    # what NumPy 1 calls by another name
+    names = b"numpy._core.multiarray", core + b".multiarray"
+    if legacy:
+        path.write_bytes(path.read_bytes().replace(*names))
+    else:
+        with zipfile.ZipFile(path) as archive:
+            parts = {each.filename: archive.read(each).replace(*names) for each in archive.infolist()}
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+            for name, data in parts.items():
+                archive.writestr(name, data)
+    found = imports.read_weights(path)
+    assert list(found) == ["conv.weight"]
+    assert torch.equal(found["conv.weight"], torch.ones(2, 2))
+
+
+def test_arrays_of_objects_are_refused_and_run_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for extra in (np.array([_RunsCode()], dtype=object), np.array([1, "a"], dtype=object), np.array(["a", "b"])):
+        torch.save({"model": {"w": torch.ones(3)}, "sampler": {"indexes": extra}}, tmp_path / "Cnn14.pth")
+        with pytest.raises(SpeechXAIError, match=r"Cnn14\.pth: refused, because it holds more than"):
+            imports.read_weights(tmp_path / "Cnn14.pth")
     assert not (tmp_path / "should-not-exist").exists()
 
 
