@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,9 @@ from speechxai.auxiliary.study import (
     Row,
     Small,
     band_names,
+    crop_frames,
+    evidence_of,
+    features,
     fit_linear,
     labels_of,
     logistic_regression,
@@ -26,6 +30,7 @@ from speechxai.auxiliary.study import (
 )
 from speechxai.auxiliary.tables import Arm, arms, coefficients, leak, sentences, table
 from speechxai.auxiliary.values import FLOORS, AuxiliarySettings, Fit, Material, Unit
+from speechxai.classifiers.cnn import symmetric_mel_filters
 from speechxai.data.synthetic import takes
 from speechxai.errors import SpeechXAIError
 from speechxai.signal.acoustics import segments_by_voicing
@@ -270,6 +275,45 @@ def test_cnn14_goes_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
     fit = Row(made, settings, "saliency").fit(units(settings)[0])
     assert len(fit.probabilities) == len(fit.rows) == 4
     assert "conv_block1.conv1.weight" in fit.weights
+
+
+def test_the_published_network_is_trained_as_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("speechxai.classifiers.cnn.CHANNELS", (2, 4, 4, 4, 4, 8))
+    generator = torch.Generator().manual_seed(0)
+    frame = manifest([f"a/s{i}" for i in range(12)], [i % 2 for i in range(12)])
+    made = material(frame, [torch.rand(129, 40 + i % 2, generator=generator) for i in range(12)])
+    config = {"input": "masked", "architecture": "cnn14-linear", "n_mels": 32, "n_folds": 3, "n_seeds": 1, "epochs": 2}
+    settings = AuxiliarySettings(("saliency",), **config, weight_decay=2e-6, batch=4)
+    assert crop_frames(made, settings) == 41  # whole recordings, where others take at most 2 s of the shortest
+    assert crop_frames(made, replace(settings, architecture="cnn14")) == 40
+    found = features(made, "saliency", settings).values[0]
+    bands = symmetric_mel_filters(STFT, 32)
+    torch.testing.assert_close(found, bands @ (evidence_of(made, "saliency", 0) * made.magnitude(0)))
+    torch.testing.assert_close(features(made, "original", settings).values[0], bands @ made.magnitude(0))
+    seen: list[tuple[str, float, torch.Tensor | None, tuple[int, ...]]] = []
+    adam, entropy = torch.optim.Adam, torch.nn.functional.cross_entropy
+
+    def optimizer(parameters, lr, weight_decay, fused):  # type: ignore[no-untyped-def]
+        seen.append(("adam", weight_decay, None, ()))
+        return adam(parameters, lr=lr, weight_decay=weight_decay)
+
+    def loss(logits, labels, weights):  # type: ignore[no-untyped-def]
+        value = entropy(logits, labels, weights)
+        z = logits[:, 1]
+        binary = torch.nn.functional.binary_cross_entropy_with_logits(z, labels.to(z))
+        torch.testing.assert_close(value, binary)
+        seen.append(("loss", 0.0, weights, tuple(logits.shape)))
+        return value
+
+    monkeypatch.setattr(torch.optim, "Adam", optimizer)
+    monkeypatch.setattr(torch.nn.functional, "cross_entropy", loss)
+    fit = Row(made, settings, "saliency").fit(units(settings)[0])
+    assert seen[0] == ("adam", 2e-6, None, ())
+    assert {one[0] for one in seen[1:]} == {"loss"}
+    assert all(weights is None for _, _, weights, _ in seen)  # classes are not weighed
+    assert "fc1.weight" not in fit.weights
+    assert fit.weights["fc_audioset.weight"].shape == (1, 8)
+    assert all(0 < p < 1 for p in fit.probabilities)
 
 
 def test_the_linear_twin_names_the_cell_that_differs() -> None:

@@ -5,8 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from speechxai.classifiers.cnn import CHANNELS, N_PARAMETERS, Cnn14, load_published
+from speechxai.classifiers.cnn import (
+    CHANNELS,
+    N_PARAMETERS,
+    Cnn14,
+    Cnn14Linear,
+    load_published,
+    symmetric_mel_filters,
+)
 from speechxai.errors import SpeechXAIError
+from speechxai.types import StftConfig
 
 
 def n_parameters(network: torch.nn.Module) -> int:
@@ -19,6 +27,30 @@ def test_parameters_equal_the_published_number() -> None:
     assert n_parameters(published) == N_PARAMETERS == 80_753_615
     # 16 more bands: scale and shift of bn0 each; 525 fewer classes: a row of 2048 weights and a bias each.
     assert n_parameters(ours) == N_PARAMETERS + 2 * 16 - 525 * (2048 + 1)
+
+
+def test_the_auxiliary_network_of_the_paper_has_one_linear_layer() -> None:
+    with torch.device("meta"):
+        network, whole = Cnn14Linear(80), Cnn14(80, 527)
+        assert tuple(network(torch.zeros(3, 1, 80, 861)).shape) == (3, 1)
+    # without the dense layer of 2048 x 2048 and the 527 classes; 2048 weights and a bias instead
+    dense, classes = 2048 * 2048 + 2048, 527 * (2048 + 1)
+    assert n_parameters(network) == n_parameters(whole) - dense - classes + 2048 + 1
+    assert {name.split(".")[0] for name in network.state_dict()} == {
+        "bn0",
+        *(f"conv_block{i}" for i in range(1, 7)),
+        "fc_audioset",
+    }
+
+
+def test_mel_bands_of_the_paper_by_hand() -> None:
+    # mel(4000 Hz) = 2595 log10(1 + 4000 / 700) = 2146.06; two bands: corners at 0, 715.35, 1430.71, 2146.06 mel =
+    # 0, 620.58, 1791.33, 4000 Hz (700 (10^(m / 2595) - 1)); sides as wide as the step below: 620.58 and 1170.75 Hz
+    stft = StftConfig(n_fft=16, win_length=16, hop_length=8, sample_rate=8000)  # bins at 0, 500, ..., 4000 Hz
+    filters = symmetric_mel_filters(stft, 2)
+    low = [max(0, 1 - abs(f - 620.58) / 620.58) for f in range(0, 4001, 500)]
+    high = [max(0, 1 - abs(f - 1791.33) / 1170.75) for f in range(0, 4001, 500)]
+    torch.testing.assert_close(filters, torch.tensor([low, high]), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize(("n_mels", "n_frames"), [(64, 1001), (80, 129)])
