@@ -518,6 +518,8 @@ layers mixed, attention pooling, two hidden layers, one output.
 
 - Weights: {source}, unchanged, under other names.
 - {speakers}
+- Recordings are heard at their own level. SSL4PR's loader divides them by their peak since 23 October 2024 and did not before; which
+  of the two these weights were trained with is not known. The protocol `mancini2025` divides by the peak, whatever stands here.
 - Recordings of other speakers are heard by the network of fold {first}, because there is no network trained on all speakers.
 - A research tool, not a medical device.
 """  # noqa: E501
@@ -579,7 +581,7 @@ def import_folds(
         options=options,
         stft=StftSettings(**{key: getattr(stft, key) for key in StftSettings.model_fields}),
         segment=SegmentSettings(length_s=SEGMENT.length_s, hop_s=SEGMENT.hop_s, short=SEGMENT.short),
-        audio=AudioSettings(normalize="none", offset="kept"),  # SSL4PR hears recordings as they are
+        audio=AudioSettings(normalize="none", offset="kept"),  # the card says why not "peak"
         cam_layer=classifier.cam_layer,
         max_batch=classifier.max_batch,
         training={"source": "SSL4PR checkpoints", "cites": "laquatra2024exploiting"},

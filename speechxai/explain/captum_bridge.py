@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from speechxai.classifiers.network import as_network
 from speechxai.errors import NotApplicable, SpeechXAIError
+from speechxai.explain.backprop import refuse_vanished
 from speechxai.explain.gradient import Baseline, baseline_magnitude
 from speechxai.explain.passes import (
     METHODS,
@@ -28,6 +29,7 @@ from speechxai.explain.passes import (
     check_target,
     n_segments,
     network_of,
+    original_passes,
     plain,
     quiet,
     recordings_at_once,
@@ -466,12 +468,20 @@ def _cam_layer(network: nn.Module) -> nn.Module:
     return as_network(network).cam_module()
 
 
+def _not_rounding(model: nn.Module, spec: Spectrogram, target: Tensor, values: Tensor) -> Tensor:
+    """Return `values`. Raises NotApplicable where the weights of Grad-CAM that they were made with are rounding."""
+    for part, shared in original_passes(model, spec):
+        refuse_vanished(shared.cam(target[part])[1])
+    return values
+
+
 @_method(signed=False, stochastic=False, cites="selvaraju2017grad", gradient=True)
 def LayerGradCam(model: nn.Module, spec: Spectrogram, target: Tensor) -> Tensor:
     """Grad-CAM of the network's `cam_layer`, positive part, laid back onto the recording (bilinear), (B, F, T).
 
     Raises:
-        NotApplicable: a network without a `cam_layer`, or one whose layer has no frequency axis.
+        NotApplicable: a network without a `cam_layer`, one whose layer has no frequency axis, or weights that are
+            nothing but rounding.
     """
 
     def one(heard: nn.Module, x: Tensor, phase: Tensor, c: int) -> Tensor:
@@ -486,7 +496,7 @@ def LayerGradCam(model: nn.Module, spec: Spectrogram, target: Tensor) -> Tensor:
         large = nn.functional.interpolate(cam.detach(), size=size, mode="bilinear", align_corners=False)
         return as_network(network).stitch(large[:, 0][None], x.shape[-1])
 
-    return _by_recording(model, spec, target, one)
+    return _not_rounding(model, spec, target, _by_recording(model, spec, target, one))
 
 
 @_method(signed=True, stochastic=False, cites="selvaraju2017grad", gradient=True)
@@ -524,7 +534,7 @@ def GuidedGradCam(model: nn.Module, spec: Spectrogram, target: Tensor) -> Tensor
         )
         return values[:, 0]
 
-    return _by_recording(model, spec, target, one)
+    return _not_rounding(model, spec, target, _by_recording(model, spec, target, one))
 
 
 # Patches that are removed.

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from speechxai.classifiers import Classifier, build
 from speechxai.classifiers.network import WaveformDoor
 from speechxai.errors import NotApplicable
-from speechxai.explain import METHODS, baseline_magnitude
-from speechxai.explain.backprop import _to_bins
+from speechxai.explain import METHODS, OriginalPass, baseline_magnitude
+from speechxai.explain.backprop import _to_bins, share_of_mean
 from speechxai.signal.stft import SegmentConfig, bin_frequencies_hz, spectrogram
 from speechxai.types import Spectrogram, StftConfig
 
@@ -264,6 +264,84 @@ def test_gradcam_refusals(spec: Spectrogram) -> None:
         METHODS["gradcam"](Classifier(twice, STFT, cam_layer="module").eval(), spec, TARGET)
     with pytest.raises(NotApplicable, match=r"returns shape \(2, 2\)"):
         METHODS["gradcam"](Classifier(net("functional"), STFT, cam_layer="head").eval(), spec, TARGET)
+
+
+class ReadThrough(nn.Module):
+    """A network that reads its feature map `features` through a norm and nothing else."""
+
+    def __init__(self, norm: nn.Module, n_dimensions: int, decisive: bool = True) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        convolution = nn.Conv2d(1, 6, 3, padding=1) if n_dimensions == 4 else nn.Conv1d(33, 6, 3, padding=1)
+        self.features = nn.Sequential(convolution)
+        self.norm, self.rectifier = norm, nn.ReLU()
+        self.head = nn.Linear(6, 2)
+        if not decisive:
+            nn.init.zeros_(self.head.weight)
+            nn.init.zeros_(self.head.bias)
+
+    def forward(self, magnitude: Tensor, phase: Tensor) -> Tensor:
+        maps = self.features(magnitude[:, None] if isinstance(self.features[0], nn.Conv2d) else magnitude)
+        weighed = self.rectifier(self.norm(maps)).flatten(2)
+        time = torch.linspace(0, 1, weighed.shape[2], dtype=weighed.dtype)
+        return self.head((weighed * time).mean(2))
+
+
+# norms over everything that Grad-CAM averages over: their gradients sum to 0 there, whatever comes after
+VANISHING = {
+    "instance norm of a map": (lambda: nn.InstanceNorm2d(6), 4),
+    "instance norm over time": (lambda: nn.InstanceNorm1d(6), 3),
+    "group norm, a group a channel": (lambda: nn.GroupNorm(6, 6), 4),
+    "group norm over time": (lambda: nn.GroupNorm(6, 6), 3),
+}
+
+
+@pytest.mark.parametrize("name", VANISHING)
+def test_gradcam_of_vanishing_weights_is_refused(name: str, spec: Spectrogram) -> None:
+    made, n_dimensions = VANISHING[name]
+    exact = Spectrogram(spec.magnitude.double(), spec.phase.double(), spec.n_samples, STFT)
+    models = ReadThrough(made(), n_dimensions), ReadThrough(made(), n_dimensions).double()
+    for model, heard in zip(models, (spec, exact), strict=True):
+        classifier = Classifier(model, STFT, cam_layer="features").eval()
+        _, gradient = OriginalPass(classifier, heard).cam(TARGET)
+        assert (share_of_mean(gradient) < (1e-6 if heard is spec else 1e-14)).all()
+        for method in ("gradcam", "guided_gradcam"):
+            with pytest.raises(NotApplicable, match=r"weights of Grad-CAM vanish: .* of their size, which is rounding"):
+                METHODS[method](classifier, heard, TARGET)
+        if n_dimensions == 4 and heard is spec:
+            for method in ("captum:LayerGradCam", "captum:GuidedGradCam"):
+                with pytest.raises(NotApplicable, match="weights of Grad-CAM vanish"):
+                    METHODS[method](classifier, heard, TARGET)
+        METHODS["guided_backprop"](classifier, heard, TARGET)  # others are not concerned
+
+
+@pytest.mark.parametrize("n_dimensions", [3, 4])
+def test_gradcam_of_ordinary_weights_is_not_refused(n_dimensions: int, spec: Spectrogram) -> None:
+    norm = nn.BatchNorm2d(6) if n_dimensions == 4 else nn.BatchNorm1d(6)
+    classifier = Classifier(ReadThrough(norm, n_dimensions), STFT, cam_layer="features").eval()
+    assert METHODS["gradcam"](classifier, spec, TARGET).max() > 0
+    _, gradient = OriginalPass(classifier, spec).cam(TARGET)
+    assert (share_of_mean(gradient) > 1e-3).all()
+    # a network that does not listen has an empty map, which is no noise
+    deaf = Classifier(ReadThrough(norm, n_dimensions, decisive=False), STFT, cam_layer="features").eval()
+    assert METHODS["gradcam"](deaf, spec, TARGET).abs().max() == 0
+
+
+def test_share_of_mean_by_hand() -> None:
+    # channel 0: mean (3 - 1) / 2 = 1, channel 1: 0; sizes (3 + 1 + 2 + 2) / 4 = 2: 1 / 2. All zero counts as 1
+    gradient = torch.tensor([[[3.0, -1], [2, -2]], [[0, 0], [0, 0]]])
+    assert share_of_mean(gradient).tolist() == [0.5, 1.0]
+
+
+def test_the_published_weights_are_rounding_and_ours_are_not(speech: Spectrogram) -> None:
+    # SSL4PR's head reads every layer through a LayerNorm: means over features (captum's weights on (S, T', C)) vanish,
+    # means over time do not
+    torch.manual_seed(0)
+    model = Classifier(build("ssl", size="tiny", hidden_size=24, n_classes=1)).eval()
+    _, gradient = OriginalPass(model, speech).cam(torch.ones(len(speech), dtype=torch.int64))
+    assert (share_of_mean(gradient) < 1e-6).all()
+    assert (share_of_mean(gradient.transpose(1, 2)) > 1e-3).all()
+    assert METHODS["gradcam"](model, speech, torch.ones(len(speech), dtype=torch.int64)).max() > 0
 
 
 def test_a_failing_network_is_left_clean(spec: Spectrogram) -> None:

@@ -1,0 +1,126 @@
+"""What each correction of the published protocol changes by itself, where the authors' recordings are not to be had.
+
+    python scripts/protocol.py --root DATA --out runs/protocol-corrections      about ten minutes of one core
+
+Recordings below DATA (folders `mdvr-kcl` and `figshare-voice`, see their data cards), repeated or cut to 10 s, are
+explained by two tiny HuBERTs of random weights with the published head, whose answers are spread around 0.5. So the
+numbers say how much a correction can change, not what it changes on PC-GITA. Prints the first tables of `protocol.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from speechxai.classifiers import Classifier, build
+from speechxai.classifiers.bundle import BundleConfig, SegmentSettings, StftSettings, load_bundle, save_bundle
+from speechxai.classifiers.imports import SEGMENT
+from speechxai.data.cards import build_manifest
+from speechxai.data.corpus import load
+from speechxai.data.manifest import Locator, write_manifest
+from speechxai.evaluation.config import from_dict
+from speechxai.evaluation.executors import execute
+from speechxai.evaluation.session import create_run, prepare
+from speechxai.evaluation.unit import tiled
+from speechxai.evaluation.values import EvaluateSettings
+from speechxai.mancini2025.study import complete
+from speechxai.mancini2025.unit import clip
+from speechxai.signal.stft import spectrogram
+from speechxai.types import Recording, StftConfig
+
+FOLDS = 2
+STFT = StftConfig()
+
+
+def chosen(root: Path, n_telephone: int) -> pd.DataFrame:
+    """All clips of MDVR-KCL below `root` and the first telephone vowels of both classes."""
+    parts = []
+    for card in ("mdvr-kcl", "figshare-voice"):
+        table, _ = build_manifest(card, root / card)
+        table["path"] = [f"{card}/{path}" for path in table["path"]]
+        parts.append(table if card == "mdvr-kcl" else table.groupby("label").head(n_telephone // 2))
+    return pd.concat(parts, ignore_index=True)
+
+
+def network(seed: int, voices: list[Recording]) -> Classifier:
+    """A tiny HuBERT of random weights with the published head, whose log odds of `voices` are 0 +- 1."""
+    torch.manual_seed(seed)
+    backbone = build("ssl", STFT, size="tiny", hidden_size=48, n_classes=1)
+    model = Classifier(backbone, STFT, SEGMENT).eval()
+    settings = EvaluateSettings(("saliency",), ("faithfulness",))
+    with torch.no_grad():
+        z = torch.cat([backbone(s.magnitude, s.phase)[:, 0] for s in (clip(v, STFT, settings) for v in voices)])
+        output = backbone.network.head.output
+        output.weight.div_(z.std())
+        output.bias.sub_(z.mean()).div_(z.std())
+    return model
+
+
+def heard_twice(model: Classifier, voice: Recording) -> tuple[float, float]:
+    """P(PD) of a clip heard once in 861 frames, and as two segments of 860 that lie two frames apart."""
+    once = clip(voice, STFT, EvaluateSettings(("saliency",), ("faithfulness",)))
+    peak = voice.waveform / voice.waveform.abs().max()
+    spec = spectrogram(tiled(peak, voice.sample_rate)[None], STFT)
+    with torch.no_grad():
+        z = model.backbone(once.magnitude, once.phase, once.n_samples)
+        cuts = [model.backbone(spec.magnitude[..., a : a + 860], spec.phase[..., a : a + 860]) for a in (0, 2)]
+    return float(z.sigmoid()), float(torch.cat(cuts).mean().sigmoid())
+
+
+def main() -> None:
+    """Make networks and manifest, run the published protocol, print its first tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, required=True, help="folder that holds mdvr-kcl and figshare-voice")
+    parser.add_argument("--out", type=Path, default=Path("runs/protocol-corrections"))
+    parser.add_argument("--telephone", type=int, default=4, help="telephone vowels, half of each class")
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    table = chosen(given.root, given.telephone)
+    write_manifest(table, given.out / "manifest.csv")
+    locator = Locator(given.root)
+    voices = [
+        load(row, locator, sample_rate=16_000, normalize="none", offset="kept") for row in table.to_dict("records")
+    ]
+    models = [network(seed, voices) for seed in range(FOLDS)]
+    speakers = list(dict.fromkeys(table["speaker"]))
+    config = BundleConfig(
+        name="random-hubert",
+        title="Tiny HuBERTs of random weights",
+        architecture="ssl",
+        options={"size": "tiny", "hidden_size": 48, "n_classes": 1},
+        stft=StftSettings(**{name: getattr(STFT, name) for name in StftSettings.model_fields}),
+        segment=SegmentSettings(length_s=SEGMENT.length_s, hop_s=SEGMENT.hop_s, short=SEGMENT.short),
+        cam_layer=models[0].cam_layer,
+    )
+    content = config.model_dump() | {"speakers": {name: number % FOLDS for number, name in enumerate(speakers)}}
+    content["weights"]["n_folds"] = FOLDS
+    parts = {"final": models[0], **{f"fold{k}": model for k, model in enumerate(models)}}
+    bundle = save_bundle(given.out / "random-hubert", BundleConfig.model_validate(content), parts, "# Random weights\n")
+    run = given.out / "run"
+    asked = {
+        "data": str(given.out / "manifest.csv"),
+        "root": str(given.root),
+        "model": str(bundle.folder),
+        "protocol": "mancini2025",
+        "recipes": ["published"],
+        "metrics": ["published", "mean_mask"],
+        "controls": False,
+        "maps": True,
+        "published": {"corrected": False},
+        "out": str(run),
+    }
+    session = prepare(from_dict(asked, "scripts/protocol.py"), bundle=load_bundle(bundle.folder))
+    folder = create_run(session)
+    execute(session, folder)
+    complete(session, folder)
+    lines = (run / "protocol.md").read_text().split("\n**The same, map by map**")[0]
+    print(lines)
+    changed = [heard_twice(models[number % FOLDS], voice) for number, voice in enumerate(voices)]
+    print("P(PD) heard once and, as before, twice:", [f"{a:.3f} {b:.3f}" for a, b in changed])
+
+
+if __name__ == "__main__":
+    main()
