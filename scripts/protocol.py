@@ -95,7 +95,8 @@ def main() -> None:
         segment=SegmentSettings(length_s=SEGMENT.length_s, hop_s=SEGMENT.hop_s, short=SEGMENT.short),
         cam_layer=models[0].cam_layer,
     )
-    content = config.model_dump() | {"speakers": {name: number % FOLDS for number, name in enumerate(speakers)}}
+    fold = {name: number % FOLDS for number, name in enumerate(speakers)}
+    content = config.model_dump() | {"speakers": fold}
     content["weights"]["n_folds"] = FOLDS
     parts = {"final": models[0], **{f"fold{k}": model for k, model in enumerate(models)}}
     bundle = save_bundle(given.out / "random-hubert", BundleConfig.model_validate(content), parts, "# Random weights\n")
@@ -118,8 +119,8 @@ def main() -> None:
     complete(session, folder)
     lines = (run / "protocol.md").read_text().split("\n**The same, map by map**")[0]
     print(lines)
-    changed = [heard_twice(models[number % FOLDS], voice) for number, voice in enumerate(voices)]
-    print("P(PD) heard once and, as before, twice:", [f"{a:.3f} {b:.3f}" for a, b in changed])
+    changed = [heard_twice(models[fold[name]], voice) for name, voice in zip(table["speaker"], voices, strict=True)]
+    print("P(PD) of clips heard once, and as two segments:", ", ".join(f"{a:.3f} {b:.3f}" for a, b in changed))
 
 
 if __name__ == "__main__":
