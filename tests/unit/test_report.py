@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -248,6 +249,9 @@ def test_budgets_that_differ_and_budgets_that_do_not() -> None:
     assert "a factor of 50: scores of soft masks" in differ.text
     assert alike is not None
     assert "a factor of 1.5: rows have similar budgets" in alike.text
+    twice = budget_sentence(table(row("saliency", "mean_mask", 0.1), row("random_map", "mean_mask", 0.2)))
+    assert twice is not None
+    assert "a factor of 2.0: scores of soft masks" in twice.text
 
 
 def test_combinations_that_help_and_that_do_not() -> None:
@@ -383,3 +387,15 @@ def test_a_bin_is_drawn_around_its_frequency_and_its_time() -> None:
     # 100 frames a second, 50 Hz a bin: frame 0 is drawn from -5 to 5 ms, bin 0 from -25 to 25 Hz.
     stft = StftConfig(n_fft=320, win_length=320, hop_length=160, sample_rate=16_000)
     assert plots._extent((161, 200), stft) == pytest.approx((-0.005, 1.995, -25.0, 8025.0))
+
+
+def test_evidence_covers_the_spectrogram_by_its_root() -> None:
+    # Evidence 1, a quarter and 0: opacity 0.9, 0.9 / 2 and 0, orange everywhere; the level below in decibels.
+    drawn: list[np.ndarray] = []
+    axes = SimpleNamespace(imshow=lambda values, **_: drawn.append(values))
+    axes.set_xlabel = axes.set_ylabel = axes.tick_params = axes.set_ylim = axes.set_xlim = lambda *_, **__: None
+    stft = StftConfig(n_fft=4, win_length=4, hop_length=2, sample_rate=16_000, scale="linear")
+    plots._draw_overlay(axes, np.array([[1.0], [0.1], [1e-9]]), np.array([[1.0], [0.25], [0.0]]), stft, plots.Style())
+    assert drawn[0][:2, 0] == pytest.approx([0, -20])
+    assert drawn[1][:, 0, 3] == pytest.approx([0.9, 0.45, 0])
+    assert len({tuple(pixel[:3]) for pixel in drawn[1][:, 0]}) == 1
