@@ -72,6 +72,10 @@ EVALUATE: Mapping[str, Flag] = {
     "deterministic": Flag("Only kernels that give the same bytes every time on this machine.", default=False),
     "threads": Flag("Threads of each process.", min=1),
     "maps": Flag("Keep every map in maps.zarr, float16.", default=False),
+    "by": Flag(
+        "In the report, answers and scores by sex, age, task, label or any other column of the manifest as well; repeat"
+        " for several."
+    ),
     "pictures": Flag("Example recordings drawn in the report.", default=4, min=0),
     "max_batch": Flag("Segments through the network at once; without it the model's.", min=1),
     "memory_mb": Flag("Bound on the maps tested at once, MB.", default=1024, min=16),

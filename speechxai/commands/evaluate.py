@@ -72,6 +72,7 @@ def evaluate(
         int | None, setting("threads", also="Without it all cores, or the cores shared out among workers.")
     ] = None,
     maps: Annotated[bool | None, setting("maps")] = None,
+    by: Annotated[list[str] | None, setting("by")] = None,
     pictures: Annotated[int | None, setting("pictures")] = None,
     max_batch: Annotated[int | None, setting("max_batch")] = None,
     memory_mb: Annotated[int | None, setting("memory_mb")] = None,

@@ -18,6 +18,7 @@ Examples:
   speechxai report runs/first                               writes runs/first/report.html
   speechxai report runs/first --format latex > table.tex    the paper's columns: AI, AD, AG, FF, Fid-In, SPS, COMP
   speechxai report runs/first --format markdown --out TABLE.md
+  speechxai report runs/first --by sex --by diagnosis       answers and scores by columns of the manifest as well
 """
 
 
@@ -27,6 +28,7 @@ def report(
     out: Annotated[
         Path | None, flag("out", also="A file; standard output without it (html: report.html in the run).")
     ] = None,
+    by: Annotated[list[str] | None, flag("by", also="Without it what the run was asked for.")] = None,
     overwrite: Annotated[bool, flag("overwrite")] = False,
 ) -> None:
     """Write a run's report as HTML, or its table with the paper's columns as LaTeX, Markdown or CSV."""
@@ -46,9 +48,9 @@ def report(
     if not folder.is_finished():
         finish(folder)
     if format == "html":
-        say(str(write_html(folder, out, sections(folder.path))))
+        say(str(write_html(folder, out, sections(folder.path), by)))
         return
-    text = tables(folder, format)
+    text = tables(folder, format, by)
     if out is None:
         say(text.rstrip("\n"))
         return

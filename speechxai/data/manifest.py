@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from speechxai.data.tables import is_known, number, read_table, sexes
-from speechxai.errors import SpeechXAIError
+from speechxai.errors import SpeechXAIError, did_you_mean
 from speechxai.files import csv_table, from_csv_cells, write_atomically
 from speechxai.signal.audio import files_under
 from speechxai.types import CLASS_NAMES, class_key
@@ -144,6 +144,22 @@ def _constant(manifest: pd.DataFrame, name: str) -> list[str]:
 def own_columns(manifest: pd.DataFrame) -> list[str]:
     """Columns that somebody's table had beside COLUMNS, in their order."""
     return [str(name) for name in manifest.columns if name not in COLUMNS]
+
+
+def column_to_group_by(manifest: pd.DataFrame, name: str) -> str:
+    """Return a column that recordings may be grouped by, by its name in any case.
+
+    Raises:
+        SpeechXAIError: there is none, or nothing is known in it.
+    """
+    of_a_file = ("recording", "path", "sha256", "classes", "root", "speaker")
+    known = [str(column) for column in manifest.columns if column not in of_a_file]
+    found = next((column for column in known if column.casefold() == name.strip().casefold()), None)
+    if found is None:
+        raise SpeechXAIError(f"--by {name}: {did_you_mean(name, known, 'column')}")
+    if not any(map(is_known, manifest[found])):
+        raise SpeechXAIError(f"--by {name}: nothing is known in this column of the manifest.")
+    return found
 
 
 def validate(frame: pd.DataFrame) -> pd.DataFrame:

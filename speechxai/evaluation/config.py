@@ -33,7 +33,7 @@ truth."""
 FREE_ON_RESUME = (
     *("out", "max_duration_s", "pictures", "max_batch", "memory_mb", "threads"),
     *("executor", "workers", "scheduler", "cluster", "imports", "allow_code"),
-    *("root", "labels"),
+    *("root", "labels", "by"),
 )
 """Keys that may change when a run is continued: they do not change its numbers. Where the recordings lie may, since
 they are compared by their content."""
@@ -130,6 +130,7 @@ class EvaluateConfig(BaseModel):
     deterministic: bool = False
     threads: int | None = Field(None, ge=1, le=1024)
     maps: bool = False
+    by: tuple[str, ...] = ()
     pictures: int = Field(4, ge=0, le=50)
     max_batch: int | None = Field(None, ge=1)
     memory_mb: int = Field(1024, ge=16)

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from speechxai.classifiers.precision import PRECISION_NOTES
-from speechxai.data.manifest import classes_of, label_names
+from speechxai.data.manifest import classes_of, column_to_group_by, label_names
 from speechxai.errors import SpeechXAIError, did_you_mean
 from speechxai.evaluation.runs import RunFolder, knowing, unit_name
+from speechxai.evaluation.runs import summary as summarized
 from speechxai.evaluation.session import Session
 from speechxai.evaluation.words import findings
 from speechxai.explain.agreement import STRONGEST
@@ -431,28 +432,34 @@ class Section:
 
 
 @knowing
-def write_html(folder: RunFolder, out: Path | None = None, sections: Sequence[Section] = ()) -> Path:
+def write_html(
+    folder: RunFolder,
+    out: Path | None = None,
+    sections: Sequence[Section] = (),
+    by: Sequence[str] | None = None,
+) -> Path:
     """Write the report of a run whose tables are written.
 
     Args:
         folder: the run.
         out: the file; by default `report.html` in the run folder.
         sections: what rooms above this one have to add, such as auxiliary studies of the run.
+        by: columns of the manifest by which answers and scores are shown as well; those of the run's settings without.
 
     Returns:
         The file's path.
 
     Raises:
-        SpeechXAIError: a table is missing, or the file cannot be written.
+        SpeechXAIError: a table is missing, there is no such column, or the file cannot be written.
     """
-    text = page("report.html.j2", **context(folder, sections))
+    text = page("report.html.j2", **context(folder, sections, by))
     path = out or folder.path / "report.html"
     with naming_folder(path.parent, "write the report"):
         write_atomically(path, text.encode())
     return path
 
 
-def context(folder: RunFolder, sections: Sequence[Section] = ()) -> dict[str, Any]:
+def context(folder: RunFolder, sections: Sequence[Section] = (), by: Sequence[str] | None = None) -> dict[str, Any]:
     """Everything the report's template shows."""
     from markupsafe import Markup
 
@@ -487,6 +494,7 @@ def context(folder: RunFolder, sections: Sequence[Section] = ()) -> dict[str, An
         "confounds": confound_table(predictions, classes),
         "calibration": calibration_picture(predictions, classes),
         "more": more,
+        "groups": [group_tables(folder, name) for name in (folder.config.get("by", ()) if by is None else by)],
     }
     named = [
         ("short", "In short"),
@@ -497,10 +505,11 @@ def context(folder: RunFolder, sections: Sequence[Section] = ()) -> dict[str, An
         *((section.key, section.name) for section in more),
         ("examples", "Examples"),
         ("classifier", "Classifier"),
+        ("groups", "Groups"),
         ("missing", "Missing"),
         ("details", "Details"),
     ]
-    shown = [(key, name) for key, name in named if key not in ("agreement", "examples") or parts[key]]
+    shown = [(key, name) for key, name in named if key not in ("agreement", "examples", "groups") or parts[key]]
     return {
         **parts,
         "title": f"{model['name']} on {_data_name(folder)}",
@@ -709,12 +718,88 @@ def asked_for(summary: pd.DataFrame) -> list[str]:
     return [metric for metric in metrics_of(summary) if metric not in usual]
 
 
-def published_frame(folder: RunFolder) -> pd.DataFrame:
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Recordings of a run that have one thing in common: its name, their rows of `predictions`, and the summary of
+    their scores."""
+
+    name: str
+    rows: pd.DataFrame
+    summary: pd.DataFrame
+
+
+def groups_by(folder: RunFolder, column: str) -> list[Group]:
+    """Groups of a run's scored recordings by a column of its manifest.
+
+    Raises:
+        SpeechXAIError: there is no such column, or nothing is known in it.
+    """
+    from speechxai.classifiers.validation import groups_of
+
+    rows, scores = folder.table("predictions"), folder.table("scores")
+    column = column_to_group_by(folder.manifest, column)
+    if column == "label":
+        names = label_names(folder.manifest)
+        masks = [(f"labeled {name}", names == name) for name in (*classes_of(folder.manifest), "unknown")]
+    else:
+        masks = groups_of(folder.manifest, column)
+    found = []
+    for name, mask in masks:
+        recordings = set(folder.manifest["recording"][mask.to_numpy()])
+        own = scores[scores["recording"].isin(recordings)]
+        if not own.empty:
+            found.append(Group(name, rows[rows["recording"].isin(recordings)], summarized(own)))
+    if not found:
+        raise SpeechXAIError(f"--by {column}: no recording with scores belongs to any of its groups.")
+    return found
+
+
+def group_tables(folder: RunFolder, column: str) -> tuple[str, list[Table]]:
+    """What the classifier says of each group of recordings, and what explanations are worth there."""
+    from speechxai.classifiers.validation import macro_auc, right, share_right, stated
+
+    groups, classes = groups_by(folder, column), list(folder.environment["model"].get("classes", CLASS_NAMES))
+    rows = []
+    for group in groups:
+        answered = group.rows.dropna(subset=["predicted"])
+        said = [int((answered["predicted"].astype(int) == index).sum()) for index in range(len(classes))]
+        cells: list[object] = [len(group.rows), group.rows["speaker"].nunique(), *said]
+        labeled = _answered(group.rows, classes)
+        if labeled.empty:
+            rows.append([group.name, *cells, NONE, NONE])
+            continue
+        share = share_right(group.name, labeled)
+        n_right = f"{int(right(labeled).sum())} of {len(labeled)}: "
+        area = macro_auc(stated(labeled, classes), labeled["label"].astype(int))
+        words = with_span(100 * share.mean, 100 * share.low, 100 * share.high, 0)
+        rows.append([group.name, *cells, f"{n_right}{words}", number(area, 2)])
+    columns = ("", "recordings", "speakers", *(f"says {name}" for name in classes), "right, % over speakers", "AUC")
+    tables = [plain_table("What the classifier says", columns, rows)]
+    metrics = metrics_of(groups[0].summary)
+    for metric in [m for m in HEADLINE if m in metrics] or [m for m in metrics if m != "mean_mask"][:1]:
+        values = [estimates(group.summary, [metric]) for group in groups]
+        named = [recipe for members in grouped(list(values[0])).values() for recipe in members]
+        scored = [
+            [recipe, *(_span_cell(each.get(recipe, {}).get(metric), metric) for each in values)] for recipe in named
+        ]
+        title = f"{short_name(metric)} {arrow(metric)}: mean over the speakers of each group and 95 % interval"
+        tables.append(plain_table(title, ("explanation", *(group.name for group in groups)), scored))
+    return column, tables
+
+
+def _span_cell(found: Estimate | None, metric: str) -> str:
+    if found is None:
+        return NONE
+    n = digits(metric, abs(found.mean))
+    return with_span(found.mean, found.low, found.high, n)
+
+
+def published_frame(folder: RunFolder, summary: pd.DataFrame | None = None) -> pd.DataFrame:
     """The paper's columns and those that were asked for, a row a recipe: recipe, group, mean mask, and mean, low, high
     of each metric in its unit."""
     import pandas as pd
 
-    summary = folder.table("summary")
+    summary = folder.table("summary") if summary is None else summary
     present = [m for m in PUBLISHED_METRICS if m in metrics_of(summary)]
     if present:
         present += asked_for(summary)
@@ -740,28 +825,49 @@ def published_frame(folder: RunFolder) -> pd.DataFrame:
 
 
 @knowing
-def tables(folder: RunFolder, format: str) -> str:
+def tables(folder: RunFolder, format: str, by: Sequence[str] | None = None) -> str:
     """The paper's table as "latex", "markdown" or "csv"; AI, AD and AG in percent, intervals of 95 % over speakers.
 
+    Args:
+        folder: the run.
+        format: of the table.
+        by: columns of the manifest: a table for each of their groups follows (in CSV, `by` and `which` name it).
+
     Raises:
-        SpeechXAIError: an unknown format, or a run without the paper's metrics.
+        SpeechXAIError: an unknown format, a run without the paper's metrics, or a column that is not there.
     """
     if format not in ("latex", "markdown", "csv"):
         raise SpeechXAIError(did_you_mean(format, ["latex", "markdown", "csv"], "format"))
-    frame = published_frame(folder)
+    by = folder.config.get("by", ()) if by is None else by
+    parts = [("", "", folder.table("summary"))]
+    parts += [(column, group.name, group.summary) for column in by for group in groups_by(folder, column)]
     if format == "csv":
-        return csv_table(frame).decode()
-    summary = folder.table("summary")
+        return csv_table(_frame_of(folder, parts)).decode()
+    texts = [_paper_table(folder, format, which, summary) for _, which, summary in parts]
+    return "\n".join(texts) if format == "markdown" else f"{LATEX_NEEDS}\n" + "\n".join(texts)
+
+
+def _frame_of(folder: RunFolder, parts: Sequence[tuple[str, str, pd.DataFrame]]) -> pd.DataFrame:
+    import pandas as pd
+
+    frames = [published_frame(folder, summary) for _, _, summary in parts]
+    if len(parts) == 1:
+        return frames[0]
+    named = [f.assign(by=column, which=which) for (column, which, _), f in zip(parts, frames, strict=True)]
+    found = pd.concat(named, ignore_index=True)
+    return found[["by", "which", *frames[0].columns]]
+
+
+def _paper_table(folder: RunFolder, format: str, which: str, summary: pd.DataFrame) -> str:
+    published_frame(folder, summary)  # says what is missing
     speakers = int(summary["n_speakers"].max())
     note = (
         f"Model {folder.config['model']}, data {folder.config['data']}, protocol"
         f" {folder.config.get('protocol', 'standard')}. Means over {speakers} speakers with 95 % intervals over"
         " speakers. AI, AD and AG in percent"
     )
-    title = "Explanations of a speech classifier"
+    title = "Explanations of a speech classifier" + (f": {which}" if which else "")
     table = score_table(summary, ["mean_mask", *PUBLISHED_METRICS, *asked_for(summary)], title, note=note)
     if table is None:
         raise SpeechXAIError(f"{folder.path}: the run has none of the paper's metrics.")
-    if format == "latex":
-        return f"{LATEX_NEEDS}\n{latex(table)}"
-    return f"{markdown(table)}\n\n{note}.\n"
+    return latex(table) if format == "latex" else f"{markdown(table)}\n\n{note}.\n"

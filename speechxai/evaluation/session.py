@@ -22,7 +22,7 @@ from speechxai.classifiers.bundle import Bundle, load_bundle
 from speechxai.classifiers.network import Compared, compared
 from speechxai.data.cards import find, places_of, root_of
 from speechxai.data.corpus import load
-from speechxai.data.manifest import Locator, classes_of, validate
+from speechxai.data.manifest import Locator, classes_of, column_to_group_by, validate
 from speechxai.errors import SpeechXAIError, did_you_mean
 from speechxai.evaluation.config import FORMAT, FREE_ON_RESUME, EvaluateConfig, is_folder
 from speechxai.evaluation.machine import configure, machine, versions
@@ -168,6 +168,8 @@ def prepare(config: EvaluateConfig, manifest: pd.DataFrame | None = None, bundle
     elif manifest is None:
         found, unmatched = find_recordings(config)
         manifest = chosen(found, config)
+    for name in config.by:
+        column_to_group_by(manifest, name)
     session = Session(config, settings, manifest, bundle, voices, unmatched, hardware)
     if session.classes.refused and PROTOCOLS.facts(settings.protocol).get("disease"):
         said = session.classes.refused.partition(":")[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,12 +15,13 @@ import soundfile
 import torch
 
 from app import sources, state, widgets
-from speechxai import cli
+from speechxai import cli, stats
 from speechxai.classifiers import Classifier, build
 from speechxai.classifiers.bundle import Bundle, save_bundle
 from speechxai.classifiers.fit import recording_logits
 from speechxai.data.cards import import_folder
 from speechxai.data.manifest import write_manifest
+from speechxai.data.synthetic import corpus
 from speechxai.evaluation.runs import RunFolder
 from speechxai.testing import noise_recording, tiny_bundle
 
@@ -188,3 +190,66 @@ def save_three(folder: Path, names: tuple[str, ...]) -> Bundle:
     network = Classifier(backbone, bundle.config.stft_config(), segment, names, "features").eval()
     config = bundle.config.model_copy(update={"classes": names, "options": options})
     return save_bundle(folder, config, {"final": network}, "")
+
+
+def test_a_clinics_table_walks_from_import_to_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Labels healthy / pathological, sex male / female, a diagnosis, a score, audio scaled to [0, 1]: no file is
+    touched by hand."""
+    draw = stats.resamples
+    monkeypatch.setattr(stats, "resamples", lambda n_speakers, n=20, seed=0: draw(n_speakers, 20, seed))
+    lines = ["file;Diagnosis group;label;speaker;Sex;age;Diagnosis;VHI"]
+    (tmp_path / "voices").mkdir()
+    for index, voice in enumerate(corpus(12, 7, tasks=["vowel-a"])):
+        samples = voice.waveform[: 16_000 if index % 2 else 15_000].numpy()
+        soundfile.write(tmp_path / "voices" / f"voice{index:03d}.wav", 0.43 + 0.5 * samples, 16_000, subtype="PCM_16")
+        ill = voice.label == 1
+        diagnosis = ("polyp", "reflux laryngitis", "polyp")[index % 3] if ill else "healthy"
+        sex = "female" if voice.metadata["sex"] == "F" else "male"
+        label = "pathological" if ill else "Healthy"
+        score = 10 * index if ill else ""
+        lines.append(f"voice{index:03d}.wav;g;{label};{index:03d};{sex};{50 + index};{diagnosis};{score}")
+    (tmp_path / "info.csv").write_text("\n".join(lines))
+    data, bundle, run = tmp_path / "voiced.csv", tmp_path / "voiced", tmp_path / "run"
+
+    table = ("--labels", tmp_path / "info.csv", "--out", data)
+    code, said, told = says(capsys, "data", "import", tmp_path / "voices", *table)
+    assert code == 0, told
+    assert "12 recordings of 12 speakers (6 healthy, 6 pathological)" in said
+    assert "  kept beside: diagnosis (3 different texts)" in said
+    assert "  kept beside: vhi (numbers)" in said
+
+    code, said, told = says(capsys, "data", "check", data)
+    assert code == 0, told
+    assert "12 files, 6 healthy, 6 pathological; 12 speakers" in said
+    assert "separates healthy from pathological" in said
+
+    tiny = ("--option", "channels=[4, 4]", "--option", "n_mels=16", "--epochs", "2", "--folds", "3", "--crop-s", "0.5")
+    code, said, told = says(capsys, "train", data, "--out", bundle, *tiny)
+    assert code == 0, told
+    card = (bundle / "card.md").read_text(encoding="utf-8")
+    for words in ("probability of healthy and pathological", "P(pathological)", "| group | healthy | pathological |"):
+        assert words in card
+    code, said, _ = says(capsys, "predict", tmp_path / "voices" / "voice000.wav", "--model", bundle, "-f", "json")
+    assert code == 0
+    assert '"p_pathological"' in said
+
+    code, _, told = says(capsys, "evaluate", "--data", data, "--model", bundle, *RECIPES, "--out", run, "--by", "SEX")
+    assert code == 0, told
+    assert says(capsys, "report", run, "--by", "diagnosis", "--by", "sex", "--by", "vhi")[0] == 0
+    report = (run / "report.html").read_text(encoding="utf-8")
+    for words in (
+        *("12 of 12 speakers: 6 healthy, 6 pathological", "predicted pathological", "says pathological", "By sex"),
+        *("By diagnosis", "diagnosis polyp", "diagnosis reflux laryngitis", "women", "men", "vhi "),
+    ):
+        assert words in report
+    for text in (card, re.sub('src="[^"]*"', "", report), said):
+        assert not re.search(r"\b(HC|PD)\b|Parkinson", text)
+    code, said, _ = says(capsys, "report", run, "--by", "diagnosis", "-f", "csv")
+    found = pd.read_csv(io.StringIO(said), keep_default_na=False)
+    groups = ["diagnosis healthy", "diagnosis polyp", "diagnosis reflux laryngitis"]
+    assert [*dict.fromkeys(found["which"])][1:] == groups
+    code, _, told = says(capsys, "report", run, "--by", "diagnoses")
+    assert code == 2
+    assert "--by diagnoses: Unknown column 'diagnoses'. Did you mean 'diagnosis'?" in told
