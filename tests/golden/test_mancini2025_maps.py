@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import replace
+from itertools import combinations
+
 import pandas as pd
 import pytest
 import torch
@@ -9,11 +13,21 @@ from torch import Tensor, nn
 
 from speechxai.classifiers import Classifier
 from speechxai.data.splits import speaker_folds, train_validation_test
+from speechxai.evaluation.values import EvaluateSettings, Job
 from speechxai.explain import METHODS
+from speechxai.explain.recipe import PUBLISHED_METHODS
 from speechxai.mancini2025.maps import PUBLISHED_VARIANTS, published_overlap, raw_fidelity_count, undo_running_means
 from speechxai.mancini2025.report import authors_figures, reference
-from speechxai.mancini2025.unit import _published_agreement
-from speechxai.types import Spectrogram, StftConfig
+from speechxai.mancini2025.unit import (
+    _published_agreement,
+    clip,
+    heard,
+    in_published_order,
+    networks,
+    published_unit,
+)
+from speechxai.signal.stft import SegmentConfig, inverse
+from speechxai.types import Recording, Spectrogram, StftConfig
 
 STFT = StftConfig(n_fft=4, win_length=4, hop_length=2, sample_rate=32, scale="linear")  # 3 bins
 PD = torch.tensor([1])
@@ -188,6 +202,69 @@ def test_the_authors_overlap_tables_are_running_means() -> None:
             metric, (0, 181)
         )
         assert low <= row["authors"] <= high, (metric, row)
+
+
+def test_pairs_stand_in_the_order_of_the_authors_tables() -> None:
+    pairs = [tuple(row["pair"]) for row in reference()["union"]]
+    assert (
+        pairs == [tuple(row["pair"]) for row in reference()["intersection"]] == list(combinations(PUBLISHED_METHODS, 2))
+    )
+    # whoever asks in another order gets the same pairs, others after them
+    asked = ["smoothgrad", "gradcam", "integrated_gradients", "saliency", "smoothgrad"]
+    assert in_published_order(asked) == ["saliency", "integrated_gradients", "smoothgrad", "gradcam"]
+
+
+class InFloat32(nn.Module):
+    """A network that holds numbers of float32 in its code."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = [torch.linspace(-1, 1, 2 * STFT.n_bins).view(STFT.n_bins, 2)]
+
+    def forward(self, magnitude: Tensor, phase: Tensor) -> Tensor:
+        return magnitude.mean(dim=2) @ self.weights[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "precision"), [("ours", "float64"), ("float32 alone", "float32"), ("no copy", "float32")]
+)
+def test_gradients_are_integrated_in_float64_where_the_network_can(kind: str, precision: str) -> None:
+    network = InFloat32()
+    if kind == "ours":
+        network.weights = nn.ParameterList(network.weights)  # type: ignore[assignment]
+    elif kind == "no copy":
+        network.lock = threading.Lock()  # type: ignore[assignment]
+    waveform = torch.randn(64, generator=torch.Generator().manual_seed(0))
+    job = Job(Recording(waveform, 32, "r", "s"), Classifier(network, STFT).eval())
+    settings = EvaluateSettings(("integrated_gradients",), ("faithfulness",), clip_s=3.0, keep_maps=True)
+    result = published_unit(job, settings, [])
+    assert result.facts["integrated_gradients_in"] == precision
+    assert result.maps["integrated_gradients"].dtype == "float32"
+    assert (
+        result.values["integrated_gradients"]["faithfulness"] == result.values["integrated_gradients"]["faithfulness"]
+    )
+
+
+def test_a_clip_is_heard_once_unless_the_network_takes_one_length() -> None:
+    # 3 s at 32 Hz are 96 samples, 48 hops of 2: 49 frames; segments of 1 s have 16
+    recording = Recording(
+        torch.arange(1.0, 41.0) / 100, 32, "r", "s", metadata={"original_samples": 81, "original_sample_rate": 64}
+    )
+    settings = EvaluateSettings(("saliency",), ("faithfulness",), clip_s=3.0)
+    for short, n_segments in (("keep", 1), ("pad", 6)):
+        model = Classifier(InFloat32(), STFT, SegmentConfig(1.0, 0.5, short)).eval()  # type: ignore[arg-type]
+        job = Job(recording, model)
+        spec = heard(job, settings)
+        assert spec.magnitude.shape == (1, 3, 49)
+        assert networks(job, settings)[0].cut(spec.magnitude).shape[1] == n_segments
+        assert model.segment is not None
+        assert model.cut(spec.magnitude).shape[1] == 6  # the bundle's own way is left alone
+    # 81 samples at 64 Hz are 40.5 at 32 Hz: the published resampling gives 41, the last one silent; peak 1; repeated
+    sound = inverse(spec.magnitude, spec.phase, STFT, 96)[0]
+    expected = torch.cat([torch.arange(1.0, 41.0) / 40, torch.zeros(1)]).repeat(3)[:96]
+    torch.testing.assert_close(sound, expected, atol=1e-5, rtol=0)
+    as_it_is = clip(recording, STFT, replace(settings, level="none"))
+    torch.testing.assert_close(as_it_is.magnitude, 0.4 * spec.magnitude, atol=1e-6, rtol=1e-5)
 
 
 def test_smoothgrad_averages_sizes_as_captum_around_saliency() -> None:
