@@ -10,25 +10,33 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
 
-from speechxai.classifiers import Classifier, build, predict
+from app import boards
+from speechxai.auxiliary import tables as aux
+from speechxai.auxiliary.values import AuxiliarySettings
+from speechxai.classifiers import Classifier, build, predict, validation
 from speechxai.classifiers.fit import FitConfig, fit
 from speechxai.data.cues import CUES, plant, truth
 from speechxai.data.synthetic import takes, twins
 from speechxai.data.voice_model import TASKS, UtteranceSettings
 from speechxai.errors import NotApplicable
+from speechxai.evaluation import report as run_report
+from speechxai.evaluation import runs, words
 from speechxai.explain import METHODS
 from speechxai.explain.combination import COMBINATIONS
+from speechxai.explain.recipe import CONTROLS
 from speechxai.inspection.inspect import How, inspect
-from speechxai.metrics import METRICS, Case
+from speechxai.metrics import DEFAULT_METRICS, METRICS, Case
+from speechxai.report.render import Table
 from speechxai.signal import quality
 from speechxai.signal.acoustics import f0_hz, measures, segments_by_voicing
 from speechxai.signal.stft import SegmentConfig, spectrogram
@@ -185,6 +193,132 @@ def tables(folder: Path) -> dict[str, Any]:
     }
 
 
+def made_scores() -> pd.DataFrame:
+    """Scores of three explanations and the controls on 24 speakers, drawn by chance around values of their own."""
+    random = np.random.default_rng(9)
+    names = ("saliency", "smoothgrad", "union(saliency, smoothgrad)", *CONTROLS)
+    metrics = (*DEFAULT_METRICS, "mean_mask", "silence_share")
+    rows = []
+    for place, recipe in enumerate(names):
+        for number, metric in enumerate(dict.fromkeys(metrics)):
+            values = np.clip(0.6 - 0.07 * place + 0.02 * number + 0.08 * random.normal(size=24), 0, 1)
+            if metric in ("average_increase", "input_fidelity"):
+                values = (values > 0.5).astype(float)
+            rows += [
+                {
+                    "recording": f"r{speaker}",
+                    "speaker": f"s/{speaker}",
+                    "label": speaker % 2,
+                    "predicted": (speaker // 3) % 2,
+                    "model": "net",
+                    "fold": str(speaker % 3),
+                    "recipe": recipe,
+                    "metric": metric,
+                    "value": value,
+                }
+                for speaker, value in enumerate(values)
+            ]
+    return pd.DataFrame(rows)
+
+
+def made_predictions() -> pd.DataFrame:
+    """Answers for 24 people of whom sex, age and task are known."""
+    random = np.random.default_rng(11)
+    labels = np.arange(24) % 2
+    p = np.clip(0.35 + 0.25 * labels + 0.2 * random.normal(size=24), 0.02, 0.98)
+    return pd.DataFrame(
+        {
+            "recording": [f"r{i}" for i in range(24)],
+            "speaker": [f"s/{i}" for i in range(24)],
+            "label": labels,
+            "predicted": (p > 0.5).astype(int),
+            "p_HC": 1 - p,
+            "p_PD": p,
+            "probability": p,
+            "fold": [str(i % 3) for i in range(24)],
+            "model": "net",
+            "sex": ["F", "M", "M"] * 8,
+            "age": [45 + 2 * ((7 * i) % 20) + 3 * (i % 2) for i in range(24)],
+            "task": ["vowel-a", "reading"] * 12,
+            "duration_s": [2 + 0.1 * ((5 * i) % 24) for i in range(24)],
+        }
+    )
+
+
+def made_arm(name: str, shift: float, random: np.random.Generator) -> aux.Arm:
+    """Answers of an auxiliary network for 20 people under two seeds."""
+    labels = np.tile(np.arange(20) % 2, (2, 1))
+    known = {field.name for field in fields(aux.Arm)}
+    values = {
+        "name": name,
+        "split": "speaker",
+        "architecture": "small",
+        "labels": labels,
+        "folds": np.tile(np.arange(20) // 4, (2, 1)),
+        "probabilities": np.clip(0.5 + shift * (labels - 0.5) + 0.2 * random.normal(size=(2, 20)), 0.01, 0.99),
+        "mean_mask": 0.1 + 0.01 * np.arange(20),
+    }
+    assert known == set(values), sorted(known)
+    return aux.Arm(**values)  # type: ignore[arg-type]
+
+
+def reader() -> dict[str, Any]:
+    """Tables and sentences of a run, of a classifier and of the app's boards."""
+    summary, people, classes = runs.summary(made_scores()), made_predictions(), ("HC", "PD")
+    pairs = pd.DataFrame(
+        [
+            {
+                "first": "saliency",
+                "second": "smoothgrad",
+                "overlap": 0.61,
+                "rank_correlation": 0.7,
+                "iou": 0.4,
+                "n": 24,
+            },
+            {"first": "smoothgrad", "second": "saliency", "overlap": 0.8, "iou": 0.5, "n": 24},
+        ]
+    )
+    found: dict[str, Any] = {
+        "findings": [(f.tone, f.text) for f in words.findings(summary, people, pairs, classes)],
+        "scores": written(run_report.score_table(summary, list(DEFAULT_METRICS), "Scores")),
+        "differences": written(run_report.difference_table(summary, list(DEFAULT_METRICS))),
+        "confusion": written(run_report.confusion_table(people, classes)),
+        "confounds": written(run_report.confound_table(people, classes)),
+        "performance": written(run_report.performance_table(people, classes)),
+        "by group": [list(share) for share in validation.by_group(people, classes)],
+        "in words": validation.performance_words(people, classes),
+        "undefined": written(run_report._undefined(summary)),
+    }
+    for metric in ("comprehensiveness@10", "sufficiency@10"):
+        board = boards.leaderboard(summary, metric)
+        found[f"board {metric}"] = [boards.verdict(board, metric), boards.against_controls(board)]
+    random = np.random.default_rng(13)
+    arms = [made_arm(name, shift, random) for name, shift in AUXILIARY.items()]
+    speakers = [f"s/{i}" for i in range(20)]
+    table = aux.table(arms, AuxiliarySettings(("saliency",), n_seeds=2), speakers)
+    found["auxiliary"] = table.select_dtypes("number").to_numpy().round(9).tolist()
+    return found
+
+
+AUXILIARY = {
+    "saliency": 0.5,
+    "random_map": 0.0,
+    "energy_map": 0.3,
+    "edge_map": 0.3,
+    "permuted_labels": 0.0,
+    "majority": 0.0,
+    "original": 0.7,
+}
+
+
+def written(table: Table | None) -> list[Any]:
+    """A table's title, note, headings and cells with their marks."""
+    if table is None:
+        return []
+    rows = [[row.group, row.name, *([c.text, c.small, c.mark] for c in row.cells)] for row in table.rows]
+    return [table.title, table.note, list(table.columns), rows]
+
+
 SECTIONS: dict[str, Callable[[], dict[str, Any]] | Callable[[Path], dict[str, Any]]] = {
     "voices": voices,
     "planted cues": planted_cues,
@@ -193,6 +327,7 @@ SECTIONS: dict[str, Callable[[], dict[str, Any]] | Callable[[Path], dict[str, An
     "training": training,
     "scores": scores,
     "tables": tables,
+    "reader": reader,
 }
 
 

@@ -315,6 +315,11 @@ def test_leaderboard_keeps_cues_apart_and_an_average_has_its_parts() -> None:
     wide = average_over_cues(board, "relevance_rank").set_index("recipe")
     assert list(wide.columns) == ["synthetic/tremor/1", "synthetic/breathiness/1", "mean of the columns"]
     assert wide.loc["saliency", "mean of the columns"] == pytest.approx(0.315)
+    # A cue that a method has no value for leaves it without an average, and the others as they are.
+    gap = board[(board["model"] != "synthetic/tremor/1") | (board["recipe"] != "saliency")]
+    partly = average_over_cues(gap, "relevance_rank").set_index("recipe")["mean of the columns"]
+    assert np.isnan(partly["saliency"])
+    assert partly["smoothgrad"] == pytest.approx(0.415)
     chance = chance_table(scores).set_index(["model", "metric"])
     assert chance.loc[("synthetic/tremor/1", "relevance_rank"), "expected"] == pytest.approx(0.1)
     assert chance.loc[("synthetic/tremor/1", "localization_auc"), "expected"] == 0.5
