@@ -289,7 +289,9 @@ def test_the_answer_is_shown_with_its_class_and_label(inspected: Inspection) -> 
 
     heard = inspected.heard
     said, other = inspected.class_name.replace("'", "&#x27;"), 1 - heard.predicted
-    assert f"<b>{said}</b>" in widgets.verdict(heard, None)
-    assert "(as labeled)" in widgets.verdict(heard, heard.predicted)
+    name = heard.class_names[other]
+    assert f"<b>{said}</b>" in widgets.verdict(heard)
+    assert "(as labeled)" in widgets.verdict(heard, heard.class_names[heard.predicted], True)
     names = {"HC": "Healthy control", "PD": "Parkinson&#x27;s disease"}
-    assert f"but labeled {names[heard.class_names[other]]}" in widgets.verdict(heard, other)
+    assert f"but labeled {names[name]}" in widgets.verdict(heard, name, False)
+    assert "(labeled pathological)" in widgets.verdict(heard, "pathological"), "nobody knows whether that is the same"

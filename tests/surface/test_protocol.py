@@ -135,8 +135,8 @@ Cells = tuple[list[dict[tuple[str, str], float]], dict[str, float]]
 
 @pytest.fixture(scope="module")
 def cells(tree: Path, overlap: RunFolder) -> Cells:
-    """Every cell of every fold and P(PD) of every recording, by tests/oracle/test_mancini2025."""
-    published = pytest.importorskip("tests.oracle.test_mancini2025", exc_type=ImportError)
+    """Every cell of every fold and P(PD) of every recording, by tests/oracle/test_published_network."""
+    published = pytest.importorskip("tests.oracle.test_published_network", exc_type=ImportError)
     folds, answers = [], {}
     predictions = overlap.table("predictions")
     for fold, part in predictions.groupby("fold", sort=True):
