@@ -208,3 +208,11 @@ def test_no_tiers_and_too_many_bytes() -> None:
     assert read_textgrid(b'"ooTextFile" "TextGrid" 0 1 <absent>') == ()
     with pytest.raises(TextGridError, match="larger than 5 MB"):
         read_textgrid(bytes(6_000_000))
+
+
+def test_what_lies_between_intervals_is_written_as_empty_ones() -> None:
+    # Praat wants a tier without gaps: 0 to 0.5, the label, 1 to 2.
+    text = write_textgrid([(0.5, 1.0, "a")], 2.0)
+    edges = [line.split(" = ")[1].strip() for line in text.splitlines() if line.strip().startswith(("xmin", "xmax"))]
+    assert [float(edge) for edge in edges[-6:]] == [0, 0.5, 0.5, 1, 1, 2]
+    assert "intervals: size = 3" in text

@@ -45,7 +45,7 @@ def test_published_recipe(weights: Path) -> None:
         "mine",
     )
     assert plan.segment is not None
-    assert plan.segment.length_s == 10.0
+    assert (plan.segment.length_s, plan.segment.hop_s) == (10.0, 5.0)
     # The pretrained model's architecture, the recipe's head.
     assert plan.options["overrides"]["encoder_embed_dim"] == 64
     assert plan.options["hidden_size"] == 768
