@@ -137,8 +137,9 @@ class NormedConvolution(nn.Module):
             double = centered.double() if values.device.type != "mps" else centered
             covariance = double.transpose(1, 2) @ double / heard.shape[1]
             weight = self.weight.to(double.dtype)
-            variance = ((weight @ covariance) * weight).sum(dim=2).clamp(min=0)  # (B, O)
-            gain = (self.scale * torch.rsqrt(variance + self.eps)).float()
+            variance = ((weight @ covariance) * weight).sum(dim=2)  # (B, O)
+            # Never below eps: a clamp at 0 would be a rectifier of the network's, see `RectifierMode`.
+            gain = (self.scale * torch.rsqrt((variance + self.eps).clamp(min=self.eps))).float()
             own = (self.weight * gain[:, :, None]).transpose(1, 2)  # (B, k, O)
             found = torch.baddbmm(self.bias.expand(len(own), 1, -1), centered, own)
         return found.to(self.dtype).transpose(1, 2)

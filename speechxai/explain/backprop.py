@@ -14,13 +14,8 @@ from speechxai.explain.gradient import Baseline, baseline_magnitude
 from speechxai.explain.passes import (
     METHODS,
     NOT_DIFFERENTIABLE,
-    RECTIFIERS,
-    Elementwise,
     OriginalPass,
     check_target,
-    derivative_of,
-    elementwise_call,
-    function_name,
     leaf,
     n_segments,
     network_of,
@@ -31,6 +26,7 @@ from speechxai.explain.passes import (
     refuse_scripted,
     target_logit,
 )
+from speechxai.explain.rectifiers import RECTIFIERS, Elementwise, derivative_of, elementwise_call, function_name
 from speechxai.types import Spectrogram
 
 
@@ -40,11 +36,13 @@ def guided_backprop(model: nn.Module, spec: Spectrogram, target: Tensor) -> Tens
     """Gradient of the logit where every rectifier lets only positive evidence back, (B, F, T).
 
     At each rectifier the backward pass is max(gradient, 0) * derivative for positive input and 0 for negative input.
-    That
-    holds for ReLU, GELU, SiLU, ELU, Mish and their kin, whether called as a module or as a function.
+    That holds for ReLU, GELU, SiLU, ELU, Mish and their kin, whether called as a module or as a function, and for a
+    ReLU in any spelling that shows as one in what it does, see `RectifierMode`.
 
     Raises:
-        NotApplicable: the network has no rectifier (the result would be the plain gradient) or is not differentiable.
+        NotApplicable: the network has no rectifier (the result would be the plain gradient), is not differentiable, or
+            switches in a way that is no readable rectifier (a smooth one spelled out, a function with its own backward
+            pass, a mask by a comparison), where the map would be guided in part.
     """
     check_target(spec, target)
     return torch.cat([shared.guided_gradient(target[part]) for part, shared in original_passes(model, spec)])
@@ -348,6 +346,10 @@ REASONS = {
 }
 
 
+COMPLETE, ROUNDING = 1e-2, 1e-4
+"""DeepLift's sum may miss the difference of the logits by this share of it, or of the sum of all sizes."""
+
+
 class _Rescale(torch.autograd.Function):
     """An elementwise function on (recordings, baselines) whose multiplier is the ratio of differences."""
 
@@ -417,7 +419,8 @@ class RescaleMode(TorchFunctionMode):
 def deep_lift(model: nn.Module, spec: Spectrogram, target: Tensor, *, baseline: Baseline = "floor") -> Tensor:
     """Contributions by differences from a baseline: A = multiplier * (X - X0), rescale rule, (B, F, T).
 
-    At each elementwise function the multiplier is (f(x) - f(x0)) / (x - x0). The sum of A is logit(X) - logit(X0).
+    At each elementwise function the multiplier is (f(x) - f(x0)) / (x - x0). The sum of A is logit(X) - logit(X0); a
+    map that misses it by more than 1 % of it, or 1e-4 of sum |A| where the logits hardly differ, is refused.
 
     Args:
         baseline: X0, see `baseline_magnitude`.
@@ -460,7 +463,9 @@ def _contributions(network: Network, magnitude: Tensor, origin: Tensor, phase: T
     values = total * (magnitude - origin)
     gap = torch.cat(gaps).view(-1, n_cut).mean(1)
     error = (values.sum((1, 2)) - gap).abs()
-    if (error > 1e-2 * gap.abs().clamp(min=1.0)).any():
+    # Both are relative: any number of logits, however small, can be missed. Rounding is a share of what is summed.
+    allowed = torch.maximum(COMPLETE * gap.abs(), ROUNDING * values.abs().sum((1, 2)))
+    if not (error <= allowed).all():
         raise NotApplicable(
             f"DeepLift's contributions miss the difference of the logits by {float(error.max()):.3g}: this network has"
             " a part that the rescale rule does not cover; use integrated_gradients."

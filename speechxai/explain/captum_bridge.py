@@ -24,8 +24,6 @@ from speechxai.explain.gradient import Baseline, baseline_magnitude
 from speechxai.explain.passes import (
     METHODS,
     NOT_DIFFERENTIABLE,
-    RectifierMode,
-    Rule,
     check_target,
     n_segments,
     network_of,
@@ -33,10 +31,12 @@ from speechxai.explain.passes import (
     plain,
     quiet,
     recordings_at_once,
+    refuse_unreadable,
     require_at_least,
     target_logit,
     unwrap,
 )
+from speechxai.explain.rectifiers import RectifierMode, Rule
 from speechxai.registry import Registry
 from speechxai.types import Spectrogram
 
@@ -199,10 +199,12 @@ def _only_relu_modules(heard: nn.Module, magnitude: Tensor, phase: Tensor, ours:
     rule = Rule()
     try:
         with RectifierMode(rule):  # which counts where gradients are followed alone
-            heard(magnitude.clone().requires_grad_(), phase)
+            # The network itself: the clamp that stands before it is a rectifier as well, and hands nothing on.
+            logits = heard.network(magnitude.clone().requires_grad_(), phase)  # type: ignore[operator]
     finally:
         for handle in handles:
             handle.remove()
+    refuse_unreadable(rule, logits, "captum")
     if rule.n_rectifiers != called[0] or not called[0]:
         others = rule.n_rectifiers - called[0]
         has = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -106,6 +107,35 @@ def test_integrated_gradients_of_a_square() -> None:
         close(explain("integrated_gradients", Square(), n_steps=n_steps), X.square() - x0.square())
     # DeepLift's ratio (x^2 - x0^2) / (x - x0) gives the same; at x = x0 both are 0.
     close(explain("deep_lift", Square()), X.square() - x0.square())
+
+
+def test_deep_lift_misses_are_judged_by_what_is_missed() -> None:
+    """One frame of .5, six of 2: the floor is .5 in all 9 bins. With x * (x > 1) the logit falls by 54 * 2 w = 108 w,
+    and the multiplier w at the 54 open cells gives 54 * 1.5 w = 81 w: a quarter is missed, however small w is."""
+    heard = torch.full((1, 9, N_FRAMES), 2.0)
+    heard[..., 0] = 0.5
+
+    class Gated(nn.Module):
+        def __init__(self, weight: float, gate: Callable[[Tensor], Tensor]) -> None:
+            super().__init__()
+            self.weight, self.gate = weight, gate
+
+        def forward(self, magnitude: Tensor, phase: Tensor) -> Tensor:
+            score = self.weight * self.gate(magnitude).sum((1, 2))
+            return torch.stack([score, -score], dim=1)
+
+    def values(weight: float, gate: Callable[[Tensor], Tensor]) -> Tensor:
+        return explain("deep_lift", Gated(weight, gate), recording(heard), torch.tensor([0]))
+
+    for weight, missed in ((1.0, "27"), (1e-4, "0.0027"), (1e-7, "2.7e-06")):
+        with pytest.raises(NotApplicable, match=f"miss the difference of the logits by {missed}:"):
+            values(weight, lambda x: x * (x > 1).float())
+        # relu(x - 1): 1 of 1.5 at the 54 cells, 54 w in all, which is the difference.
+        assert float(values(weight, lambda x: torch.relu(x - 1)).sum()) == pytest.approx(54 * weight, rel=1e-4)
+    # Contributions of +-1500 that cancel: what is left is rounding, a share of them and not of the logits' difference.
+    sign = torch.tensor([1.0, -1.0] * 31 + [0.0]).view(9, N_FRAMES)
+    cancels = explain("deep_lift", Gated(1e3, lambda x: x * sign), recording(heard), torch.tensor([0]))
+    assert cancels.abs().max() == 1500
 
 
 def test_gradient_shap_counts_its_baselines() -> None:

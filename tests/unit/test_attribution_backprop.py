@@ -4,6 +4,8 @@ bands."""
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -70,6 +72,146 @@ def test_every_spelling_of_a_rectifier_is_seen(kind: str, spec: Spectrogram) -> 
     assert not torch.allclose(
         METHODS["guided_backprop"](net(kind), spec, TARGET).abs(), METHODS["saliency"](net(kind), spec, TARGET)
     )
+
+
+def written(x: Tensor, how: Callable[[Tensor], object]) -> Tensor:
+    """x after `how` wrote into a copy of it."""
+    copied = x * 1.0
+    how(copied)
+    return copied
+
+
+def in_numpy(x: Tensor) -> Tensor:
+    return torch.from_numpy((x.detach().numpy() > 0).astype("float32"))
+
+
+ZERO = torch.zeros(())
+SAME_AS_RELU: dict[str, Callable[[Tensor], Tensor]] = {
+    "clamp": lambda x: x.clamp(min=0),
+    "clamp by tensor": lambda x: torch.clamp(x, ZERO),
+    "clip": lambda x: torch.clip(x, 0),
+    "clamp_min": lambda x: x.clamp_min(0),
+    "threshold": lambda x: nn.functional.threshold(x, 0.0, 0.0),
+    "PReLU(0)": nn.PReLU(init=0.0),
+    "LeakyReLU(0)": nn.LeakyReLU(0.0),
+    "Hardtanh": nn.Hardtanh(0.0, 1e6),
+    "clamp at both ends": lambda x: x.clamp(0, 1e6),
+    "maximum": lambda x: torch.maximum(x, ZERO),
+    "fmax": lambda x: torch.fmax(torch.zeros_like(x), x),
+    "max of two": lambda x: torch.max(x, ZERO),
+    "mask": lambda x: x * (x > 0),
+    "mask first": lambda x: (x >= 0) * x,
+    "mask of numbers": lambda x: x * (x > 0).to(x),
+    "mask turned round": lambda x: x * ~(x < 0),
+    "mask without a gradient": lambda x: x * (x.detach() > 0).float(),
+    "mask outside of torch": lambda x: x * in_numpy(x),
+    "mask by sign": lambda x: x * ((torch.sign(x) + 1) / 2),
+    "mask by step": lambda x: x * torch.heaviside(x.detach(), ZERO),
+    "where": lambda x: torch.where(x > 0, x, 0.0),
+    "where less": lambda x: torch.where(x < 0, torch.zeros_like(x), x),
+    "masked_fill": lambda x: x.masked_fill(x < 0, 0),
+    "clamp in place": lambda x: written(x, lambda y: y.clamp_(min=0)),
+    "mask in place": lambda x: written(x, lambda y: y.mul_(y > 0)),
+    "mask by operator": lambda x: written(x, lambda y: y.__imul__(y > 0)),
+    "fill in place": lambda x: written(x, lambda y: y.masked_fill_(y < 0, 0.0)),
+    "assignment": lambda x: written(x, lambda y: y.__setitem__(y < 0, 0)),
+    "sum through a mask": lambda x: torch.einsum("bcft,bcft->bcft", x, (x > 0).float()),
+}
+
+
+class OwnFunction(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        ctx.save_for_backward(values)
+        return values.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0] * (ctx.saved_tensors[0] > 0)
+
+
+UNREADABLE: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
+    "half of x + |x|": (lambda x: (x + x.abs()) / 2, "'abs' turns negative values over"),
+    "x - min(x, 0)": (lambda x: x - x.clamp(max=0), "'clamp' is a rectifier in disguise"),
+    "x - minimum": (lambda x: x - torch.minimum(x, ZERO), "'minimum' is a rectifier in disguise"),
+    "softplus by logaddexp": (lambda x: torch.logaddexp(x, ZERO), "'logaddexp' is a rectifier in disguise"),
+    "x + relu(-x)": (lambda x: x + torch.relu(-x), "'add' gives what a rectifier gives"),
+    "nearly": (lambda x: x.clamp(min=1e-6), "'clamp' gives what a rectifier gives, or nearly"),
+    "maximum of a stack": (lambda x: torch.stack([x, torch.zeros_like(x)]).amax(0), "maximum with a constant"),
+    "own function": (OwnFunction.apply, "the function 'OwnFunction' has a backward pass of its own"),
+    "selection": (lambda x: x * 0 + x[x > 0].sum(), "'getitem' switches activations by a comparison"),
+    "twice a mask": (lambda x: x * (2 * (x > 0)), "'mul' switches activations by a comparison"),
+    "voice activity": (lambda x: x * (x > x.mean()), "'mul' switches activations by a comparison"),
+    "open on this recording": (lambda x: (x + 100) * (x + 100 > 0), "'mul' switches activations by a comparison"),
+    "leaky by where": (lambda x: torch.where(x > 0, x, 0.1 * x), "'where' switches activations by a comparison"),
+    "SiLU": (lambda x: x * torch.sigmoid(x), "a gate of themselves"),
+    "SiLU by division": (lambda x: x / (1 + torch.exp(-x)), "a gate of themselves"),
+    "GELU": (lambda x: 0.5 * x * (1 + torch.erf(x / 2**0.5)), "a gate of themselves"),
+    "GELU by tanh": (lambda x: 0.5 * x * (1 + torch.tanh(0.8 * (x + 0.04 * x**3))), "a gate of themselves"),
+    "Hardswish": (lambda x: x * nn.functional.relu6(x + 3) / 6, "a gate of themselves"),
+}
+NO_RECTIFIERS: dict[str, Callable[[Tensor], Tensor]] = {
+    "root mean square norm": lambda x: x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-6),
+    "guarded deviation": lambda x: x / torch.where(x.std((2, 3), keepdim=True) > 0, x.std((2, 3), keepdim=True), 1.0),
+    "squeeze and excitation": lambda x: x * torch.sigmoid(x.mean((2, 3), keepdim=True)),
+    "gated halves": lambda x: nn.functional.glu(torch.cat([x, x.flip(2)], 1), 1),
+    "power": lambda x: (x * x).clamp(min=1e-8).log(),
+}
+
+
+class Mixed(nn.Module):
+    """Three rectifiers, of which `act` spells the second."""
+
+    def __init__(self, act: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.third, self.head, self.act = nn.Conv2d(4, 4, 1), nn.Linear(4, 2), act
+
+    def forward(self, magnitude: Tensor, phase: Tensor) -> Tensor:
+        inner = self.act(self.second(torch.relu(self.first(magnitude[:, None]))))
+        return self.head(torch.relu(self.third(inner)).mean((2, 3)))
+
+
+def mixed(act: Callable[[Tensor], Tensor]) -> Classifier:
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        return Classifier(Mixed(act), STFT, cam_layer="first").eval()
+
+
+def test_a_rectifier_in_any_spelling_among_others_gives_the_map_of_relu(spec: Spectrogram) -> None:
+    relu = mixed(nn.ReLU())
+    expected = {name: METHODS[name](relu, spec, TARGET) for name in GRADIENTS}
+    assert (expected["guided_backprop"].abs() - expected["saliency"]).abs().max() > 0.1 * expected["saliency"].max()
+    for spelling, act in SAME_AS_RELU.items():
+        model = mixed(act)
+        for name in GRADIENTS:
+            found, size = METHODS[name](model, spec, TARGET), expected[name].abs().max()
+            assert float((found - expected[name]).abs().max()) <= 1e-6 * float(size), (spelling, name)
+
+
+def test_mixtures_that_cannot_be_read_are_refused_and_say_why(spec: Spectrogram) -> None:
+    for spelling, (act, reason) in UNREADABLE.items():
+        for name in ("guided_backprop", "guided_gradcam"):
+            with pytest.raises(NotApplicable) as refused:
+                METHODS[name](mixed(act), spec, TARGET)
+            assert reason in str(refused.value), spelling
+            assert "plain gradient at others; write them as nn.ReLU" in str(refused.value), spelling
+        METHODS["gradcam"](mixed(act), spec, TARGET)  # and the rest goes on
+        METHODS["saliency"](mixed(act), spec, TARGET)
+
+
+def test_functions_that_are_no_rectifiers_keep_their_gradient(spec: Spectrogram) -> None:
+    for spelling, act in NO_RECTIFIERS.items():
+        shared = OriginalPass(mixed(act), spec)
+        assert METHODS["guided_backprop"](shared, spec, TARGET).abs().max() > 0, spelling
+        assert shared.rule.n_rectifiers == 2, spelling
+
+
+def test_captum_refuses_what_it_cannot_see(spec: Spectrogram) -> None:
+    for act in (SAME_AS_RELU["clamp"], SAME_AS_RELU["mask"], SAME_AS_RELU["maximum"], UNREADABLE["SiLU"][0]):
+        for name in ("captum:GuidedBackprop", "captum:Deconvolution", "captum:LRP"):
+            with pytest.raises(NotApplicable, match=r"plain gradient"):
+                METHODS[name](mixed(act), spec, TARGET)
 
 
 @pytest.mark.parametrize(
