@@ -42,7 +42,8 @@ def sounds(heard: Heard, map_: Explained) -> list[Voice]:
 def player_view(heard: Heard, map_: Explained, title: str, tiers: Sequence[Mapping[str, Any]] = ()) -> bytes:
     """The player's block for one map."""
     name = class_words(heard.class_names[map_.target])
-    summary = f"The model says {name}, probability {map_.p:.2f}."
+    inside = heard.scope.state == "inside"
+    summary = f"The model says {name}, probability {map_.p:.2f}." if inside else f"Evidence for {name}."
     return pack(
         View(
             title=title,
@@ -113,6 +114,7 @@ def filters(rows: pd.DataFrame, model: str) -> pd.DataFrame:
             probability=chosen["recording"].map(known["probability"]),
             predicted=chosen["recording"].map(known["predicted"]),
             known_label=chosen["recording"].map(known["label"]),
+            scope=chosen["recording"].map(known["scope"]),
         )
         if said:
             chosen = chosen[chosen["predicted"] == classes.index(said)]
@@ -148,6 +150,10 @@ def show_case(case: Explanation, title: str, label: int | None, words_place: Any
         labeled = "" if label is None else classes_of(sources.catalogue())[label]
         same = None if index is None else index == case.heard.predicted
         widgets.show_html(widgets.verdict(case.heard, labeled, same))
+        if not case.heard.scope.named:
+            # There is no answer to explain.
+            widgets.foot()
+            st.stop()
         said = st.container()
     with picture_place:
         worth = st.empty()

@@ -34,6 +34,7 @@ from app.sources import (
 from speechxai import METHODS, NotApplicable, SpeechXAIError, __version__, predict, spectrogram
 from speechxai.classifiers.bundle import Bundle
 from speechxai.classifiers.network import Compared, compared
+from speechxai.classifiers.scope import compare
 from speechxai.data import corpus
 from speechxai.data.manifest import classes_of
 from speechxai.errors import named
@@ -263,7 +264,8 @@ def classes(model: str) -> Compared:
 
 def predictions(model: str, tick: Any = None) -> pd.DataFrame:
     """The catalogue with what a model says: `predicted`, `p_<class>` and `probability`, of two classes that of the
-    second, of more that of the answer; `problem` says what is wrong with a recording.
+    second, of more that of the answer; `problem` says what is wrong with a recording, and `scope` whether the model was
+    made for it.
 
     Classes are counted as `classes` counts them; where nothing may be compared there is no label.
 
@@ -296,6 +298,7 @@ def predictions(model: str, tick: Any = None) -> pd.DataFrame:
     p = np.array([f.get("p") or [np.nan] * len(how.names) for f in found], dtype=float).reshape(-1, len(how.names))
     p = p[:, list(how.order)]
     table = rows.assign(problem=[f.get("problem", "") for f in found])
+    table["scope"] = [f.get("scope", "unknown") for f in found]
     table = table.assign(**{f"p_{name}": p[:, index] for index, name in enumerate(how.names)})
     known = ~np.isnan(p).any(axis=1)
     table["probability"] = p[:, 1] if len(how.names) == 2 else np.where(known, p.max(axis=1), np.nan)
@@ -313,11 +316,11 @@ def _predicted(model: str, name: str) -> dict[str, Any]:
             probability = predict(network, spectrogram(voice.waveform[None], network.stft))[0]
     except Exception as error:  # one recording of many: the others are shown
         return {"problem": str(named(error, name))}
-    return {"p": probability.tolist()}
+    return {"p": probability.tolist(), "scope": compare(chosen.config.scope, voice).state}
 
 
 def _table_name(chosen: Bundle) -> str:
-    text = f"{chosen.config.weights.sha256}|{chosen.use}|{settings().data}|{settings().root}|{__version__}"
+    text = f"{chosen.sha256}|{settings().data}|{settings().root}|{__version__}"
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 

@@ -178,11 +178,19 @@ def working(label: str, job: str) -> Iterator[Callable[..., None]]:
 def verdict(what: Heard, labeled: str = "", same: bool | None = None) -> str:
     """HTML of the model's answer: class, probability, how far it moves, and whether the label says the same.
 
+    No class is named outside of what the model was made for, nor where it does not say what that is.
+
     Args:
         what: the recording and the answer.
         labeled: name of its label, "" where there is none.
         same: whether the two are one class; None where nobody knows.
     """
+    if what.scope.state != "inside":
+        head = "No class" if what.scope.state == "outside" else "Scope unknown"
+        return (
+            f'<div class="sx-card sx-verdict"><div class="says">The model says</div><div class="answer"><b>{head}</b>'
+            f'</div><p class="note">{unbroken(what.scope.reason)}</p></div>'
+        )
     index = what.predicted
     name, p = what.class_names[index], float(what.probability[index])
     low, high = what.range(index)

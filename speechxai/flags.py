@@ -100,6 +100,7 @@ EVALUATE: Mapping[str, Flag] = {
 TRAIN: Mapping[str, Flag] = {
     "title": Flag("One line about the model."),
     "note": Flag("What the card must say about the training, for example how settings were chosen."),
+    "recorded_with": Flag("What recorded the voices, in words, for the model's scope, such as 'telephone, 8 kHz'."),
     "backbone": Flag("Kind of network; 'speechxai list backbones' names them.", default="cnn"),
     "pretrained": Flag("Weights that the backbone ssl starts from: a save_pretrained folder, a file, or HUBERT_BASE."),
     "option": Flag("Option of the backbone as NAME=VALUE, the value as in TOML; repeat for several."),

@@ -9,10 +9,14 @@ import torch
 
 from speechxai.classifiers import Classifier, build
 from speechxai.classifiers.bundle import Bundle, BundleConfig, SegmentSettings, StftSettings, save_bundle
+from speechxai.classifiers.scope import Scope
 from speechxai.signal.stft import SegmentConfig
 from speechxai.types import Recording, StftConfig
 
 TINY_OPTIONS = {"n_mels": 16, "channels": [4, 6], "dropout": 0.0}
+ANYTHING = Scope(band_hz=4_000.0, n_recordings=1, ranges={"duration_s": (0.0, 1e6)})
+"""The scope of a model that may be asked about any recording."""
+
 TINY_STFT = StftConfig(n_fft=128, win_length=128, hop_length=64, sample_rate=8_000)
 
 
@@ -32,13 +36,16 @@ def tiny_classifier(seed: int = 0, segment: SegmentConfig | None = None, stft: S
     return Classifier(backbone, stft, segment, cam_layer="features").eval()
 
 
-def tiny_bundle(folder: Path, n_folds: int = 2, speakers: dict[str, int] | None = None) -> Bundle:
+def tiny_bundle(
+    folder: Path, n_folds: int = 2, speakers: dict[str, int] | None = None, scope: Scope | None = ANYTHING
+) -> Bundle:
     """Write a bundle of random weights: a final model and fold models that differ.
 
     Args:
         folder: where it goes; its name is the bundle's name.
         n_folds: fold models.
         speakers: fold of speakers that count as training speakers.
+        scope: what it was made for; None leaves that unknown.
     """
     segment = SegmentSettings(length_s=0.5, hop_s=0.25)
     stft = StftSettings(**{name: getattr(TINY_STFT, name) for name in StftSettings.model_fields})
@@ -50,6 +57,7 @@ def tiny_bundle(folder: Path, n_folds: int = 2, speakers: dict[str, int] | None 
         stft=stft,
         segment=segment,
         cam_layer="features",
+        scope=scope,
     )
     segments = SegmentConfig(0.5, 0.25)
     classifiers = {"final": tiny_classifier(0, segments)}

@@ -64,7 +64,5 @@ its speaker. Evidence is the positive part of signed maps, scaled to its own max
 """)  # noqa: E501
 names = ("torch", "captum", "streamlit", "numpy")
 versions = ", ".join(f"{n} {metadata.version(n)}" for n in names)
-st.caption(
-    f"speechxai {__version__}, Python {sys.version.split()[0]}, {versions}. Weights {config.weights.sha256[:12]}."
-)
+st.caption(f"speechxai {__version__}, Python {sys.version.split()[0]}, {versions}. Model {bundle.sha256[:12]}.")
 widgets.foot()

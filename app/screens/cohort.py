@@ -29,6 +29,15 @@ with right:
     unscored = how.refused if sources.catalogue()["label"].notna().any() else ""
     said = unscored or validation.performance_words(labeled, classes)
     widgets.show_html(f'<p class="sx-sub">{charts.escape(said)}</p>')
+outside = int((rows["scope"] == "outside").sum())
+if outside:
+    st.warning(
+        f"{outside} of {len(rows)} recordings are outside of what the model was made for: they get no class in the list"
+        " below, and count in the figures all the same.",
+        icon=":material/block:",
+    )
+elif (rows["scope"] == "unknown").all():
+    st.warning("Scope unknown: the model does not say which recordings it was made for.", icon=":material/help:")
 for row in broken.head(3).itertuples():
     st.warning(widgets.plain(row.problem), icon=":material/broken_image:")
 if len(broken) > 3:

@@ -35,6 +35,8 @@ with left:
         p = row.get("probability")
         of = classes[1] if len(classes) == 2 else "answer"
         said = f", P({of}) {p:.2f}" if p is not None and pd.notna(p) else ""
+        if row.get("scope") == "outside":
+            said = ", no class"
         return f"{name} · {row['task']}{known}{said}"
 
     first = next((n for n, row in told.items() if widgets.label_of(row) == 1), None)

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import io
+import json
 import pickle
 import re
 import shutil
@@ -28,8 +29,9 @@ from speechxai.classifiers import Classifier, build
 from speechxai.classifiers.external import Opened, open_factory, open_huggingface
 from speechxai.classifiers.fit import flat_words
 from speechxai.classifiers.network import answers_to_made_voices, check
+from speechxai.classifiers.scope import Scope
 from speechxai.errors import SpeechXAIError, VersionWarning, did_you_mean
-from speechxai.files import fingerprint, known_format, read_toml, resource_folder, to_toml, write_atomically
+from speechxai.files import known_format, read_toml, resource_folder, to_toml, write_atomically
 from speechxai.signal.stft import SegmentConfig
 from speechxai.types import CLASS_NAMES, Recording, StftConfig
 
@@ -46,7 +48,10 @@ FINAL = "final"
 """The network that speaks for speakers no fold's network was trained on."""
 
 NOT_SAVED = "0" * 64
-"""Hash of weights that are not on disk yet."""
+"""Hash of what is not on disk yet."""
+
+ABOUT = ("format", "name", "title", "training", "libraries", "check", "sha256", "max_batch")
+"""Keys that change no answer; all others do."""
 
 
 class _Strict(BaseModel):
@@ -145,10 +150,12 @@ class BundleConfig(_Strict):
         training: what it was trained on and how; for people.
         calibration: what it did, and whether probabilities may be called calibrated.
         folds: how every fold's network answered, where training has looked.
+        scope: what it was made for; without it nobody knows which recordings it may be asked about.
         libraries: versions at training.
         weights: hash and number of fold models.
         speakers, files: fold of every training speaker, and of every training file by its sha256.
         check: what a trial of somebody else's network found, see `network.NetworkReport`.
+        sha256: `answers_hash` when it was saved; bundles of earlier versions have none.
     """
 
     format: int = Field(default=FORMAT, ge=1, le=FORMAT, strict=True)
@@ -165,11 +172,13 @@ class BundleConfig(_Strict):
     training: dict[str, Any] = Field(default_factory=dict)
     calibration: CalibrationSettings = Field(default_factory=CalibrationSettings)
     folds: tuple[FoldFacts, ...] = ()
+    scope: Scope | None = None
     libraries: dict[str, str] = Field(default_factory=dict)
     weights: WeightsFile = Field(default_factory=WeightsFile)
     speakers: dict[str, int] = Field(default_factory=dict)
     files: dict[str, int] = Field(default_factory=dict)
     check: dict[str, Any] = Field(default_factory=dict)
+    sha256: str = Field(default=NOT_SAVED, pattern="^[0-9a-f]{64}$")
 
     @model_validator(mode="after")
     def _consistent(self) -> BundleConfig:
@@ -184,6 +193,20 @@ class BundleConfig(_Strict):
         self.stft_config()
         self.segment_config()
         return self
+
+    @property
+    def use(self) -> str:
+        """Hash of what an answer depends on beside the weights: network, signal settings, classes and their order, who
+        is heard by which network, the scope, and what probabilities are called."""
+        # Defaults are left out, so that a key that a later version adds changes no hash.
+        values = self.model_dump(mode="json", exclude={*ABOUT, "weights"}, exclude_defaults=True)
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def answers_hash(self) -> str:
+        """Hash of everything that an answer depends on: the weights and their `use`."""
+        text = f"{self.weights.sha256}|{self.weights.n_folds}|{self.weights.final}|{self.use}"
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def stft_config(self) -> StftConfig:
         """Return the STFT settings."""
@@ -304,13 +327,17 @@ def save_parts(
         The folder, for `load_bundle`.
 
     Raises:
-        SpeechXAIError: parts with a gap or without `final`, or a folder that cannot be written.
+        SpeechXAIError: parts with a gap or without `final`, a folder that cannot be written, or a bundle that answers
+            otherwise than the networks it was made from.
     """
     target = Path(folder)
     parts: dict[str, str] = {}
+    answers: dict[str, Tensor | None] = {}
+    names: dict[str, tuple[str, ...]] = {}
     try:
         (target / PARTS_FOLDER).mkdir(parents=True, exist_ok=True)
         for part, classifier in classifiers:
+            answers[part], names[part] = answers_to_made_voices(classifier), classifier.class_names
             state = {key: value.detach().cpu().contiguous() for key, value in classifier.state_dict().items()}
             path = part_path(target, part)
             temporary = path.with_suffix(".part")
@@ -329,6 +356,7 @@ def save_parts(
         raise SpeechXAIError(
             f"{target}: the bundle cannot be written ({error}). Choose a folder that can be written to."
         ) from error
+    _check_answers(load_bundle(target.resolve(), allow_code=True), answers, names)
     return target.resolve()
 
 
@@ -351,15 +379,19 @@ class Bundle:
         return self.config.name
 
     @property
+    def sha256(self) -> str:
+        """Hash of everything that its answers depend on, see `BundleConfig.answers_hash`."""
+        return self.config.answers_hash
+
+    @property
     def n_folds(self) -> int:
         """Number of fold models."""
         return self.config.weights.n_folds
 
     @property
     def use(self) -> str:
-        """Hash of what an answer depends on beside the weights: network, signal settings, classes and their order."""
-        beside = {"name", "title", "training", "libraries", "weights", "max_batch"}
-        return fingerprint(self.config.model_dump(mode="json", exclude=beside))
+        """See `BundleConfig.use`."""
+        return self.config.use
 
     @property
     def probability_words(self) -> str:
@@ -561,6 +593,12 @@ def in_memory(name: str, opened: Opened, folder: Path | None = None) -> Bundle:
 
 
 def _opened(folder: Path, config: BundleConfig) -> Bundle:
+    if config.sha256 not in (NOT_SAVED, config.answers_hash):
+        raise SpeechXAIError(
+            f"{folder / CONFIG_FILE}: the settings are not those that were saved with the model: the order of classes"
+            " or how audio is read may have changed, and with them every answer. Restore the file; if the change is"
+            " meant, remove its line 'sha256'."
+        )
     differences = version_differences(config.libraries)
     if differences:
         warnings.warn(
@@ -608,6 +646,7 @@ def save_bundle(folder: str | Path, config: BundleConfig, classifiers: Mapping[s
         for part in wanted
         for key, value in classifiers[part].state_dict().items()
     }
+    answers = {part: answers_to_made_voices(classifiers[part]) for part in wanted}
     content = to_safetensors(tensors)
     target = Path(folder)
     try:
@@ -621,29 +660,47 @@ def save_bundle(folder: str | Path, config: BundleConfig, classifiers: Mapping[s
             f"{target}: the bundle cannot be written ({error.strerror}). Choose a folder that can be written to."
         ) from error
     found = load_bundle(target.resolve(), allow_code=True)
-    for part in wanted:
-        _check_answers(found, part, classifiers[part])
+    _check_answers(found, answers, {part: classifiers[part].class_names for part in wanted})
     return found
 
 
-def _check_answers(bundle: Bundle, part: str, given: Classifier) -> None:
-    """Compare a network that was read back with the one that was written: settings make half of an answer."""
-    if given.class_names != bundle.config.classes:
-        raise SpeechXAIError(
-            f"{bundle.folder}: the classes of '{part}' are {', '.join(given.class_names)}, and the bundle's are"
-            f" {', '.join(bundle.config.classes)}."
-        )
-    read = bundle.classifier(None if part == FINAL else int(part.removeprefix("fold")))
-    before, after = answers_to_made_voices(given), answers_to_made_voices(read)
-    if before is None or after is None:
-        same = before is after
-    else:
-        same = torch.allclose(before, after, rtol=1e-3, atol=1e-3 * max(1.0, float(before.abs().max())))
-    if not same:
-        raise SpeechXAIError(
-            f"{bundle.folder}: '{part}' answers otherwise than the network that was written: options, STFT, segments or"
-            " the order of classes are not its own."
-        )
+def _check_answers(bundle: Bundle, answers: Mapping[str, Tensor | None], names: Mapping[str, tuple[str, ...]]) -> None:
+    """Compare networks that are read back, one in memory at a time, with those that were written: settings make half of
+    an answer. A bundle that answers otherwise is of no use, so its settings are removed.
+
+    Args:
+        bundle: as it was written.
+        answers: to made voices before that, by part.
+        names: of the classes of each network.
+    """
+    problem = ""
+    for part, before in answers.items():
+        if names[part] != bundle.config.classes:
+            problem = (
+                f"the classes of '{part}' are {', '.join(names[part])}, and the bundle's are"
+                f" {', '.join(bundle.config.classes)}."
+            )
+            break
+        try:
+            after = answers_to_made_voices(bundle._make(part))
+        except SpeechXAIError:
+            (bundle.folder / CONFIG_FILE).unlink(missing_ok=True)
+            raise
+        if before is None or after is None:
+            same = before is after
+        else:
+            # Logits of one network differ by rounding between devices.
+            atol = 1e-3 * max(1.0, float(before.abs().max()))
+            same = before.shape == after.shape and torch.allclose(before, after, rtol=1e-3, atol=atol)
+        if not same:
+            problem = (
+                f"'{part}' answers otherwise than the network that was written: options, STFT, segments or the order of"
+                " classes are not its own."
+            )
+            break
+    if problem:
+        (bundle.folder / CONFIG_FILE).unlink(missing_ok=True)
+        raise SpeechXAIError(f"{bundle.folder}: {problem}")
 
 
 def _write_settings(folder: Path, config: BundleConfig, weights: WeightsFile, card: str) -> None:
@@ -655,6 +712,7 @@ def _write_settings(folder: Path, config: BundleConfig, weights: WeightsFile, ca
         "libraries": library_versions(),
         "weights": weights.model_dump(exclude_defaults=True),
     }
+    filled["sha256"] = BundleConfig.model_validate(filled).answers_hash
     order = {name: filled[name] for name in BundleConfig.model_fields if name in filled}
     write_atomically(folder / CARD_FILE, card.encode())
     write_atomically(folder / CONFIG_FILE, to_toml(order).encode())

@@ -569,6 +569,8 @@ def import_folds(
                     f"{path}: another architecture than {paths[numbers[0]]}: {imported.options} and {options}."
                 )
             imported.load_into(classifier)
+            if index:
+                try_once(classifier).required(str(path))
             yield f"fold{index}", classifier
             if progress is not None:
                 progress(index + 1, len(paths), f"fold {number}")

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from speechxai.classifiers import Classifier, build
+from speechxai.classifiers import Classifier, build, scope
 from speechxai.classifiers.base import device_of
 from speechxai.classifiers.bundle import (
     CONFIG_FILE,
@@ -31,6 +31,8 @@ from speechxai.classifiers.bundle import (
 )
 from speechxai.classifiers.fit import AugmentConfig, FitConfig, Progress, initialized, spread_of
 from speechxai.classifiers.imports import pretrained
+from speechxai.classifiers.network import check
+from speechxai.classifiers.scope import Scope
 from speechxai.classifiers.validation import (
     METRICS,
     OF_TWO_CLASSES,
@@ -106,6 +108,7 @@ class Plan:
         pretrained: weights that the backbone `ssl` starts from; see `imports.pretrained`.
         device: where networks are trained.
         classes: names of the classes that are told apart, the control first.
+        recorded_with: device of the recordings, in words, for the bundle's scope.
 
     Raises:
         SpeechXAIError: a bundle without a name, or too few folds.
@@ -128,6 +131,7 @@ class Plan:
     pretrained: str | None = None
     device: str = "cpu"
     classes: tuple[str, ...] = CLASS_NAMES
+    recorded_with: str = ""
 
     def __post_init__(self) -> None:
         if self.name in ("", ".."):
@@ -345,6 +349,8 @@ def train_bundle(
     states = states_of(out)
     if overwrite and not resume:
         shutil.rmtree(states, ignore_errors=True)
+    # What the network does wrong is said before hours of training.
+    found = check(initialized(plan.make, plan.fit.seed).eval()).required(f"The backbone '{plan.backbone}'")
     validated = _validate(data.recordings, plan, states, progress)
     final, history = fit_final(
         plan.make,
@@ -357,6 +363,7 @@ def train_bundle(
     subjects = subjects_of(data.recordings, validated)
     raw = subjects_of(data.recordings, validated, calibrated=False)
     config = _config(data, plan, validated, len(history.epochs), not_calibrated_because(subjects, raw))
+    config = config.model_copy(update={"check": found.table()})
     repeats = [_repeat(plan.fit.seed, subjects)]
     for seed in plan.repeats:
         again = _validate(data.recordings, replace(plan, fit=replace(plan.fit, seed=seed)), states, progress)
@@ -365,6 +372,8 @@ def train_bundle(
         config, data.about, subjects, raw, [(r.seed, r.auroc, r.matched_auroc) for r in repeats], plan.n_bootstrap
     )
     models = {"final": final, **{f"fold{k}": model for k, model in enumerate(validated.models)}}
+    for part, model in models.items():
+        check(model).required(f"{out}: the trained network '{part}'")
     if config.training["n_parameters"] > LARGE:
         bundle = load_bundle(save_parts(out, config, models.items(), card))
     else:
@@ -415,6 +424,13 @@ def fold_facts(validated: CrossValidation) -> list[dict[str, Any]]:
     return found
 
 
+def scope_of(recordings: Sequence[Recording], folds: Sequence[int], plan: Plan) -> Scope:
+    """What the model was made for, from its training recordings."""
+    heard_hz = plan.stft.sample_rate / 2
+    band_hz = min(float(plan.options.get("f_max_hz", heard_hz)), heard_hz)
+    return scope.learn(recordings, folds, band_hz, plan.recorded_with)
+
+
 def _short(value: float) -> float:
     return round(float(value), 6)
 
@@ -460,6 +476,7 @@ def _config(data: Corpus, plan: Plan, validated: CrossValidation, n_epochs: int,
                 "final_intercept": [_short(b) for b in final.intercept],
             },
             "folds": fold_facts(validated),
+            "scope": scope_of(data.recordings, validated.folds.tolist(), plan).model_dump(),
             "speakers": by_speaker,
             "files": by_file,
         }
@@ -469,7 +486,7 @@ def _config(data: Corpus, plan: Plan, validated: CrossValidation, n_epochs: int,
 # Training settings from a recipe file and the command line.
 _FIT = {item.name: getattr(FitConfig(), item.name) for item in fields(FitConfig) if item.name != "deterministic"}
 _OTHERS: dict[str, Any] = {
-    **dict.fromkeys(("title", "note", "backbone", "pretrained"), ""),
+    **dict.fromkeys(("title", "note", "recorded_with", "backbone", "pretrained"), ""),
     **{"folds": 5, "repeats": [], "segment_s": 1.0, "threads": 1, "speakers": 60, "options": {}},
 }
 _KINDS = {str: "text", int: "a whole number", float: "a number", list: "a list of whole numbers", dict: "a table"}
@@ -554,6 +571,7 @@ def plan_of(given: Mapping[str, Any]) -> Plan:
         segment=None if backbone == "acoustic" else SegmentConfig(length_s, length_s / 2),
         cam_layer="features" if backbone == "cnn" else None,
         note=given.get("note") or "",
+        recorded_with=given.get("recorded_with") or "",
         pretrained=source,
         device=given.get("device") or "cpu",
     )
@@ -587,6 +605,7 @@ def model_card(
         ),
         _network(config),
         _data(config, subjects, about),
+        _scope(config),
         _training(config),
         _performance(config, subjects, uncalibrated, n),
         _folds(config),
@@ -634,6 +653,27 @@ def _data(config: BundleConfig, subjects: Subjects, about: str) -> str:
     quoted = [line for line in about.strip().splitlines() if not line.startswith("# ")]
     lines.append("\n".join(quoted).strip())
     return "\n\n".join(lines)
+
+
+def _scope(config: BundleConfig) -> str:
+    """What the model was made for: a recording outside gets no class."""
+    made_for = config.scope
+    if made_for is None:
+        return "## What it was made for\n\nNobody has said it: the model names a class for any sound."
+    voices = "synthetic voices" if made_for.synthetic else "voices of people"
+    rows: list[Sequence[object]] = [
+        ["what is said", ", ".join(made_for.tasks) or "unknown"],
+        ["language", ", ".join(made_for.languages) or "unknown"],
+        ["device", made_for.device or "unknown"],
+        ["band", f"up to {made_for.band_hz:g} Hz"],
+        ["speakers in a recording", made_for.n_speakers],
+    ]
+    return (
+        f"## What it was made for\n\nRecordings like the {made_for.n_recordings} that it learned from, {voices}. To"
+        " anything outside it gives no class. Ranges are the 1st to 99th percentile of the training recordings with a"
+        f" margin; of these recordings {100 * made_for.share_inside:.1f} % lie inside the ranges of those of other"
+        " folds.\n\n" + _table(["", "learned from"], [*rows, *scope.range_rows(made_for)])
+    )
 
 
 def _training(config: BundleConfig) -> str:

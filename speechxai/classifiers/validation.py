@@ -933,22 +933,23 @@ def by_group(labeled: pd.DataFrame, classes: Sequence[str], by: Sequence[str] = 
 
 
 def recordings_table(rows: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-    """All recordings as people read them, wrong answers first."""
+    """All recordings as people read them, wrong answers first; those outside of the model's scope have no class."""
     import pandas as pd
 
+    outside = rows["scope"] == "outside" if "scope" in rows else pd.Series(False, rows.index)
     label = rows["label"].map(lambda v: classes[int(v)] if pd.notna(v) else "unknown")
     known = rows["probability"].notna()
     says = answers(rows.assign(predicted=rows["predicted"].fillna(0)) if "predicted" in rows else rows)
-    says = says.map(lambda v: classes[v]).where(known, "none")
+    says = says.map(lambda v: classes[v]).where(known, "none").where(~outside, "no class")
     probability = f"P({classes[1]})" if len(classes) == 2 else "probability"
     found = pd.DataFrame(
         {
             "recording": rows["recording"],
             "labeled": label,
             "model says": says,
-            probability: rows["probability"],
+            probability: rows["probability"].where(~outside),
             "right": [
-                "" if a == "unknown" or b == "none" else "yes" if a == b else "no"
+                "" if a == "unknown" or b in ("none", "no class") else "yes" if a == b else "no"
                 for a, b in zip(label, says, strict=True)
             ],
             "task": rows["task"],

@@ -71,12 +71,22 @@ def explain(
         )
         report.check_folder(out, made, overwrite)
         checks = inspect.recording_checks(original, bundle)
+        if not heard.scope.named and target == "auto":
+            raise SpeechXAIError(
+                f"no class, and so nothing to explain. {heard.scope.reason} To see what speaks for a class all the"
+                f" same, name it: --target {heard.class_names[-1]}."
+            )
         found, not_applicable = inspect.inspect_all(heard, chosen, checks, how)
         content = report.write_explanation(out, heard, found, not_applicable, made)
 
     probabilities = ", ".join(f"{name} {p:.3f}" for name, p in content["probability"].items())
     who = "" if heard.fold is None else f" (by fold {heard.fold}, which never heard this speaker)"
-    say(f"{file}: {heard.recording.duration_s:.2f} s, predicted {content['predicted']}{who}: {probabilities}")
+    if heard.scope.named:
+        said_class = f"predicted {content['predicted']}{who}: {probabilities}"
+        unknown = " (scope unknown)" if heard.scope.state == "unknown" else ""
+        say(f"{file}: {heard.recording.duration_s:.2f} s, {said_class}{unknown}")
+    else:
+        say(f"{file}: {heard.recording.duration_s:.2f} s, no class. {heard.scope.reason}")
     said = [f"{check.name}: {check}" for check in checks if check.state != "good"]
     say(f"Recording check: {'; '.join(said) or 'fine'}.")
     if not usable(checks):

@@ -20,6 +20,9 @@ Examples:
   speechxai predict voice.wav --model figshare-cnn
   speechxai predict recordings/*.wav --format csv > predictions.csv
 
+A recording unlike those that the model was made for gets no class, and the reason is said (scope "outside"); of a model
+that does not say what it was made for the class stands beside the word "unknown".
+
 A file that cannot be predicted, whatever the reason, is named on standard error, and the others go on.
 
 Exit status: 0 all files predicted, 1 some failed, 2 none predicted or wrong input.
@@ -72,14 +75,21 @@ def predict(
             continue
         names = heard.class_names
         said += [f"{path}: {check.name}: {check}." for check in concerns(checks)]
+        if not heard.scope.named:
+            said.append(f"{path}: no class. {heard.scope.reason}")
         rows.append(
             {
                 "file": encodable(path),
-                "predicted": names[heard.predicted],
-                **{f"p_{name}": round(float(p), 4) for name, p in zip(names, heard.probability, strict=True)},
+                "predicted": names[heard.predicted] if heard.scope.named else None,
+                **{
+                    f"p_{name}": round(float(p), 4) if heard.scope.named else None
+                    for name, p in zip(names, heard.probability, strict=True)
+                },
+                "scope": heard.scope.state,
                 "duration_s": round(heard.recording.duration_s, 2),
                 "fold": "final" if heard.fold is None else heard.fold,
                 "check": _check(checks),
+                "scope_reason": heard.scope.reason,
                 **({"made": report.provenance(heard, channel=channel)} if format == "json" else {}),
             }
         )
@@ -98,6 +108,8 @@ def predict(
         warn(concern)
     if any(row["fold"] != "final" for row in rows):
         warn("A fold number: the recording was in the training data; the model that never heard its speaker answered.")
+    if any(row["scope"] == "unknown" for row in rows):
+        warn("Scope unknown: this model does not say which recordings it was made for.")
     if rows and format == "text":
         warn("Not a medical device.")
     if failures:
@@ -121,5 +133,13 @@ def _written(rows: list[dict[str, Any]], format: str) -> str:
     if format == "csv":
         from speechxai.files import csv_text
 
-        return csv_text([list(rows[0]), *(list(row.values()) for row in rows)]).rstrip("\n")
-    return table(list(rows[0]), [[str(value) for value in row.values()] for row in rows], right=range(2, len(rows[0])))
+        return csv_text([list(rows[0]), *(["" if v is None else v for v in row.values()] for row in rows)]).rstrip("\n")
+    shown = [name for name in rows[0] if name != "scope_reason"]  # said below, in a sentence
+    cells = [[_cell(name, row[name]) for name in shown] for row in rows]
+    return table(shown, cells, right=range(2, len(shown)))
+
+
+def _cell(name: str, value: Any) -> str:
+    if value is None:
+        return "no class" if name == "predicted" else ""
+    return str(value)

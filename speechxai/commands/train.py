@@ -44,6 +44,7 @@ def train(
     ] = None,
     title: Annotated[str | None, setting("title")] = None,
     note: Annotated[str | None, setting("note")] = None,
+    recorded_with: Annotated[str | None, setting("recorded_with")] = None,
     backbone: Annotated[str | None, setting("backbone")] = None,
     option: Annotated[list[str] | None, setting("option", metavar="NAME=VALUE")] = None,
     pretrained: Annotated[str | None, setting("pretrained")] = None,

@@ -20,6 +20,7 @@ from speechxai.classifiers import Classifier, build
 from speechxai.classifiers.base import device_of
 from speechxai.classifiers.bundle import Bundle, load_bundle
 from speechxai.classifiers.network import Compared, compared
+from speechxai.classifiers.scope import compare
 from speechxai.data.cards import find, places_of, root_of
 from speechxai.data.corpus import load
 from speechxai.data.manifest import Locator, classes_of, column_to_group_by, validate
@@ -81,7 +82,9 @@ class Session:
         model = self.placed(self.bundle.classifier(fold))
         if self.classes.refused:
             voice = replace(voice, label=None)
+        inside = compare(self.bundle.config.scope, voice)
         facts = {"model": self.bundle.name, "fold": "final" if fold is None else str(fold)}
+        facts |= {"scope": inside.state, "scope_reason": inside.reason}
         if "sha256" in voice.metadata:
             facts["sha256"] = str(voice.metadata["sha256"])
         return Job(voice, model, facts)

@@ -44,7 +44,7 @@ def findings(
     """
     power = power_sentence(summary)
     about_answers = Finding(unscored, "caution") if unscored else classifier_sentence(predictions, classes)
-    found = [about_answers, confound_sentence(predictions, classes), power]
+    found = [about_answers, scope_sentence(predictions), confound_sentence(predictions, classes), power]
     if (
         power is not None and power.tone != "caution"
     ):  # else no difference could have shown, and saying so once is enough
@@ -93,6 +93,31 @@ def classifier_sentence(predictions: pd.DataFrame, classes: Sequence[str]) -> Fi
         text
         + " That is not shown to be better than chance: what is explained below may be the reasons of a classifier that"
         " does not work.",
+        "caution",
+    )
+
+
+def scope_sentence(predictions: pd.DataFrame) -> Finding | None:
+    """How many recordings are unlike those that the model was made for? They are scored all the same."""
+    if "scope" not in predictions:
+        return None
+    states = predictions["scope"].dropna()
+    if states.empty:
+        return None
+    if (states == "unknown").all():
+        return Finding(
+            "Scope unknown: the model does not say which recordings it was made for, so nobody knows whether it may be"
+            " asked about these.",
+            "caution",
+        )
+    outside = predictions[predictions["scope"] == "outside"]
+    if outside.empty:
+        return Finding(f"All {len(states)} recordings are like those that the model was made for.", "good")
+    first = outside.iloc[0]
+    return Finding(
+        f"{len(outside)} of {len(states)} recordings are outside of what the model was made for: asked about one of"
+        f" them alone it gives no class. They are scored here all the same. The first, {first['recording']}:"
+        f" {first['scope_reason']}",
         "caution",
     )
 

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from speechxai.classifiers import BACKBONES, Classifier
+from speechxai.classifiers import scope as scopes
 from speechxai.classifiers.base import device_of
 from speechxai.classifiers.base import predict as class_probabilities
 from speechxai.classifiers.bundle import Bundle, load_bundle
@@ -66,6 +67,7 @@ class Heard:
         without_fifths: probabilities (5, C) when one fifth of the recording is left out; one row where that was not
             asked or the recording is too short.
         folds: (K, C) of all networks of the bundle that never heard the speaker; one row where only one may speak.
+        scope: whether the model was made for such a recording: where it was not, no class is named.
     """
 
     bundle: Bundle
@@ -77,6 +79,7 @@ class Heard:
     folds: Array
     spec: Spectrogram = field(repr=False)
     model: Classifier = field(repr=False)
+    scope: scopes.Verdict = scopes.UNKNOWN
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -290,7 +293,7 @@ def ticking(model: torch.nn.Module, lock: threading.RLock | None, tick: Tick | N
 
 def digest_of(bundle: Bundle, fold: int | None, recording: Recording) -> str:
     """Name of everything that is computed from these samples by this network."""
-    text = f"{bundle.config.weights.sha256}|{bundle.use}|{fold}|{torch.__version__}"
+    text = f"{bundle.sha256}|{fold}|{torch.__version__}"
     samples = recording.waveform.contiguous().numpy().tobytes()
     return hashlib.sha256(text.encode() + samples).hexdigest()[:32]
 
@@ -352,6 +355,7 @@ def hear(
         folds=torch.cat(folds).cpu().numpy(),
         spec=spec,
         model=model,
+        scope=scopes.compare(bundle.config.scope, recording),
     )
 
 
@@ -519,9 +523,11 @@ def beside(heard: Heard, recipe: str) -> tuple[str, ...]:
 
 def unlike(heard: Heard) -> list[str]:
     """Ways in which a recording is unlike those that the model learned from, as far as both say."""
-    if heard.bundle.name.startswith("synthetic") and not heard.recording.metadata.get("synthetic"):
-        return ["The model learned from synthetic voices only; what it says of a real voice means nothing."]
-    return []
+    found = [heard.scope.reason] if heard.scope.state == "outside" else []
+    made_for = heard.bundle.config.scope
+    if made_for is not None and made_for.synthetic and not heard.recording.metadata.get("synthetic"):
+        found.append("The model learned from synthetic voices only; what it says of a real voice means nothing.")
+    return found
 
 
 def facts_of(

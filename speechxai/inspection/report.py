@@ -219,10 +219,7 @@ def case_html(found: Inspection, title: str) -> bytes:
         f"<title>{html.escape(title)}: case report</title><style>{STYLE}</style></head><body>",
         f'<h1>{html.escape(title)}</h1><p class="muted">Case report, {now} · model {model} · explained by ',
         f"{html.escape(recipe_words(map_.recipe))} · {heard.recording.duration_s:.2f} s</p>",
-        (
-            f'<p class="answer">The model says <b>{_said(heard)}</b>, {html.escape(bundle.probability_words)}'
-            f" {heard.probability.max():.2f}. "
-        ),
+        f'<p class="answer">{_said(heard)} ',
         f"The map of the evidence for {name}: <b>{found.verdict.label}</b>.</p>",
         f'<img alt="Spectrogram with the evidence for {name}" src="data:image/png;base64,{data}">',
         f"<h2>What matters</h2>{_list([s.text for s in found.sentences])}",
@@ -230,14 +227,20 @@ def case_html(found: Inspection, title: str) -> bytes:
         f"<h2>Where half of the evidence lies</h2>{_rows(('stretch', 'time'), regions)}",
         f"<h2>The recording</h2>{_rows(('check', 'found', 'in numbers'), checked)}",
         f"<h2>What the model cannot do</h2>{_list(limits, ' class=caveats')}",
-        f'<p class="muted notice">{NOTICE} Made on this computer by speechxai {__version__}; weights ',
-        f"{bundle.config.weights.sha256[:12]}.</p></body></html>",
+        f'<p class="muted notice">{NOTICE} Made on this computer by speechxai {__version__}; model ',
+        f"{bundle.sha256[:12]}.</p></body></html>",
     ]
     return "\n".join(parts).encode()
 
 
 def _said(heard: Heard) -> str:
-    return html.escape(class_words(heard.class_names[heard.predicted]))
+    """What the model says, or why it says nothing, in HTML."""
+    if heard.scope.state != "inside":
+        head = "No class" if heard.scope.state == "outside" else "Scope unknown"
+        return f"<b>{head}</b>. {html.escape(heard.scope.reason)}"
+    name = html.escape(class_words(heard.class_names[heard.predicted]))
+    stated = html.escape(heard.bundle.probability_words)
+    return f"The model says <b>{name}</b>, {stated} {heard.probability.max():.2f}."
 
 
 # Where an answer comes from: with it, the same can be had again.
@@ -322,7 +325,8 @@ def write_explanation(
         "recording": heard.recording.id,
         "duration_s": heard.recording.duration_s,
         "fold": heard.fold,
-        "predicted": names[heard.predicted],
+        "predicted": names[heard.predicted] if heard.scope.named else None,
+        "scope": {"state": heard.scope.state, "reason": heard.scope.reason},
         "probability": dict(zip(names, heard.probability.tolist(), strict=True)),
         "checks": [{"name": c.name, "state": c.state, "text": str(c)} for c in checked],
         "explanations": {recipe: _write_one(folder, one) for recipe, one in found.items()},
@@ -422,6 +426,7 @@ def save_case(found: Inspection, name: str, content: bytes, folder: Path) -> Pat
         "recording": name,
         "saved": now.isoformat(timespec="seconds"),
         "made": provenance(found.heard, target=found.heard.class_names[found.map.target], recipe=found.map.recipe),
+        "scope": {"state": found.heard.scope.state, "reason": found.heard.scope.reason},
         "probability": dict(zip(found.heard.class_names, found.heard.probability.tolist(), strict=True)),
         "checks": [{"name": c.name, "state": c.state, "text": str(c)} for c in found.checks],
         **numbers(found),

@@ -639,7 +639,7 @@ def f0_hz(
     return track.f0_hz, track.strength
 
 
-def _speech(level_db: Array) -> Array:
+def speech_frames(level_db: Array) -> Array:
     """Return which frames (T,) are louder than the recording's pauses.
 
     The threshold lies 30 % above the noise floor on the way to the loud frames, between 40 and 20 dB below them, so
@@ -668,7 +668,7 @@ def segments_by_voicing(waveform: Waveform, sample_rate: int, n_frames: int, hop
     # A constant offset is no sound.
     array = array - array.mean() if array.size else array
     track = pitch_track(array, sample_rate, hop_samples, n_frames)
-    speech = _speech(energy_db(array, sample_rate, hop_samples, n_frames))
+    speech = speech_frames(energy_db(array, sample_rate, hop_samples, n_frames))
     kinds = np.where(speech, np.where(track.voiced, VOICED, UNVOICED), PAUSE)
     # One frame that differs from both neighbors is a flicker of the tracker.
     before, after = np.append(kinds[:1], kinds[:-1]), np.append(kinds[1:], kinds[-1:])
@@ -817,7 +817,7 @@ def measures(waveform: Waveform, sample_rate: int) -> dict[str, float]:
     n_frames = _n_frames(array.shape[0], hop)
     track = pitch_track(array, sample_rate, hop, n_frames)
     level = energy_db(array, sample_rate, hop, n_frames)
-    speech = _speech(level)
+    speech = speech_frames(level)
     values |= _timing(level, speech, sample_rate / hop)
     if speech.any():
         values["voiced_share"] = float((track.voiced & speech).sum() / speech.sum())

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from speechxai.classifiers.scope import Verdict
 from speechxai.explain.recipe import CONTROLS
 from speechxai.inspection import inspect, report
 from speechxai.inspection.inspect import Explained, Heard, Inspection
@@ -64,7 +65,8 @@ def heard_by(weights: np.ndarray, magnitude: np.ndarray | None = None) -> Heard:
     bundle: Any = SimpleNamespace(
         name="by-hand", config=SimpleNamespace(architecture="cnn"), concerns=lambda fold: [], probability_words="p"
     )
-    return Heard(bundle, Recording(torch.ones(36), 8_000, "r", "s"), "", None, logits, p, p, spec, model)
+    inside = Verdict("inside")
+    return Heard(bundle, Recording(torch.ones(36), 8_000, "r", "s"), "", None, logits, p, p, spec, model, inside)
 
 
 def weights_at(value: float, place: tuple[slice, slice] = PLACE) -> np.ndarray:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +22,7 @@ from speechxai.classifiers.bundle import (
     library_versions,
     load_bundle,
     save_bundle,
+    save_parts,
 )
 from speechxai.errors import SpeechXAIError, VersionWarning
 from speechxai.signal.stft import SegmentConfig, spectrogram
@@ -28,6 +31,14 @@ from speechxai.types import Recording, StftConfig
 STFT = StftConfig(n_fft=256, win_length=256, hop_length=128, sample_rate=8000)
 OPTIONS = {"n_mels": 16, "channels": [4, 6], "f_max_hz": 3000.0}
 HASH = "ab" * 32
+STFT_SETTINGS = {
+    "n_fft": 256,
+    "win_length": 256,
+    "hop_length": 128,
+    "window": "hamming",
+    "sample_rate": 8000,
+    "scale": "log1p",
+}
 
 
 def make(seed: int) -> Classifier:
@@ -48,14 +59,7 @@ def config(**changes: object) -> BundleConfig:
         "title": "A tiny model",
         "architecture": "cnn",
         "options": OPTIONS,
-        "stft": {
-            "n_fft": 256,
-            "win_length": 256,
-            "hop_length": 128,
-            "window": "hamming",
-            "sample_rate": 8000,
-            "scale": "log1p",
-        },
+        "stft": STFT_SETTINGS,
         "segment": {"length_s": 1.0, "hop_s": 0.5},
         "cam_layer": "features",
         "max_batch": 5,
@@ -84,7 +88,13 @@ def rewrite_weights(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
     new = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
     text = (folder / "config.toml").read_text()
     assert old in text
-    (folder / "config.toml").write_text(text.replace(old, new))
+    (folder / "config.toml").write_text(unsealed(text.replace(old, new)))
+
+
+def unsealed(text: str) -> str:
+    """Settings without the line that holds their hash, as somebody who means a change leaves them."""
+    settings, weights, rest = text.partition("[weights]")
+    return re.sub('(?m)^sha256 = "[0-9a-f]{64}"\n', "", settings) + weights + rest
 
 
 def recording(speaker: str = "x/1", **metadata: object) -> Recording:
@@ -174,7 +184,7 @@ def test_a_file_that_is_no_safetensors(copy: Path) -> None:
     bad.write_bytes(b"PK not safetensors")
     new = hashlib.sha256(bad.read_bytes()).hexdigest()
     path = copy / "config.toml"
-    path.write_text(path.read_text().replace(old, new))
+    path.write_text(unsealed(path.read_text().replace(old, new)))
     with pytest.raises(SpeechXAIError, match=r"weights\.safetensors: cannot be read"):
         load_bundle(copy).classifier()
 
@@ -239,7 +249,7 @@ def test_a_bundle_that_states_no_format_is_of_the_first(copy: Path) -> None:
 
 def test_unknown_networks_and_foreign_code(copy: Path) -> None:
     path = copy / "config.toml"
-    text = path.read_text()
+    text = unsealed(path.read_text())
     path.write_text(text.replace('architecture = "cnn"', 'architecture = "cmn"'))
     with pytest.raises(SpeechXAIError, match=r"config\.toml: Unknown backbone 'cmn'\. Did you mean 'cnn'\?"):
         load_bundle(copy).classifier()
@@ -275,6 +285,70 @@ def test_saving_checks_its_parts(tmp_path: Path) -> None:
     only_final = save_bundle(tmp_path / "b", config(speakers={}, files={}), {"final": make(0)}, "card")
     assert only_final.n_folds == 0
     assert only_final.for_recording(recording("toy/0")) is only_final.classifier()
+
+
+def on_one_line(text: str) -> str:
+    """Settings whose arrays stand on one line each."""
+    arrays = re.compile(r"\[\s*([^][]*?),?\s*\]")
+    return arrays.sub(lambda found: "[" + ", ".join(re.split(r",\s+", found[1])) + "]", text)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('classes = ["HC", "PD"]', 'classes = ["PD", "HC"]'),  # turns every answer round
+        ("hop_length = 128", "hop_length = 64"),
+        ('window = "hamming"', 'window = "hann"'),
+        ('normalize = "none"', 'normalize = "peak"'),
+        ("length_s = 1.0", "length_s = 0.5"),
+        ('"toy/0" = 0', '"toy/0" = 1'),  # a network that heard the speaker would answer
+        ("calibrated = false", "calibrated = true"),
+        ("duration_s = [1.0, 2.0]", "duration_s = [1.0, 900.0]"),
+    ],
+)
+def test_settings_that_change_an_answer_are_sealed(tmp_path: Path, old: str, new: str) -> None:
+    scope = {"band_hz": 4000.0, "ranges": {"duration_s": [1.0, 2.0]}}
+    told = config(audio={"normalize": "none"}, calibration={"calibrated": False, "reason": "r"}, scope=scope)
+    bundle = save_bundle(tmp_path / "tiny", told, {"final": make(9), **{f"fold{k}": make(k) for k in range(3)}}, "")
+    assert bundle.sha256 == bundle.config.sha256 != bundle.config.weights.sha256
+    path = bundle.folder / "config.toml"
+    text = on_one_line(path.read_text())
+    path.write_text(text)
+    assert load_bundle(bundle.folder).sha256 == bundle.sha256
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(SpeechXAIError, match=r"config\.toml: the settings are not those that were saved .*'sha256'"):
+        load_bundle(bundle.folder)
+    path.write_text(unsealed(path.read_text()))
+    assert load_bundle(bundle.folder).sha256 != bundle.sha256  # meant, and another model now
+
+
+def test_what_changes_no_answer_is_free(copy: Path) -> None:
+    path, before = copy / "config.toml", load_bundle(copy).sha256
+    path.write_text(path.read_text().replace('title = "', 'title = "Renamed '))
+    again = load_bundle(copy)
+    assert again.config.title.startswith("Renamed ")
+    assert again.sha256 == before
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"stft": {**STFT_SETTINGS, "window": "hann"}}, "answers otherwise after saving"),
+        ({"segment": {"length_s": 0.5, "hop_s": 0.25}}, "answers otherwise after saving"),
+        ({"options": {**OPTIONS, "channels": [4, 4]}}, "do not fit"),
+        ({"classes": ("PD", "HC")}, "network's classes are HC, PD, those of the bundle PD, HC"),
+    ],
+)
+def test_a_bundle_that_answers_otherwise_is_not_left_behind(
+    tmp_path: Path, large: bool, changes: dict[str, Any], words: str
+) -> None:
+    told, networks = config(speakers={}, files={}, **changes), {"final": make(0), "fold0": make(1)}
+    given: Any = networks.items() if large else networks
+    with pytest.raises(SpeechXAIError, match=words):
+        (save_parts if large else save_bundle)(tmp_path / "b", told, given, "")
+    assert not (tmp_path / "b" / "config.toml").exists()
 
 
 def test_training_state_survives_damage_in_words(tmp_path: Path) -> None:
