@@ -117,11 +117,19 @@ def filters(rows: pd.DataFrame, model: str) -> pd.DataFrame:
             scope=chosen["recording"].map(known["scope"]),
         )
         if said:
-            chosen = chosen[chosen["predicted"] == classes.index(said)]
+            chosen = chosen[(chosen["predicted"] == classes.index(said)) & (chosen["scope"] == "inside")]
         if order:
             right = (chosen["predicted"] == chosen["known_label"]).fillna(True)
             chosen = chosen.assign(_right=right).sort_values("_right", kind="stable")
     return chosen
+
+
+def stop_without_class(heard: Heard) -> None:
+    """End the page with the reason where the model was not made for a recording: there is no answer to explain."""
+    if not heard.scope.named:
+        widgets.show_html(widgets.verdict(heard))
+        widgets.foot()
+        st.stop()
 
 
 def explain_case(model: str, key: Key, recipe: str) -> Explanation:
@@ -129,6 +137,8 @@ def explain_case(model: str, key: Key, recipe: str) -> Explanation:
     job = f"{model}|{key}|{recipe}"
     with widgets.working(f"Explaining by {words.recipe_words(recipe)}", job) as tick:
         heard = state.heard(model, key, tick)
+    stop_without_class(heard)
+    with widgets.working(f"Explaining by {words.recipe_words(recipe)}", job) as tick:
         found = state.explained(model, key, [recipe], tick)[recipe]
     if isinstance(found, str):
         raise NotApplicable(f"This network cannot be explained that way: {found} Choose another method.")
@@ -150,10 +160,6 @@ def show_case(case: Explanation, title: str, label: int | None, words_place: Any
         labeled = "" if label is None else classes_of(sources.catalogue())[label]
         same = None if index is None else index == case.heard.predicted
         widgets.show_html(widgets.verdict(case.heard, labeled, same))
-        if not case.heard.scope.named:
-            # There is no answer to explain.
-            widgets.foot()
-            st.stop()
         said = st.container()
     with picture_place:
         worth = st.empty()

@@ -48,6 +48,8 @@ if len(recipes) < 2:
 
 key = ("catalogue", name)
 try:
+    heard = state.heard(model, key)
+    inspecting.stop_without_class(heard)
     with widgets.working(f"Making {len(recipes)} maps", f"compare {model}|{name}|{recipes}") as tick:
         found = state.explained(model, key, [*recipes, *CONTROLS], tick)
 except SpeechXAIError as error:
@@ -58,7 +60,6 @@ for recipe in recipes:
     reason = found[recipe]
     if isinstance(reason, str):
         st.warning(widgets.plain(f"{words.recipe_words(recipe)} does not apply: {reason}"), icon=":material/block:")
-heard = state.heard(model, key)
 if len(maps) < 2:
     widgets.foot()
     st.stop()

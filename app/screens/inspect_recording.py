@@ -35,8 +35,8 @@ with left:
         p = row.get("probability")
         of = classes[1] if len(classes) == 2 else "answer"
         said = f", P({of}) {p:.2f}" if p is not None and pd.notna(p) else ""
-        if row.get("scope") == "outside":
-            said = ", no class"
+        if said and row["scope"] != "inside":
+            said = ", no class" if row["scope"] == "outside" else ", scope unknown"
         return f"{name} · {row['task']}{known}{said}"
 
     first = next((n for n, row in told.items() if widgets.label_of(row) == 1), None)

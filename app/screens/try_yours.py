@@ -75,7 +75,7 @@ with st.expander(f"Recording check: {WORDS[worst]}", expanded=not usable(checks)
     )
     lines += (
         '<li><b class="caution" title="take care">!</b><b>Speakers</b><span>More than one speaker is not supported, and'
-        " is not detected: only one person may speak.</span></li>"
+        " is not always noticed: only one person may speak.</span></li>"
     )
     widgets.show_html(f'<ul class="sx-checks">{lines}</ul>')
 if not usable(checks):

@@ -933,23 +933,25 @@ def by_group(labeled: pd.DataFrame, classes: Sequence[str], by: Sequence[str] = 
 
 
 def recordings_table(rows: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-    """All recordings as people read them, wrong answers first; those outside of the model's scope have no class."""
+    """All recordings as people read them, wrong answers first; a class stands where the model was made for the
+    recording."""
     import pandas as pd
 
-    outside = rows["scope"] == "outside" if "scope" in rows else pd.Series(False, rows.index)
+    scope = rows["scope"] if "scope" in rows else pd.Series("inside", rows.index)
+    no_class = {"outside": "no class", "unknown": "scope unknown"}
     label = rows["label"].map(lambda v: classes[int(v)] if pd.notna(v) else "unknown")
     known = rows["probability"].notna()
     says = answers(rows.assign(predicted=rows["predicted"].fillna(0)) if "predicted" in rows else rows)
-    says = says.map(lambda v: classes[v]).where(known, "none").where(~outside, "no class")
+    says = says.map(lambda v: classes[v]).where(scope == "inside", scope.map(no_class)).where(known, "none")
     probability = f"P({classes[1]})" if len(classes) == 2 else "probability"
     found = pd.DataFrame(
         {
             "recording": rows["recording"],
             "labeled": label,
             "model says": says,
-            probability: rows["probability"].where(~outside),
+            probability: rows["probability"].where(scope == "inside"),
             "right": [
-                "" if a == "unknown" or b in ("none", "no class") else "yes" if a == b else "no"
+                "" if a == "unknown" or b in ("none", *no_class.values()) else "yes" if a == b else "no"
                 for a, b in zip(label, says, strict=True)
             ],
             "task": rows["task"],

@@ -73,8 +73,8 @@ def explain(
         checks = inspect.recording_checks(original, bundle)
         if not heard.scope.named and target == "auto":
             raise SpeechXAIError(
-                f"no class, and so nothing to explain. {heard.scope.reason} To see what speaks for a class all the"
-                f" same, name it: --target {heard.class_names[-1]}."
+                f"{file}: no class, and so nothing to explain. {heard.scope.reason} To see what speaks for a class all"
+                f" the same, name it: --target {heard.class_names[-1]}."
             )
         found, not_applicable = inspect.inspect_all(heard, chosen, checks, how)
         content = report.write_explanation(out, heard, found, not_applicable, made)

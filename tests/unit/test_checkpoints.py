@@ -335,10 +335,10 @@ def test_what_changes_no_answer_is_free(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"stft": {**STFT_SETTINGS, "window": "hann"}}, "answers otherwise after saving"),
-        ({"segment": {"length_s": 0.5, "hop_s": 0.25}}, "answers otherwise after saving"),
+        ({"stft": {**STFT_SETTINGS, "window": "hann"}}, "answers otherwise than the network that was written"),
+        ({"segment": {"length_s": 0.5, "hop_s": 0.25}}, "answers otherwise than the network that was written"),
         ({"options": {**OPTIONS, "channels": [4, 4]}}, "do not fit"),
-        ({"classes": ("PD", "HC")}, "network's classes are HC, PD, those of the bundle PD, HC"),
+        ({"classes": ("PD", "HC")}, "classes of .final. are HC, PD, and the bundle.s are PD, HC"),
     ],
 )
 def test_a_bundle_that_answers_otherwise_is_not_left_behind(
