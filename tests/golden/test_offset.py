@@ -195,6 +195,8 @@ def test_every_door_reads_as_the_bundle_says(word: str, tmp_path: Path, monkeypa
             text = re.sub(
                 rb"(?m)^\[audio\]\nnormalize.*\n(offset.*\n)?", f'[audio]\noffset = "{word}"\n'.encode(), text
             )
+            # Without its seal, since the change is meant; the first is the bundle's, the second that of the weights.
+            text = re.sub(rb'(?m)^sha256 = "[0-9a-f]{64}"\n', b"", text, count=1)
         (tmp_path / "model" / path.name).write_bytes(text)
     bundle, file = load_bundle(tmp_path / "model"), tmp_path / "voices" / "HC" / "HC_1.wav"
     expected = [-1.0, 1.0] if word == "removed" else [-0.5, 1.0]
