@@ -98,6 +98,7 @@ def write_bundle(folder: Path) -> Path:
     from speechxai.classifiers import Classifier, build
     from speechxai.classifiers.bundle import BundleConfig, SegmentSettings, StftSettings, save_bundle
     from speechxai.signal.stft import SegmentConfig
+    from speechxai.testing import ANYTHING
     from speechxai.types import StftConfig
 
     stft = StftConfig()
@@ -120,11 +121,22 @@ def write_bundle(folder: Path) -> Path:
             scale=stft.scale,
         ),
         segment=SegmentSettings(length_s=5.0, hop_s=2.5),
+        scope=ANYTHING,
     )
     card = (
         "# Test network\n\nRandom weights.\n\n## Caveats\n\n- It knows nothing: its weights are random.\n\n" + HOSTILE
     )
     return save_bundle(folder / "test-cnn", config, {"final": model}, card).folder
+
+
+def write_embedded(folder: Path) -> Path:
+    """Write the demonstration's network as one that may be asked about any recording."""
+    from speechxai.classifiers.bundle import load_bundle, save_bundle
+    from speechxai.testing import ANYTHING
+
+    bundle = load_bundle("synthetic-cnn")
+    config = bundle.config.model_copy(update={"name": "embedded", "scope": ANYTHING, "folds": ()})
+    return save_bundle(folder / "embedded", config, {"final": bundle.classifier()}, bundle.card).folder
 
 
 def write_run(folder: Path) -> Path:

@@ -28,6 +28,7 @@ from app_server import (  # noqa: E402
     busy,
     started,
     write_bundle,
+    write_embedded,
     write_recordings,
     write_run,
     write_truth,
@@ -77,6 +78,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         str(folder),
         "--model",
         str(bundle),
+        "--model",
+        str(write_embedded(folder)),
         "--run",
         str(run),
         "--run",
@@ -447,7 +450,7 @@ def test_speed_of_what_readers_wait_for(tab: Tab, server: Server) -> None:
 
 
 def times_of_what_readers_wait_for(tab: Tab, server: Server) -> dict[str, float]:
-    link = "?recording=ten-seconds&model=synthetic-cnn"
+    link = f"?recording=ten-seconds&model={quote(str(server.folder / 'embedded'))}"
     tab.open(f"{link}&recipe=saliency")
     tab.player()
     tab.settled()
@@ -484,7 +487,8 @@ def times_of_what_readers_wait_for(tab: Tab, server: Server) -> dict[str, float]
     from speechxai.inspection import inspect
     from speechxai.signal.audio import read_audio
 
-    heard = inspect.hear(load_bundle("synthetic-cnn"), read_audio(server.folder / "ten-seconds.wav"), threading.RLock())
+    voice = read_audio(server.folder / "ten-seconds.wav")
+    heard = inspect.hear(load_bundle(server.folder / "embedded"), voice, threading.RLock())
     for _ in range(5):
         began = time.monotonic()
         inspect.explain(heard, ["saliency"], lock=threading.RLock())
@@ -596,6 +600,17 @@ def test_deep_link_and_wrong_link(tab: Tab) -> None:
     tab.open("?recording=nobody&recipe=wrong")
     tab.player()
     page.get_by_text("The link names the recording 'nobody', which is not here.").wait_for()
+
+
+def test_no_class_outside_of_what_a_model_was_made_for(tab: Tab) -> None:
+    for path in ("", "compare"):
+        page = tab.open(f"{path}?recording=ten-seconds&model=figshare-cnn")
+        page.get_by_text("No class", exact=True).wait_for()
+        card = page.locator(".sx-verdict").inner_text()
+        assert re.search("The model learned from vowel-a, and this is reading.", card)
+        assert not re.search("Parkinson|Healthy control", card)
+        assert not page.locator(".player").count()
+        assert not violations(page)
 
 
 def elsewhere(tab: Tab) -> list[str]:
