@@ -105,15 +105,20 @@ def fingerprint(value: Any) -> str:
     return hashlib.sha256(to_json(value)).hexdigest()[:16]
 
 
-def sealed(content: Mapping[str, Any]) -> bytes:
-    """Write values as JSON that carries its own hash, `digest`; undone by `read_sealed`."""
-    return to_json({**content, "digest": fingerprint(content)})
+def sealed(content: Mapping[str, Any], kind: str) -> bytes:
+    """Write values as JSON that carries its own hash, `digest`; undone by `read_sealed`.
+
+    Args:
+        content: plain values.
+        kind: of file, for example "unit": one that stands where another kind belongs does not fit.
+    """
+    return to_json({**content, "digest": fingerprint([kind, content])})
 
 
-def read_sealed(path: Path) -> dict[str, Any] | None:
+def read_sealed(path: Path, kind: str) -> dict[str, Any] | None:
     """Content of a file that `sealed` made; None where there is none, or a single character of it is another now."""
     content = read_json(path)
-    if content is None or content.pop("digest", None) != fingerprint(content):
+    if content is None or content.pop("digest", None) != fingerprint([kind, content]):
         return None
     return content
 

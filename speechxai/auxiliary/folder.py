@@ -307,8 +307,8 @@ class StudyFolder:
         except (TypeError, ValueError) as error:
             raise SpeechXAIError(f"{self.path / 'study.toml'}: {' '.join(str(error).split())}") from error
 
-    def _read(self, path: Path) -> dict[str, Any] | None:
-        return read_sealed(path) if self.format >= FORMAT else read_json(path)
+    def _read(self, path: Path, kind: str) -> dict[str, Any] | None:
+        return read_sealed(path, kind) if self.format >= FORMAT else read_json(path)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -318,7 +318,7 @@ class StudyFolder:
             SpeechXAIError: that is not known any more.
         """
         path = self.path / "facts.json"
-        content = self._read(path)
+        content = self._read(path, "study")
         if content is None:
             raise SpeechXAIError(f"{path}: missing or damaged. Train the study anew with --again.")
         return content
@@ -340,7 +340,7 @@ class StudyFolder:
     @property
     def sentences(self) -> list[Finding]:
         """What the numbers support. Empty while the study is not finished."""
-        content = self._read(self.path / "sentences.json") or {}
+        content = self._read(self.path / "sentences.json", "sentences") or {}
         return [Finding(**one) for one in content.get("sentences", [])]
 
     def table(self, name: str) -> pd.DataFrame:
@@ -349,7 +349,7 @@ class StudyFolder:
         path = self.path / f"{name}.csv"
         if not path.exists():
             raise SpeechXAIError(f"{path}: missing. The study is not finished: run the same command again.")
-        stated = (self._read(self.path / "sentences.json") or {}).get("tables", {}).get(path.name)
+        stated = (self._read(self.path / "sentences.json", "sentences") or {}).get("tables", {}).get(path.name)
         if self.format >= FORMAT and stated != hash_of(read_bytes(path)):
             raise SpeechXAIError(f"{path}: damaged. The same command writes it again.")
         return read_csv(path)
@@ -362,7 +362,7 @@ class StudyFolder:
     def judge(self, unit: Unit) -> tuple[Fit | None, str]:
         """Give a fit, or None and what does not fit about its file; NOT_THERE where there is none."""
         path = self._file(unit)
-        content = self._read(path)
+        content = self._read(path, "fit")
         if content is None:
             return None, "damaged" if os.path.lexists(path) else NOT_THERE
         if self.format >= FORMAT:
@@ -401,7 +401,7 @@ class StudyFolder:
                 content = save({name: value.contiguous() for name, value in fit.weights.items()})
                 write_atomically(self.path / "checkpoints" / f"{fit.unit.key}.safetensors", content)
             depends = {"format": FORMAT, "basis": self.basis}
-            write_atomically(self._file(fit.unit), sealed({**depends, **fit.to_dict()}))
+            write_atomically(self._file(fit.unit), sealed({**depends, **fit.to_dict()}, "fit"))
 
     def fits(self) -> Iterator[Fit]:
         """Finished fits in the plan's order, without their weights."""
@@ -449,7 +449,7 @@ def begin(path: Path, settings: AuxiliarySettings, source: Source, again: bool =
                 "recordings": hash_of(content),
                 "basis": basis_of(settings, source),
             }
-            write_atomically(path / "facts.json", sealed(facts))
+            write_atomically(path / "facts.json", sealed(facts, "study"))
             write_atomically(path / "study.toml", to_toml({"format": FORMAT, **settings.to_dict()}).encode())
         return StudyFolder(path)
     folder = StudyFolder(path)
@@ -507,7 +507,7 @@ def execute(folder: StudyFolder, source: Source, progress: Progress | None = Non
         **machine(),
     }
     with naming_folder(folder.path, "write"):
-        write_atomically(folder.path / "sessions" / f"{uuid4().hex[:12]}.json", sealed(record))
+        write_atomically(folder.path / "sessions" / f"{uuid4().hex[:12]}.json", sealed(record, "fits"))
     if done == total:  # else another process is at work and will finish
         finish(folder)
 
@@ -537,7 +537,7 @@ def finish(folder: StudyFolder) -> None:
             "sentences": [{"text": one.text, "tone": one.tone} for one in said],
             "tables": {name: hash_of(content) for name, content in contents.items()},
         }
-        write_atomically(folder.path / "sentences.json", sealed(told))
+        write_atomically(folder.path / "sentences.json", sealed(told, "sentences"))
 
 
 def curves(fits: list[Fit]) -> pd.DataFrame:
@@ -583,7 +583,7 @@ def predictions(fits: list[Fit], manifest: pd.DataFrame) -> pd.DataFrame:
 
 def wall_time_s(folder: StudyFolder) -> float:
     """Seconds that all sessions of a study took together."""
-    records = [folder._read(path) for path in sorted((folder.path / "sessions").glob("*.json"))]
+    records = [folder._read(path, "fits") for path in sorted((folder.path / "sessions").glob("*.json"))]
     return float(sum(record["wall_s"] for record in records if record))
 
 

@@ -23,7 +23,7 @@ from speechxai.evaluation.words import findings
 from speechxai.explain.agreement import STRONGEST
 from speechxai.explain.explain import explain_all
 from speechxai.explain.recipe import CONTROLS, parse
-from speechxai.files import csv_table, naming_folder, read_sealed, sealed, write_atomically
+from speechxai.files import csv_table, naming_folder, read_bytes, read_sealed, read_text, sealed, write_atomically
 from speechxai.metrics import DEFAULT_METRICS, EQUAL_BUDGET_METRICS, METRICS, PUBLISHED_METRICS
 from speechxai.report import plots
 from speechxai.report.render import (
@@ -93,7 +93,7 @@ def draw_examples(session: Session, folder: RunFolder) -> None:
             write_atomically(folder.path / "pictures" / name, picture)
         index.append({"recording": recording, "file": name, "why": why, **entry})
     with naming_folder(folder.path, "write"):
-        write_atomically(folder.path / "pictures" / "index.json", sealed({"examples": index}))
+        write_atomically(folder.path / "pictures" / "index.json", sealed({"examples": index}, "pictures"))
 
 
 def choose(predictions: pd.DataFrame, n: int, classes: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -529,7 +529,7 @@ def context(folder: RunFolder, sections: Sequence[Section] = (), by: Sequence[st
         "undefined": _undefined(summary),
         "glossary": [(_glossary_name(m), METRICS.summary(m)) for m in metrics_of(summary) if m in METRICS],
         "environment": _environment(environment),
-        "config_text": (folder.path / "config.toml").read_text("utf-8"),
+        "config_text": read_text(folder.path / "config.toml"),
     }
 
 
@@ -660,7 +660,7 @@ def _environment(environment: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _examples(folder: RunFolder) -> list[dict[str, str]]:
-    index = read_sealed(folder.path / "pictures" / "index.json") or {}
+    index = read_sealed(folder.path / "pictures" / "index.json", "pictures") or {}
     found = []
     for example in index.get("examples", []):
         path = folder.path / "pictures" / str(example["file"])
@@ -669,7 +669,7 @@ def _examples(folder: RunFolder) -> list[dict[str, str]]:
         maps = ", ".join(example["recipes"])
         found.append(
             {
-                "uri": data_uri(path.read_bytes()),
+                "uri": data_uri(read_bytes(path)),
                 "alt": (
                     f"Spectrogram of {example['recording']} ({example['duration_s']:.1f} s), alone and with the"
                     f" evidence of {maps}."

@@ -119,6 +119,12 @@ class RunFolder:
             raise SpeechXAIError(f"{self.path}: not a run folder (no config.toml in it).")
         self.config: dict[str, Any] = read_toml(self.path / "config.toml")
         self.format = known_format(self.config.pop("format", None), FORMAT, f"{self.path}: this run")
+        for key in ("data", "model"):
+            if not isinstance(self.config.get(key), str):
+                raise SpeechXAIError(
+                    f"{self.path / 'config.toml'}: the key '{key}' must be a text: these are not the settings of a run."
+                    " Restore the file."
+                )
         if not (self.path / "units").is_dir():
             raise SpeechXAIError(
                 f"{self.path / 'units'}: the folder of this run's results is missing. Restore it, or start a new run."
@@ -156,13 +162,13 @@ class RunFolder:
             content = parquet(manifest)
             write_atomically(folder / "recordings.parquet", content)
             tables = {"tables": {"recordings.parquet": hash_of(content)}}
-            write_atomically(folder / "environment.json", sealed({**environment, **tables}))
+            write_atomically(folder / "environment.json", sealed({**environment, **tables}, "environment"))
             write_atomically(folder / "config.toml", to_toml({"format": FORMAT, **config}).encode())
         return cls(folder)
 
-    def _read(self, path: Path) -> dict[str, Any] | None:
+    def _read(self, path: Path, kind: str) -> dict[str, Any] | None:
         """Content of a JSON file of the run; None where it is missing or damaged."""
-        return read_sealed(path) if self.format >= SEALED else read_json(path)
+        return read_sealed(path, kind) if self.format >= SEALED else read_json(path)
 
     @property
     def manifest(self) -> pd.DataFrame:
@@ -173,7 +179,7 @@ class RunFolder:
         """
         if self._manifest is None:
             path = self.path / "recordings.parquet"
-            stated = (self._read(self.path / "environment.json") or {}).get("tables", {}).get(path.name)
+            stated = (self._read(self.path / "environment.json", "environment") or {}).get("tables", {}).get(path.name)
             found = read_parquet(path)
             named = "recording" in found.columns and not found["recording"].duplicated().any()
             if not named or (stated is not None and stated != hash_of(read_bytes(path))):
@@ -189,7 +195,7 @@ class RunFolder:
     def environment(self) -> dict[str, Any]:
         """What the run ran on, and what it cost. Raises SpeechXAIError where that is not known any more."""
         path = self.path / "environment.json"
-        content = self._read(path)
+        content = self._read(path, "environment")
         if content is None:
             raise SpeechXAIError(
                 f"{path}: missing or damaged. 'speechxai {self.command} --resume {self.path}' writes it again."
@@ -212,11 +218,11 @@ class RunFolder:
     def restate(self, environment: Mapping[str, Any]) -> None:
         """Write down anew what the run runs on. Raises SpeechXAIError where the folder cannot be written."""
         path = self.path / "recordings.parquet"
-        tables = (self._read(self.path / "environment.json") or {}).get("tables") or {
+        tables = (self._read(self.path / "environment.json", "environment") or {}).get("tables") or {
             path.name: hash_of(read_bytes(path))
         }
         with naming_folder(self.path, "write"):
-            write_atomically(self.path / "environment.json", sealed({**environment, "tables": tables}))
+            write_atomically(self.path / "environment.json", sealed({**environment, "tables": tables}, "environment"))
 
     def configure(self, config: Mapping[str, Any]) -> None:
         """Replace the settings, and bring an older run's folder to this version's format.
@@ -261,7 +267,7 @@ class RunFolder:
         if self.format >= SEALED:
             if raw.get("format") != FORMAT:
                 return None, "of another format"
-            content = read_sealed(path)
+            content = read_sealed(path, "unit")
             if content is None:
                 return None, "damaged"
             raw = content
@@ -282,12 +288,12 @@ class RunFolder:
 
     def content_of(self, recording: str) -> str:
         """Hash of the file of which a unit is, whether the unit fits or not; "" where nothing says it."""
-        facts = (self._read(self._shard(recording)) or {}).get("facts")
+        facts = (self._read(self._shard(recording), "unit") or {}).get("facts")
         return str(facts.get("sha256", "")) if isinstance(facts, dict) else ""
 
     def hashes_of_maps(self, recording: str) -> dict[str, str]:
         """Hash of each map that was stored of a recording, by recipe."""
-        return dict((self._read(self._shard(recording)) or {}).get("maps") or {})
+        return dict((self._read(self._shard(recording), "unit") or {}).get("maps") or {})
 
     def _row(self, recording: str) -> str:
         """Hash of what the list says of a recording; where its file lies does not count."""
@@ -304,7 +310,7 @@ class RunFolder:
         if maps:
             depends["maps"] = dict(maps)
         with naming_folder(self.path, "write"):
-            write_atomically(self._shard(recording), sealed({**depends, **content}))
+            write_atomically(self._shard(recording), sealed({**depends, **content}, "unit"))
             self._shard(recording, ".failed").unlink(missing_ok=True)
 
     def agree_on(
@@ -327,7 +333,7 @@ class RunFolder:
             then = None
         if then is not None and fingerprint(then) == wanted:
             return
-        sound = [unit for unit in map(self._read, self._files()) if unit is not None]
+        sound = [unit for unit in (self._read(path, "unit") for path in self._files()) if unit is not None]
         n_other = sum(unit.get("basis") != wanted for unit in sound)
         # Where nobody knows what the run was begun with, its units tell: strangers among fitting ones are strangers.
         if n_other and (then is not None or n_other == len(sound)) and not overwrite:
@@ -443,7 +449,7 @@ class RunFolder:
     def fail(self, failure: Failure) -> None:
         """Note that a recording failed; a later `--resume` tries it again."""
         with naming_folder(self.path, "write"):
-            write_atomically(self._shard(failure.recording, ".failed"), sealed(failure.to_dict()))
+            write_atomically(self._shard(failure.recording, ".failed"), sealed(failure.to_dict(), "failure"))
 
     def write_maps(self, recording: str, maps: Mapping[str, Array]) -> dict[str, str]:
         """Store maps (F, T) by recipe under `maps.zarr/<unit>/<recipe>`; they appear all at once.
@@ -482,11 +488,11 @@ class RunFolder:
         """Keep what one process measured (wall time, peak memory); `finish` gathers them in `environment.json`."""
         with naming_folder(self.path, "write"):
             (self.path / "sessions").mkdir(exist_ok=True)
-            write_atomically(self.path / "sessions" / f"{uuid4().hex[:12]}.json", sealed(record))
+            write_atomically(self.path / "sessions" / f"{uuid4().hex[:12]}.json", sealed(record, "session"))
 
     def sessions(self) -> list[dict[str, Any]]:
         """What the processes measured, in the order in which they began."""
-        found = [self._read(path) for path in sorted((self.path / "sessions").glob("*.json"))]
+        found = [self._read(path, "session") for path in sorted((self.path / "sessions").glob("*.json"))]
         return sorted((one for one in found if one), key=lambda one: str(one.get("started")))
 
     def units(self) -> Iterator[UnitResult]:
@@ -503,7 +509,7 @@ class RunFolder:
             note = self._shard(recording, ".failed")
             if note.exists() and not self.is_done(recording):
                 lost = {"recording": recording, "stage": "unknown", "message": f"{note}: this note is damaged."}
-                failures.append(self._read(note) or lost)
+                failures.append(self._read(note, "failure") or lost)
         return failures
 
     def maps(self, recording: str, recipe: str) -> Array:
@@ -604,7 +610,7 @@ class RunFolder:
         for name, content in contents.items():
             write_atomically(self.path / name, content)
         stated = {**environment.get("tables", {}), **{name: hash_of(content) for name, content in contents.items()}}
-        write_atomically(self.path / "environment.json", sealed({**environment, "tables": stated}))
+        write_atomically(self.path / "environment.json", sealed({**environment, "tables": stated}, "environment"))
 
 
 def unlike(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from speechxai.errors import SpeechXAIError, did_you_mean
 from speechxai.explain.recipe import CONTROLS
-from speechxai.files import naming_folder, write_atomically
+from speechxai.files import naming_folder, read_text, write_atomically
 from speechxai.metrics import LOCALIZATION_METRICS, METRICS
 from speechxai.planted.settings import MIN_AUC, SPECIFICATION, TRUTH
 from speechxai.planted.tables import ALL_CUES, average_over_cues
@@ -452,5 +452,5 @@ def _html(folder: BenchmarkFolder, said: list[Finding], found: list[Table]) -> s
         synthetic=bool(folder.environment.get("synthetic")),
         findings=said,
         tables=found,
-        config_text=(folder.path / "config.toml").read_text("utf-8"),
+        config_text=read_text(folder.path / "config.toml"),
     )

@@ -152,13 +152,13 @@ def test_maps_of_networks_that_heard_the_speaker_are_named(run: Path) -> None:
     shard = next(
         path for path in (run / "units").glob("*.json") if json.loads(path.read_text())["recording"] == recording
     )
-    content = read_sealed(shard) or {}
+    content = read_sealed(shard, "unit") or {}
     for fold, expected in (("final", False), ("1", False), ("0", True), ("", None)):
         content["facts"]["fold"] = fold
-        shard.write_bytes(sealed(content))
+        shard.write_bytes(sealed(content, "unit"))
         assert read_source(folder, ("saliency",)).held_out[recording] is expected
     content["facts"]["fold"] = "final"
-    shard.write_bytes(sealed(content))
+    shard.write_bytes(sealed(content, "unit"))
     facts = read_source(folder, ("saliency",)).facts()
     assert (facts["not_held_out"], facts["unknown_held_out"]) == (1, 0)
 
@@ -167,8 +167,8 @@ def test_a_run_that_was_computed_again_is_not_mixed_with_old_fits(run: Path) -> 
     small = AuxiliarySettings((), "original", n_seeds=1, n_folds=3, epochs=1, n_mels=16, splits=("speaker",))
     run_study(RunFolder.open(run), small)
     shard = next((run / "units").glob("*.json"))
-    content = read_sealed(shard) or {}
-    shard.write_bytes(sealed({**content, "facts": {**content["facts"], "load_s": 0.0}}))
+    content = read_sealed(shard, "unit") or {}
+    shard.write_bytes(sealed({**content, "facts": {**content["facts"], "load_s": 0.0}}, "unit"))
     with pytest.raises(SpeechXAIError, match="computed again since this study began"):
         run_study(RunFolder.open(run), small)
     assert run_study(RunFolder.open(run), small, again=True).n_done() == (9, 9)

@@ -95,14 +95,14 @@ def first(path: Path) -> Path:
     return sorted((path / "units").glob("*.json"))[0]
 
 
-def rewrite(path: Path, change: Callable[[dict[str, Any]], object], seal: bool) -> None:
+def rewrite(path: Path, change: Callable[[dict[str, Any]], object], seal: bool, kind: str = "unit") -> None:
     """Change a unit's content; with `seal` as whoever knows the format would."""
     content = read_json(path)
     assert content is not None
     if seal:
         del content["digest"]
     change(content)
-    path.write_bytes(sealed(content) if seal else to_json(content))
+    path.write_bytes(sealed(content, kind) if seal else to_json(content))
 
 
 def cut(run: Path, place: Path) -> None:
@@ -393,7 +393,7 @@ def test_overwrite_replaces_a_run_and_nothing_else(place: Path, run: Path, call:
 
 def test_a_unit_of_the_published_second_pass_depends_on_the_maps_beside_it(tmp_path: Path) -> None:
     manifest = pd.DataFrame({"recording": ["a", "b"]})
-    folder = RunFolder.create(tmp_path / "batch", {}, manifest, {"basis": {}})
+    folder = RunFolder.create(tmp_path / "batch", {"data": "d", "model": "m"}, manifest, {"basis": {}})
     folder.beside = {"a": "maps of a and b", "b": "maps of a and b"}
     for name in ("a", "b"):
         folder.write(UnitResult(name, {}, {"saliency": {"faithfulness": 0.5}}))
@@ -474,10 +474,10 @@ def test_an_auxiliary_study_never_mixes_either(tmp_path: Path, monkeypatch: pyte
     assert study.n_done() == (len(plan), len(plan))
     files = [study._file(unit) for unit in plan]
     files[0].write_bytes(files[0].read_bytes()[:50])
-    rewrite(files[1], lambda fit: fit.update(probabilities=[0.9]), seal=False)
-    rewrite(files[2], lambda fit: fit.update(probabilities=["0.9"]), seal=True)
-    rewrite(files[3], lambda fit: fit.update(basis="0"), seal=True)
-    rewrite(files[4], lambda fit: fit.update(format=1), seal=True)
+    rewrite(files[1], lambda fit: fit.update(probabilities=[0.9]), seal=False, kind="fit")
+    rewrite(files[2], lambda fit: fit.update(probabilities=["0.9"]), seal=True, kind="fit")
+    rewrite(files[3], lambda fit: fit.update(basis="0"), seal=True, kind="fit")
+    rewrite(files[4], lambda fit: fit.update(format=1), seal=True, kind="fit")
     shutil.copy(files[6], files[5])
     again = studies.begin(tmp_path / "study", settings, source)
     assert again.n_done() == (len(plan) - 6, len(plan))
