@@ -74,6 +74,27 @@ def named(error: Exception, name: object) -> SpeechXAIError:
     return found
 
 
+def in_range(owner: str, name: str, value: object, low: float, high: float, *, whole: bool = False) -> None:
+    """Check a number against its bounds, both of them allowed.
+
+    >>> in_range("StftConfig", "n_fft", 0, 1, 65_536, whole=True)
+    Traceback (most recent call last):
+    ...
+    speechxai.errors.SpeechXAIError: The 'n_fft' parameter of StftConfig must be a whole number from 1 to 65536. Got 0.
+
+    Raises:
+        SpeechXAIError: another type, NaN, or a value beyond a bound.
+    """
+    fits = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+    if not fits or not low <= value <= high:  # type: ignore[operator]
+        kind = "a whole number" if whole else "a number"
+        text = repr(value)
+        got = text if len(text) <= 60 else f"{text[:57]}..."
+        raise SpeechXAIError(
+            f"The '{name}' parameter of {owner} must be {kind} from {low:.10g} to {high:.10g}. Got {got}."
+        )
+
+
 def did_you_mean(name: str, known: list[str], kind: str) -> str:
     """Return the sentence that answers a wrong `name`: the nearest known name and all known ones."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)

@@ -6,6 +6,7 @@ import importlib
 import importlib.metadata
 import sys
 import traceback
+import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -13,7 +14,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar, cast
 
-from speechxai.errors import NotApplicable, SpeechXAIError, did_you_mean, told
+from speechxai.errors import NotApplicable, SpeechXAIError, did_you_mean, in_range, told
+from speechxai.files import to_json
+from speechxai.flags import MAX_COUNT, MAX_SEED
 
 ENTRY_POINTS = "speechxai.plugins"
 """Group of entry points by which an installed package brings methods, metrics, cards and classifiers of its own."""
@@ -149,6 +152,44 @@ class Registry(Generic[F]):
 
     def __len__(self) -> int:
         return len(self._functions)
+
+
+def check_values(function: Callable[..., Any], given: Mapping[str, Any], owner: str) -> None:
+    """Check options against what a function takes: the type that it states for each, numbers finite, counts bounded.
+
+    Args:
+        function: takes the options by name.
+        given: the options.
+        owner: begins the message, for example "method 'rise'".
+
+    Raises:
+        SpeechXAIError: a value of another type or beyond a bound; the message names the option.
+    """
+    from pydantic import TypeAdapter, ValidationError
+    from pydantic.errors import PydanticUserError
+
+    try:
+        hints = typing.get_type_hints(function)
+    except (NameError, TypeError):  # stated for type checkers alone
+        return
+    for name, value in given.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if number and name.startswith("n_"):
+            in_range(owner, name, value, 1, MAX_COUNT, whole=isinstance(value, int))
+        elif number and name == "seed":
+            in_range(owner, name, value, 0, MAX_SEED, whole=True)
+        elif number:
+            in_range(owner, name, value, -1e12, 1e12)
+        if name not in hints:
+            continue
+        try:
+            TypeAdapter(hints[name]).validate_json(to_json(value), strict=True)
+        except ValidationError as error:
+            first = error.errors()[0]
+            what = f"{first['msg'][0].lower()}{first['msg'][1:]}"
+            raise SpeechXAIError(f"The '{name}' parameter of {owner}: {what}. Got {value!r:.80}.") from error
+        except PydanticUserError:  # a tensor or the like, which no file can hold
+            continue
 
 
 def _load_of(function: Callable[..., Any]) -> object:

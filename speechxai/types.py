@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from speechxai.errors import SpeechXAIError
+from speechxai.errors import SpeechXAIError, in_range
 
 CLASS_NAMES = ("HC", "PD")
 """Names of the classes by index where nothing else is said: 0 = healthy control, 1 = Parkinson's disease."""
@@ -37,6 +37,13 @@ def class_key(name: str) -> str:
     plain = re.sub(r"(?<=\w)[\W_]+(?=\w)", "", text)
     found = next((key for key, spellings in CLASS_SPELLINGS.items() if plain in spellings), None)
     return found or " ".join(text.split())
+
+
+MAX_FFT = 65_536
+"""Longest transform, samples: four seconds of speech at 16 kHz."""
+
+MAX_SAMPLE_RATE_HZ = 768_000
+"""Highest sample rate that a sound card has."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +70,9 @@ class StftConfig:
     scale: Literal["log1p", "linear"] = "log1p"
 
     def __post_init__(self) -> None:
-        for name in ("n_fft", "win_length", "hop_length", "sample_rate"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise SpeechXAIError(
-                    f"The '{name}' parameter of StftConfig must be an int of at least 1. Got {value!r} instead."
-                )
+        for name in ("n_fft", "win_length", "hop_length"):
+            in_range("StftConfig", name, getattr(self, name), 1, MAX_FFT, whole=True)
+        in_range("StftConfig", "sample_rate", self.sample_rate, 1, MAX_SAMPLE_RATE_HZ, whole=True)
         if self.win_length > self.n_fft:
             raise SpeechXAIError(
                 f"The 'win_length' parameter of StftConfig must be at most n_fft = {self.n_fft}. Got {self.win_length}"

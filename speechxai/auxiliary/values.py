@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from torch import Tensor
 
-from speechxai.errors import SpeechXAIError
+from speechxai.errors import SpeechXAIError, in_range
 from speechxai.evaluation.values import checked
+from speechxai.flags import MANY
 from speechxai.types import Array, StftConfig
 
 if TYPE_CHECKING:
@@ -92,10 +93,11 @@ class AuxiliarySettings:
             ("patience", 1),
             ("batch", 2),
         ):
-            if getattr(self, name) < least:
-                raise SpeechXAIError(
-                    f"The '{name}' parameter must be at least {least}. Got {getattr(self, name)} instead."
-                )
+            in_range("an auxiliary study", name, getattr(self, name), least, MANY, whole=True)
+        in_range("an auxiliary study", "learning_rate", self.learning_rate, 1e-12, 10)
+        in_range("an auxiliary study", "weight_decay", self.weight_decay, 0, 1000)
+        if self.crop_s is not None:
+            in_range("an auxiliary study", "crop_s", self.crop_s, 0.01, 600)
         if "speaker" not in self.splits or set(self.splits) - set(SPLITS):
             raise SpeechXAIError(
                 f"The 'splits' parameter must be ('speaker',) or {SPLITS}: folds by recording let the network hear the"

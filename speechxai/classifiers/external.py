@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from speechxai.classifiers.base import BACKBONES, Classifier
 from speechxai.classifiers.network import Attention, WaveformDoor, class_order, stated, uncompiled
 from speechxai.errors import NotApplicable, SpeechXAIError, told
-from speechxai.registry import look_in
+from speechxai.registry import check_values, look_in
 from speechxai.signal.stft import SegmentConfig, inverse
 from speechxai.types import CLASS_NAMES, StftConfig
 
@@ -388,7 +388,11 @@ def build(name: str, stft: StftConfig | None = None, **options: Any) -> nn.Modul
         SpeechXAIError: an unknown name or option, or a module or function that is not there.
     """
     factory: Any = partial(external, factory=name) if ":" in name else BACKBONES[name]
+    if ":" not in name:
+        check_values(vars(factory).get("__init__", factory), options, f"the backbone '{name}'")
     try:
         return factory(stft or StftConfig(), **options)  # type: ignore[no-any-return]
-    except TypeError as error:
-        raise SpeechXAIError(f"The backbone '{name}' does not take these options: {error}") from error
+    except SpeechXAIError:
+        raise
+    except Exception as error:  # PyTorch has many types for sizes that cannot be
+        raise SpeechXAIError(f"The backbone '{name}' does not take these options: {told(error)}") from error

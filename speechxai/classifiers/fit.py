@@ -16,7 +16,8 @@ from speechxai.classifiers.base import Classifier
 from speechxai.classifiers.cnn import LogMel
 from speechxai.classifiers.network import stated
 from speechxai.classifiers.ssl import parameter_groups
-from speechxai.errors import SpeechXAIError
+from speechxai.errors import SpeechXAIError, in_range
+from speechxai.flags import MAX_COUNT, MAX_SEED, TRAIN
 from speechxai.signal.stft import spectrogram
 from speechxai.types import Recording, StftConfig
 
@@ -47,15 +48,12 @@ class AugmentConfig:
     span_s: float = 0.15
 
     def __post_init__(self) -> None:
-        for name in ("level_db", "n_bands", "band_hz", "n_spans", "span_s"):
-            if getattr(self, name) < 0:
-                raise SpeechXAIError(
-                    f"The '{name}' parameter of AugmentConfig must be at least 0. Got {getattr(self, name)} instead."
-                )
-        if not 0 <= self.noise_share <= 1:
-            raise SpeechXAIError(
-                f"The 'noise_share' parameter of AugmentConfig must be in [0, 1]. Got {self.noise_share} instead."
-            )
+        for name, high in (("level_db", 120), ("band_hz", 1e6), ("span_s", 3600), ("noise_share", 1)):
+            in_range("AugmentConfig", name, getattr(self, name), 0, high)
+        for name in ("n_bands", "n_spans"):
+            in_range("AugmentConfig", name, getattr(self, name), 0, 1000, whole=True)
+        for name in ("snr_low_db", "snr_high_db"):
+            in_range("AugmentConfig", name, getattr(self, name), -120, 120)
         if self.snr_low_db > self.snr_high_db:
             raise SpeechXAIError(
                 f"The 'snr_low_db' parameter of AugmentConfig must be at most snr_high_db = {self.snr_high_db}. Got"
@@ -172,25 +170,13 @@ class FitConfig:
     deterministic: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "patience", "batch", "accumulate", "n_crops"):
-            if getattr(self, name) < 1:
-                raise SpeechXAIError(
-                    f"The '{name}' parameter of FitConfig must be at least 1. Got {getattr(self, name)} instead."
-                )
-        for name in ("learning_rate", "crop_s"):
-            if not getattr(self, name) > 0:
-                raise SpeechXAIError(
-                    f"The '{name}' parameter of FitConfig must be above 0. Got {getattr(self, name)} instead."
-                )
-        if self.restarts < 0:
-            raise SpeechXAIError(
-                f"The 'restarts' parameter of FitConfig must be at least 0. Got {self.restarts} instead."
-            )
-        if not 0 < self.layer_decay <= 1:
-            raise SpeechXAIError(
-                f"The 'layer_decay' parameter of FitConfig must be above 0 and at most 1. Got {self.layer_decay}"
-                " instead."
-            )
+        for name in ("epochs", "patience", "batch", "n_crops", "restarts"):
+            in_range("FitConfig", name, getattr(self, name), TRAIN[name].min or 0, TRAIN[name].max or 0, whole=True)
+        for name in ("learning_rate", "weight_decay", "crop_s"):
+            in_range("FitConfig", name, getattr(self, name), TRAIN[name].min or 0, TRAIN[name].max or 0)
+        in_range("FitConfig", "accumulate", self.accumulate, 1, MAX_COUNT, whole=True)
+        in_range("FitConfig", "layer_decay", self.layer_decay, 1e-6, 1.0)
+        in_range("FitConfig", "seed", self.seed, 0, MAX_SEED, whole=True)
         for name, known in (
             ("class_weights", ("balanced", "none")),
             ("schedule", ("constant", "linear")),

@@ -57,9 +57,10 @@ from speechxai.data.cards import card_names, card_text, find, load_card, root_of
 from speechxai.data.corpus import load
 from speechxai.data.manifest import BETWEEN, Locator, classes_of
 from speechxai.data.splits import speaker_folds
-from speechxai.errors import SpeechXAIError, did_you_mean, named
+from speechxai.errors import SpeechXAIError, did_you_mean, in_range, named
 from speechxai.files import check_out as check_place
 from speechxai.files import config_path, read_toml
+from speechxai.flags import MAX_SEED, TRAIN
 from speechxai.signal.stft import SegmentConfig
 from speechxai.types import CLASS_NAMES, Recording, StftConfig
 
@@ -136,10 +137,10 @@ class Plan:
     def __post_init__(self) -> None:
         if self.name in ("", ".."):
             raise SpeechXAIError("The model needs a folder with a name: give --out, for example --out models/mine.")
-        if self.n_folds < 3:
-            raise SpeechXAIError(
-                f"Training needs at least 3 folds: one tests, one stops it early, the others train. Got {self.n_folds}."
-            )
+        flag = TRAIN["folds"]  # one tests, one stops it early, the others train
+        in_range("a training", "folds", self.n_folds, flag.min or 0, flag.max or 0, whole=True)
+        for seed in self.repeats:
+            in_range("a training", "repeats", seed, 0, MAX_SEED, whole=True)
         if self.backbone == "acoustic" and len(self.classes) > 2:
             raise SpeechXAIError(
                 f"The backbone 'acoustic' tells two classes apart. Got {', '.join(self.classes)}: choose another with"

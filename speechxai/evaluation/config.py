@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from speechxai.errors import SpeechXAIError, did_you_mean
 from speechxai.evaluation.values import PROTOCOLS, EvaluateSettings
 from speechxai.files import config_path, known_format, read_toml
-from speechxai.flags import EVALUATE
+from speechxai.flags import EVALUATE, MAX_SEED
 from speechxai.registry import load_plugins
 
 FORMAT = 3
@@ -56,7 +56,7 @@ class PublishedConfig(BaseModel):
 
     splits: Path | None = None
     clip_s: float = Field(default=10.0, gt=0, le=600)
-    batch: int = Field(default=2, ge=1)
+    batch: int = Field(default=2, ge=1, le=1_000_000)
     level: Literal["peak", "none"] = "peak"
     other_level: bool = True
     corrected: bool = True
@@ -112,8 +112,8 @@ class EvaluateConfig(BaseModel):
     labels: Path | None = None
     tasks: tuple[str, ...] = ()
     limit: int | None = Field(None, ge=1)
-    channel: int | None = Field(None, ge=0)
-    max_duration_s: float = Field(600.0, gt=0)
+    channel: int | None = Field(None, ge=0, le=EVALUATE["channel"].max)
+    max_duration_s: float = Field(600.0, gt=0, le=EVALUATE["max_duration_s"].max)
     model: str
     allow_code: bool = False
     recipes: tuple[str, ...] = Field(("methods",), min_length=1)
@@ -122,7 +122,7 @@ class EvaluateConfig(BaseModel):
     protocol: str = "standard"
     evidence: Literal["auto", "positive", "absolute"] = "auto"
     fill: Literal["silence", "noise", "mean"] = "silence"
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=MAX_SEED)
     options: dict[str, dict[str, Any]] = Field(default_factory=dict)
     metric_options: dict[str, dict[str, Any]] = Field(default_factory=dict)
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
@@ -132,13 +132,13 @@ class EvaluateConfig(BaseModel):
     maps: bool = False
     by: tuple[str, ...] = ()
     pictures: int = Field(4, ge=0, le=50)
-    max_batch: int | None = Field(None, ge=1)
-    memory_mb: int = Field(1024, ge=16)
+    max_batch: int | None = Field(None, ge=1, le=EVALUATE["max_batch"].max)
+    memory_mb: int = Field(1024, ge=16, le=EVALUATE["memory_mb"].max)
     executor: Literal["serial", "joblib", "dask"] = "serial"
     workers: int | None = Field(None, ge=1, le=10_000)
     scheduler: str = Field("local", pattern=r"^(local|slurm|(tcp|tls)://\S+)$")
     cluster: ClusterConfig = ClusterConfig(cores=1, memory="4GB", walltime="01:00:00", gpus=0)
-    synthetic_speakers: int = Field(8, ge=2)
+    synthetic_speakers: int = Field(8, ge=2, le=EVALUATE["synthetic_speakers"].max)
     published: PublishedConfig = PublishedConfig()
     auxiliary: dict[str, Any] = Field(default_factory=dict)
     imports: tuple[str, ...] = ()

@@ -339,8 +339,10 @@ def basis_of(session: Session) -> dict[str, Any]:
         "recipes": list(session.settings.recipes),
         "metrics": list(session.settings.metrics),
         "device": device_of(session.config.device).type,
-        "clip_s": session.settings.clip_s,
     }
+    if session.settings.protocol != "standard":
+        asked = config["published"]
+        settings["published"] = {key: value for key, value in asked.items() if key not in ("splits", "corrected")}
     more = ["quantus"] if any(name.startswith("quantus:") for name in session.settings.metrics) else []
     more += ["torchaudio", "transformers"] if bundle.architecture != "cnn" else []
     return {

@@ -17,6 +17,7 @@ from speechxai.explain.combination import COMBINATIONS, evidence
 from speechxai.explain.passes import recordings_at_once
 from speechxai.explain.recipe import CONTROLS, PUBLISHED_METHODS, Recipe, parse, published_recipes, unknown
 from speechxai.explain.transformer import resolution_note
+from speechxai.registry import check_values
 from speechxai.types import Attribution, Spectrogram
 
 COMPLETE_METHODS = ("integrated_gradients", "deep_lift")
@@ -134,6 +135,7 @@ def check_options(options: Mapping[str, Any]) -> None:
         for option in given:
             if option not in takes:
                 raise SpeechXAIError(did_you_mean(str(option), takes or ["none"], f"option of '{name}'"))
+        check_values(function, given, f"'{name}'")
 
 
 def _targets(model: nn.Module, spec: Spectrogram, target: Tensor | int | None) -> Tensor:

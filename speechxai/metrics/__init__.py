@@ -17,6 +17,7 @@ from speechxai.metrics import robustness as robustness
 from speechxai.metrics.case import METRICS, Case
 from speechxai.metrics.maps import LOCALIZATION_METRICS
 from speechxai.metrics.robustness import seed_stability
+from speechxai.registry import check_values
 
 PUBLISHED_METRICS = (
     "average_increase",
@@ -77,6 +78,7 @@ def check_options(options: Mapping[str, Mapping[str, Any]]) -> None:
         for option in given:
             if option not in takes:
                 raise SpeechXAIError(did_you_mean(str(option), takes or ["none"], f"option of '{name}'"))
+        check_values(function, given, f"'{name}'")
 
 
 def score(

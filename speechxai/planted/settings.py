@@ -17,9 +17,10 @@ from typing import Any, Protocol
 
 from speechxai.data.cues import CUES
 from speechxai.data.voice_model import CUE_TASKS
-from speechxai.errors import SpeechXAIError, did_you_mean
+from speechxai.errors import SpeechXAIError, did_you_mean, in_range
 from speechxai.evaluation.values import Failure, checked
 from speechxai.explain.recipe import CONTROLS, PUBLISHED_METHODS, published_recipes
+from speechxai.flags import MANY, MAX_SEED
 from speechxai.metrics import EQUAL_BUDGET_METRICS, LOCALIZATION_METRICS, PUBLISHED_METRICS
 
 SPECIFICATION = "1.0"
@@ -133,8 +134,9 @@ class BenchmarkSettings:
                     " it. Give recordings with --data and --root."
                 )
         for severity in self.severities:
-            if not 0 < severity <= 1:
-                raise SpeechXAIError(f"The severity of a task must be above 0 and at most 1. Got {severity} instead.")
+            in_range("a benchmark", "severity", severity, 1e-6, 1)
+        for seed in self.seeds:
+            in_range("a benchmark", "seed", seed, 0, MAX_SEED, whole=True)
         for name, least in (
             ("n_speakers", 3),
             ("n_takes", 1),
@@ -142,13 +144,13 @@ class BenchmarkSettings:
             ("n_plants", 1),
             ("n_folds", 3),
             ("epochs", 1),
+            ("patience", 1),
             ("n_explained", 1),
             ("n_sanity", 0),
+            ("n_stages", 1),
         ):
-            if getattr(self, name) < least:
-                raise SpeechXAIError(
-                    f"The '{name}' of a benchmark must be at least {least}. Got {getattr(self, name)}."
-                )
+            in_range("a benchmark", name, getattr(self, name), least, MANY, whole=True)
+        in_range("a benchmark", "duration_s", self.duration_s, 0.1, 600)
         if not (self.materials and self.cues and self.severities and self.seeds):
             raise SpeechXAIError("A benchmark needs at least one material, cue, severity and seed.")
 

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from speechxai.errors import SpeechXAIError
+from speechxai.errors import SpeechXAIError, in_range
 from speechxai.types import Spectrogram, StftConfig
 
 
@@ -91,6 +91,10 @@ def bin_frequencies_hz(config: StftConfig) -> Tensor:
 
 
 # Recordings of any length through networks that hear a few seconds: cut along time, and stitch back.
+MIN_SEGMENT_S, MAX_SEGMENT_S = 0.001, 3600.0
+"""Shortest and longest segment that a network hears at once, s."""
+
+
 @dataclass(frozen=True)
 class SegmentConfig:
     """How a network hears a long recording.
@@ -109,6 +113,8 @@ class SegmentConfig:
     short: Literal["keep", "pad"] = "keep"
 
     def __post_init__(self) -> None:
+        in_range("SegmentConfig", "length_s", self.length_s, MIN_SEGMENT_S, MAX_SEGMENT_S)
+        in_range("SegmentConfig", "hop_s", self.hop_s, MIN_SEGMENT_S, MAX_SEGMENT_S)
         if not 0 < self.hop_s <= self.length_s:
             raise SpeechXAIError(
                 f"The 'hop_s' parameter of SegmentConfig must be in (0, length_s = {self.length_s}]. Got {self.hop_s}"

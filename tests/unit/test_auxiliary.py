@@ -499,7 +499,7 @@ def test_the_readable_model_is_read_against_energy(p: float, words: str) -> None
     [
         ({"input": "maps"}, "'input' parameter must be one of map, masked, original"),
         ({"architecture": "cnn"}, "'architecture' parameter"),
-        ({"n_folds": 2}, "'n_folds' parameter must be at least 3"),
+        ({"n_folds": 2}, "'n_folds' parameter of an auxiliary study must be a whole number from 3"),
         ({"splits": ("recording",)}, "stand only beside folds by speaker"),
         ({"recipes": ()}, "'recipes' parameter must name the maps"),
         ({"input": "original"}, "none with 'original'"),

@@ -93,7 +93,7 @@ def test_batched_equals_one_by_one() -> None:
             "The 'hop_length' parameter of StftConfig must be at most win_length / 2 = 186. Got 400 instead.",
         ),
         ({"win_length": 2048}, "must be at most n_fft = 1024. Got 2048"),
-        ({"n_fft": 0}, "'n_fft' parameter of StftConfig must be an int of at least 1. Got 0"),
+        ({"n_fft": 0}, "'n_fft' parameter of StftConfig must be a whole number from 1 to 65536. Got 0"),
         ({"window": "boxcar"}, "must be 'hamming' or 'hann'. Got 'boxcar'"),
         ({"scale": "db"}, "must be 'log1p' or 'linear'. Got 'db'"),
     ],
