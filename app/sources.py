@@ -122,7 +122,7 @@ class Disk:
             with np.load(path, allow_pickle=False) as content:
                 found = content["values"], json.loads(str(content["facts"]))
             os.utime(path)
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
             return None
         return found
 

@@ -42,6 +42,7 @@ from speechxai.explain.agreement import STRONGEST
 from speechxai.explain.captum_bridge import captum_names
 from speechxai.explain.combination import COMBINATIONS
 from speechxai.explain.recipe import CONTROLS, parse
+from speechxai.files import read_json
 from speechxai.inspection import inspect
 from speechxai.inspection.inspect import Agreement, Explained, Heard, Inspection, Tick
 from speechxai.inspection.words import Verdict
@@ -277,7 +278,7 @@ def predictions(model: str, tick: Any = None) -> pd.DataFrame:
     path = app_settings.cache_folder() / "predictions" / f"{_table_name(chosen)}.json"
     kept = memory().get(("predictions", model))
     if kept is None:
-        kept = _read_json(path) if settings().keep_cache else {}
+        kept = (read_json(path) or {}) if settings().keep_cache else {}
         memory().put(("predictions", model), kept)
     new = 0
     try:
@@ -322,13 +323,6 @@ def _predicted(model: str, name: str) -> dict[str, Any]:
 def _table_name(chosen: Bundle) -> str:
     text = f"{chosen.sha256}|{settings().data}|{settings().root}|{__version__}"
     return hashlib.sha256(text.encode()).hexdigest()[:24]
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError):
-        return {}
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -58,8 +58,10 @@ def to_json(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, indent=1, default=str).encode("utf-8", "backslashreplace")
 
 
-def read_bytes(path: str | Path) -> bytes:
-    """Content of a regular file. Pipes, devices and sockets are refused unopened: reading them can last for ever.
+@contextmanager
+def reading(path: str | Path) -> Iterator[Path]:
+    """Read a regular file in the context, which a library may open. Pipes, devices and sockets are refused unopened:
+    reading them can last for ever.
 
     Raises:
         SpeechXAIError: anything but a regular file that can be read; the message begins with the path.
@@ -71,7 +73,7 @@ def read_bytes(path: str | Path) -> bytes:
             raise SpeechXAIError(f"{encodable(path)}: this is a folder, and a file is needed here.")
         if not stat.S_ISREG(mode):
             raise SpeechXAIError(f"{encodable(path)}: this is a pipe, a device or a socket, and a file is needed here.")
-        return file.read_bytes()
+        yield file
     except (FileNotFoundError, NotADirectoryError) as error:
         raise SpeechXAIError(f"{encodable(path)}: no such file.") from error
     except (OSError, ValueError) as error:
@@ -79,6 +81,30 @@ def read_bytes(path: str | Path) -> bytes:
             raise
         reason = getattr(error, "strerror", None) or error
         raise SpeechXAIError(f"{encodable(path)}: cannot be read ({reason}).") from error
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """Content of a regular file. Raises SpeechXAIError as `reading` does."""
+    with reading(path) as file:
+        return file.read_bytes()
+
+
+def check_files(folder: Path) -> None:
+    """Check that a folder holds regular files and folders only, for a library that opens whatever stands there.
+
+    Raises:
+        SpeechXAIError: as `reading`.
+    """
+    for path in folder.rglob("*"):
+        if not path.is_dir():
+            with reading(path):
+                pass
+
+
+def sha256_of(path: str | Path) -> str:
+    """Return the sha256 of a regular file's bytes, hexadecimal. Raises SpeechXAIError as `reading` does."""
+    with reading(path) as file, file.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def read_text(path: str | Path) -> str:

@@ -8,7 +8,7 @@ import hashlib
 import importlib.metadata
 import io
 import json
-import pickle
+import os
 import re
 import shutil
 import warnings
@@ -31,7 +31,16 @@ from speechxai.classifiers.fit import flat_words
 from speechxai.classifiers.network import answers_to_made_voices, check
 from speechxai.classifiers.scope import Scope
 from speechxai.errors import SpeechXAIError, VersionWarning, did_you_mean
-from speechxai.files import known_format, read_toml, resource_folder, to_toml, write_atomically
+from speechxai.files import (
+    known_format,
+    read_text,
+    read_toml,
+    reading,
+    resource_folder,
+    sha256_of,
+    to_toml,
+    write_atomically,
+)
 from speechxai.signal.stft import SegmentConfig
 from speechxai.types import CLASS_NAMES, Recording, StftConfig
 
@@ -265,11 +274,6 @@ def _table_hash(parts: Mapping[str, str]) -> str:
     return hashlib.sha256("\n".join(f"{part} {parts[part]}" for part in sorted(parts)).encode()).hexdigest()
 
 
-def _file_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def check_parts(folder: Path, weights: WeightsFile) -> None:
     """Check that the table of parts is whole and every file is there; contents are checked when they are read.
 
@@ -295,7 +299,7 @@ def read_part_file(path: Path, sha256: str | None) -> dict[str, Tensor]:
         SpeechXAIError: a file that cannot be read or is another than the bundle's table says.
     """
     try:
-        if _file_hash(path) != sha256:
+        if sha256_of(path) != sha256:
             raise SpeechXAIError(
                 f"{path}: the file is damaged or from another bundle. Restore the file or import the model again."
             )
@@ -343,7 +347,7 @@ def save_parts(
             temporary = path.with_suffix(".part")
             save_file(state, temporary)
             temporary.replace(path)
-            parts[part] = _file_hash(path)
+            parts[part] = sha256_of(path)
         n_folds = sum(part.startswith("fold") for part in parts)
         if set(parts) != {final, *(f"fold{k}" for k in range(n_folds))}:
             raise SpeechXAIError(
@@ -418,7 +422,7 @@ class Bundle:
     def card(self) -> str:
         """The model card, Markdown; "" where there is none."""
         path = self.folder / CARD_FILE
-        return path.read_text(encoding="utf-8") if path.is_file() else ""
+        return read_text(path) if os.path.lexists(path) else ""
 
     def classifier(self, fold: int | None = None) -> Classifier:
         """Return the model of `fold`, or the final one: in eval mode, without gradients of its weights, made once.
@@ -542,18 +546,14 @@ def load_bundle(name_or_path: str | Path, allow_code: bool = False) -> Bundle:
             f"{folder / CONFIG_FILE}: the architecture '{config.architecture}' would run code of another package. "
             "If you trust it, give --allow-code (allow_code=True)."
         )
+    if config.weights.parts:
+        # Gigabytes are hashed when a part is asked for, not when the bundle is opened.
+        check_parts(folder, config.weights)
+        return _opened(folder, config)
     path = folder / WEIGHTS_FILE
-    try:
-        if config.weights.parts:
-            # Gigabytes are hashed when a part is asked for, not when the bundle is opened.
-            check_parts(folder, config.weights)
-            return _opened(folder, config)
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError as error:
-        raise SpeechXAIError(f"{path}: the weights are missing. Restore the file or train the model again.") from error
-    except OSError as error:
-        raise SpeechXAIError(f"{path}: cannot be read ({error.strerror}).") from error
+    if not path.exists():
+        raise SpeechXAIError(f"{path}: the weights are missing. Restore the file or train the model again.")
+    found = sha256_of(path)
     if found != config.weights.sha256:
         raise SpeechXAIError(
             f"{path}: the file is damaged or from another bundle: its sha256 is {found[:12]}..., {CONFIG_FILE} says "
@@ -733,8 +733,11 @@ class EpochFile:
         if not self.path.exists():
             return None
         try:
-            state = torch.load(self.path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+            with reading(self.path) as path:
+                state = torch.load(path, map_location="cpu", weights_only=True)
+        except SpeechXAIError:
+            raise
+        except Exception as error:  # a damaged pickle has many types of them
             raise SpeechXAIError(
                 f"{self.path}: this training state is damaged ({error}). Remove it to train from the start."
             ) from error

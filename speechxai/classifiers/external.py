@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from speechxai.classifiers.base import BACKBONES, Classifier
 from speechxai.classifiers.network import Attention, WaveformDoor, class_order, stated, uncompiled
 from speechxai.errors import NotApplicable, SpeechXAIError, told
+from speechxai.files import check_files
 from speechxai.registry import check_values, look_in
 from speechxai.signal.stft import SegmentConfig, inverse
 from speechxai.types import CLASS_NAMES, StftConfig
@@ -169,6 +171,8 @@ def open_huggingface(
         SpeechXAIError: `transformers` is missing, the model cannot be loaded, it hears features of its own or another
             sample rate, or `class_names` has another length than its outputs.
     """
+    if Path(source).is_dir():
+        check_files(Path(source))
     transformers = _transformers()
     bars = transformers.utils.logging
     shown = bars.is_progress_bar_enabled()
@@ -177,8 +181,8 @@ def open_huggingface(
         model = transformers.AutoModelForAudioClassification.from_pretrained(
             source, attn_implementation="eager", weights_only=True
         ).float()
-    except (OSError, ValueError) as error:
-        raise SpeechXAIError(f"{source}: cannot be loaded as a Hugging Face audio classifier: {error}") from error
+    except Exception as error:  # a damaged config or file of weights has many types of them
+        raise SpeechXAIError(f"{source}: cannot be loaded as a Hugging Face audio classifier: {told(error)}") from error
     finally:
         if shown:
             bars.enable_progress_bar()

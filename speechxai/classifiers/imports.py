@@ -26,7 +26,8 @@ from speechxai.classifiers.bundle import (
 from speechxai.classifiers.network import check as try_once
 from speechxai.classifiers.ssl import BUNDLES, STRIDES, Ssl, SslNetwork, architecture, as_options, download, from_bundle
 from speechxai.data.splits import published_splits
-from speechxai.errors import SpeechXAIError
+from speechxai.errors import SpeechXAIError, told
+from speechxai.files import read_bytes, reading
 from speechxai.signal.stft import SegmentConfig
 from speechxai.types import StftConfig
 
@@ -338,8 +339,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         SpeechXAIError: a file that is missing, damaged, or holds anything else.
     """
-    if not path.is_file():
+    if not path.exists():
         raise SpeechXAIError(f"{path}: no such file of weights.")
+    with reading(path):
+        pass
     try:
         if path.suffix == ".safetensors":
             from safetensors import SafetensorError
@@ -356,10 +359,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"{path}: refused, because it holds more than tensors, and a pickle can run code. Save the network's"
             f" state_dict() alone. ({str(error).splitlines()[0]})"
         ) from error
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError, AttributeError) as error:
-        raise SpeechXAIError(
-            f"{path}: cannot be read as weights: {str(error).splitlines()[0] if str(error) else error!r}"
-        ) from error
+    except SpeechXAIError:
+        raise
+    except Exception as error:  # a damaged pickle has many types of them
+        raise SpeechXAIError(f"{path}: cannot be read as weights: {told(error).splitlines()[0]}") from error
     for name in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
             content = content[name]
@@ -389,8 +392,10 @@ def _arrays() -> list[Any]:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        content = json.loads(read_bytes(path))
+    except SpeechXAIError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise SpeechXAIError(f"{path}: cannot be read as a model's config.json: {error}") from error
     if not isinstance(content, dict):
         raise SpeechXAIError(f"{path}: a model's config.json must hold one object.")

@@ -48,7 +48,7 @@ from speechxai.data.tables import (
     values_of,
 )
 from speechxai.errors import SpeechXAIError, did_you_mean, encodable
-from speechxai.files import read_toml, resource_folder
+from speechxai.files import read_text, read_toml, reading, resource_folder, sha256_of
 from speechxai.signal.audio import AUDIO_SUFFIXES, FFMPEG_SUFFIXES, NOT_UTF8, checked_root, files_under
 from speechxai.types import CLASS_NAMES
 
@@ -367,7 +367,7 @@ def _row(
         "speaker": f"{card.name}/{speaker}",
         "dataset": card.name,
         "sample_rate": header_sample_rate(file),
-        "sha256": sha256_of_file(file),
+        "sha256": _sha256_of(file),
         "_code": groups.get("code", ""),
     }
 
@@ -442,21 +442,18 @@ def header_sample_rate(file: Path) -> int | None:
     import soundfile
 
     try:
-        return int(soundfile.info(str(file)).samplerate)
+        with reading(file):
+            return int(soundfile.info(str(file)).samplerate)
     except Exception:
         # The reader names what is wrong with the file when it is loaded.
         return None
 
 
-def sha256_of_file(file: Path) -> str:
-    """Return the sha256 of a file's bytes, hexadecimal. Raises SpeechXAIError where it cannot be read."""
-    import hashlib
-
+def _sha256_of(file: Path) -> str:
     try:
-        with file.open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
-    except OSError as error:
-        raise _Refused(f"cannot be read ({error.strerror})") from error
+        return sha256_of(file)
+    except SpeechXAIError as error:
+        raise _Refused(str(error).removeprefix(f"{encodable(file)}: ").removesuffix(".")) from error
 
 
 def _without_contradictions(rows: list[Row], classes: Sequence[str]) -> tuple[list[Row], list[tuple[str, str]]]:
@@ -568,12 +565,9 @@ def card_text(name_or_path: str | Path) -> str:
         SpeechXAIError: an unknown name, or a file that cannot be read.
     """
     path = card_path(name_or_path).with_suffix(".md")
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        card = load_card(name_or_path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpeechXAIError(f"{path}: the text of this data card cannot be read: {error}") from error
+    if path.exists():
+        return read_text(path)
+    card = load_card(name_or_path)
     return (
         f"# {card.title}\n\nThis card has no text: {path.name} is not beside it. Who is in the set, its consent, its"
         " confounds and what it must not be used for are not described.\n\n"
@@ -853,5 +847,5 @@ def _row_of_table(
         "label": label,
         "dataset": dataset,
         "sample_rate": header_sample_rate(base / path),
-        "sha256": sha256_of_file(base / path),
+        "sha256": _sha256_of(base / path),
     }

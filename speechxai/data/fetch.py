@@ -33,6 +33,7 @@ from typing import IO, Any
 from speechxai.data.cards import DataCard, FetchFile
 from speechxai.data.manifest import SALT_FILE
 from speechxai.errors import SpeechXAIError, told
+from speechxai.files import read_bytes, reading
 
 Progress = Callable[[str, int, int | None], None]
 """Called with the file name, the bytes there, and the bytes in all (None where the server does not say)."""
@@ -119,8 +120,9 @@ def fetch_file(
         raise SpeechXAIError(f"{file.name}: the name of a download must be a plain file name.")
     _check_scheme(file.url)
     target, part = folder / file.name, folder / f"{file.name}.part"
-    if target.exists() and not target.is_file():
-        raise SpeechXAIError(f"{target}: there is a folder where the download goes. Move it away.")
+    for place in (target, part, _source(part)):
+        if place.exists() and not place.is_file():
+            raise SpeechXAIError(f"{place}: this is no file, and stands where the download goes. Move it away.")
     resumed = 0
     if not target.exists():
         with _on_disk(part):
@@ -385,7 +387,7 @@ def _source(part: Path) -> Path:
 
 def _read_source(part: Path) -> dict[str, Any]:
     try:
-        found = json.loads(_source(part).read_bytes())
+        found = json.loads(read_bytes(_source(part)))
     except (OSError, ValueError, RecursionError):
         return {}
     kept = {"url": str, "etag": str, "total": int}
@@ -422,7 +424,7 @@ def _verify(file: FetchFile, path: Path) -> str:
 
 
 def _digest(path: Path, kind: str) -> str:
-    with path.open("rb") as handle:
+    with reading(path), path.open("rb") as handle:
         # MD5 serves to compare with what publishers state, not to guard against an attacker.
         return hashlib.file_digest(handle, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
 

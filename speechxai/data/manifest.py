@@ -17,7 +17,7 @@ import pandas as pd
 
 from speechxai.data.tables import is_known, number, read_table, sexes
 from speechxai.errors import SpeechXAIError, did_you_mean
-from speechxai.files import csv_table, from_csv_cells, write_atomically
+from speechxai.files import csv_table, from_csv_cells, read_bytes, write_atomically
 from speechxai.signal.audio import files_under
 from speechxai.types import CLASS_NAMES, class_key
 
@@ -315,7 +315,7 @@ def salt(root: str | Path) -> bytes:
             handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(handle, "wb") as new:
                 new.write(secrets.token_bytes(_SALT_BYTES))
-        secret = file.read_bytes()
+        secret = read_bytes(file)
     except OSError as error:
         raise SpeechXAIError(
             f"{file}: the secret for pseudonyms cannot be kept here ({error.strerror}). "

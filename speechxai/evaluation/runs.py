@@ -30,6 +30,7 @@ from speechxai.data.manifest import label_names, own_columns
 from speechxai.errors import SpeechXAIError, encodable
 from speechxai.evaluation.config import FORMAT
 from speechxai.files import (
+    check_files,
     csv_table,
     fingerprint,
     hold,
@@ -522,6 +523,7 @@ class RunFolder:
                 f"{self.path}: no stored map of '{recipe}' for '{recording}'. Maps are kept with 'evaluate --maps'."
             )
         try:
+            check_files(path)
             values: Array = zarr.open_group(str(path), mode="r")[recipe][...]
             stated = self.hashes_of_maps(recording).get(recipe)
             whole = stated is None or stated == _hash_of_map(values)

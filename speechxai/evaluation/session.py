@@ -29,8 +29,8 @@ from speechxai.evaluation.config import FORMAT, FREE_ON_RESUME, EvaluateConfig, 
 from speechxai.evaluation.machine import configure, machine, versions
 from speechxai.evaluation.runs import RunFolder, describe, unlike
 from speechxai.evaluation.values import PROTOCOLS, EvaluateSettings, Job
-from speechxai.files import check_apart, check_out, fingerprint
-from speechxai.signal.audio import resample, sha256_of
+from speechxai.files import check_apart, check_out, fingerprint, sha256_of
+from speechxai.signal.audio import resample
 from speechxai.types import Recording
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import math
 import os
 import stat
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from speechxai.errors import SpeechXAIError
+from speechxai.files import sha256_of
 from speechxai.signal.container import CHECKED, Stated, examine
 from speechxai.types import Array, Recording
 
@@ -431,15 +431,6 @@ def resample(samples: Array, rate_hz: int, new_rate_hz: int) -> Array:
     import soxr  # type: ignore[import-untyped]
 
     return np.asarray(soxr.resample(samples, rate_hz, new_rate_hz, quality="HQ"), dtype=samples.dtype)
-
-
-def sha256_of(path: str | Path) -> str:
-    """Return the sha256 of the file's bytes, hexadecimal. Raises SpeechXAIError where the file cannot be read."""
-    try:
-        with Path(path).open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
-    except OSError as error:
-        raise SpeechXAIError(f"{path}: cannot be read ({error.strerror}).") from error
 
 
 def _check_header(info: AudioInfo, max_duration_s: float, min_duration_s: float, channel: int | None) -> None:

@@ -130,7 +130,7 @@ def test_a_training_that_was_stopped_goes_on(voices: Path, run: Run, monkeypatch
         (["--backbone", "cmm"], "Unknown backbone 'cmm'."),
         (["--option", "f_max=1"], "The backbone 'cnn' does not take these options"),
         (["--option", "f_max"], "--option f_max: write NAME=VALUE"),
-        (["--learning-rate", "0"], "'learning_rate' parameter of FitConfig must be above 0"),
+        (["--learning-rate", "0"], "Invalid value for '--learning-rate'"),
         (["--pretrained", "HUBERT"], "need the backbone 'ssl'"),
         (["--tasks", "vowel"], "Unknown task 'vowel'"),
         (["--config", "ssl4p"], "Did you mean 'ssl4pr'?"),
