@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import inspect
 import sys
 import traceback
 import typing
@@ -158,21 +159,26 @@ def check_values(function: Callable[..., Any], given: Mapping[str, Any], owner: 
     """Check options against what a function takes: the type that it states for each, numbers finite, counts bounded.
 
     Args:
-        function: takes the options by name.
+        function: takes the options by name, or a class.
         given: the options.
         owner: begins the message, for example "method 'rise'".
 
     Raises:
-        SpeechXAIError: a value of another type or beyond a bound; the message names the option.
+        SpeechXAIError: an option that it does not take, a value of another type or beyond a bound; the message names
+            the option.
     """
     from pydantic import TypeAdapter, ValidationError
     from pydantic.errors import PydanticUserError
 
+    takes = inspect.signature(function).parameters
     try:
-        hints = typing.get_type_hints(function)
+        hints = typing.get_type_hints(vars(function).get("__init__", function))
     except (NameError, TypeError):  # stated for type checkers alone
-        return
+        hints = {}
     for name, value in given.items():
+        if name not in takes and not any(each.kind is each.VAR_KEYWORD for each in takes.values()):
+            known = [each for each in takes if takes[each].default is not inspect.Parameter.empty]
+            raise SpeechXAIError(did_you_mean(str(name), known or ["none"], f"option of {owner}"))
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if number and name.startswith("n_"):
             in_range(owner, name, value, 1, MAX_COUNT, whole=isinstance(value, int))

@@ -146,7 +146,7 @@ def _logistic(z: Array, labels: Array, speakers: Array, seed: int) -> tuple[Arra
     return best.coef_[0], float(best.intercept_[0])
 
 
-@BACKBONES.register(hears="waveform", cites="boersma2001praat", differentiable=False)
+@BACKBONES.register(hears="waveform", cites="boersma2001praat", differentiable=False, takes=Acoustic)
 def acoustic(stft: StftConfig, **options: Any) -> nn.Module:
     """Logistic regression on acoustic measures; `contributions` is its explanation; option: names of the measures."""
     return Acoustic(stft, **options)

@@ -41,6 +41,7 @@ from speechxai.files import (
     to_toml,
     write_atomically,
 )
+from speechxai.flags import MAX_COUNT
 from speechxai.signal.stft import SegmentConfig
 from speechxai.types import CLASS_NAMES, Recording, StftConfig
 
@@ -177,7 +178,7 @@ class BundleConfig(_Strict):
     audio: AudioSettings = Field(default_factory=AudioSettings)
     classes: tuple[str, ...] = CLASS_NAMES
     cam_layer: str | None = None
-    max_batch: int = Field(default=16, ge=1, strict=True)
+    max_batch: int = Field(default=16, ge=1, le=MAX_COUNT, strict=True)
     training: dict[str, Any] = Field(default_factory=dict)
     calibration: CalibrationSettings = Field(default_factory=CalibrationSettings)
     folds: tuple[FoldFacts, ...] = ()

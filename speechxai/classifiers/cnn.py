@@ -184,7 +184,7 @@ class Cnn(nn.Module):
         return self.classifier(self.dropout(torch.cat([low, high], dim=-1)))  # type: ignore[no-any-return]
 
 
-@BACKBONES.register(hears="magnitude", cites="mancini2025investigating")
+@BACKBONES.register(hears="magnitude", cites="mancini2025investigating", takes=Cnn)
 def cnn(stft: StftConfig, **options: Any) -> nn.Module:
     """Small CNN on log-mel features, under 300 k parameters; Grad-CAM layer `features`."""
     if "channels" in options:

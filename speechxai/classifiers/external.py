@@ -393,10 +393,11 @@ def build(name: str, stft: StftConfig | None = None, **options: Any) -> nn.Modul
     """
     factory: Any = partial(external, factory=name) if ":" in name else BACKBONES[name]
     if ":" not in name:
-        check_values(vars(factory).get("__init__", factory), options, f"the backbone '{name}'")
+        check_values(BACKBONES.facts(name).get("takes", factory), options, f"the backbone '{name}'")
     try:
         return factory(stft or StftConfig(), **options)  # type: ignore[no-any-return]
     except SpeechXAIError:
         raise
     except Exception as error:  # PyTorch has many types for sizes that cannot be
-        raise SpeechXAIError(f"The backbone '{name}' does not take these options: {told(error)}") from error
+        said = str(error) if isinstance(error, ValueError) else told(error)
+        raise SpeechXAIError(f"The backbone '{name}' does not take these options: {said}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -512,7 +512,7 @@ class Ssl(WaveformDoor):
         return self.network.attention_maps(inverse(magnitude, phase, self.stft, n_samples))
 
 
-@BACKBONES.register(hears="waveform", cites="laquatra2024exploiting", example={"size": "tiny"})
+@BACKBONES.register(hears="waveform", cites="laquatra2024exploiting", example={"size": "tiny"}, takes=SslConfig)
 def ssl(stft: StftConfig, **options: Any) -> nn.Module:
     """HuBERT, WavLM or wav2vec 2.0 with a mix of all layers, attention pooling and two hidden layers; options:
     SslConfig."""
@@ -520,10 +520,6 @@ def ssl(stft: StftConfig, **options: Any) -> nn.Module:
         raise SpeechXAIError(
             f"Speech foundation models hear {SAMPLE_RATE_HZ} Hz. Got an STFT at {stft.sample_rate} Hz instead."
         )
-    known = [item.name for item in fields(SslConfig)]
-    for name in options:
-        if name not in known:
-            raise SpeechXAIError(did_you_mean(name, known, "option of the backbone 'ssl'"))
     return Ssl(SslNetwork(SslConfig(**options)), stft)
 
 

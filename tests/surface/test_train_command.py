@@ -128,7 +128,7 @@ def test_a_training_that_was_stopped_goes_on(voices: Path, run: Run, monkeypatch
         (["--folds", "5"], "Got 5 with speakers HC 4, PD 4."),
         (["--device", "bogus"], "Unknown device 'bogus'. Known: auto, cpu,"),
         (["--backbone", "cmm"], "Unknown backbone 'cmm'."),
-        (["--option", "f_max=1"], "The backbone 'cnn' does not take these options"),
+        (["--option", "f_max=1"], "Unknown option of the backbone 'cnn' 'f_max'"),
         (["--option", "f_max"], "--option f_max: write NAME=VALUE"),
         (["--learning-rate", "0"], "Invalid value for '--learning-rate'"),
         (["--pretrained", "HUBERT"], "need the backbone 'ssl'"),

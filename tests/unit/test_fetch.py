@@ -459,7 +459,7 @@ def test_a_download_has_a_plain_name(tmp_path: Path, name: str) -> None:
 
 def test_a_folder_in_the_way_and_two_files_of_one_name(server: Server, tmp_path: Path) -> None:
     (tmp_path / "set.bin").mkdir()
-    with pytest.raises(SpeechXAIError, match=r"set\.bin: there is a folder where the download goes"):
+    with pytest.raises(SpeechXAIError, match=r"set\.bin: this is no file"):
         fetch_file(file(server), tmp_path)
     (tmp_path / "b.bin.part").mkdir()
     with pytest.raises(SpeechXAIError, match=r"b\.bin"):
