@@ -125,7 +125,7 @@ TRAIN: Mapping[str, Flag] = {
     "restarts": Flag(
         "How often a fold's network that says the same of everybody is trained again.", default=2, min=0, max=100
     ),
-    "learning_rate": Flag("Learning rate of AdamW.", default=2e-3, min=1e-9, max=10.0),
+    "learning_rate": Flag("Learning rate of AdamW.", default=2e-3, min=1e-12, max=10.0),
     "weight_decay": Flag("Weight decay of AdamW.", default=1e-2, min=0, max=1000.0),
     "batch": Flag("Crops that pass at once.", default=16, min=1, max=MAX_COUNT),
     "crop_s": Flag("Length of random crops, s.", default=1.5, min=0.01, max=3600.0),
