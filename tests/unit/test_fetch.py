@@ -117,17 +117,20 @@ def test_what_is_there_is_not_downloaded_again(server: Server, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("checksum", [SHA256, ""])
-def test_a_truncated_download_goes_on_where_it_stopped(server: Server, tmp_path: Path, checksum: str) -> None:
-    server.cut = 300_000
+@pytest.mark.parametrize("came", [300_000, len(BODY) - 1])
+def test_a_truncated_download_goes_on_where_it_stopped(
+    server: Server, tmp_path: Path, came: int, checksum: str
+) -> None:
+    server.cut = came
     wanted = file(server, checksum=checksum)
-    with pytest.raises(SpeechXAIError, match=r"truncated: 300000 of 1024000 bytes came\. Run the command again"):
+    with pytest.raises(SpeechXAIError, match=rf"truncated: {came} of 1024000 bytes came\. Run the command again"):
         fetch_file(wanted, tmp_path)
     assert not (tmp_path / "set.bin").exists()
-    assert (tmp_path / "set.bin.part").stat().st_size == 300_000
+    assert (tmp_path / "set.bin.part").stat().st_size == came
     server.cut = None
     done = fetch_file(wanted, tmp_path)
-    assert server.asked == [None, "bytes=300000-"]
-    assert done.resumed_bytes == 300_000
+    assert server.asked == [None, f"bytes={came}-"]
+    assert done.resumed_bytes == came
     assert (tmp_path / "set.bin").read_bytes() == BODY
 
 
@@ -354,6 +357,10 @@ def test_a_wrong_answer_is_one_line_and_no_file(
 
 
 def test_more_than_was_promised_is_not_written(server: Server, tmp_path: Path) -> None:
+    # A byte more than the card states.
+    server.raw = sends(CHUNKED, b"3e9\r\n" + bytes(1_001) + b"\r\n0\r\n\r\n")
+    with pytest.raises(SpeechXAIError, match="sends more than the 1000 bytes that were promised"):
+        fetch_file(file(server, size_bytes=1_000), tmp_path)
     # Chunked, so that no length stops it: a megabyte where the card states 1,000 bytes.
     server.raw = sends(CHUNKED, b"%x\r\n" % (1 << 20) + bytes(1 << 20) + b"\r\n", times=50)
     with pytest.raises(SpeechXAIError, match="sends more than the 1000 bytes that were promised"):

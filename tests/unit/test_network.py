@@ -143,6 +143,17 @@ def test_what_is_said_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
     opened(lambda: saying(Net(lambda fc, h: fc(h)), output=nn.Linear(8, 2)), monkeypatch)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_logits_that_sum_to_one_are_no_probabilities(sign: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # (a, -a, 1) with 0 < a < 1 has a value below 0 and none above 1; (1 + a, -2 a, a) has both.
+    def tail(fc: nn.Module, h: Tensor) -> Tensor:
+        a = 0.5 * torch.sigmoid(sign * fc(h)[:, 0])
+        return torch.stack([a, -a, torch.ones_like(a)] if sign > 0 else [1 + a, -2 * a, a], dim=1)
+
+    bundle = opened(lambda: saying(Net(tail, 3), class_names=("HC", "PD", "MSA")), monkeypatch)
+    assert bundle.config.check["outputs"] == 3
+
+
 def test_notes_are_no_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     blind = opened(lambda: (lambda net: lambda w: net(w.detach()))(Net(lambda fc, h: fc(h))), monkeypatch)
     assert not blind.config.check["differentiable"]
