@@ -1,0 +1,635 @@
+"""What the app's pages show, by hand: charts, sentences, the player's views, progress, what stands in the address."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from app import boards, charts, inspecting, sources, state, widgets
+from app.charts import Row
+from speechxai.errors import SpeechXAIError
+from speechxai.explain import METHODS
+from speechxai.explain.recipe import CONTROLS
+from speechxai.inspection import report
+from speechxai.inspection.inspect import How, Inspection, inspect
+from speechxai.inspection.words import TRUTH
+from speechxai.metrics import METRICS
+from speechxai.signal.audio import write
+from speechxai.testing import noise_recording, tiny_bundle
+
+NAN = float("nan")
+
+
+def words(page: str) -> list[str]:
+    """What stands between the tags."""
+    return [part.strip() for part in re.split(r"<[^>]*>", page) if part.strip()]
+
+
+def drawn(page: str) -> str:
+    """The SVG inside a figure."""
+    return base64.b64decode(page.split("base64,")[1].split('"')[0]).decode()
+
+
+# --- charts ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_matrix_leaves_its_diagonal_empty_and_shades_by_value() -> None:
+    page = charts.matrix(["a", "b<"], np.array([[1.0, 0.4], [NAN, 1.0]]), "how")
+    assert words(page[page.index("<thead") :]) == ["map", "1", "2", "1 a", "–", "0.40", "2 b&lt;", "none", "–"]
+    assert "rgba(11,102,112,0.22)" in page  # .55 of the value
+    assert charts._shaded(2.0) == charts._shaded(1.0).replace("1.00", "2.00")
+    assert "0.00)" in charts._shaded(-1.0)
+
+
+def test_calibration_draws_what_was_stated_beside_what_came() -> None:
+    page = charts.calibration(*(np.array([v]) for v in (0.2, 0.25, 0.1, 0.5, 4)), share="share <PD>")
+    assert 'alt="Calibration: stated 0.20, observed 0.25 of 4"' in page
+    svg = drawn(page)
+    # 300 points a unit: x from 40, y from 310 up to 10.
+    assert '<line x1="40" y1="310" x2="340" y2="10"' in svg
+    assert '<line x1="100.0" x2="100.0" y1="280.0" y2="160.0"' in svg
+    assert '<circle cx="100.0" cy="235.0" r="5"' in svg
+    assert words(svg) == [
+        "0",
+        "0",
+        "0.5",
+        "0.5",
+        "1",
+        "1",
+        "4 recordings",
+        "probability the model stated",
+        "share &lt;PD&gt;",
+    ]
+    places = re.findall(r'<text x="([\d.]+)" y="([\d.]+)"', svg)
+    assert [(float(x), float(y)) for x, y in places] == [
+        *((40, 326), (34, 314), (190, 326), (34, 164), (340, 326), (34, 14)),
+        *((190, 344), (12, 160)),
+    ]
+    assert 'viewBox="0 0 354 352"' in svg
+
+
+def test_the_ends_of_an_interval_chart() -> None:
+    # Values .2 to .4 and a mark at .5: the axis runs from .2 - .018 to .5 + .018.
+    page = charts.intervals([Row("a", 0.3, 0.2, 0.4)], "t", [(0.5, "chance")], digits=2)
+    assert 'class="dot" style="left:35.12%"' in page  # (.3 - .182) / .336
+    assert 'class="span" style="left:5.36%;right:calc(100% - 64.88%)"' in page
+    assert words(page)[1:4] == ["a", "0.30", "0.20 to 0.40"]
+    alone = charts.intervals([Row("a", 0.3, NAN, NAN)], "t")
+    assert "left:50.00%" in alone  # one value: .06 on both sides
+    assert words(alone) == ["t", "a", "0.300"]
+
+
+def test_cells_of_a_table() -> None:
+    page = charts.table([{"a": 1.0, "b": True, "c": "−0.1 (-0.2 to 0.3)", "d": "x & y"}], "c & d")
+    assert words(page[page.index("<thead") :]) == [
+        "a",
+        "b",
+        "c",
+        "d",
+        "1.000",
+        "True",
+        "−0.1",
+        "-0.2 to 0.3",
+        "x &amp; y",
+    ]
+    assert page.count('scope="col" class=n') == 2  # a bool is a number in Python
+
+
+# --- sentences of the benchmark -------------------------------------------------------------------------------------
+
+
+def rows(names: list[str], metric: str = "faithfulness", **more: Any) -> pd.DataFrame:
+    made = [{"recipe": name, "metric": metric, "mean": 0.9 - 0.1 * i, "n_speakers": 12} for i, name in enumerate(names)]
+    return pd.DataFrame(made).assign(low=0.0, high=1.0, model="m", **more)
+
+
+def beating(board: pd.DataFrame, good: int) -> pd.DataFrame:
+    """The first `good` rows beat every control, the others none."""
+    first = np.arange(len(board)) < good
+    for control in CONTROLS:
+        wins = {"": 0.2, "_low": 0.1, "_high": 0.3, "_p": 0.0004}
+        fails = {"": 0.0, "_low": -0.1, "_high": 0.1, "_p": 0.5}
+        ends = {f"vs_{control}{end}": np.where(first, wins[end], fails[end]) for end in wins}
+        board = board.assign(**{k: np.where(board["recipe"].isin(CONTROLS), NAN, v) for k, v in ends.items()})
+    return board
+
+
+METHODS_7 = ["saliency", "deep_lift", "occlusion", "rise", "gradcam", "smoothgrad", "input_x_gradient"]
+
+
+def test_the_verdict_names_four_and_counts_the_rest() -> None:
+    controls = list(CONTROLS)
+    assert boards.verdict(rows(controls), "faithfulness") == "This run holds no method beside the controls."
+    said = boards.verdict(rows(["rise"]), "comprehensiveness@20")
+    assert said.startswith("Best by comprehensiveness, strongest 20\u00a0%: ")
+    assert said.endswith(". Without controls in the run, nobody can say whether that is more than chance.")
+    for n_good, end in (
+        (7, ": saliency, DeepLIFT, occlusion, RISE and others."),
+        (6, ": saliency, DeepLIFT, occlusion, RISE and others. The other 1 is not."),
+        (4, ": saliency, DeepLIFT, occlusion, RISE. The other 3 are not."),
+    ):
+        said = boards.verdict(beating(rows([*METHODS_7, *controls]), n_good), "faithfulness")
+        assert said.startswith(
+            f"By faithfulness over 12 speakers, {n_good} of 7 methods are better than every map that"
+        )
+        names = re.search(r"\): (.*)", said)
+        assert names is not None
+        expected = ", ".join(boards.recipe_words(name) for name in METHODS_7[:4])
+        assert f": {names[1]}" == end.replace("saliency, DeepLIFT, occlusion, RISE", expected)
+    none = boards.verdict(beating(rows([*METHODS_7, *controls]), 0), "faithfulness")
+    assert none.endswith("Read none of these maps as the model's reason.")
+
+
+def test_differences_to_controls_in_numbers() -> None:
+    first, second = boards.against_controls(beating(rows(["saliency", "rise", "random_map"]), 1))
+    assert first["minus random map"] == "+0.200 (+0.100 to +0.300)"
+    assert (first["p, random"], second["p, random"]) == ("< 0.001", "0.500")
+    assert list(first) == ["map", *(k for c in CONTROLS for k in (f"minus {c.replace('_', ' ')}", f"p, {c[:-4]}"))]
+    assert boards.against_controls(rows(["saliency"])) == []
+    lost = boards.against_controls(beating(rows(["saliency"]), 1).assign(vs_random_map=NAN, vs_random_map_p=NAN))
+    assert (lost[0]["minus random map"], lost[0]["p, random"]) == ("", "")
+
+
+def test_what_is_compared() -> None:
+    both = pd.concat([rows([TRUTH, "rise"], metric) for metric in ("mean_mask", "average_drop", "deletion_auc")])
+    both = pd.concat([both, rows(["rise"], "comprehensiveness@20"), rows(["rise"], "faithfulness").assign(model="n")])
+    assert boards.metrics_of(both) == ["comprehensiveness@20", "deletion_auc", "faithfulness", "average_drop"]
+    assert boards.groups(both) == ["m", "n"]
+    assert set(boards.of_group(both, "m")["recipe"]) == {"rise"}
+    assert len(boards.of_group(both, "n")) == 1
+    low = boards.leaderboard(rows(["a", "b", "c"], "average_drop").assign(mean=[0.2, NAN, 0.1]), "average_drop")
+    assert low["recipe"].tolist() == ["c", "a", "b"]
+    assert boards.is_sanity("seed_stability")
+    assert not boards.is_sanity("faithfulness")
+    assert boards.metric_question("nothing") == ""
+    for metric in (name for name in METRICS if not name.startswith("quantus:")):
+        end = {"high": "Higher is better.", "low": "Lower is better.", "none": "Neither way is better."}
+        assert boards.metric_question(metric).endswith(f". {end[METRICS.facts(metric)['best']]}")
+        assert boards.best_is_low(metric) == (METRICS.facts(metric)["best"] == "low")
+
+
+def test_lines_and_columns_of_a_run() -> None:
+    lines = boards.run_lines(rows(["saliency", *CONTROLS, *(f"m{i}" for i in range(30))]))
+    assert len(lines) == 24
+    assert [line.muted for line in lines[:5]] == [False, *[True] * len(CONTROLS), False][:5]
+    assert (lines[0].value, lines[0].low, lines[0].high) == (0.9, 0.0, 1.0)
+    table = pd.concat([rows(["saliency", "rise"]), rows(["saliency"], "average_drop").assign(mean=NAN)])
+    first, second = boards.side_by_side(table, ["faithfulness", "average_drop"])
+    assert first == {"map": "saliency", "faithfulness": "0.900 (0.000 to 1.000)", "average drop": ""}
+    assert second["faithfulness"] == "0.800 (0.000 to 1.000)"
+    assert boards.side_by_side(table, []) == []
+
+
+def tasks(reasons: list[str]) -> pd.DataFrame:
+    made = [
+        {"group": "synthetic/tremor/1", "seed": i, "auc": 0.5 + 0.1 * i, "excluded": reason, "n_speakers": NAN}
+        for i, reason in enumerate(reasons)
+    ]
+    frame = pd.DataFrame(made).assign(auc_low=NAN, auc_high=0.9, rms_auc=0.456, n_explained=3, truth_area=NAN)
+    frame.loc[0, "auc"] = NAN
+    return frame
+
+
+def test_tests_that_do_not_count() -> None:
+    assert boards.learned(tasks([""])) == "1 of 1 tests count."
+    said = boards.learned(tasks(["", *["low"] * 5]))
+    assert said.startswith("1 of 6 tests count. Not judged, because")
+    assert said.endswith("seed 4 (AUC 0.90) and 1 more.")
+    assert said.count("seed") == 4
+    assert "more" not in boards.learned(tasks(["", *["low"] * 4]))
+    first, second = boards.task_rows(tasks(["", "low"]))
+    assert (first["held-out AUC"], second["held-out AUC"]) == ("–", "0.60 (– to 0.90)")
+    assert (first["speakers"], first["truth, share of the picture"]) == ("–", "–")
+    assert first["AUC of loudness alone"] == "0.46"
+    assert (first["verdict"], second["verdict"]) == ("counts", "excluded: low")
+
+
+def test_answers_of_a_cue_without_methods_or_controls() -> None:
+    named = "Tremor in synthetic voices"
+    group = "synthetic/tremor/1"
+    assert boards.answer(rows(["edge_map"]), group, "faithfulness") == f"{named}: no explanation has this score."
+    alone = boards.answer(rows(["rise"]), group, "deletion_auc")
+    assert alone == (
+        f"{named}: by deletion AUC, {boards.recipe_words('rise')} points at the truth best, 0.90 (0.00 to 1.00) over 12"
+        " speakers."
+    )
+    assert boards.chance_of(pd.DataFrame({"model": ["x"], "metric": ["y"], "expected": [1]}), group, "y") == []
+    rows_ = [Row("few", 0.9, 0.8, 1.0, True), Row("one", 0.5, 0.2, 0.8), Row("two", -0.2, -0.4, 0.0)]
+    said = boards.which_score(rows_)
+    assert "one says most" in said
+    assert "(rank correlation 0.50, 0.20 to 0.80), two least (-0.20)." in said
+    assert "elsewhere" not in said  # the interval touches 0
+
+
+def test_spans() -> None:
+    assert boards.span(None) == boards.span({"value": NAN}) == boards.NOTHING == "–"
+    row = {"value": 0.126, "low": NAN, "high": NAN}
+    assert (boards.span(row), boards.span(row, signed=True)) == ("0.13", "+0.13")
+    assert boards.span({**row, "low": -0.1, "high": 0.3}, signed=True) == "+0.13 (-0.10 to +0.30)"
+
+
+# --- pieces of pages ------------------------------------------------------------------------------------------------
+
+
+def said(**changes: Any) -> Any:
+    """A recording of which the model says PD with .75; without a fifth it is between .5 and 1."""
+    facts: dict[str, Any] = {
+        "predicted": 1,
+        "class_names": ("HC", "PD"),
+        "probability": np.array([0.25, 0.75]),
+        "range": lambda index: (0.5, 1.0) if index == 1 else (0.0, 0.0),
+        "fold": 0,
+        "folds": np.zeros((1, 2)),
+        "bundle": SimpleNamespace(probability_words="probability, not calibrated <"),
+    }
+    return SimpleNamespace(**{**facts, **changes})
+
+
+def test_the_answer_and_how_far_it_moves() -> None:
+    page = widgets.verdict(said())
+    assert words(page) == [
+        "The model says",
+        "Parkinson&#x27;s disease",
+        "0.75",
+        "Probability, not calibrated &lt; by a network that never heard this speaker; 0.50 to 1.00 when any fifth of"
+        " the recording is left out.",
+    ]
+    assert 'alt="Probability 0.75, between 0.50 and 1.00"' in page
+    # 292 points a unit, from 4.
+    svg = drawn(page)
+    assert 'x1="150.0" x2="296.0"' in svg
+    assert '<circle cx="223.0"' in svg
+    page = widgets.verdict(said(fold=None, folds=np.zeros((6, 2))), "HC", same=False)
+    assert words(page)[1] == "(but labeled Healthy control)"
+    assert "by the final network; 0.50 to 1.00 when any fifth of the recording is left out or with the 5 other" in page
+    assert words(widgets.verdict(said(), "PD", same=True))[1] == "(as labeled)"
+    assert words(widgets.verdict(said(), "x", same=None))[1] == "(labeled x)"
+
+
+def test_words_of_a_map() -> None:
+    verdict: Any = SimpleNamespace(key="weak", text="Head <: the reason: 5 %")
+    assert widgets.map_verdict(verdict) == '<p class="sx-worth weak"><b>Head &lt;</b>: the reason: 5\u00a0%</p>'
+    assert widgets.unbroken("1 s, 20 %, 3 kHz, 4 Hz, -5 dB, 2 samples & 6 Hzx") == (
+        "1\u00a0s, 20\u00a0%, 3\u00a0kHz, 4\u00a0Hz, -5\u00a0dB, 2 samples &amp; 6 Hzx"
+    )
+    lines: Any = [SimpleNamespace(kind=k, text=f"{k}.") for k in ("verdict", "where", "caution", "when")]
+    assert words(widgets.sentences(lines)) == ["What matters", "where.", "when.", "Before you trust it", "caution."]
+    assert words(widgets.sentences(lines[:2])) == ["What matters", "where."]
+
+
+def test_labels_and_names_of_a_row() -> None:
+    assert [widgets.label_of({"label": v}) for v in (None, NAN, "<NA>", 0, 1.0)] == [
+        None,
+        None,
+        None,
+        0,
+        1,
+    ]
+    assert widgets.label_of({}) is None
+    assert widgets.short_name(("mine", "digest"), "title") == "title"
+    assert widgets.short_name(("catalogue", "name"), "title") == "name"
+
+
+class Page(SimpleNamespace):
+    """Stands for Streamlit: keeps what was shown."""
+
+    def __init__(self) -> None:
+        super().__init__(query_params={}, session_state={}, shown=[])
+
+    def show(self, *what: Any, **more: Any) -> Any:
+        self.shown.append((*what, *(more.get(key) for key in ("text", "index", "key") if key in more)))
+        return self
+
+    title = html = toast = info = error = button = progress = container = empty = show
+
+    def selectbox(self, label: str, options: Any, index: int, **more: Any) -> Any:
+        self.shown.append((label, list(options), index, more["key"]))
+        return list(options)[index]
+
+    def stop(self) -> None:
+        raise StopIteration
+
+    def __enter__(self) -> Page:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def page(monkeypatch: pytest.MonkeyPatch) -> Page:
+    made = Page()
+    monkeypatch.setattr(widgets, "st", made)
+    return made
+
+
+def test_a_choice_is_named_by_the_address_then_the_session_then_the_default(page: Page) -> None:
+    options = ("a", "b", "c", "d")
+    assert widgets.recalled("x", options) == 0
+    assert widgets.recalled("x", options, "d") == 3
+    page.session_state["chosen_x"] = "c"
+    assert widgets.recalled("x", options, "d") == 2
+    page.query_params["x"] = "b"
+    assert widgets.recalled("x", options, "d") == 1
+    page.query_params["x"] = "gone"
+    assert widgets.recalled("x", options, "d") == 2
+    assert widgets.choose("Word", "y", options, default="b") == "b"
+    assert (page.query_params["y"], page.session_state["chosen_y"]) == ("b", "b")
+
+
+def test_a_link_to_what_is_not_here_is_said_once(page: Page) -> None:
+    for _ in range(2):
+        page.query_params["x"] = "gone*"
+        page.session_state["box_x"] = "old"
+        assert widgets.choose("Map", "x", ("a", "b")) == "a"
+        assert "box_x" not in page.session_state
+        page.session_state["chosen_x"] = "a"
+    toasts = [shown[0] for shown in page.shown if len(shown) == 1]
+    assert toasts == ["The link names the map 'gone\\*', which is not here."]
+
+
+def test_work_shows_itself_after_a_while_and_can_be_stopped(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [10.0]
+    monkeypatch.setattr(widgets, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    texts = []
+    with widgets.working("Work", "job") as tick:
+        for at, step in ((10.3, (1, 8)), (10.5, (2, 8)), (10.6, (3, 8)), (10.8, ()), (14.0, (6, 8))):
+            now[0] = at
+            before = len(page.shown)
+            tick(*step)
+            texts.append([shown for shown in page.shown[before:] if len(shown) == 2 and isinstance(shown[0], float)])
+    # Nothing before .4 s, nothing within .25 s of the last; without a total it nears 1 by 3 % a step.
+    assert texts[0] == texts[2] == []
+    assert texts[1] == [(0.25, "Work: 2 of 8")]
+    assert texts[3] == [(pytest.approx(1 - 0.97**4), "Work: 1 s")]
+    assert texts[4] == [(0.75, "Work: 6 of 8")]
+    page.session_state["stopped"] = "job"
+    page.button = lambda *_, **__: False  # type: ignore[method-assign]
+    with pytest.raises((StopIteration, RuntimeError)), widgets.working("Work", "job"):
+        pass
+    assert page.shown[-1] == ("Work: stopped.",)
+    with widgets.working("Work", "another"):
+        pass
+
+
+# --- a recording explained ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> Inspection:
+    bundle = tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
+    return inspect(noise_recording("a/ü b"), bundle, "input_x_gradient", How(seed=1))
+
+
+def header(block: bytes) -> dict[str, Any]:
+    (length,) = struct.unpack_from("<I", block, 4)
+    found: dict[str, Any] = json.loads(block[8 : 8 + length])
+    return found
+
+
+def test_the_player_is_told_what_it_plays(seen: Inspection) -> None:
+    heard, one = seen.heard, seen.map
+    name = heard.class_names[one.target]
+    found = header(inspecting.player_view(heard, one, "title", [{"name": "t", "intervals": []}]))
+    assert [s["label"] for s in found["sounds"]] == ["Original", "Kept", "Removed"]
+    assert [s["key"] for s in found["sounds"]] == ["original", "kept", "removed"]
+    assert [s["note"] for s in found["sounds"]] == [f"{name} {p:.2f}" for p in (one.p, one.p_kept, one.p_removed)]
+    gains = [gain for _, gain in report.sounds(heard, one).values()]
+    assert [s["title"] for s in found["sounds"]] == [
+        "The recording as the model hears it.",
+        f"Only the strongest 20 % of the evidence; probability of {name} {one.p_kept:.2f}. Level matched:"
+        f" {gains[0]:+.0f} dB.",
+        f"Without the strongest 20 % of the evidence; probability of {name} {one.p_removed:.2f}. Level matched:"
+        f" {gains[1]:+.0f} dB.",
+    ]
+    whole = {"HC": "Healthy control", "PD": "Parkinson's disease"}[name]
+    assert found["summary"] == f"The model says {whole}, probability {one.p:.2f}."
+    assert found["tiers"] == [{"name": "t", "intervals": []}]
+    both = header(inspecting.compare_view(heard, {"a": one, "b": seen.controls["edge_map"]}, "title"))
+    assert [m["key"] for m in both["maps"]] == ["input_x_gradient", "edge_map"]
+    assert both["maps"][0]["note"] == f"without it: {one.p_removed:.2f} (whole: {one.p:.2f})"
+    assert both["summary"] == "2 maps of one recording: input x gradient, edge map (control)."
+    assert len(both["sounds"]) == 1
+
+
+def test_a_saved_case_holds_everything(seen: Inspection, tmp_path: Path) -> None:
+    folder = report.save_case(seen, "my vöice.wav", b"content", tmp_path / "cases")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d{6}_my_voice", folder.name)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "case.json",
+        *("my_voice.TextGrid", "my_voice.wav", "my_voice_kept.wav", "my_voice_labels.txt", "my_voice_removed.wav"),
+        "report.html",
+    ]
+    assert (folder / "my_voice.wav").read_bytes() == b"content"
+    first = (folder / "my_voice_labels.txt").read_text().splitlines()[0]
+    start, end = seen.regions[0]
+    assert first == f"{start:.6f}\t{end:.6f}\tevidence 1"
+    facts = json.loads((folder / "case.json").read_text())
+    assert facts["recording"] == "my vöice.wav"
+    assert facts["probability"] == {
+        k: pytest.approx(v) for k, v in zip(("HC", "PD"), seen.heard.probability, strict=True)
+    }
+    assert set(facts["gain_db"]) == {"kept", "removed"}
+    assert facts["made"]["settings"]["target"] == facts["explained"] == seen.heard.class_names[seen.map.target]
+    assert (facts["budget"], facts["share_of_bins"]) == (0.2, seen.map.share)
+    assert facts["regions_s"] == [list(region) for region in seen.regions]
+
+
+def test_the_report_of_a_case(seen: Inspection) -> None:
+    page = report.case_html(seen, "a <b>").decode()
+    said = words(re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL))
+    p = seen.heard.probability.max()
+    assert said[:2] == ["a &lt;b&gt;: case report", "a &lt;b&gt;"]
+    assert re.fullmatch(
+        r"Case report, [\d-]+ [\d:]+ · model Random weights, for tests · explained by\s+input x gradient · 0\.80 s",
+        said[2],
+    )
+    assert said[5].endswith(f"{p:.2f}. \nThe map of the evidence for {seen.class_name.replace(chr(39), '&#x27;')}:")
+    assert said[6] == seen.verdict.label
+    heads = [text for text in said if re.fullmatch(r"[A-Z][^.:]*\??", text) and f"<h2>{text}</h2>" in page]
+    assert heads == [
+        "What matters",
+        f"Probability of {seen.class_name.replace(chr(39), '&#x27;')}",
+        "Where half of the evidence lies",
+        "The recording",
+        "What the model cannot do",
+    ]
+    (row,) = re.findall(r"<tr><td>input x gradient</td>(.*?)</tr>", page)
+    m = seen.map
+    assert words(row) == [f"{v:.3f}" for v in (m.p, m.p_kept, m.p_removed, m.soft_kept, m.soft_removed)]
+    assert page.count("</td></tr>") == 1 + len(seen.controls) + min(12, len(seen.regions)) + len(seen.checks)
+    assert "The model card names none." in page
+
+
+# --- where recordings come from -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    cached = (sources.memory, sources.disk, sources.catalogue, sources.rows_by_name, sources._takes)
+
+    def start(**settings: Any) -> None:
+        for each in cached:
+            each.clear()
+        for module in (sources, state):
+            monkeypatch.setattr(module, "settings", lambda: sources.Settings(**settings))
+
+    monkeypatch.setenv("SPEECHXAI_CACHE", str(tmp_path / "cache"))
+    yield start
+    for each in cached:
+        each.clear()
+
+
+def test_models_of_the_data_come_first(started: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "bundle_names", lambda: ["z-net", "synthetic-cnn", "figshare-cnn", "b-net"])
+    started()
+    assert sources.models() == ["synthetic-cnn", "b-net", "figshare-cnn", "z-net"]
+    started(data="figshare-voice", models=("mine", "z-net"))
+    assert sources.models() == ["mine", "z-net", "figshare-cnn", "b-net", "synthetic-cnn"]
+
+
+def test_synthetic_voices_stand_in_the_catalogue(started: Any) -> None:
+    started()
+    found = sources.catalogue()
+    assert found["speaker"].nunique() == sources.N_SYNTHETIC_SPEAKERS
+    assert ((found["severity"] > 0) == (found["label"] == 1)).all()
+    assert set(found["dataset"]) == {"synthetic voices"}
+    row = found.iloc[0]
+    voice = sources.catalogue_recording(None, row["recording"])
+    assert (voice.id, voice.label) == (row["recording"], row["label"])
+    assert sources.rows_by_name()[row["recording"]]["speaker"] == row["speaker"]
+    with pytest.raises(SpeechXAIError, match=r"^x: there is no such recording"):
+        sources.catalogue_recording(None, "x")
+    assert sources.data_card().startswith("**Synthetic voices.**")
+    started(data="figshare-voice")
+    assert sources.data_card().startswith("# ")
+    started(data="/some/folder")
+    assert sources.data_card() == ""
+
+
+def test_a_readers_recording_is_known_by_its_content_and_named_as_it_was(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    kept: dict[str, tuple[str, bytes]] = {}
+    monkeypatch.setattr(sources, "mine", lambda: kept)
+    voice = noise_recording()
+    write(tmp_path / "x.wav", voice.waveform, voice.sample_rate)
+    key = sources.add_mine("my voice.WAV", (tmp_path / "x.wav").read_bytes())
+    assert key == sources.add_mine("my voice.WAV", (tmp_path / "x.wav").read_bytes())
+    assert (key[0], len(key[1])) == ("mine", 16)
+    found = sources.original(key)
+    assert (found.id, found.speaker, found.metadata["path"]) == ("my voice", f"mine/{key[1]}", "my voice.WAV")
+    assert (found.sample_rate, len(found.waveform)) == (8_000, len(voice.waveform))
+    assert float(found.waveform.abs().max()) == pytest.approx(0.5, abs=1e-3)  # neither leveled nor moved
+    broken = sources.add_mine("bad", b"nothing")
+    with pytest.raises(SpeechXAIError, match=r"^bad: ") as error:
+        sources.original(broken)
+    assert "speechxai-" not in str(error.value)
+
+
+def test_runs_are_found_in_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("b", "a", "no-units"):
+        (tmp_path / "runs" / name / ("units" if name != "no-units" else "x")).mkdir(parents=True)
+        (tmp_path / "runs" / name / "config.toml").touch()
+    (tmp_path / "runs" / "no-config" / "units").mkdir(parents=True)
+    assert list(sources.find((str(tmp_path / "runs"),)).values()) == ["a", "b"]
+    assert list(sources.find((str(tmp_path / "runs" / "b"),)).values()) == ["b"]
+    monkeypatch.chdir(tmp_path)
+    assert sources.find(()) == {"runs/a": "a", "runs/b": "b"}
+
+
+def test_facts_of_a_run(tmp_path: Path) -> None:
+    table = pd.DataFrame({"metric": ["seed_stability"]})
+    folder: Any = SimpleNamespace(
+        path=tmp_path, table=lambda _: table, config={"data": "d", "model": "/x/net"}, status=None
+    )
+    folder.status = lambda: SimpleNamespace(n_done=3, n_units=5, n_failed=1)
+    (tmp_path / "scores.csv").write_text("a")
+    found = sources._evaluation(folder)
+    assert found.facts == "3 of 5 recordings, 1 failed; data d, model net, protocol standard"
+    assert [(label, name, kind) for label, name, kind, _ in found.files] == [("Scores (CSV)", "scores.csv", "text/csv")]
+    assert not found.has_truth
+    folder.status = lambda: SimpleNamespace(n_done=5, n_units=5, n_failed=0)
+    table.loc[1, "metric"] = "average_drop"
+    again = sources._evaluation(folder)
+    assert again.facts.startswith("5 of 5 recordings; data d")
+    assert [name for _, name, _, _ in again.files] == ["scores.csv", "table.tex"]
+    folder.table = lambda _: table[:0]
+    with pytest.raises(
+        SpeechXAIError, match=r"no recording is scored yet\. Continue with 'speechxai evaluate --resume"
+    ):
+        sources._evaluation(folder)
+
+
+# --- the app's door to the library ----------------------------------------------------------------------------------
+
+
+def test_the_menu_ends_with_the_controls() -> None:
+    menu = list(state.method_menu())
+    own = [name for name in METHODS if name not in CONTROLS]
+    assert menu[: len(own)] == own
+    assert menu[-len(CONTROLS) :] == list(CONTROLS)
+    combined = [name for name in menu if "(" in name]
+    assert combined == [
+        f"{name}(saliency, integrated_gradients, gradcam)" for name in ("union", "intersection", "rank_mean")
+    ]
+    assert state.FIRST_METHOD in menu
+    assert state.canonical("union( saliency,rise)") == "union(saliency, rise)"
+    assert state.canonical("nothing") is None
+
+
+def test_blocks_are_made_once_unless_they_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "heard", lambda *_: SimpleNamespace(digest="d"))
+    monkeypatch.setattr(state, "MOST_KEPT_BYTES", 3)
+    memory = sources.Memory(4)
+    monkeypatch.setattr(state, "_kept", lambda: memory)
+    made: list[bytes] = []
+
+    def make(content: bytes) -> Any:
+        return lambda: made.append(content) or content
+
+    for name, content in (("a", b"123"), ("b", b"1234")):
+        for _ in range(2):
+            assert state.kept("m", ("catalogue", "r"), (name,), make(content)) == content
+    assert made == [b"123", b"1234", b"1234"]
+
+
+def test_answers_about_the_catalogue_are_kept_and_one_bad_recording_is_named(
+    started: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started(keep_cache=True)
+    table = pd.DataFrame({"recording": ["a", "b", "c"], "label": [0, 1, 1], "sha256": "x"})
+    monkeypatch.setattr(state, "catalogue", lambda: table)
+    weights = SimpleNamespace(sha256="w")
+    chosen: Any = SimpleNamespace(config=SimpleNamespace(weights=weights, classes=("HC", "PD")), use="")
+    monkeypatch.setattr(state, "bundle", lambda _: chosen)
+    asked: list[str] = []
+
+    def predicted(model: str, name: str) -> dict[str, Any]:
+        asked.append(name)
+        return {"problem": "broken"} if name == "b" else {"p": [0.25, 0.75] if name == "a" else [0.875, 0.125]}
+
+    monkeypatch.setattr(state, "_predicted", predicted)
+    steps: list[tuple[int, int]] = []
+    found = state.predictions("m", lambda *step: steps.append(step))
+    assert steps == [(0, 3), (1, 3), (2, 3)]
+    assert found["problem"].tolist() == ["", "broken", ""]
+    assert found["probability"].fillna(-1).tolist() == [0.75, -1, 0.125]
+    assert found["predicted"].fillna(-1).tolist() == [1, -1, 0]
+    assert found["p_HC"].fillna(-1).tolist() == [0.25, -1, 0.875]
+    sources.memory.clear()
+    pd.testing.assert_frame_equal(state.predictions("m"), found)  # from the disk
+    assert asked == ["a", "b", "c"]
+    table["sha256"] = "y"  # other recordings of the same names
+    state.predictions("m")
+    assert len(asked) == 6
