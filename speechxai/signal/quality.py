@@ -3,7 +3,7 @@ enough."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -58,6 +58,10 @@ State = Literal["good", "caution", "stop"]
 
 _SILENCE_DB = 40.0
 _TINY = 1e-20
+_STEP_HZ = 250.0
+_STEADY_DB = 10 * 0.5772156649 / np.log(10)
+_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100)
+"""At which recordings are made and from which they are raised."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,8 @@ class Quality:
         silence_share: share of 25 ms frames at least 40 dB under the loudest, in [0, 1].
         snr_db: mean power of the rest over that of the quietest tenth of frames, dB; NaN where the recording has no
             pause at least 10 dB under its typical level, as in a sustained vowel.
-        bandwidth_hz: highest frequency whose mean power lies less than 70 dB under the strongest.
+        bandwidth_hz: highest frequency whose power lies less than 70 dB under the strongest, at least 6 dB above the
+            noise floor, and is no image of a lower sample rate.
         dc_offset: mean sample.
     """
 
@@ -318,10 +323,94 @@ def _snr_db(frame_db: Array) -> float:
 
 
 def _bandwidth_hz(samples: Array, sample_rate: int) -> float:
-    from scipy.signal import welch
+    """Highest frequency, Hz, that is heard: under 70 dB below the strongest, above the noise floor, and no image.
 
-    # A Hann window leaks above -70 dB over seven bins; this one stays below within four.
-    frequency_hz, power = welch(samples, sample_rate, window="blackmanharris", nperseg=min(1024, samples.size))
-    if power.max() <= 0:
+    Levels of at most 300 frames of 40 ms in steps of 250 Hz. Not told: rounding without dither of a voice of a few
+    steps (it follows the voice and is no steady floor), and images of exactly periodic sounds, whose harmonics repeat
+    anyway. A voice whose upper half lies under a steady noise is read up to there.
+    """
+    from scipy.signal.windows import blackmanharris
+
+    length = min(samples.size, 2 * round(sample_rate / 50))
+    hop = max(1, length // 2)
+    frames = np.lib.stride_tricks.sliding_window_view(samples, length)[::hop]
+    energy = np.einsum("ij,ij->i", frames, frames)
+    loud = np.flatnonzero(energy > energy.max() * 10 ** (-_SILENCE_DB / 10))
+    if not loud.size:
         return 0.0
-    return float(frequency_hz[np.flatnonzero(power > power.max() * 1e-7)[-1]])
+    loud = loud[np.linspace(0, loud.size - 1, min(loud.size, 300)).round().astype(int)]
+    # A Hann window leaks above -70 dB over seven bins; this one stays below within four.
+    cut = frames[loud] * blackmanharris(length, sym=False)
+    spectra = np.fft.rfft(cut, axis=1)
+    power = np.abs(spectra) ** 2
+    power[:, :2] = 0  # the mean sample is no sound
+    mean_db = _decibel(power.mean(axis=0))
+    per_step = max(1, round(_STEP_HZ * length / sample_rate))
+    n_steps = mean_db.size // per_step
+    if power.max() <= 0 or not n_steps:
+        return 0.0
+
+    def steps(values: Array) -> Array:
+        return np.asarray(values[: n_steps * per_step].reshape(n_steps, per_step).mean(axis=1))
+
+    level_db = _decibel(steps(power.mean(axis=0)))
+    least_db = float(mean_db.max()) - 70.0
+    if (level_db > least_db).any():
+        reaches = int(np.flatnonzero(level_db > least_db)[-1]) + 1
+        unsteady_db = steps(_decibel(power).mean(axis=0) - mean_db)
+        floor_db = _floor_db(level_db[:reaches], unsteady_db[:reaches], loud.size * per_step)
+        if (level_db > floor_db + 6).any():  # else the noise is all there is
+            least_db = max(least_db, floor_db + 6)
+    above = level_db > least_db
+    limit = _image_from(cut, loud * hop, sample_rate, spectra, above, steps)
+    if not above[:limit].any():
+        return 0.0
+    # The last step may end within its neighbor, but not within an image.
+    last = int(np.flatnonzero(above[:limit])[-1]) + 2
+    bins = mean_db[: (last if limit == n_steps else min(last, limit)) * per_step]
+    return float(np.flatnonzero(bins > least_db)[-1] * sample_rate / length)
+
+
+def _decibel(power: Array) -> Array:
+    return np.asarray(10 * np.log10(np.maximum(power, 1e-30)))
+
+
+def _floor_db(level_db: Array, unsteady_db: Array, n_values: int) -> float:
+    """Level of the noise floor, dB; minus infinity where none shows.
+
+    A floor is the same everywhere and at all times: at least 2 kHz of steps near the lowest fifth of the levels, within
+    1.5 dB, whose power is that of steady noise: it is exponentially distributed, so the mean of its decibels lies
+    10 gamma / ln 10 = 2.51 dB under the decibels of its mean. Voices lie further, since they come and go.
+    """
+    near = np.abs(level_db - np.quantile(level_db, 0.2)) < 1.5
+    steady = np.abs(unsteady_db + _STEADY_DB) < max(1.0, 18 / np.sqrt(n_values / 2))
+    flat = level_db[near & steady]
+    return float(flat.mean()) if flat.size * _STEP_HZ >= 2_000 else -np.inf
+
+
+def _image_from(
+    cut: Array,
+    starts: Array,
+    sample_rate: int,
+    spectra: Array,
+    above: Array,
+    steps: Callable[[Array], Array],
+) -> int:
+    """First step that holds images instead of sound, or the number of steps.
+
+    A signal that was sampled at a lower rate r and interpolated without a filter repeats itself around r: what stands
+    at f is what stands at f - r, with one phase over all frames. Unrelated sounds have none.
+    """
+    times = (starts[:, None] + np.arange(cut.shape[1])) / sample_rate
+    for rate in _RATES_HZ:
+        first = int(np.ceil(rate / 2 / _STEP_HZ))
+        if rate >= sample_rate or not above[first:].any() or len(cut) < 16:
+            continue
+        shifted = np.fft.fft(cut * np.exp(2j * np.pi * ((rate * times) % 1)), axis=1)[:, : spectra.shape[1]]
+        product = spectra * shifted.conj()
+        weight = np.sqrt(np.abs(product))
+        common = np.abs((product / np.maximum(weight, 1e-30)).sum(axis=0)) ** 2
+        alike = steps(common / np.maximum(weight.sum(axis=0) ** 2, 1e-300))
+        if alike[first:][above[first:]].mean() >= 0.2:
+            return first
+    return above.size

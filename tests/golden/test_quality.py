@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
+from scipy.interpolate import CubicSpline
+from scipy.signal import resample_poly
 
 from speechxai.errors import SpeechXAIError
 from speechxai.signal.quality import Check, Quality, checks, concerns, quality, usable
@@ -83,6 +88,79 @@ def test_bandwidth_and_offset() -> None:
     assert quality(band, RATE_HZ).bandwidth_hz == pytest.approx(3_400, abs=80)
     assert quality(rng.standard_normal(RATE_HZ), RATE_HZ).bandwidth_hz > 7_900
     assert quality(0.1 * SINE + 0.05, RATE_HZ).dc_offset == pytest.approx(0.05, abs=1e-6)
+
+
+def breathing(rate_hz: int, to_hz: float, seed: int = 0) -> np.ndarray:
+    """2 s of noise up to `to_hz` that comes and goes four times a second, as syllables do; its peak is .5."""
+    rng = np.random.default_rng(seed)
+    spectrum = np.fft.rfft(rng.standard_normal(2 * rate_hz))
+    frequency_hz = np.fft.rfftfreq(2 * rate_hz, 1 / rate_hz)
+    spectrum *= (frequency_hz < to_hz) / (1 + (frequency_hz / 800) ** 2)  # 12 dB an octave, as the voice's source
+    time_s = np.arange(2 * rate_hz) / rate_hz
+    sound = np.fft.irfft(spectrum) * (0.05 + np.sin(4 * np.pi * time_s) ** 2)
+    return np.asarray(0.5 * sound / np.abs(sound).max())
+
+
+def raised(signal: np.ndarray, from_hz: int, to_hz: int, how: str) -> np.ndarray:
+    places = np.arange(signal.size * to_hz // from_hz) * from_hz / to_hz
+    if how == "hold":
+        return np.asarray(signal[places.astype(int)])
+    if how == "linear":
+        return np.interp(places, np.arange(signal.size), signal)
+    if how == "cubic":
+        return np.asarray(CubicSpline(np.arange(signal.size), signal)(places))
+    common = math.gcd(from_hz, to_hz)
+    return np.asarray(resample_poly(signal, to_hz // common, from_hz // common))
+
+
+def dithered(signal: np.ndarray, seed: int = 3) -> np.ndarray:
+    """As 16-bit numbers."""
+    rng = np.random.default_rng(seed)
+    return np.asarray(np.round(signal * 32_768 + rng.random(signal.size) - rng.random(signal.size)) / 32_768)
+
+
+@pytest.mark.parametrize("how", ["polyphase", "linear", "cubic", "hold"])
+def test_what_was_raised_from_8_khz_is_no_wider(how: str) -> None:
+    """Images of interpolation, the steps of 16 bits under a quiet voice, and a noisy room are no sound of the voice."""
+    voice = breathing(8_000, 4_000)
+    for rate_hz in (16_000, 44_100):
+        high = raised(voice, 8_000, rate_hz, how)
+        noise = np.random.default_rng(1).standard_normal(high.size)
+        for name, signal in {
+            "floating point": high,
+            "16 bits": dithered(high),
+            "quiet": dithered(0.02 * high),
+            "noise at 40 dB": high + 0.01 * high.std() * noise,
+        }.items():
+            found = quality(signal, rate_hz).bandwidth_hz
+            assert 2_900 <= found <= 4_200, (rate_hz, name, found)
+
+
+@pytest.mark.parametrize("rate_hz", [16_000, 44_100])
+def test_a_wide_voice_stays_wide(rate_hz: int) -> None:
+    voice = breathing(rate_hz, 7_500)
+    noise = np.random.default_rng(1).standard_normal(voice.size)
+    for signal in (voice, dithered(voice), dithered(0.3 * voice), voice + 0.003 * voice.std() * noise):
+        # 2 kHz of noise alone are needed to know it as the floor: a file of 16 kHz has none above this voice.
+        assert 6_900 < quality(signal, rate_hz).bandwidth_hz < (7_900 if rate_hz > 16_000 else 8_001)
+    # Nothing but noise is no floor: there is nothing that stands above it.
+    assert quality(noise, rate_hz).bandwidth_hz > 0.49 * rate_hz
+
+
+def test_real_voices_keep_their_band(shared_data: Callable[[str], Path]) -> None:
+    """Telephone voices raised to 44.1 kHz in three ways; read speech at its own rate and through noise of 40 dB."""
+    for path in sorted((shared_data("figshare-voice") / "audio").glob("*.wav"))[::40]:
+        voice, rate_hz = soundfile.read(path)
+        assert rate_hz == 8_000
+        for how in ("polyphase", "linear", "hold"):
+            found = quality(dithered(raised(voice, 8_000, 44_100, how)), 44_100).bandwidth_hz
+            assert 2_900 <= found <= 4_200, (path.name, how, found)
+    kinds = {".wav", ".flac", ".ogg"}
+    path = min(path for path in shared_data("librispeech").rglob("*") if path.suffix in kinds)
+    speech, rate_hz = soundfile.read(path, frames=8 * 16_000)
+    noise = np.random.default_rng(1).standard_normal(speech.size)
+    for signal in (speech, speech + 0.01 * speech.std() * noise):
+        assert quality(signal, rate_hz).bandwidth_hz > 7_500
 
 
 def test_checks_name_what_is_wrong_and_nothing_else() -> None:
