@@ -251,6 +251,7 @@ def said(**changes: Any) -> Any:
         "fold": 0,
         "folds": np.zeros((1, 2)),
         "bundle": SimpleNamespace(probability_words="probability, not calibrated <"),
+        "scope": SimpleNamespace(state="inside", reason="because <"),
     }
     return SimpleNamespace(**{**facts, **changes})
 
@@ -274,6 +275,9 @@ def test_the_answer_and_how_far_it_moves() -> None:
     assert "by the final network; 0.50 to 1.00 when any fifth of the recording is left out or with the 5 other" in page
     assert words(widgets.verdict(said(), "PD", same=True))[1] == "(as labeled)"
     assert words(widgets.verdict(said(), "x", same=None))[1] == "(labeled x)"
+    for kind, head in (("outside", "No class"), ("unknown", "Scope unknown")):
+        page = widgets.verdict(said(scope=SimpleNamespace(state=kind, reason="2 s <")), "HC", same=True)
+        assert words(page) == ["The model says", head, "2\u00a0s &lt;"]
 
 
 def test_words_of_a_map() -> None:
@@ -610,14 +614,17 @@ def test_answers_about_the_catalogue_are_kept_and_one_bad_recording_is_named(
     started(keep_cache=True)
     table = pd.DataFrame({"recording": ["a", "b", "c"], "label": [0, 1, 1], "sha256": "x"})
     monkeypatch.setattr(state, "catalogue", lambda: table)
-    weights = SimpleNamespace(sha256="w")
-    chosen: Any = SimpleNamespace(config=SimpleNamespace(weights=weights, classes=("HC", "PD")), use="")
+    chosen: Any = SimpleNamespace(config=SimpleNamespace(classes=("HC", "PD")), sha256="w", use="")
     monkeypatch.setattr(state, "bundle", lambda _: chosen)
     asked: list[str] = []
 
     def predicted(model: str, name: str) -> dict[str, Any]:
         asked.append(name)
-        return {"problem": "broken"} if name == "b" else {"p": [0.25, 0.75] if name == "a" else [0.875, 0.125]}
+        return (
+            {"problem": "broken"}
+            if name == "b"
+            else {"p": [0.25, 0.75] if name == "a" else [0.875, 0.125], "scope": "inside"}
+        )
 
     monkeypatch.setattr(state, "_predicted", predicted)
     steps: list[tuple[int, int]] = []
@@ -626,6 +633,7 @@ def test_answers_about_the_catalogue_are_kept_and_one_bad_recording_is_named(
     assert found["problem"].tolist() == ["", "broken", ""]
     assert found["probability"].fillna(-1).tolist() == [0.75, -1, 0.125]
     assert found["predicted"].fillna(-1).tolist() == [1, -1, 0]
+    assert found["scope"].tolist() == ["inside", "unknown", "inside"]
     assert found["p_HC"].fillna(-1).tolist() == [0.25, -1, 0.875]
     sources.memory.clear()
     pd.testing.assert_frame_equal(state.predictions("m"), found)  # from the disk
