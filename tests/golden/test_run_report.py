@@ -185,7 +185,7 @@ def test_the_machine_and_the_examples(tmp_path: Path) -> None:
     assert one["caption"] == "r, 1.2 s: sure."
 
 
-def run(**more: Any) -> Any:
+def run() -> Any:
     """A run of four women and two men; one woman of HC is called PD, one man has no answer."""
     people = [f"s/{i}" for i in range(6)]
     predictions = pd.DataFrame(
@@ -222,9 +222,13 @@ def run(**more: Any) -> Any:
     )
     tables = {"predictions": predictions, "scores": scores, "summary": SUMMARY}
     return SimpleNamespace(
-        path=Path("run"), table=tables.get, manifest=manifest, known=nullcontext, config={"model": "m", "data": "d"},
-        environment={"model": {"classes": ["HC", "PD"]}}, **more,
-    )  # fmt: skip
+        path=Path("run"),
+        table=tables.get,
+        manifest=manifest,
+        known=nullcontext,
+        config={"model": "m", "data": "d"},
+        environment={"model": {"classes": ["HC", "PD"]}},
+    )
 
 
 def test_groups_of_a_run() -> None:
