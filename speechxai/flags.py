@@ -52,7 +52,9 @@ EVALUATE: Mapping[str, Flag] = {
         " module:function of a network of yours."
     ),
     "allow_code": Flag(
-        "Run the code of --model module:function, which returns a network from waveforms (B, N) to logits.",
+        "Run the code of --model module:function, which returns a network from waveforms (B, N) to one output a class,"
+        " or one for the second class; as attributes it may state class_names, output (logit, probability,"
+        " log-probability, score), stft, segment, normalize, cam_layer and max_batch.",
         ("--allow-code",),
         default=False,
     ),

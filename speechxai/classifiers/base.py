@@ -19,6 +19,7 @@ from speechxai.classifiers.network import (
     as_network,
     attention_maps,
     cam_module,
+    logits_of,
     other_number,
     stated,
     uncompiled,
@@ -41,7 +42,8 @@ class Classifier(nn.Module):
 
     Args:
         backbone: `forward(magnitude (S, F, L), phase (S, F, L)) -> logits (S, C)` or one logit z (S, 1), which is read
-            as the log odds of class 1: logits (-z / 2, z / 2).
+            as the log odds of class 1: logits (-z / 2, z / 2). It may state `output` (`network.OUTPUTS`), `cam_layer`,
+            `max_batch` and `one_at_a_time` as attributes.
         stft: settings of the explained spectrogram.
         segment: how long recordings are heard; None hears every recording whole.
         class_names: names by index, at least two.
@@ -79,6 +81,7 @@ class Classifier(nn.Module):
         self.cam_layer: str | None = cam_layer or stated(self.backbone, "cam_layer", None)
         self.max_batch = int(max_batch or stated(self.backbone, "max_batch", DEFAULT_MAX_BATCH))
         self.one_at_a_time = bool(stated(self.backbone, "one_at_a_time", False))
+        self.output = stated(self.backbone, "output", None)
         self.register_buffer("temperature", torch.ones(()))
         self.register_buffer("intercept", torch.zeros(len(class_names)))
 
@@ -131,7 +134,7 @@ class Classifier(nn.Module):
 
     def segment_logits(self, magnitude: Tensor, phase: Tensor) -> Tensor:
         """Logits of segments (S, F, L) -> (S, C), calibrated, without chunking."""
-        logits: Tensor = self.backbone(*self._heard(magnitude, phase))
+        logits = logits_of(self.backbone(*self._heard(magnitude, phase)), self.output, "the network")
         if logits.shape[-1] == 1:
             # The same probabilities as (0, z), whose first logit has no gradient: no answer for class 0 could be
             # explained.

@@ -406,13 +406,23 @@ class Bundle:
             return "probability (whether it is calibrated is not known)"
         return "calibrated probability" if calibrated else "probability (not calibrated)"
 
+    @property
+    def assumption(self) -> str:
+        """What nobody has said of its outputs, a sentence; "" where it is known which of them is which class."""
+        if not self.config.check.get("names_assumed"):
+            return ""
+        return (
+            f"{self.name} does not say which output is which class: they are read as {', '.join(self.config.classes)}."
+            " Let it state `class_names`, one name for each output."
+        )
+
     def concerns(self, fold: int | None = None) -> list[str]:
         """What its training says against its answers, in sentences.
 
         Args:
             fold: whose network answers; None is the final one, which stands for all.
         """
-        found, settings = [], self.config.calibration
+        found, settings = [self.assumption] if self.assumption else [], self.config.calibration
         if settings.calibrated is False:
             found.append(f"The model's probabilities are not calibrated: {settings.reason}.")
         facts = enumerate(self.config.folds)
@@ -588,7 +598,7 @@ def in_memory(name: str, opened: Opened, folder: Path | None = None) -> Bundle:
         max_batch=classifier.max_batch,
         libraries=library_versions(),
         weights=WeightsFile(sha256=digest.hexdigest()),
-        check=found.table(),
+        check=found.table() | ({"names_assumed": True} if opened.names_assumed else {}),
     )
     return Bundle(folder or Path(name), config, {FINAL: classifier.requires_grad_(False)})
 

@@ -14,7 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from speechxai.classifiers.base import BACKBONES, Classifier
-from speechxai.classifiers.network import Attention, WaveformDoor, class_order, stated, uncompiled
+from speechxai.classifiers.network import (
+    OUTPUTS,
+    Attention,
+    WaveformDoor,
+    class_order,
+    kind_of_score,
+    logits_of,
+    stated,
+    uncompiled,
+)
 from speechxai.errors import NotApplicable, SpeechXAIError, told
 from speechxai.files import check_files
 from speechxai.registry import check_values, look_in
@@ -110,12 +119,14 @@ class Opened:
         architecture: "huggingface", or "module:function".
         options: of the backbone.
         normalize: how audio is read for it; "none" hears recordings at the level they have.
+        names_assumed: whether nobody has said which output is which class.
     """
 
     classifier: Classifier
     architecture: str
     options: dict[str, Any] = field(default_factory=dict)
     normalize: Literal["peak", "none"] = "none"
+    names_assumed: bool = False
 
 
 def _transformers() -> Any:
@@ -239,7 +250,9 @@ class ExternalNetwork(nn.Module):
         super().__init__()
         self.inner = callable_
         self.name = name
-        self.output = output
+        self.said = output
+        # What it says is heeded here, so what comes out are logits.
+        self.output = "logit" if output in OUTPUTS else output
         self.order = None if order is None else list(order)
 
     def forward(self, waveform: Tensor) -> Tensor:
@@ -251,22 +264,11 @@ class ExternalNetwork(nn.Module):
                 f"'{self.name}' must return logits of shape ({len(waveform)}, C) for waveforms (B, N). Got {got}"
                 " instead."
             )
-        logits = self._logits(values) if self.output == "probability" else values
+        logits = logits_of(values, self.said, f"'{self.name}'")
         if self.order is None:
             return logits
         # One output is the log odds of the second class.
         return logits[:, self.order] if logits.shape[1] > 1 else logits * (self.order[1] - self.order[0])
-
-    def _logits(self, p: Tensor) -> Tensor:
-        if p.min() < 0 or p.max() > 1:
-            raise SpeechXAIError(
-                f"'{self.name}' states output = 'probability' and gives values from {float(p.min()):.4g} to"
-                f" {float(p.max()):.4g}."
-            )
-        tiny = torch.finfo(p.dtype).tiny
-        if p.shape[1] > 1:
-            return p.clamp(min=tiny).log()
-        return p.clamp(min=tiny).log() - (1 - p).clamp(min=tiny).log()
 
 
 _MAY_STATE: dict[str, type | tuple[type, ...]] = {
@@ -333,31 +335,47 @@ def made_by(factory: str) -> Any:
     return network
 
 
-def external(stft: StftConfig, factory: str, network: Any = None) -> nn.Module:
+def external(
+    stft: StftConfig,
+    factory: str,
+    network: Any = None,
+    output: str | None = None,
+    class_names: Sequence[str] | None = None,
+) -> nn.Module:
     """Network of the user's own: `factory` = "module:function" is called without arguments and returns `waveform ->
     logits`, or a whole `Classifier`.
 
     Args:
         network: what the function returned, where it has been called.
+        output, class_names: what it does not state itself, or another word than its own.
 
     Raises:
-        SpeechXAIError: what `made_by` and `statements` refuse.
+        SpeechXAIError: what `made_by` and `statements` refuse, or a score of which nobody sees what it is.
     """
     network = made_by(factory) if network is None else network
     if isinstance(network, Classifier):
         return network.backbone
     said = statements(network, factory)
-    order = class_order(tuple(said.get("class_names", ())))
-    return WaveformDoor(ExternalNetwork(network, factory, said.get("output"), order), stft)
+    output = output or said.get("output")
+    if output == "score":
+        output = kind_of_score(WaveformDoor(ExternalNetwork(network, factory, "logit").eval(), stft), factory)
+    order = class_order(tuple(class_names or said.get("class_names", ())))
+    return WaveformDoor(ExternalNetwork(network, factory, output, order), stft)
 
 
 def open_factory(
-    factory: str, stft: StftConfig | None = None, segment: SegmentConfig | None = None, cam_layer: str | None = None
+    factory: str,
+    stft: StftConfig | None = None,
+    segment: SegmentConfig | None = None,
+    cam_layer: str | None = None,
+    output: str | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> Opened:
     """Open a network of the user's own; see `external`. What is not given here it may state as attributes:
 
-    `stft`, `segment`, `class_names` (HC, PD without), `cam_layer` (counted from the returned module), `max_batch`,
-    `output` ("logit", "probability" or "log-probability") and `normalize` ("none" without, or "peak").
+    `stft`, `segment`, `class_names` (one name for each output; without, HC and PD in that order, and every answer says
+    so), `cam_layer` (counted from the returned module), `max_batch`, `output` (`network.OUTPUTS`) and `normalize`
+    ("none" without, or "peak").
     """
     network = made_by(factory)
     if isinstance(network, Classifier):
@@ -365,23 +383,32 @@ def open_factory(
     said = statements(network, factory)
     stft = stft or said.get("stft") or StftConfig()
     layer = cam_layer or said.get("cam_layer")
-    names = tuple(str(name) for name in said.get("class_names", CLASS_NAMES))
+    told = class_names or said.get("class_names")
+    names = tuple(str(name) for name in told or CLASS_NAMES)
+    given: dict[str, Any] = {"output": output, "class_names": None if class_names is None else list(class_names)}
+    options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     classifier = Classifier(
-        external(stft, factory, network),
+        external(stft, factory, network, **options),
         stft,
         segment or said.get("segment"),
         names if class_order(names) is None else CLASS_NAMES,
         None if layer is None else f"network.inner.{layer}",
         said.get("max_batch", MAX_BATCH),
     )
-    return Opened(classifier.eval(), factory, normalize=said.get("normalize", "none"))
+    normalize = said.get("normalize", "none")
+    return Opened(classifier.eval(), factory, options, normalize=normalize, names_assumed=not told)
 
 
 def from_factory(
-    factory: str, stft: StftConfig | None = None, segment: SegmentConfig | None = None, cam_layer: str | None = None
+    factory: str,
+    stft: StftConfig | None = None,
+    segment: SegmentConfig | None = None,
+    cam_layer: str | None = None,
+    output: str | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> Classifier:
     """Return the classifier of `open_factory`."""
-    return open_factory(factory, stft, segment, cam_layer).classifier
+    return open_factory(factory, stft, segment, cam_layer, output, class_names).classifier
 
 
 def build(name: str, stft: StftConfig | None = None, **options: Any) -> nn.Module:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from speechxai.data.splits import published_splits
 from speechxai.errors import SpeechXAIError, told
 from speechxai.files import read_bytes, reading
 from speechxai.signal.stft import SegmentConfig
-from speechxai.types import StftConfig
+from speechxai.types import CLASS_NAMES, StftConfig, class_key
 
 # Published speech networks in our words: the rules that rename weights, and the architecture read from a checkpoint.
 State = dict[str, Tensor]
@@ -493,23 +493,33 @@ def ssl4pr_folds(folder: str | Path) -> dict[int, Path]:
 
 
 def classifier_of(
-    imported: Imported, stft: StftConfig | None = None, segment: SegmentConfig | None = None
+    imported: Imported,
+    stft: StftConfig | None = None,
+    segment: SegmentConfig | None = None,
+    class_names: Sequence[str] = CLASS_NAMES,
 ) -> Classifier:
     """Imported network as a Classifier with the last transformer layer for Grad-CAM.
 
+    Args:
+        class_names: in the order of its outputs; one output speaks of the second of two.
+
     Raises:
-        SpeechXAIError: a source without a head, or with more classes than HC and PD.
+        SpeechXAIError: a source without a head, or with another number of outputs than names.
     """
     if not any(name.startswith("head.") for name in imported.state):
         raise SpeechXAIError(
             f"{imported.source}: a foundation model without a trained head cannot classify; fine-tune it first."
         )
-    if imported.options["n_classes"] not in (1, 2):
+    n_outputs = int(imported.options["n_classes"])
+    if max(n_outputs, 2) != len(class_names):
         raise SpeechXAIError(
-            f"{imported.source}: the network has {imported.options['n_classes']} classes; HC and PD are expected."
+            f"{imported.source}: the network has {n_outputs} outputs, and a checkpoint does not name them. Got"
+            f" {len(class_names)} names ({', '.join(class_names)}): say which is which with --classes NAME,NAME,..., in"
+            " the order of the outputs."
         )
-    backbone = imported.backbone(stft)
-    return Classifier(backbone, stft, segment).eval()
+    if len(set(map(class_key, class_names))) < len(class_names):
+        raise SpeechXAIError(f"--classes {','.join(class_names)}: two outputs have one name. Give each its own.")
+    return Classifier(imported.backbone(stft), stft, segment, tuple(class_names)).eval()
 
 
 # SSL4PR's fold checkpoints as one bundle: each speaker is explained by the network that never heard them.
@@ -536,6 +546,7 @@ def import_folds(
     splits: str | Path | None = None,
     config: str | Path | None = None,
     progress: Callable[[int, int, str], None] | None = None,
+    class_names: Sequence[str] = CLASS_NAMES,
 ) -> Bundle:
     """Turn `fold_1.pt` ... `fold_10.pt` into a bundle, one network in memory at a time.
 
@@ -546,6 +557,7 @@ def import_folds(
             network k.
         config: the foundation model's config.json or its folder, where shapes do not tell the architecture.
         progress: called with (folds done, folds, what was done).
+        class_names: in the order of the networks' outputs, see `classifier_of`.
 
     Raises:
         SpeechXAIError: no or wrong checkpoints, folds of different architectures, or splits of other folds.
@@ -563,7 +575,7 @@ def import_folds(
         speakers = {str(row.speaker): numbers.index(int(row.fold)) for row in tested.itertuples()}  # type: ignore[arg-type]
     first = ssl4pr(paths[numbers[0]], config)
     stft, options = StftConfig(), dict(first.options)
-    classifier = classifier_of(first, stft, SEGMENT)
+    classifier = classifier_of(first, stft, SEGMENT, class_names)
     found = try_once(classifier).required(str(paths[numbers[0]]))
 
     def networks() -> Iterator[tuple[str, Classifier]]:
@@ -589,6 +601,7 @@ def import_folds(
         stft=StftSettings(**{key: getattr(stft, key) for key in StftSettings.model_fields}),
         segment=SegmentSettings(length_s=SEGMENT.length_s, hop_s=SEGMENT.hop_s, short=SEGMENT.short),
         audio=AudioSettings(normalize="none", offset="kept"),  # the card says why not "peak"
+        classes=classifier.class_names,
         cam_layer=classifier.cam_layer,
         max_batch=classifier.max_batch,
         training={"source": "SSL4PR checkpoints", "cites": "laquatra2024exploiting"},

@@ -19,8 +19,12 @@ from speechxai.types import CLASS_NAMES, StftConfig, class_key
 DEFAULT_MAX_BATCH = 16
 """Segments that pass through a network at once, where it states no `max_batch`."""
 
-OUTPUTS = ("logit", "probability", "log-probability")
-"""What a network may say of its `output`; without a word logits are expected, and the check looks whether they are."""
+OUTPUTS = ("logit", "probability", "log-probability", "score")
+"""What a network may say of its `output`; without a word logits are expected, and the check looks whether they are.
+
+One column speaks of the second class: its log odds, or its probability. "score" is one column of a network
+of the user's own, and which of the two it is, is tried once, see `kind_of_score`.
+"""
 
 
 class Attention(NamedTuple):
@@ -84,6 +88,36 @@ def stated(network: Any, name: str, default: Any) -> Any:
     return default if found is None else found
 
 
+def logits_of(values: Tensor, output: object, name: str) -> Tensor:
+    """Logits (B, C), or log odds of the second class (B, 1), from what a network gives.
+
+    Args:
+        values: its outputs, (B, C) or (B, 1).
+        output: what it says that they are, of OUTPUTS; anything else is no statement.
+        name: of the network, for messages.
+
+    Raises:
+        SpeechXAIError: values that are not what it says.
+    """
+    if output == "score":
+        raise SpeechXAIError(f"{name}: states output = 'score'. A backbone states 'logit' or 'probability' instead.")
+    if output == "log-probability" and values.shape[-1] == 1:
+        raise SpeechXAIError(
+            f"{name}: states output = 'log-probability' and gives one column, which is no log odds. Give one for every"
+            " class, or a probability and output = 'probability'."
+        )
+    if output != "probability":
+        return values
+    if values.min() < 0 or values.max() > 1:
+        raise SpeechXAIError(
+            f"{name} states output = 'probability' and gives values from {float(values.min()):.4g} to"
+            f" {float(values.max()):.4g}."
+        )
+    tiny = torch.finfo(values.dtype).tiny
+    logits = values.clamp(min=tiny).log()
+    return logits if values.shape[-1] > 1 else logits - (1 - values).clamp(min=tiny).log()
+
+
 def as_network(model: Any) -> Network:
     """Return `model` where it keeps the contract; anything else that maps (magnitude, phase) to logits is heard
     whole."""
@@ -106,7 +140,7 @@ class Whole(nn.Module):
 
     def forward(self, magnitude: Tensor, phase: Tensor) -> Tensor:
         """Magnitude and phase (B, F, T) to logits (B, C)."""
-        return self.backbone(magnitude, phase)  # type: ignore[no-any-return]
+        return logits_of(self.backbone(magnitude, phase), stated(self.backbone, "output", None), "the network")
 
     def segment_logits(self, magnitude: Tensor, phase: Tensor) -> Tensor:
         """The same: the recording is the one segment."""
@@ -540,6 +574,44 @@ def _check_output(network: Network, first: _Trial, second: _Trial, differentiabl
     last = _last_function(network, first) if differentiable else ""
     if "Sigmoid" in last or "Softmax" in last or (not last and values.shape[1] == 1):
         raise _Problem(f"its outputs look like probabilities (sigmoid), not logits: {end.format('probability')}")
+
+
+_LINEAR = re.compile("(Addmm|Mm|Bmm|Convolution|MkldnnConvolution)Backward")
+
+
+def kind_of_score(network: nn.Module, name: str) -> str:
+    """Whether the one column of a network is a "logit" or a "probability" of the second class.
+
+    It is a logit where made voices are given values outside 0 to 1, or where its last function is linear; a probability
+    where that is a sigmoid.
+
+    Raises:
+        SpeechXAIError: another number of columns, values that may be either, or a network that takes no made voice.
+    """
+    tried = as_network(network)
+    advice = "Let it state output = 'logit' or output = 'probability'."
+    with torch.random.fork_rng(), torch.inference_mode(False), torch.no_grad():
+        lengths = (round(seconds * tried.stft.sample_rate) for seconds in (2.3, *_NICE_S))
+        n_samples = next((n for n in lengths if _takes(tried, n)), None)
+        if n_samples is None:
+            raise SpeechXAIError(f"{name}: it takes no made voice, so nobody sees what its score is. {advice}")
+        trial = _try(tried, _voices(n_samples, tried.stft))
+        if trial.raw.ndim != 2 or trial.raw.shape[1] != 1:
+            raise SpeechXAIError(
+                f"{name}: states output = 'score', which is one column, and gives {tuple(trial.raw.shape)} for 4"
+                " recordings."
+            )
+        if trial.raw.min() < 0 or trial.raw.max() > 1:
+            return "logit"
+        try:
+            last = _last_function(tried, trial)
+        except Exception:  # the code of others may raise anything; its values are left
+            last = ""
+    if _LINEAR.match(last):
+        return "logit"
+    if last.startswith("Sigmoid"):
+        return "probability"
+    raise SpeechXAIError(f"{name}: nobody sees whether its score is a logit or a probability. {advice}")
 
 
 def _last_function(network: Network, trial: _Trial) -> str:

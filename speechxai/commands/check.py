@@ -64,6 +64,8 @@ def check(
     ]
     if session.unscored:
         rows.append(("note", session.unscored))
+    if session.bundle.assumption:
+        rows.append(("note", session.bundle.assumption))
     if settings.out and (settings.out / "config.toml").exists():
         rows.append(("note", f"{settings.out} holds a run already; it continues with --resume"))
     say(table(("what", "value"), rows))

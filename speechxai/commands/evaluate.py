@@ -161,6 +161,8 @@ def run(settings: EvaluateConfig, folder: RunFolder | None, overwrite: bool = Fa
         say(rounded)
     if session.unscored:
         warn(session.unscored)
+    if session.bundle.assumption:
+        warn(session.bundle.assumption)
     if session.synthetic:
         say("The voices are synthetic: made by this program, not recorded from people.")
     try:

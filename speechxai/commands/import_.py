@@ -37,6 +37,14 @@ def import_(
         Path | None,
         typer.Option(help="The foundation model's config.json, where its shapes do not tell the architecture."),
     ] = None,
+    classes: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME,NAME[,...]",
+            help="Classes in the order of the networks' outputs, which a checkpoint does not name; one output speaks of"
+            " the second.",
+        ),
+    ] = "HC,PD",
     overwrite: Annotated[bool, flag("overwrite", also="A model.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Only say what the source holds.")] = False,
 ) -> None:
@@ -57,9 +65,12 @@ def import_(
         return
     if out is None:
         raise SpeechXAIError("The model needs a folder: give --out, for example --out models/ssl4pr.")
+    names = [name.strip() for name in classes.split(",")]
+    if len(names) < 2 or not all(names):
+        raise SpeechXAIError(f"--classes {classes!r}: write at least two names with commas between them.")
     check_out(out, overwrite=overwrite)
     check_apart(out, [source])
     with progress_bars(lambda total, what: total) as show:
-        bundle = import_folds(source, out, splits, config, show)
+        bundle = import_folds(source, out, splits, config, show, names)
     say(f"{bundle.folder}: {bundle.n_folds} networks, {len(bundle.config.speakers)} speakers")
     say(f"Next: speechxai evaluate --data DATA --root ROOT --model {bundle.folder} --out runs/first")

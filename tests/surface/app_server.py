@@ -135,7 +135,8 @@ def write_embedded(folder: Path) -> Path:
     from speechxai.testing import ANYTHING
 
     bundle = load_bundle("synthetic-cnn")
-    config = bundle.config.model_copy(update={"name": "embedded", "scope": ANYTHING, "folds": ()})
+    alone = {"scope": ANYTHING, "folds": (), "speakers": {}, "files": {}}
+    config = bundle.config.model_copy(update={"name": "embedded", **alone})
     return save_bundle(folder / "embedded", config, {"final": bundle.classifier()}, bundle.card).folder
 
 

@@ -76,6 +76,19 @@ def test_own_network_on_every_command(
     assert float(p_hc) < 0.2
     assert says("explain", "data/PD/b.wav", *OWN, "-r", "saliency", "--out", "explained")[0] == 0
 
+    # A network that names no classes says so on every command that answers.
+    unnamed = NETWORK.replace('    class_names = ("Parkinson", "Control")\n', "")
+    said_so = "own_net:make does not say which output is which class: they are read as HC, PD."
+    for words in (
+        ("predict", "data/PD/b.wav", *OWN),
+        ("explain", "data/PD/b.wav", *OWN, "-r", "saliency", "--out", "unnamed"),
+        ("evaluate", "--data", "data", *OWN, *RUN[:-1], "unnamed-run"),
+    ):
+        code, out, told = says(*words, network=unnamed)
+        assert code == 0, told
+        assert said_so in " ".join((out + told).split()), words[0]
+    assert said_so in Path("unnamed-run/report.html").read_text()
+
     # Processes of their own, which find the module too.
     code, _, told = says("evaluate", "--data", "data", *OWN, *RUN, "--executor", "joblib", "--workers", "2")
     assert code == 0, told

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from speechxai.classifiers import build
+from speechxai.classifiers import build, predict
 from speechxai.classifiers.bundle import load_bundle
 from speechxai.classifiers.imports import import_folds
 from speechxai.classifiers.ssl import Ssl, convolutions
 from speechxai.errors import SpeechXAIError
+from speechxai.signal.stft import spectrogram
 from speechxai.types import Recording
 
 SPEAKERS = {
@@ -21,14 +22,14 @@ SPEAKERS = {
 }
 
 
-def network(seed: int, n_channels: int = 8, hidden_size: int = 6) -> Ssl:
+def network(seed: int, n_channels: int = 8, hidden_size: int = 6, n_classes: int = 1) -> Ssl:
     torch.manual_seed(seed)
     overrides = {
         "encoder_embed_dim": 64,
         "encoder_num_heads": 1,
         "extractor_conv_layer_config": convolutions(n_channels),
     }
-    backbone = build("ssl", size="tiny", overrides=overrides, hidden_size=hidden_size, n_classes=1)
+    backbone = build("ssl", size="tiny", overrides=overrides, hidden_size=hidden_size, n_classes=n_classes)
     assert isinstance(backbone, Ssl)
     return backbone.eval()
 
@@ -125,3 +126,28 @@ def test_folds_that_do_not_belong_together(checkpoints: Path, splits: Path, tmp_
     torch.save(published(network(3, n_channels=4)), checkpoints / "fold_3.pt")
     with pytest.raises(SpeechXAIError, match=r"fold_3\.pt: another architecture than .*fold_1\.pt"):
         import_folds(checkpoints, tmp_path / "b")
+
+
+def test_classes_that_a_checkpoint_does_not_name_are_given(tmp_path: Path) -> None:
+    """Three outputs want three names, in their order; one output speaks of the second of two."""
+    (tmp_path / "three").mkdir()
+    torch.save(published(network(1, n_classes=3)), tmp_path / "three" / "fold_1.pt")
+    with pytest.raises(SpeechXAIError, match=r"fold_1\.pt: the network has 3 outputs, .* --classes NAME,NAME"):
+        import_folds(tmp_path / "three", tmp_path / "a")
+    names = ("Parkinson", "MSA", "control")
+    bundle = import_folds(tmp_path / "three", tmp_path / "a", class_names=names)
+    assert bundle.config.classes == bundle.classifier().class_names == names
+    waveform = 0.1 * torch.randn(1, 186 * 40, generator=torch.Generator().manual_seed(0))
+    spec = spectrogram(waveform)
+    p = network(1, n_classes=3).network(waveform).softmax(-1).detach()
+    torch.testing.assert_close(predict(bundle.classifier(0), spec), p, atol=1e-5, rtol=1e-4)
+    with pytest.raises(SpeechXAIError, match="two outputs have one name"):
+        import_folds(tmp_path / "three", tmp_path / "b", class_names=("PD", "Parkinson's disease", "HC"))
+    (tmp_path / "one").mkdir()
+    torch.save(published(network(1)), tmp_path / "one" / "fold_1.pt")
+    with pytest.raises(SpeechXAIError, match="the network has 1 outputs"):
+        import_folds(tmp_path / "one", tmp_path / "b", class_names=names)
+    two = import_folds(tmp_path / "one", tmp_path / "c", class_names=("healthy", "pathological"))
+    assert two.config.classes == ("healthy", "pathological")
+    second = network(1).network(waveform).sigmoid().detach()
+    torch.testing.assert_close(predict(two.classifier(0), spec)[:, 1:], second, atol=1e-5, rtol=1e-4)

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from speechxai.classifiers import Classifier, predict
-from speechxai.classifiers.bundle import load_bundle, save_bundle
+from speechxai.classifiers.bundle import in_memory, load_bundle, save_bundle
+from speechxai.classifiers.external import open_factory
 from speechxai.classifiers.network import WaveformDoor, as_network, check, class_order, compared
 from speechxai.errors import NotApplicable, SpeechXAIError
 from speechxai.explain import METHODS, OriginalPass
@@ -101,7 +102,14 @@ def opened(make: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> Any:
         # 4000 samples are 25 hops of 160: 26 frames, 0.52 s.
         (of_4000_samples, r"4000 samples \(0\.5 s\) alone.*SegmentConfig\(0\.52, 0\.26, 'pad'\).*hop_length=160"),
         (lambda: Net(lambda fc, h: fc(h[:, :3])), "fails on made voices"),
-        (lambda: saying(Net(lambda fc, h: fc(h)), output="score"), "must be one of logit, probability"),
+        (lambda: saying(Net(lambda fc, h: fc(h)), output="points"), "must be one of logit, probability"),
+        (lambda: saying(Net(lambda fc, h: fc(h)), output="score"), r"is one column, and gives \(4, 2\) for 4"),
+        (lambda: saying(Net(lambda fc, h: fc(h).clamp(0, 1), 1), output="score"), "nobody sees whether its score is"),
+        (lambda: saying(Net(lambda fc, h: fc(h), 1).half(), output="score"), "it takes no made voice"),
+        (
+            lambda: saying(Net(lambda fc, h: functional.logsigmoid(fc(h)), 1), output="log-probability"),
+            "gives one column, which is no log odds",
+        ),
         (lambda: saying(Net(lambda fc, h: fc(h)), output="probability"), "states output = 'probability' and gives"),
         (lambda: saying(Net(lambda fc, h: fc(h)), segment=(1.0, 0.5)), "its `segment` must be a SegmentConfig"),
         (lambda: 1 / 0, "the function fails: ZeroDivisionError"),
@@ -136,7 +144,7 @@ def test_what_is_said_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
     # What the sentence about a fixed length tells to state.
     stated = {"stft": StftConfig(sample_rate=8000, hop_length=160), "segment": SegmentConfig(0.52, 0.26, "pad")}
     bundle = opened(lambda: saying(of_4000_samples(), normalize="peak", **stated), monkeypatch)
-    assert bundle.config.check == {"outputs": 2, "differentiable": True, "notes": []}
+    assert bundle.config.check == {"outputs": 2, "differentiable": True, "notes": [], "names_assumed": True}
     assert bundle.config.audio.normalize == "peak"
     # A whole classifier of ours may be returned as well; modules of these names mean something else.
     assert opened(tiny_classifier, monkeypatch).classifier().backbone.features is not None
@@ -152,6 +160,132 @@ def test_logits_that_sum_to_one_are_no_probabilities(sign: int, monkeypatch: pyt
 
     bundle = opened(lambda: saying(Net(tail, 3), class_names=("HC", "PD", "MSA")), monkeypatch)
     assert bundle.config.check["outputs"] == 3
+
+
+def voice_spec() -> Any:
+    return spectrogram(torch.randn(1, 8_000, generator=torch.Generator().manual_seed(0)) / 4, STFT)
+
+
+TAILS = {
+    "logit": lambda fc, h: fc(h) * 20 - 3,
+    "logit inside 0 to 1": lambda fc, h: fc(h) / 100 + 0.5,
+    "linear": lambda fc, h: functional.linear(h, fc.weight / 100, fc.bias * 0 + 0.5),
+    "probability": lambda fc, h: torch.sigmoid(fc(h) * 20 - 3),
+    "sigmoid in float64": lambda fc, h: torch.sigmoid((fc(h) * 20 - 3).double()).float(),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "names", "compiled"),
+    [
+        ("logit", None, False),
+        ("logit", ("Parkinson", "control"), False),
+        ("linear", ("HC", "PD"), False),
+        ("probability", None, True),
+        ("probability", ("Parkinson", "control"), False),
+        ("probability", ("healthy", "MSA"), False),
+        ("sigmoid in float64", None, False),
+    ],
+)
+def test_one_score_is_that_of_the_second_class(
+    kind: str, names: tuple[str, ...] | None, compiled: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One column, a logit or a probability, said in the network, in the call or in a bundle."""
+    words = {} if names is None else {"class_names": names}
+    tail: Any = TAILS[kind]
+    with torch.no_grad():
+        value = Net(tail, 1)(voice_waveform())
+    p_second = float(value if "probability" in kind or "sigmoid" in kind else value.sigmoid())
+
+    def make(**said: Any) -> Any:
+        network = saying(Net(tail, 1), **said)
+        return torch.compile(network, backend="eager") if compiled else network
+
+    bundle = opened(lambda: make(output="score", **words), monkeypatch)
+    told = predict(bundle.classifier(), voice_spec())[0]
+    second = 0 if names == ("Parkinson", "control") else 1  # outputs are put into the order HC, PD
+    assert float(told[second]) == pytest.approx(p_second, abs=1e-6)
+    assert bundle.config.classes == (("healthy", "MSA") if names == ("healthy", "MSA") else ("HC", "PD"))
+    if compiled:
+        return
+    # In the call, where the network itself says nothing; and once more from the folder of a saved bundle.
+    plain = open_factory_of(lambda: make(), monkeypatch, output="score", class_names=names)
+    torch.testing.assert_close(predict(plain.classifier, voice_spec())[0], told)
+    kept = in_memory("kept", plain)
+    saved = save_bundle(tmp_path / "kept", kept.config, {"final": kept.classifier()}, "")
+    assert saved.config.options["output"] == "score"
+    torch.testing.assert_close(predict(saved.classifier(), voice_spec())[0], told)
+
+
+def voice_waveform() -> Tensor:
+    return torch.randn(1, 8_000, generator=torch.Generator().manual_seed(0)) / 4
+
+
+def open_factory_of(make: Callable[[], Any], monkeypatch: pytest.MonkeyPatch, **words: Any) -> Any:
+    module = ModuleType(MODULE)
+    module.load = make  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, MODULE, module)
+    return open_factory(f"{MODULE}:load", **words)
+
+
+def test_a_score_between_0_and_1_is_not_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SpeechXAIError, match="Let it state output = 'logit' or output = 'probability'"):
+        opened(lambda: saying(Net(TAILS["logit inside 0 to 1"], 1), output="score"), monkeypatch)
+    said = opened(lambda: saying(Net(TAILS["logit inside 0 to 1"], 1), output="logit"), monkeypatch)
+    value = Net(TAILS["logit inside 0 to 1"], 1)(voice_waveform()).detach()
+    assert float(predict(said.classifier(), voice_spec())[0, 1]) == pytest.approx(float(value.sigmoid()), abs=1e-6)
+
+
+class Spectral(nn.Module):
+    """A backbone of a plugin, which hears magnitudes and says what its outputs are."""
+
+    def __init__(self, output: str | None, n_outputs: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.output, self.fc = output, nn.Linear(STFT.n_bins, n_outputs)
+
+    def logits(self, magnitude: Tensor) -> Tensor:
+        return self.fc(magnitude.mean(-1)) * 9 - 3
+
+    def forward(self, magnitude: Tensor, phase: Tensor) -> Tensor:
+        z = self.logits(magnitude)
+        if self.output == "probability":
+            return z.sigmoid() if z.shape[1] == 1 else z.softmax(-1)
+        return z.log_softmax(-1) if self.output == "log-probability" else z
+
+
+@pytest.mark.parametrize(
+    ("output", "n_outputs"), [(None, 1), ("logit", 1), ("probability", 1), ("probability", 2), ("log-probability", 2)]
+)
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_a_backbone_says_is_heeded(output: str | None, n_outputs: int, whole: bool) -> None:
+    """A probability of .007 is no logit of .007, in a classifier of a plugin's backbone and in a bare network alike."""
+    backbone, spec = Spectral(output, n_outputs).eval(), voice_spec()
+    z = backbone.logits(spec.magnitude).detach()
+    expected = torch.cat([-z / 2, z / 2], 1).softmax(-1) if n_outputs == 1 else z.softmax(-1)
+    if whole and n_outputs == 1:
+        return  # a bare network has one output for each class
+    model = saying(backbone, stft=STFT) if whole else Classifier(backbone, STFT)
+    torch.testing.assert_close(predict(model, spec), expected)
+    assert check(model).problem == ""
+
+
+def test_a_backbone_states_a_logit_or_a_probability() -> None:
+    with pytest.raises(SpeechXAIError, match="A backbone states 'logit' or 'probability' instead"):
+        predict(Classifier(Spectral("score", 1), STFT), voice_spec())
+
+
+def test_classes_that_nobody_has_named_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = opened(lambda: Net(lambda fc, h: fc(h)), monkeypatch)
+    (concern,) = bundle.concerns()
+    assert concern == (
+        f"{bundle.name} does not say which output is which class: they are read as HC, PD. Let it state `class_names`,"
+        " one name for each output."
+    )
+    for names in (("HC", "PD"), ("Parkinson", "Control"), ("a", "b")):
+        said = opened(lambda names=names: saying(Net(lambda fc, h: fc(h)), class_names=names), monkeypatch)
+        assert not said.concerns()
+    assert not open_factory_of(lambda: Net(lambda fc, h: fc(h)), monkeypatch, class_names=("PD", "HC")).names_assumed
 
 
 def test_notes_are_no_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
