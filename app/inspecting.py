@@ -137,9 +137,8 @@ def explain_case(model: str, key: Key, recipe: str) -> Explanation:
     job = f"{model}|{key}|{recipe}"
     with widgets.working(f"Explaining by {words.recipe_words(recipe)}", job) as tick:
         heard = state.heard(model, key, tick)
+        found = state.explained(model, key, [recipe], tick)[recipe] if heard.scope.named else ""
     stop_without_class(heard)
-    with widgets.working(f"Explaining by {words.recipe_words(recipe)}", job) as tick:
-        found = state.explained(model, key, [recipe], tick)[recipe]
     if isinstance(found, str):
         raise NotApplicable(f"This network cannot be explained that way: {found} Choose another method.")
     return Explanation(model, key, heard, found)

@@ -48,13 +48,13 @@ if len(recipes) < 2:
 
 key = ("catalogue", name)
 try:
-    heard = state.heard(model, key)
-    inspecting.stop_without_class(heard)
     with widgets.working(f"Making {len(recipes)} maps", f"compare {model}|{name}|{recipes}") as tick:
-        found = state.explained(model, key, [*recipes, *CONTROLS], tick)
+        heard = state.heard(model, key, tick)
+        found = state.explained(model, key, [*recipes, *CONTROLS], tick) if heard.scope.named else {}
 except SpeechXAIError as error:
     widgets.problem(error)
     st.stop()
+inspecting.stop_without_class(heard)
 maps = {r: m for r, m in found.items() if r in recipes and isinstance(m, Explained)}
 for recipe in recipes:
     reason = found[recipe]
