@@ -97,6 +97,8 @@ def in_range(owner: str, name: str, value: object, low: float, high: float, *, w
 
 def did_you_mean(name: str, known: list[str], kind: str) -> str:
     """Return the sentence that answers a wrong `name`: the nearest known name and all known ones."""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f" Did you mean '{close[0]}'?" if close else ""
+    # The name of a package, as in "captum:Lime", is common to all of its entries and makes none of them near.
+    bare = {each.rpartition(":")[2]: each for each in reversed(known)}
+    close = difflib.get_close_matches(str(name).rpartition(":")[2], bare, n=1, cutoff=0.6)
+    hint = f" Did you mean '{bare[close[0]]}'?" if close else ""
     return f"Unknown {kind} '{name}'.{hint} Known: {', '.join(known)}."

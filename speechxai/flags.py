@@ -76,7 +76,7 @@ EVALUATE: Mapping[str, Flag] = {
     "seed": Flag("Seed of everything random.", default=0, min=0, max=MAX_SEED),
     "options": Flag("Options by method."),
     "metric_options": Flag("Options by metric."),
-    "device": Flag("Where networks run: auto, cpu, cuda, cuda:1 or mps.", default="auto"),
+    "device": Flag("Where networks run: auto, cpu, mps, cuda, or cuda:N for one of several.", default="auto"),
     "precision": Flag(
         "float32, masked-bfloat16 (masked passes only) or bfloat16 (throughout, a preview).", default="float32"
     ),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.metadata
+import importlib.util
 import inspect
 import sys
 import traceback
@@ -16,7 +18,7 @@ from types import MappingProxyType
 from typing import Any, Generic, TypeVar, cast
 
 from speechxai.errors import NotApplicable, SpeechXAIError, did_you_mean, in_range, told
-from speechxai.files import to_json
+from speechxai.files import fingerprint, read_bytes, sha256_of, to_json
 from speechxai.flags import MAX_COUNT, MAX_SEED
 
 ENTRY_POINTS = "speechxai.plugins"
@@ -244,3 +246,59 @@ def load_plugins(modules: Iterable[str] = (), folders: Iterable[str | Path] = ()
             line = traceback.extract_tb(error.__traceback__)[-1]
             where = f" ({line.filename}, line {line.lineno})"
             raise SpeechXAIError(f"{name}: this plugin fails when it is imported{where}: {told(error)}") from error
+
+
+def code_of(modules: Iterable[str] = ()) -> dict[str, str]:
+    """Hash of the code of installed plugins and of `modules`, on which whatever they compute depends.
+
+    The code of a package is all its Python files; of a module by itself its file, and those beside it that it imports.
+
+    Returns:
+        Hash by a name such as "the code of my_methods"; of a module without a file nothing.
+    """
+    asked = tuple(modules)
+    if asked:
+        look_in()
+    installed = (point.module for point in importlib.metadata.entry_points(group=ENTRY_POINTS))
+    found = {}
+    for name in dict.fromkeys((*installed, *asked)):
+        files = sorted(_sources(name.partition(".")[0]))
+        if files:
+            found[f"the code of {name}"] = fingerprint([[path.name, sha256_of(path)] for path in files])
+    return found
+
+
+def _sources(name: str) -> set[Path]:
+    """Python files of a top-level module, and of those beside it that its text imports, however deep."""
+    found: set[Path] = set()
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):  # made in memory
+        return found
+    places = (spec.submodule_search_locations or (spec.origin,)) if spec else ()
+    if not places or places[0] in (None, "built-in", "frozen"):
+        return found
+    beside, waiting = Path(str(places[0])).resolve().parent, [name]
+    # Among installed packages, what stands beside a plugin is other people's.
+    installed = bool({"site-packages", "dist-packages"} & set(beside.parts))
+    while waiting:
+        place = beside / waiting.pop()
+        files = set(place.rglob("*.py")) if place.is_dir() else {place.with_name(f"{place.name}.py")}
+        for path in files - found:
+            if not path.is_file():
+                continue
+            found.add(path)
+            if not installed:
+                waiting += _imported(path)
+    return found
+
+
+def _imported(path: Path) -> list[str]:
+    """Names of the top-level modules that a Python file imports; none where it is no Python."""
+    try:
+        nodes = list(ast.walk(ast.parse(read_bytes(path))))
+    except (SyntaxError, ValueError):
+        return []
+    names = [each.name for node in nodes if isinstance(node, ast.Import) for each in node.names]
+    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level and node.module]
+    return [name.partition(".")[0] for name in names]

@@ -42,6 +42,7 @@ from speechxai.files import (
     read_sealed,
     read_toml,
     sealed,
+    sha256_of,
     to_toml,
     write_atomically,
 )
@@ -484,7 +485,8 @@ def basis_of(settings: AuxiliarySettings, source: Source) -> dict[str, Any]:
     free = ("checkpoints", "device")
     return {
         "settings": {key: value for key, value in settings.to_dict().items() if key not in free}
-        | {"device": settings.device.partition(":")[0]},
+        | {"device": settings.device.partition(":")[0]}
+        | ({} if settings.weights is None else {"weights": sha256_of(settings.weights)}),
         "versions": versions(("scikit-learn", "torchaudio")),
         "material": source.fingerprint,
     }

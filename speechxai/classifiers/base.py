@@ -206,7 +206,9 @@ def device_of(name: str) -> torch.device:
             "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
         )
     if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
-        raise SpeechXAIError(f"Unknown device '{name}'. Known: auto, cpu, cuda, cuda:1, mps.")
+        there = ["auto", "cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+        there += ["mps"] if torch.backends.mps.is_available() else []
+        raise SpeechXAIError(f"Unknown device '{name}'. Here: {', '.join(there)}.")
     if name.startswith("cuda"):
         index = int(name.partition(":")[2] or 0)
         if index >= torch.cuda.device_count():

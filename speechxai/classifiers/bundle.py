@@ -42,6 +42,7 @@ from speechxai.files import (
     write_atomically,
 )
 from speechxai.flags import MAX_COUNT
+from speechxai.registry import code_of
 from speechxai.signal.stft import SegmentConfig
 from speechxai.types import CLASS_NAMES, Recording, StftConfig
 
@@ -385,8 +386,17 @@ class Bundle:
 
     @property
     def sha256(self) -> str:
-        """Hash of everything that its answers depend on, see `BundleConfig.answers_hash`."""
-        return self.config.answers_hash
+        """Hash of everything that its answers depend on: `BundleConfig.answers_hash`, and the code of others."""
+        code = self.code
+        if not code:
+            return self.config.answers_hash
+        return hashlib.sha256(json.dumps([self.config.answers_hash, code]).encode()).hexdigest()
+
+    @property
+    def code(self) -> dict[str, str]:
+        """Hash of the module of a network that others wrote, as `registry.code_of`; of ours nothing."""
+        module, colon, _ = self.config.architecture.partition(":")
+        return code_of((module,)) if colon else {}
 
     @property
     def n_folds(self) -> int:

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from speechxai.commands.console import flag, say, table
+from speechxai.commands.evaluate import quantus_line, setting
+from speechxai.flags import EVALUATE
 
 EPILOG = """
 Examples:
@@ -15,19 +17,32 @@ Examples:
 \b
   speechxai check study.toml
   speechxai check runs/first/config.toml
+  speechxai check study.toml --root DATA/mdvr-kcl --model models/mine
 """
 
 
 def check(
-    config: Annotated[Path, typer.Argument(help="TOML file of an evaluation.")],
+    config: Annotated[Path, typer.Argument(help="TOML file of an evaluation; flags override its keys.")],
+    data: Annotated[str | None, setting("data")] = None,
+    root: Annotated[Path | None, setting("root")] = None,
+    labels: Annotated[Path | None, setting("labels")] = None,
+    model: Annotated[str | None, setting("model")] = None,
     allow_code: Annotated[bool, flag("allow_code")] = False,
+    recipes: Annotated[list[str] | None, setting("recipes")] = None,
+    metrics: Annotated[list[str] | None, setting("metrics")] = None,
+    limit: Annotated[int | None, setting("limit")] = None,
+    imports: Annotated[list[str] | None, setting("imports")] = None,
 ) -> None:
     """Check a configuration and show its plan: recordings, recipes, metrics and passes through the network."""
+    flags = {key: value for key, value in locals().items() if key in EVALUATE and value is not None}
     from speechxai.evaluation.config import load
     from speechxai.evaluation.session import plan, prepare
 
-    settings = load(config, {"allow_code": allow_code})
+    settings = load(config, flags)
     session = prepare(settings)
+    slow = quantus_line(session)
+    if slow:
+        say(slow)
     found = plan(session)
     rows = [
         ("model", f"{session.bundle.name}, {session.bundle.n_folds} fold models"),

@@ -86,6 +86,7 @@ def check_folder(
     out: Annotated[Path | None, flag("out", also="The manifest as a CSV file, beside what is printed.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Name every file instead of the first ten of a kind.")] = False,
     imports: Annotated[list[str] | None, flag("imports")] = None,
+    overwrite: Annotated[bool, flag("overwrite")] = False,
 ) -> None:
     """Say what is in a folder and what could mislead a classifier.
 
@@ -96,8 +97,11 @@ def check_folder(
     from speechxai.data.corpus import check
     from speechxai.data.manifest import read_manifest, write_manifest
     from speechxai.errors import SpeechXAIError
+    from speechxai.files import check_out
     from speechxai.signal.audio import NOT_UTF8
 
+    if out is not None:
+        check_out(out, "file", overwrite)
     limit = sys.maxsize if every else MAX_LINES
     bad = False
     if Path(card).suffix.lower() == ".csv":
@@ -156,6 +160,7 @@ def import_labels(
             ),
         ),
     ] = "",
+    overwrite: Annotated[bool, flag("overwrite")] = False,
 ) -> None:
     """Make a manifest of your own folder and a table of labels.
 
@@ -166,7 +171,9 @@ def import_labels(
     from speechxai.data.cards import import_folder
     from speechxai.data.manifest import classes_of, label_names, own_columns, write_manifest
     from speechxai.data.tables import merged, not_understood, same_person, spelled_differently
+    from speechxai.files import check_out
 
+    check_out(out, "file", overwrite)
     manifest = import_folder(
         folder, labels, name or folder.resolve().name, classes=classes.split(",") if classes else None
     )

@@ -159,6 +159,9 @@ def run(settings: EvaluateConfig, folder: RunFolder | None, overwrite: bool = Fa
     rounded = precision_line(session.settings.precision)
     if rounded:
         say(rounded)
+    slow = quantus_line(session)
+    if slow:
+        say(slow)
     if session.unscored:
         warn(session.unscored)
     if session.bundle.assumption:
@@ -217,6 +220,19 @@ def precision_line(precision: str) -> str:
     from speechxai.classifiers.precision import PRECISION_NOTES
 
     return f"Precision {precision}: {PRECISION_NOTES[precision]}." if precision in PRECISION_NOTES else ""
+
+
+def quantus_line(session: Session) -> str:
+    """Say what metrics of Quantus cost; empty without any."""
+    n = sum(name.startswith("quantus:") for name in session.settings.metrics)
+    if not n:
+        return ""
+    recipes, recordings = len(session.settings.recipes), len(session.recordings)
+    return (
+        f"Metrics of Quantus take one map at a time, seconds to minutes each: {n} metrics x {recipes} recipes x"
+        f" {recordings} recordings = {n * recipes * recordings} of them. The bar's time left holds from the second"
+        " recording on."
+    )
 
 
 def cost_line(folder: RunFolder) -> str:

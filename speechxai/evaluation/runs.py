@@ -622,15 +622,15 @@ def unlike(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         one, other = (_short(each.get(key)) for each in settings)
         if one != other:
             return f"with the setting '{key}' {one} then and {other} now"
+    for name in dict.fromkeys((*libraries[0], *libraries[1])):
+        one, other = (str(each.get(name, "not used")) for each in libraries)
+        if one != other:
+            return f"with {name} {one} then and {other} now"
     if model[0] != model[1]:
         weights = [str(each.get("weights"))[:12] for each in model]
         if weights[0] == weights[1]:
             return "with another use of the model's weights"
         return f"with other weights of the model, {weights[0]} then and {weights[1]} now"
-    for name in dict.fromkeys((*libraries[0], *libraries[1])):
-        one, other = (str(each.get(name, "not used")) for each in libraries)
-        if one != other:
-            return f"with {name} {one} then and {other} now"
     return "from other material" if then else "in another way"
 
 

@@ -30,6 +30,7 @@ from speechxai.evaluation.machine import configure, machine, versions
 from speechxai.evaluation.runs import RunFolder, describe, unlike
 from speechxai.evaluation.values import PROTOCOLS, EvaluateSettings, Job
 from speechxai.files import check_apart, check_out, fingerprint, sha256_of
+from speechxai.registry import code_of
 from speechxai.signal.audio import resample
 from speechxai.types import Recording
 
@@ -348,7 +349,7 @@ def basis_of(session: Session) -> dict[str, Any]:
     return {
         "settings": settings,
         "model": {"weights": bundle.weights.sha256, "use": session.bundle.use},
-        "versions": versions(more),
+        "versions": {**versions(more), **code_of(session.config.imports), **session.bundle.code},
     }
 
 

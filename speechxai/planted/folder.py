@@ -26,7 +26,7 @@ from speechxai.files import fingerprint, naming_folder, wait_for
 from speechxai.planted import tables as benchmark_tables
 from speechxai.planted.settings import SPECIFICATION, SYNTHETIC, BenchmarkProgress, BenchmarkSettings, TaskResult
 from speechxai.planted.task import run
-from speechxai.registry import load_plugins
+from speechxai.registry import code_of, load_plugins
 from speechxai.types import Recording, StftConfig
 
 TABLES = ("tasks", "summary", "chance", "believable", "sanity", "failures")
@@ -195,11 +195,14 @@ def described(settings: BenchmarkSettings) -> dict[str, Any]:
     }
 
 
-def basis_of(settings: BenchmarkSettings, bases: Mapping[str, Sequence[Recording]]) -> dict[str, Any]:
-    """What every number of a benchmark depends on, as plain values: settings, program and libraries, voices."""
+def basis_of(
+    settings: BenchmarkSettings, bases: Mapping[str, Sequence[Recording]], imports: Sequence[str]
+) -> dict[str, Any]:
+    """What every number of a benchmark depends on, as plain values: settings, program and libraries, code of the
+    modules that it `imports`, voices."""
     return {
         "settings": {"specification": SPECIFICATION, **asdict(settings)},
-        "versions": versions(("scikit-learn",)),
+        "versions": {**versions(("scikit-learn",)), **code_of(imports)},
         "material": material_of(bases),
     }
 
@@ -270,7 +273,7 @@ def execute(path: Path, progress: Callable[[BenchmarkProgress], None] | None = N
     started, wall, cpu = datetime.now(UTC).isoformat(timespec="milliseconds"), time.perf_counter(), time.process_time()
     unreadable: list[tuple[str, str]] = []
     bases = voices_of(folder.sources, unreadable)
-    folder.agree_on(basis_of(settings, bases), lambda: described(settings), overwrite)
+    folder.agree_on(basis_of(settings, bases, folder.config.get("imports", ())), lambda: described(settings), overwrite)
     if folder.format < FORMAT:
         folder.configure(folder.config)
     for reason, number in folder.drop_misfits().items():
@@ -318,9 +321,8 @@ def execute_together(
         return
     folder = BenchmarkFolder(path)
     # Before the others begin, which may overwrite nothing.
-    folder.agree_on(
-        basis_of(folder.settings, voices_of(folder.sources, [])), lambda: described(folder.settings), overwrite
-    )
+    basis = basis_of(folder.settings, voices_of(folder.sources, []), folder.config.get("imports", ()))
+    folder.agree_on(basis, lambda: described(folder.settings), overwrite)
     context = multiprocessing.get_context("spawn")
     helpers = [context.Process(target=_execute_quietly, args=(str(path),), daemon=True) for _ in range(n_processes - 1)]
     for helper in helpers:

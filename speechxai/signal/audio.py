@@ -5,9 +5,12 @@ from __future__ import annotations
 import difflib
 import math
 import os
+import re
 import stat
+import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
@@ -155,12 +158,51 @@ def opened(path: str | Path, stated: Stated) -> Iterator[soundfile.SoundFile]:
     Raises:
         soundfile.SoundFileError, RuntimeError, TypeError, OSError: what cannot be opened or decoded.
     """
-    if not stated.splices:
-        with soundfile.SoundFile(str(path)) as file:
+    with _without_notes_of_mpg123() if _is_mpeg(path) else nullcontext():
+        if not stated.splices:
+            with soundfile.SoundFile(str(path)) as file:
+                yield file
+            return
+        with closing(Corrected(path, stated.splices)) as source, soundfile.SoundFile(source) as file:
             yield file
-        return
-    with closing(Corrected(path, stated.splices)) as source, soundfile.SoundFile(source) as file:
-        yield file
+
+
+def _is_mpeg(path: str | Path) -> bool:
+    """Whether libmpg123 may be asked to decode a file: it begins like no container of another kind."""
+    with Path(path).open("rb") as handle:
+        return handle.read(4) not in (b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b"fLaC", b"OggS", b"caff", b".snd")
+
+
+_MPG123 = re.compile(
+    rb"\[[^\]\n]*libmpg123|Warning: Xing stream|Note: (Illegal Audio-MPEG|Trying to resync|Skipped|Hit end)"
+)
+"""How the lines begin that libmpg123 prints of a damaged file."""
+_STDERR = threading.RLock()
+
+
+@contextmanager
+def _without_notes_of_mpg123() -> Iterator[None]:
+    """Keep what libmpg123 prints by itself from the terminal while files are decoded; lines of others come through.
+
+    libsndfile offers no way to ask it to be quiet, and what it says is found in other ways: `examine`, and the number
+    of decoded samples.
+    """
+    with _STDERR, tempfile.TemporaryFile() as kept:
+        try:
+            before = os.dup(2)
+        except OSError:  # a process without this stream
+            yield
+            return
+        try:
+            os.dup2(kept.fileno(), 2)
+            yield
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+            kept.seek(0)
+            for line in kept:
+                if not _MPG123.match(line):
+                    os.write(2, line)
 
 
 class Corrected:

@@ -348,6 +348,12 @@ def test_config_file_and_check(voices: Path, model: Path, tmp_path: Path, run: R
     assert "4 of 4 speakers (2 HC, 2 PD)" in answer.out
     assert f"{study} is valid." in answer.out
     assert not (tmp_path / "run").exists()
+    flags = ("--limit", 2, "--recipes", "saliency", "--data", voices / "HC", "--root", voices, "--model", "nowhere")
+    assert "nowhere: there is no such folder" in run("check", study, *flags).err
+    answer = run("check", study, "--limit", 2, "--recipes", "saliency")
+    assert "2 of 2 speakers" in answer.out
+    assert "occlusion" not in answer.out
+    assert "there is no such plugin" in run("check", study, "--import", "no_such_plugin").err
     study.write_text(study.read_text() + "sed = 3\n")
     answer = run("check", study)
     assert answer.status == 2

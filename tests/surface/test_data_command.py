@@ -242,7 +242,7 @@ def test_a_card_keeps_columns_or_says_which_it_does_not_read(voices: Path, tmp_p
         '[[labels]]\nfrom = "folder"\nvalues = {HC = "healthy", PD = "pathological"}\n'
         '[[sheets]]\nfiles = ["labels.csv"]\nkey = "file"\nmatch = "path"\ncolumns = {voice_code = "code"}\n'
     )
-    shown = run("check", card, "--root", voices, "--out", tmp_path / "m.csv")
+    shown = run("check", card, "--root", voices, "--overwrite", "--out", tmp_path / "m.csv")
     assert "labels.csv: the card does not read its columns label, speaker, diagnosis" in shown.output
     assert "4 files, 2 healthy, 2 pathological; 4 speakers" in shown.output
     frame = read_manifest(tmp_path / "m.csv").set_index("path")
@@ -403,7 +403,7 @@ def test_speakers_in_several_spellings_are_named_and_merged_when_asked(eight: Pa
     for index, name in enumerate(("007", "7", "7.0", "8", "Subj01", "subj01", "ＳＵＢＪ０１", "subj2")):
         text = text.replace(f",s{index},", f",{name},")
     table.write_text(text, "utf-8")
-    words = ("import", eight, "--labels", table, "--out", tmp_path / "m.csv")
+    words = ("import", eight, "--labels", table, "--overwrite", "--out", tmp_path / "m.csv")
     shown = run(*words)
     assert "8 speakers" in shown.output
     assert "eight/007, eight/7, eight/7.0: one person in 3 spellings? --merge-speakers" in shown.output

@@ -103,12 +103,11 @@ def test_own_network_on_every_command(
     assert Path("run/scores.csv").read_bytes() == scores
     assert says("check", "run/config.toml", "--allow-code")[0] == says("report", "run")[0] == 0
 
-    # Other weights are another network, and names that nobody knows are not scored.
-    code, _, told = says(
-        "evaluate", "--resume", "run", "--allow-code", network=NETWORK.replace("manual_seed(0)", "manual_seed(1)")
-    )
-    assert code == 2
-    assert "with other weights of the model" in told
+    # Other code is another network, with other weights and with the same, and names that nobody knows are not scored.
+    for old, new in (("manual_seed(0)", "manual_seed(1)"), ("([2.0, 0.0])", "([9.0, 0.0])")):
+        code, _, told = says("evaluate", "--resume", "run", "--allow-code", network=NETWORK.replace(old, new))
+        assert code == 2
+        assert "were computed with the code of own_net" in " ".join(told.split())
     code, told, _ = says(
         "check", "run/config.toml", "--allow-code", network=NETWORK.replace('("Parkinson", "Control")', '("A", "B")')
     )

@@ -72,8 +72,10 @@ COMMANDS = {
     "demo": ("demo",),
     "predict": ("predict", VOICE, "--model", "tiny"),
     "import": ("import", "checkpoints"),
+    "data import": ("data", "import", "voices", "--labels", "labels.csv"),
+    "data check": ("data", "check", "folder", "--root", "voices"),
 }
-FILES = ("predict",)
+FILES = ("predict", "data import", "data check")
 
 
 def none_is_lost(work: Path) -> bool:

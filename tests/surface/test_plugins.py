@@ -140,6 +140,16 @@ def test_a_package_outside_is_evaluated_by_workers_resumed_and_reported_without_
     assert status == 0, said
     assert "on 2 of 6 recordings" in said
     assert (outside / "run" / "scores.csv").read_bytes() == table
+
+    # Other code computes other numbers: never beside those of the code before.
+    code = (outside / "outside.py").read_text()
+    (outside / "outside.py").write_text(code.replace("power: float = 1.0", "power: float = 2.0"))
+    status, said = run(outside, "evaluate", "--resume", "run")
+    assert status == 2
+    assert "6 of 6 recordings were computed with the code of outside" in " ".join(said.split())
+    (outside / "outside.py").write_text(code)
+    assert run(outside, "evaluate", "--resume", "run")[0] == 0
+
     status, markdown = run(outside, "report", "run", "--format", "markdown")
     assert status == 0, markdown
     report = (outside / "run" / "report.html").read_text()

@@ -126,7 +126,7 @@ def test_a_training_that_was_stopped_goes_on(voices: Path, run: Run, monkeypatch
         (["--epochs", "0"], "Invalid value for '--epochs'"),
         (["--seed", "-1"], "Invalid value for '--seed'"),
         (["--folds", "5"], "Got 5 with speakers HC 4, PD 4."),
-        (["--device", "bogus"], "Unknown device 'bogus'. Known: auto, cpu,"),
+        (["--device", "bogus"], "Unknown device 'bogus'. Here: auto, cpu"),
         (["--backbone", "cmm"], "Unknown backbone 'cmm'."),
         (["--option", "f_max=1"], "Unknown option of the backbone 'cnn' 'f_max'"),
         (["--option", "f_max"], "--option f_max: write NAME=VALUE"),

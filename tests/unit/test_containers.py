@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import socket
@@ -342,6 +343,21 @@ def test_an_mp3_without_a_frame_count_is_read_to_its_end(tmp_path: Path) -> None
         np.testing.assert_array_equal(samples(put(path, lead + b"".join(frames[1:]))), got)
         put(path, lead + b"".join(frames[1:])[:-20])
         assert "truncated: the last mp3 frame is not complete" in refusal(path)
+
+
+def test_what_the_mp3_decoder_prints_by_itself_reaches_no_terminal(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    frames = vbr_mp3(tmp_path)
+    for index, damage in enumerate((b"\xff" * 900, bytes(900), b"no frame" * 90)):
+        path = put(tmp_path / f"{index}.mp3", b"".join([*frames[:20], damage, *frames[20:]]))
+        with contextlib.suppress(SpeechXAIError):
+            audio.read_audio(path)
+        with audio.opened(path, container.Stated()) as file:
+            os.write(2, b"Note: of somebody else\n")
+            with contextlib.suppress(soundfile.SoundFileError):
+                file.read()
+    assert capfd.readouterr().err == "Note: of somebody else\n" * 3
 
 
 def test_other_headers_of_an_mp3_are_replaced_by_one_that_is_read(tmp_path: Path) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from speechxai.errors import SpeechXAIError
-from speechxai.registry import Registry
+from speechxai.errors import SpeechXAIError, did_you_mean
+from speechxai.registry import Registry, code_of
 from speechxai.types import Attribution, Recording
 
 
@@ -85,3 +88,53 @@ def test_attribution_refuses_maps_that_are_none() -> None:
         Attribution(torch.full((1, 2, 3), float("nan")), torch.zeros(1, dtype=torch.long), "saliency")
     with pytest.raises(SpeechXAIError, match="needs values"):
         Attribution(torch.ones(2, 2, 3), torch.zeros(1, dtype=torch.long), "saliency")
+
+
+@pytest.mark.parametrize(
+    ("changed", "is_part"),
+    [
+        ("own_code.py", True),
+        ("own_helper.py", True),
+        ("own_package/deep/inner.py", True),  # of a package that the helper imports
+        ("own_neighbor.py", False),
+        ("own_package/notes.txt", False),
+    ],
+)
+def test_the_code_of_a_module_is_its_files_and_those_beside_it_that_it_imports(
+    changed: str, is_part: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_package" / "deep").mkdir(parents=True)
+    files = {
+        "own_code.py": "import torch, own_helper",
+        "own_helper.py": "from own_package.deep import inner\nimport json",
+        "own_package/__init__.py": "",
+        "own_package/deep/inner.py": "SCALE = 1",
+        "own_package/notes.txt": "1",
+        "own_neighbor.py": "SCALE = 1",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.invalidate_caches()
+    before = code_of(("own_code",))
+    assert list(before) == ["the code of own_code"]
+    assert code_of(("own_code", "nowhere")) == before
+    (tmp_path / changed).write_text("SCALE = 2")
+    assert (code_of(("own_code",)) != before) == is_part
+    assert "own_code" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("saliensy", "'saliency'"),
+        ("captum:Limee", "'captum:Lime'"),
+        ("Lime", "'captum:Lime'"),
+        ("captum:Nothing", ""),
+        ("quantus:Zzz", ""),
+        ("xyz", ""),
+    ],
+)
+def test_only_near_names_are_offered(name: str, hint: str) -> None:
+    said = did_you_mean(name, ["saliency", "captum:Lime", "captum:KernelShap", "quantus:Sparseness"], "recipe")
+    assert said.partition("Known:")[0] == f"Unknown recipe '{name}'." + (f" Did you mean {hint}? " if hint else " ")
