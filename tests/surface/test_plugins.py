@@ -146,7 +146,7 @@ def test_a_package_outside_is_evaluated_by_workers_resumed_and_reported_without_
     (outside / "outside.py").write_text(code.replace("power: float = 1.0", "power: float = 2.0"))
     status, said = run(outside, "evaluate", "--resume", "run")
     assert status == 2
-    assert "6 of 6 recordings were computed with the code of outside" in " ".join(said.split())
+    assert "6 of 6 units were computed with the code of outside" in " ".join(said.split())
     (outside / "outside.py").write_text(code)
     assert run(outside, "evaluate", "--resume", "run")[0] == 0
 
