@@ -513,6 +513,9 @@ def test_recordings_are_found_whichever_way_they_are_named(tree: Tree) -> None:
         ('access = "local"', 'access = "local"\nclasses = ["HC"]', "classes: There must be two classes or more"),
         (r"(?P<label>k|p)", r"(?P<label>k|p", "not a regular expression"),
         ('access = "local"', 'access = "request"', "needs how_to_obtain"),
+        ('access = "local"', 'access = "open"', "an open set needs [[fetch]] or how_to_obtain"),
+        ('name = "label", ', "", "a label from a group must name it"),
+        ('from = "group", name = "label", values = { k = "HC", p = "PD" }', 'from = "folder"', "which folder is which"),
     ],
 )
 def test_a_wrong_card_is_named(tmp_path: Path, old: str, new: str, words: str) -> None:
@@ -522,6 +525,67 @@ def test_a_wrong_card_is_named(tmp_path: Path, old: str, new: str, words: str) -
         load_card(tmp_path / "mine.toml")
     assert str(error.value).startswith(str(tmp_path / "mine.toml"))
     assert words in str(error.value)
+
+
+def test_what_states_a_class_twice_or_none_is_left_out_with_the_reason(tree: Tree) -> None:
+    root = tree(["HC/PD/1_k.wav", "HC/2_k.wav", "PD/3_k.wav", "HC/4_q.wav", "5_k.wav", "6_p.wav", "HC/7_.wav"])
+    folder = '{ from = "folder", values = { hc = "HC", Pd = "PD" } }'
+    own = OWN.replace("(?P<label>k|p)", "(?P<label>[a-z])?").replace("labels = [", f"labels = [{folder}, ")
+    (root / "mine.toml").write_text(own)
+    frame, report = build_manifest(root / "mine.toml", root)
+    assert by(frame, "label") == {"HC/2_k.wav": 0, "5_k.wav": 0, "6_p.wav": 1, "HC/7_.wav": 0}
+    assert dict(report.unmatched) == {
+        "HC/PD/1_k.wav": "its folders HC and PD state the classes HC and PD",
+        "PD/3_k.wav": "its labels disagree: the folder says 'PD', but the file name says 'k'",
+        "HC/4_q.wav": "the card has no class for 'q' in the file name",
+    }
+
+
+def imported(root: Path, *lines: str, dataset: str = "set") -> pd.DataFrame:
+    table = root / "labels.csv"
+    table.write_text("\n".join(lines))
+    return cards.import_folder(root, table, dataset)
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (("file,label,speaker", ",HC,1"), "the row ', HC, 1' names no file"),
+        (("file,label,speaker", "x/a.wav,HC,1", "x/a.wav,HC,1"), "'x/a.wav' stands in two rows. Keep one."),
+        (
+            ("file,label,speaker", "a.wav,HC,1"),
+            "'a.wav' fits 2 files, such as x/a.wav. Write the path below the folder.",
+        ),
+        (("file,label,speaker", "x/b.wav,HC,1"), "'x/b.wav' is no file of the folder. Did you mean 'x/a.wav'?"),
+        (("file,label,speaker", "zzzzzz,HC,1"), "'zzzzzz' is no file of the folder."),
+        (("file,label,speaker", "x/a.wav,HC,1"), "y/a.wav: has no row in "),
+        (("file,label", "x/a.wav,HC"), "lacks the column 'speaker'. It has: file, label."),
+        (("file,label,speaker", "x/a.wav,,1", "y/a.wav,PD,2"), "x/a.wav: the label is missing in"),
+        (("file,label,speaker", "x/a.wav,HC,", "y/a.wav,PD,2"), "x/a.wav: the speaker is missing in"),
+        (("file,label,speaker", "x/a.wav,HC,1", "y/a.wav,MSA,2"), "the labels HC, MSA are not those of classes"),
+        (("file,label,speaker,sex", "x/a.wav,HC,1,M", "y/a.wav,PD,2,H"), "which may mean either"),
+    ],
+)
+def test_a_table_that_does_not_fit_its_folder(tree: Tree, lines: tuple[str, ...], words: str) -> None:
+    root = tree(["x/a.wav", "y/a.wav"])
+    with pytest.raises(SpeechXAIError, match=re.escape(words)) as error:
+        imported(root, *lines)
+    assert ("Did you mean" in words) or not words.startswith("'zz") or "Did you mean" not in str(error.value)
+
+
+def test_what_cannot_be_imported_at_all(tree: Tree) -> None:
+    root = tree(["x/a.wav"])
+    lines = ("file,label,speaker", "x\\a.wav,HC,1")
+    frame = imported(root, *lines)
+    assert (frame["path"].tolist(), frame["speaker"].tolist()) == (["x/a.wav"], ["set/1"])
+    for name in ("a/b", " "):
+        with pytest.raises(SpeechXAIError, match="must be a word without '/'"):
+            imported(root, *lines, dataset=name)
+    with pytest.raises(SpeechXAIError, match="no such table of labels"):
+        cards.import_folder(root, root / "none.csv", "set")
+    (root / "x" / "a.wav").unlink()
+    with pytest.raises(SpeechXAIError, match=r"no recordings \(wav, flac, ogg, mp3\) in this folder"):
+        imported(root, *lines)
 
 
 def test_wrong_names_are_answered(tmp_path: Path) -> None:
