@@ -616,3 +616,92 @@ def test_a_corrected_file_reads_like_the_corrected_bytes(tmp_path: Path) -> None
     assert file.seek(-5, 2) == len(expected) - 5
     assert file.seek(-2_000, 1) == 0
     file.close()
+
+
+# --- headers of frames, by hand -------------------------------------------------------------------------------------
+
+
+def flac_head(size_code: int, number: bytes, more: bytes = b"", rate_code: int = 5, fixed: bool = True) -> bytes:
+    """Header of a flac frame: sync, codes, coded number, the rest of the codes, and its checksum."""
+    head = bytes((0xFF, 0xF8 if fixed else 0xF9, size_code << 4 | rate_code, 0)) + number + more
+    return head + bytes((container._crc8(head),))
+
+
+@pytest.mark.parametrize(
+    ("head", "end"),
+    [
+        # Samples by the code of the block: 192, 576 doubled, 256 doubled, or stated less one in one or two bytes.
+        (flac_head(1, b"\0"), 192),
+        *((flac_head(code, b"\0"), n) for code, n in ((2, 576), (3, 1_152), (4, 2_304), (5, 4_608))),
+        *((flac_head(code, b"\0"), n) for code, n in ((8, 256), (9, 512), (12, 4_096), (15, 32_768))),
+        (flac_head(6, b"\0", b"\x63"), 100),
+        (flac_head(7, b"\0", b"\x03\xe7"), 1_000),
+        # A frame's number counts blocks of 4096, or with another sync samples; from 128 it is coded as UTF-8 is.
+        (flac_head(8, b"\x05"), 5 * 4_096 + 256),
+        (flac_head(8, b"\x05", fixed=False), 5 + 256),
+        (flac_head(8, b"\xc2\x80"), 128 * 4_096 + 256),
+        (flac_head(8, b"\xdf\xbf", fixed=False), 2_047 + 256),
+        (flac_head(8, b"\xe0\xa0\x80", fixed=False), 2_048 + 256),
+        (flac_head(8, b"\xf0\x90\x80\x80", fixed=False), 65_536 + 256),
+        (flac_head(8, b"\xfe\xbf\xbf\xbf\xbf\xbf\xbf", fixed=False), (1 << 36) - 1 + 256),
+        # Rates in one byte or two stand between.
+        (flac_head(8, b"\0", b"\x10", 12), 256),
+        (flac_head(6, b"\0", b"\x09\x3e\x80", 13), 10),
+        # Not a frame: no code, a code that nobody has, a byte that cannot begin a number, cut, another checksum.
+        (flac_head(0, b"\0"), None),
+        (flac_head(8, b"\0", rate_code=15), None),
+        (flac_head(8, b"\x80"), None),
+        (flac_head(8, b"\xff"), None),
+        (flac_head(7, b"\0", b"\x03\xe7")[:-1], None),
+        (flac_head(8, b"\0")[:5], None),
+        (flac_head(8, b"\0")[:-1] + b"\0", None),
+    ],
+)
+def test_samples_up_to_the_end_of_a_flac_frame(head: bytes, end: int | None) -> None:
+    assert container._flac_frame_end(head, 4_096) == end
+
+
+@pytest.mark.parametrize(
+    ("head", "frame"),
+    [
+        # Layer 3, 128 kbit/s at 44.1 kHz: 144 * 128000 / 44100 = 417.96 bytes, one more where it is padded.
+        ("fffb9000", (417, 1_152, 44_100)),
+        ("fffb9200", (418, 1_152, 44_100)),
+        ("fffb9400", (384, 1_152, 48_000)),
+        ("fffb9800", (576, 1_152, 32_000)),
+        ("fffa1000", (104, 1_152, 44_100)),  # 32 kbit/s, with a checksum
+        ("fffbe000", (1_044, 1_152, 44_100)),  # 320 kbit/s
+        # MPEG 2 and 2.5: half and a quarter of the rates; layer 3 has 576 samples. 64 kbit/s: 72 * 64000 / 22050.
+        ("fff38000", (208, 576, 22_050)),
+        ("ffe38000", (417, 576, 11_025)),
+        ("ffe38800", (576, 576, 8_000)),
+        # Layer 2: 144 * 160000 / 44100; of MPEG 2 80 kbit/s. Layer 1: 4 * (12 * 288000 // 44100), of MPEG 2 144 kbit/s.
+        ("fffd9000", (522, 1_152, 44_100)),
+        ("fff59000", (522, 1_152, 22_050)),
+        ("ffff9000", (312, 384, 44_100)),
+        ("ffff9200", (316, 384, 44_100)),
+        ("fff79000", (312, 384, 22_050)),
+        # No such version, layer, bit rate, sample rate or sync; cut.
+        *((text, None) for text in ("ffeb9000", "fff99000", "fffb0000", "fffbf000", "fffb9c00", "ff7b9000", "fffb90")),
+    ],
+)
+def test_length_of_an_mp3_frame(head: str, frame: tuple[int, int, int] | None) -> None:
+    assert container.mp3_frame(bytes.fromhex(head)) == frame
+
+
+@pytest.mark.parametrize(
+    ("head", "n_bytes"), [("fffb9000", 32), ("fffb90c0", 17), ("fff38000", 17), ("fff380c0", 9), ("ffe380c0", 9)]
+)
+def test_side_information_and_the_header_of_a_count(head: str, n_bytes: int) -> None:
+    assert container._side_bytes(bytes.fromhex(head)) == n_bytes
+    made = container._frame_count_header(bytes.fromhex(head), 1_234)
+    assert container.mp3_frame(made[:4]) is not None
+    assert container._mp3_count(made) == (b"Xing", 1_234)
+    assert len(made) == (container.mp3_frame(made[:4]) or (0,))[0]
+    assert container._mp3_count(made[:6] + b"\1" + made[7:]) == (b"", 0)  # not after zeros: sound
+    no_count = bytearray(made)
+    no_count[4 + n_bytes + 7] = 2
+    assert container._mp3_count(bytes(no_count)) == (b"Xing", 0)
+    vbri = bytearray(made[:4] + bytes(100))
+    vbri[36:40], vbri[50:54] = b"VBRI", (77).to_bytes(4, "big")
+    assert container._mp3_count(bytes(vbri)) == (b"VBRI", 77)
