@@ -284,3 +284,22 @@ def test_leftovers_of_killed_processes_are_swept_when_nobody_touches_them(tmp_pa
     assert not any(path.exists() for path in old)
     assert young.exists()
     assert run.maps("a", "saliency").shape == (2, 2)
+
+
+def test_what_a_recording_cost_is_a_median_over_recordings() -> None:
+    parts = ("spectrogram_s", "forward_pass_s", "explain_s", "score_s", "agreement_s")
+    # Sums 31, 15.5 and 3.2 s; a forward pass of 2, .5 and .4 s: 15.5, 31 and 8 of them.
+    times = ((1, 2, 4, 8, 16), (8, 0.5, 4, 2, 1), (0.8, 0.4, 0.8, 0.4, 0.8))
+    units = [
+        UnitResult(str(i), {**dict(zip(parts, row, strict=True)), "n_forward": 10 * i, "n_backward": 5 - i}, {}, {})
+        for i, row in enumerate(times)
+    ]
+    found = runs.cost(units)
+    assert found == {
+        "seconds_per_recording": pytest.approx(15.5),
+        "seconds_per_forward_pass": 0.5,
+        "forward_passes_of_time": pytest.approx(15.5),
+        "n_forward": 10.0,
+        "n_backward": 4.0,
+    }
+    assert runs.cost([]) == {}
