@@ -641,3 +641,42 @@ def test_answers_about_the_catalogue_are_kept_and_one_bad_recording_is_named(
     table["sha256"] = "y"  # other recordings of the same names
     state.predictions("m")
     assert len(asked) == 6
+
+
+@pytest.mark.parametrize("place", ["mine", "catalogue"])
+def test_maps_of_the_catalogue_alone_lie_on_the_disk(
+    place: str, seen: Inspection, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    disk, memory = sources.Disk(tmp_path / "maps"), sources.Memory(9)
+    asked: list[list[str]] = []
+
+    def explain(what: Any, recipes: list[str], **_: Any) -> Any:
+        asked.append(recipes)
+        made = {"input_x_gradient": seen.map, "edge_map": seen.controls["edge_map"]}
+        return {name: made[name] for name in recipes if name in made}, dict.fromkeys(recipes, "no reason")
+
+    monkeypatch.setattr(state, "heard", lambda *_: seen.heard)
+    monkeypatch.setattr(state, "disk", lambda: disk)
+    monkeypatch.setattr(state, "_store", lambda _: memory)
+    monkeypatch.setattr(state, "bundle_and_lock", lambda _: (None, None))
+    monkeypatch.setattr(state, "inspect", SimpleNamespace(explain=explain, judge=lambda *_, **__: seen.verdict))
+    recipes = ["input_x_gradient", "rise", "edge_map"]
+    for n_asked in (1, 1):  # the second time from the memory
+        found = state.explained("m", (place, "r"), recipes)
+        assert found == {"input_x_gradient": seen.map, "rise": "no reason", "edge_map": seen.controls["edge_map"]}
+        assert len(asked) == n_asked
+    assert state.verdict("m", (place, "r"), "input_x_gradient") == seen.verdict
+    kept = sorted((tmp_path / "maps").glob("*")) if (tmp_path / "maps").exists() else []
+    assert len(kept) == (3 if place == "catalogue" else 0)  # two maps and a verdict
+    memory = sources.Memory(9)
+    again = state.explained("m", (place, "r"), recipes)
+    assert asked[1:] == [["rise"] if place == "catalogue" else recipes]
+    one = again["input_x_gradient"]
+    assert not isinstance(one, str)
+    np.testing.assert_array_equal(one.mask, seen.map.mask)
+    assert (one.p, one.p_kept, one.margin_fall, one.target) == (
+        seen.map.p,
+        seen.map.p_kept,
+        seen.map.margin_fall,
+        seen.map.target,
+    )
