@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from speechxai.classifiers import BACKBONES, Classifier, build, predict
+from speechxai.classifiers import BACKBONES, Classifier, acoustic, build, predict
 from speechxai.classifiers.acoustic import Z_LIMIT, Acoustic
 from speechxai.classifiers.fit import FitConfig, fit
 from speechxai.errors import NotApplicable, SpeechXAIError
@@ -92,6 +93,26 @@ def test_standardization_and_weights_by_hand() -> None:
     found = measures(waveform, 16_000)
     by_hand = 0.25 + 0.5 * min((found["f0_mean_hz"] - 100) / 10, 4) - max(min((found["hnr_db"] - 20) / 5, 4), -4)
     assert float(backbone(spec.magnitude, spec.phase)) == pytest.approx(by_hand, abs=0.02)
+
+
+def test_mean_and_spread_are_those_of_the_known_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    nan, made = math.nan, {}
+    table = {"a": (1.0, nan, 5.0, nan), "b": (3.0, 4.0, 5.0, nan), "c": (nan, 8.0, 5.0, nan), "d": (5.0, 9.0, 5.0, nan)}
+    backbone = Acoustic(STFT, NAMES)
+    monkeypatch.setattr(backbone, "_row", lambda recording: np.array([table[recording.id]]))
+    monkeypatch.setattr(acoustic, "_logistic", lambda z, *rest: made.update(z=z, rest=rest) or (np.ones(4), 0.5))
+    voices = [Recording(torch.zeros(9), 16_000, name, f"s/{name}", i % 2) for i, name in enumerate(table)]
+    backbone.fit_recordings(voices, seed=7)
+    # 1 3 5: 3 and sqrt(8 / 3); 4 8 9: 7 and sqrt(14 / 3); always 5: no spread, and it stays 0; never known: 0.
+    assert backbone.mean.tolist() == [3.0, 7.0, 5.0, 0.0]
+    spread = [math.sqrt(8 / 3), math.sqrt(14 / 3), 1.0, 1.0]
+    assert backbone.deviation.tolist() == pytest.approx(spread)
+    first, second = 2 / spread[0], 1 / spread[1]
+    expected = [[-first, 0, 0, 0], [0, -3 * second, 0, 0], [0, second, 0, 0], [first, 2 * second, 0, 0]]
+    np.testing.assert_allclose(made["z"], expected, atol=1e-6)
+    labels, speakers, seed = made["rest"]
+    assert (labels.tolist(), speakers.tolist(), seed) == ([0, 1, 0, 1], ["s/a", "s/b", "s/c", "s/d"], 7)
+    assert (backbone.weight.tolist(), float(backbone.bias)) == ([1.0] * 4, 0.5)
 
 
 def test_batched_equals_one_by_one(fitted: Classifier) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from speechxai.classifiers import Classifier, build
+from speechxai.classifiers import Classifier, build, validation
 from speechxai.classifiers.fit import (
     AugmentConfig,
     FitConfig,
@@ -537,3 +537,19 @@ def test_the_scaled_loss_prefers_answers_to_none(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(module, "recording_logits", lambda *_, said=said: next(said))
         config = replace(QUICK, epochs=3, n_crops=1, stop_on=stop_on)
         assert fit(initialized(make, 0), recordings[:16], held_out, config).best_epoch == best
+
+
+def test_how_far_a_cross_validation_is() -> None:
+    shown: list[tuple[int, int, str]] = []
+    # Of five folds of eight epochs the third has done two of them: 2 * 8 + 2 of 40.
+    usual = validation._shifted(lambda *step: shown.append(step), 2, 5)
+    again = validation._standing(lambda *step: shown.append(step), 2, 5, 8)
+    assert usual is not None
+    assert again is not None
+    usual(2, 8, "epoch 2")
+    again(2, 16, "epoch 2")
+    assert shown == [(18, 40, "fold 3 of 5, epoch 2"), (40, 40, "fold 3 of 5 again, epoch 2")]
+    assert validation._shifted(None, 0, 5) is validation._standing(None, 0, 5, 8) is None
+    config = FitConfig(seed=4, patience=3)
+    retried = validation.again(config, 2)
+    assert (retried.seed, retried.patience, retried.stop_on) == (2_004, 6, "scaled")
