@@ -8,7 +8,8 @@ import json
 import re
 import struct
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,16 @@ def recalled(name: str, options: Sequence[str], default: str | None = None) -> i
     return 0
 
 
+def told_apart(words: Mapping[str, str]) -> dict[str, str]:
+    """Words for options, each of its own: a select box takes options of the same words for one, and shows the first.
+
+    >>> told_apart({"a": "Model", "runs/b": "Model", "c": "Another"})
+    {'a': 'Model (a)', 'runs/b': 'Model (runs/b)', 'c': 'Another'}
+    """
+    several = {text for text, count in Counter(words.values()).items() if count > 1}
+    return {name: f"{text} ({name})" if text in several else text for name, text in words.items()}
+
+
 def choose(
     label: str,
     name: str,
@@ -99,8 +110,9 @@ def choose(
     key = f"box_{name}"
     if st.session_state.get(key) not in options:
         st.session_state.pop(key, None)
+    shown = told_apart({option: words(option) for option in options})
     chosen = st.selectbox(
-        label, options, index=recalled(name, options, default), format_func=words, key=key, help=help_text
+        label, options, index=recalled(name, options, default), format_func=shown.__getitem__, key=key, help=help_text
     )
     remember(name, chosen)
     return chosen

@@ -298,6 +298,27 @@ def test_a_file_is_made_for_the_click_that_asked_only() -> None:
         assert found[4 + length :] == content
 
 
+@pytest.mark.parametrize("kind", ["model", "recording"])
+def test_options_of_the_same_words_are_told_apart(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A select box takes two options of the same words for one, and answers for the first: another model's answer."""
+    seen: dict[str, Any] = {}
+
+    def selectbox(label: str, options: list[str], index: int, format_func: Any, **rest: Any) -> str:
+        seen.update({option: format_func(option) for option in options})
+        return options[index]
+
+    monkeypatch.setattr(widgets.st, "selectbox", selectbox)
+    monkeypatch.setattr(widgets.st, "query_params", {})
+    monkeypatch.setattr(widgets.st, "session_state", {})
+    words = {"synthetic-cnn": "A model", "runs/again": "A model", "other": "Another"}
+    widgets.choose("Choice", kind, list(words), words.__getitem__)
+    assert seen == {
+        "synthetic-cnn": "A model (synthetic-cnn)",
+        "runs/again": "A model (runs/again)",
+        "other": "Another",
+    }
+
+
 def test_text_from_outside_has_no_marks() -> None:
     shown = widgets.plain("![x](http://a.b) www.c me@d :red[e] *f*")
     # Every mark is escaped, and an invisible joiner breaks what would become a link by itself.
