@@ -216,3 +216,45 @@ def test_what_lies_between_intervals_is_written_as_empty_ones() -> None:
     edges = [line.split(" = ")[1].strip() for line in text.splitlines() if line.strip().startswith(("xmin", "xmax"))]
     assert [float(edge) for edge in edges[-6:]] == [0, 0.5, 0.5, 1, 1, 2]
     assert "intervals: size = 3" in text
+
+
+def grid(*tiers: str, end: float = 2.0) -> bytes:
+    return f'"ooTextFile" "TextGrid" 0 {end} <exists> {len(tiers)} {" ".join(tiers)}'.encode()
+
+
+def test_tiers_may_hold_nothing() -> None:
+    assert read_textgrid(grid()) == ()
+    empty = grid('"TextTier" "clicks" 0 2 0', '"IntervalTier" "words" 0 2 1 0 2 "  "')
+    assert read_textgrid(empty, 2.0) == ({"name": "clicks", "intervals": []}, {"name": "words", "intervals": []})
+    times = struct.pack(">dd", 0, 2)
+    tier = b"\x08TextTier" + b"\0\1x" + times + struct.pack(">I", 0)
+    for content, found in ((b"\1" + struct.pack(">I", 1) + tier, ({"name": "x", "intervals": []},)), (b"\0", ())):
+        assert read_textgrid(b"ooBinaryFile\x08TextGrid" + times + content) == found
+
+
+@pytest.mark.parametrize(
+    ("tier", "good"),
+    [
+        # A tier may end 0.1 s beside the whole, a point lasts 0.01 s more; labels may touch, and rounding is forgiven.
+        ('"IntervalTier" "a" -0.09 2.09 1 -0.09 2.09 "x"', True),
+        ('"IntervalTier" "a" -0.11 2 0', False),
+        ('"IntervalTier" "a" 0 2.11 0', False),
+        ('"IntervalTier" "a" 0 2 1 0 2.12 "x"', False),
+        ('"IntervalTier" "a" 0 2 1 -0.11 1 "x"', False),
+        ('"TextTier" "a" 0 2 1 2.09 "x"', True),
+        ('"TextTier" "a" 0 2 1 2.12 "x"', False),
+        ('"IntervalTier" "a" 0 2 2 0 1 "x" 1 2 "y"', True),
+        ('"IntervalTier" "a" 0 2 2 0 1 "x" 0.9999995 2 "y"', True),
+        ('"IntervalTier" "a" 0 2 2 0 1 "x" 0.9999 2 "y"', False),
+        ('"IntervalTier" "a" 0 2 1 1 1 "x"', True),
+        ('"TextTier" "a" 0 2 2 1 "x" 1 "y"', True),
+        ('"TextTier" "a" 0 2 2 1 "x" 0.9 "y"', False),
+    ],
+)
+def test_edges_of_tiers_and_labels(tier: str, good: bool) -> None:
+    if good:
+        (found,) = read_textgrid(grid(tier))
+        assert len(found["intervals"]) == tier.count('"x"') + tier.count('"y"')
+    else:
+        with pytest.raises(TextGridError, match="cut off or damaged"):
+            read_textgrid(grid(tier))
