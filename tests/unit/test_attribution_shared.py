@@ -251,3 +251,24 @@ def test_wrong_options_are_named(
 ) -> None:
     with pytest.raises(SpeechXAIError, match=message):
         METHODS[name](model, spec, TARGET, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("smoothgrad", {"n_samples": 1, "sigma": 0.0}),
+        ("integrated_gradients", {"n_steps": 1}),
+        ("gradient_shap", {"n_samples": 1}),
+        ("occlusion", {"patch_ms": 400.0, "stride_ms": 400.0, "patch_hz": 4000.0, "stride_hz": 4000.0}),
+        ("band_occlusion", {"edges_hz": (0.0, 1000.0)}),
+        ("segment_occlusion", {"min_ms": 0.0}),
+        ("rise", {"n_masks": 2, "keep": 0.5}),
+    ],
+)
+def test_options_at_their_bounds_are_taken(
+    name: str, options: dict[str, object], model: Classifier, spec: Spectrogram
+) -> None:
+    found = METHODS[name](model, spec, TARGET, **options)
+    assert found.shape == spec.magnitude.shape
+    if name == "smoothgrad":  # one copy without noise
+        torch.testing.assert_close(found.abs(), METHODS["saliency"](model, spec, TARGET))
