@@ -252,3 +252,42 @@ def test_attention_is_scaled_by_the_width_of_a_head() -> None:
     torch.testing.assert_close(
         attention_weights(block, tokens, None)[0, 0], torch.tensor([[close, 1 - close], [1 - close, close]])
     )
+
+
+def test_wavlms_gate_on_the_relative_position_by_hand() -> None:
+    # Queries and keys are 0, so that the bias alone counts. Sums of four: 0 and log 3, gates 1/2 and 3/4; with the
+    # constant 2 the bias counts 1/2 (3/4 * 2 - 1) + 2 = 2.25 times.
+    def gates(tokens: torch.Tensor) -> torch.Tensor:
+        row = torch.tensor([1.0, -1.0, 2.0, -2.0, math.log(3.0), 1.0, -1.0, 0.0])
+        return row.expand(*tokens.shape[:-1], 8)
+
+    def nothing(tokens: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(tokens)
+
+    block = SimpleNamespace(
+        num_heads=2,
+        head_dim=3,
+        q_proj=nothing,
+        k_proj=nothing,
+        gru_rel_pos_linear=gates,
+        gru_rel_pos_const=torch.full((1, 2, 1, 1), 2.0),
+    )
+    bias = math.log(2.0) * torch.tensor([[0.0, 1.0], [-1.0, 0.0]]).expand(1, 2, 2, 2)
+    found = attention_weights(block, torch.randn(1, 2, 6), bias)
+    more = 2**2.25
+    expected = torch.tensor([[1, more], [1 / more, 1]])
+    expected = (expected / expected.sum(-1, keepdim=True)).expand(1, 2, 2, 2)
+    torch.testing.assert_close(found, expected)
+    # Without a bias every token counts the same; one projection for all three says the same as three.
+    torch.testing.assert_close(attention_weights(block, torch.randn(1, 2, 6), None), torch.full((1, 2, 2, 2), 0.5))
+    projection = torch.randn(18, 6, generator=torch.Generator().manual_seed(0))
+    tokens = torch.randn(1, 4, 6, generator=torch.Generator().manual_seed(1))
+    three = SimpleNamespace(
+        num_heads=2, head_dim=3, q_proj=lambda x: x @ projection[:6].T, k_proj=lambda x: x @ projection[6:12].T
+    )
+    one = SimpleNamespace(
+        num_heads=2,
+        head_dim=3,
+        attention=SimpleNamespace(in_proj_weight=projection, in_proj_bias=torch.zeros(18)),
+    )
+    torch.testing.assert_close(attention_weights(one, tokens, None), attention_weights(three, tokens, None))
