@@ -181,10 +181,15 @@ class Classifier(nn.Module):
         return attention_maps(self.backbone, *self._heard(magnitude, phase))
 
 
+def logits(model: nn.Module | Network, magnitude: Tensor, phase: Tensor) -> Tensor:
+    """Logits (B, C), computed without gradients in batches of the model's `max_batch`."""
+    with torch.inference_mode():
+        return torch.cat([model(m, p) for m, p in chunks(model, magnitude, phase)])
+
+
 def probabilities(model: nn.Module | Network, magnitude: Tensor, phase: Tensor) -> Tensor:
     """Class probabilities (B, C), computed without gradients in batches of the model's `max_batch`."""
-    with torch.inference_mode():
-        return torch.cat([model(m, p).softmax(-1) for m, p in chunks(model, magnitude, phase)])
+    return logits(model, magnitude, phase).softmax(-1)
 
 
 def chunks(model: nn.Module | Network, magnitude: Tensor, phase: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

@@ -18,7 +18,7 @@ from speechxai.classifiers.network import stated
 from speechxai.classifiers.ssl import parameter_groups
 from speechxai.errors import SpeechXAIError, in_range
 from speechxai.flags import MAX_COUNT, MAX_SEED, TRAIN
-from speechxai.signal.stft import spectrogram
+from speechxai.signal.stft import magnitudes, spectrogram
 from speechxai.types import Recording, StftConfig
 
 
@@ -353,15 +353,60 @@ def labels_of(recordings: Sequence[Recording]) -> Tensor:
     return torch.tensor([cast(int, recording.label) for recording in recordings])
 
 
-def recording_logits(classifier: Classifier, recordings: Sequence[Recording]) -> Tensor:
-    """Logits (N, C) of recordings of any length, one by one, in the mode that the classifier is in."""
+AT_ONCE = 4
+"""Recordings of one length that are heard at once outside of training; more are no faster on a processor."""
+KEPT_BYTES = 1 << 29
+"""Spectrograms of the recordings that stop a training are kept up to this size, and made anew every epoch beyond."""
+
+
+def heard(classifier: Classifier, waveforms: Tensor) -> tuple[Tensor, Tensor]:
+    """Magnitude and phase (B, F, T) of waveforms (B, N); the phase is 0 where a log-mel front end is all that
+    listens."""
+    if isinstance(stated(classifier.backbone, "front_end", None), LogMel):
+        magnitude = magnitudes(waveforms, classifier.stft)
+        return magnitude, torch.zeros((), device=magnitude.device).expand_as(magnitude)
+    spec = spectrogram(waveforms, classifier.stft)
+    return spec.magnitude, spec.phase
+
+
+def batches_heard(
+    classifier: Classifier, recordings: Sequence[Recording]
+) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+    """Yield recordings with those of their length: their places (b), magnitude and phase (b, F, T)."""
+    of_length: dict[int, list[int]] = {}
+    for index, recording in enumerate(recordings):
+        of_length.setdefault(len(recording.waveform), []).append(index)
+    size = 1 if classifier.one_at_a_time else AT_ONCE
     device = classifier.temperature.device
-    rows = []
-    with torch.no_grad():
-        for recording in recordings:
-            spec = spectrogram(recording.waveform[None].to(device), classifier.stft)
-            rows.append(classifier(spec.magnitude, spec.phase)[0].cpu())
-    return torch.stack(rows)
+    for places in of_length.values():
+        for first in range(0, len(places), size):
+            part = places[first : first + size]
+            yield part, *heard(classifier, torch.stack([recordings[index].waveform for index in part]).to(device))
+
+
+class Heard:
+    """What a classifier hears of some recordings, made once where it is no more than KEPT_BYTES."""
+
+    def __init__(self, classifier: Classifier, recordings: Sequence[Recording]) -> None:
+        self.recordings = recordings
+        n_bins = classifier.stft.n_bins
+        n_values = sum(n_bins * classifier.stft.n_frames(len(recording.waveform)) for recording in recordings)
+        small = 8 * n_values <= KEPT_BYTES
+        self._kept = list(batches_heard(classifier, recordings)) if small else None
+
+    def logits(self, classifier: Classifier) -> Tensor:
+        """Logits (N, C) of the recordings, in the mode that the classifier is in."""
+        batches = batches_heard(classifier, self.recordings) if self._kept is None else self._kept
+        rows: dict[int, Tensor] = {}
+        with torch.no_grad():
+            for places, magnitude, phase in batches:
+                rows |= dict(zip(places, classifier(magnitude, phase).cpu(), strict=True))
+        return torch.stack([rows[index] for index in range(len(self.recordings))])
+
+
+def recording_logits(classifier: Classifier, recordings: Sequence[Recording]) -> Tensor:
+    """Logits (N, C) of recordings of any length, in the mode that the classifier is in."""
+    return Heard(classifier, recordings).logits(classifier)
 
 
 @contextmanager
@@ -391,10 +436,10 @@ def set_front_end(classifier: Classifier, recordings: Sequence[Recording]) -> No
     if not isinstance(front_end, LogMel):
         return
     total, squares, n_frames = torch.zeros(()), torch.zeros(()), 0
-    for recording in recordings:
-        waveform = recording.waveform[None].to(front_end.mean.device)
-        raw = front_end.raw(spectrogram(waveform, classifier.stft).magnitude)[0].double()
-        total, squares, n_frames = total + raw.sum(-1), squares + raw.pow(2).sum(-1), n_frames + raw.shape[-1]
+    for _, magnitude, _ in batches_heard(classifier, recordings):
+        raw = front_end.raw(magnitude).double()
+        total, squares = total + raw.sum((0, -1)), squares + raw.pow(2).sum((0, -1))
+        n_frames += raw.shape[0] * raw.shape[-1]
     mean = total / n_frames
     variance = squares / n_frames - mean.pow(2)
     front_end.set_statistics(mean.float(), variance.clamp(min=0).sqrt().float())
@@ -432,12 +477,13 @@ def _epoch(
         n_steps = -(-len(batches) // config.accumulate)
         for number, indices in enumerate(batches):
             crops = torch.stack([crop(training[i].waveform, n_samples, generator) for i in indices.tolist()])
-            spec = spectrogram(augment_waveforms(crops, config.augment, generator).to(device), classifier.stft)
-            magnitude = spec_augment(spec.magnitude, classifier.stft, config.augment, generator)
+            augmented = augment_waveforms(crops, config.augment, generator).to(device)
+            magnitude, phase = heard(classifier, augmented)
+            magnitude = spec_augment(magnitude, classifier.stft, config.augment, generator)
             # The outer frames of a crop hold the zeros beyond its edges; a recording's own frames do not.
             inner = slice(2, -2) if magnitude.shape[-1] > 8 else slice(None)
             with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-                logits = classifier.segment_logits(magnitude[..., inner], spec.phase[..., inner])
+                logits = classifier.segment_logits(magnitude[..., inner], phase[..., inner])
             loss = nn.functional.cross_entropy(logits.float(), labels[indices].to(device), weight=weights)
             step, place = divmod(number, config.accumulate)
             if place == 0:
@@ -517,10 +563,11 @@ def fit(
         state = stored
         classifier.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
+    stopping = Heard(classifier, validation) if validation else None
     while not _finished(state, config):
         epoch = len(state["records"])
         training_loss = _epoch(classifier, optimizer, training, config, epoch)
-        flat, validation_loss = _validation_rank(classifier, validation, config) if validation else (True, None)
+        flat, validation_loss = (True, None) if stopping is None else _validation_rank(classifier, stopping, config)
         state["records"] = [*state["records"], [epoch, training_loss, validation_loss]]
         if validation_loss is None or (flat, validation_loss) < tuple(state["best_rank"]):
             state.update(
@@ -544,14 +591,14 @@ def _finished(state: Mapping[str, Any], config: FitConfig) -> bool:
     return n_epochs >= config.epochs or (n_epochs > 0 and n_epochs - 1 - int(state["best_epoch"]) >= config.patience)
 
 
-def _validation_rank(classifier: Classifier, validation: Sequence[Recording], config: FitConfig) -> tuple[bool, float]:
+def _validation_rank(classifier: Classifier, validation: Heard, config: FitConfig) -> tuple[bool, float]:
     """What epochs are compared by, lower is better: whether the answers have no spread where that counts, and the
     loss."""
-    labels = labels_of(validation)
+    labels = labels_of(validation.recordings)
     n_classes = len(classifier.class_names)
     present = torch.bincount(labels, minlength=n_classes).clamp(min=1)
     weights = len(labels) / (n_classes * present) if config.class_weights == "balanced" else torch.ones(n_classes)
-    logits, flat = recording_logits(classifier, validation), False
+    logits, flat = validation.logits(classifier), False
     if config.stop_on == "scaled":
         flat = bool(flatness(logits, classifier.class_names))
         logits = logits / fit_temperature(logits, labels, weights)

@@ -185,7 +185,7 @@ def cross_validate(
     progress: Progress | None = None,
     store: Store | None = None,
     *,
-    intercept: bool = True,
+    calibrate: bool = True,
 ) -> CrossValidation:
     """Train one model a fold and predict each recording with the model that never heard its speaker.
 
@@ -199,7 +199,7 @@ def cross_validate(
         recordings: N labeled recordings.
         folds: fold of every recording, 0 to K - 1, K at least 3.
         store: gives the place of every fold's training state, for resuming.
-        intercept: whether calibration moves logits as well; where classes are balanced by design it need not.
+        calibrate: False leaves the networks' logits as they are.
 
     Raises:
         SpeechXAIError: a speaker in two folds, too few folds, or what `fit` refuses.
@@ -247,7 +247,10 @@ def cross_validate(
     logits = torch.stack([rows[index] for index in range(len(recordings))])
     labels, fold_of = labels_of(recordings), torch.tensor(numbers)
     calibrations = tuple(
-        fit_calibration(logits[fold_of != k], labels[fold_of != k], intercept=intercept) for k in range(n_folds)
+        fit_calibration(logits[fold_of != k], labels[fold_of != k])
+        if calibrate
+        else Calibration(1.0, (0.0,) * len(names))
+        for k in range(n_folds)
     )
     for (model, _), calibration in zip(trained, calibrations, strict=True):
         calibration.give(model)

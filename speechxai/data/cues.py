@@ -322,22 +322,46 @@ def breathiness(
 def tremor(
     waveform: Tensor, sample_rate: int, rng: np.random.Generator, severity: float
 ) -> tuple[Tensor, tuple[float, float]]:
-    """Modulate loudness and pitch at 4 to 7 Hz: up to 60 % and 1.2 semitones.
+    """Modulate loudness and pitch at 4 to 7 Hz: up to 60 % and 1.2 semitones."""
+    return _modulated(_prepared(waveform, sample_rate, rng, severity), waveform, rng, severity, severity)
+
+
+@CUES.register(sign="vocal tremor of loudness", cites="gillivan2019tremor")
+def amplitude_tremor(
+    waveform: Tensor, sample_rate: int, rng: np.random.Generator, severity: float
+) -> tuple[Tensor, tuple[float, float]]:
+    """Modulate loudness alone at 4 to 7 Hz, up to 60 %."""
+    return _modulated(_prepared(waveform, sample_rate, rng, severity), waveform, rng, severity, 0.0)
+
+
+@CUES.register(sign="vocal tremor of pitch", cites="gillivan2019tremor")
+def frequency_tremor(
+    waveform: Tensor, sample_rate: int, rng: np.random.Generator, severity: float
+) -> tuple[Tensor, tuple[float, float]]:
+    """Modulate pitch alone at 4 to 7 Hz, up to 1.2 semitones."""
+    return _modulated(_prepared(waveform, sample_rate, rng, severity), waveform, rng, 0.0, severity)
+
+
+def _modulated(
+    place: Material, waveform: Tensor, rng: np.random.Generator, loudness: float, pitch: float
+) -> tuple[Tensor, tuple[float, float]]:
+    """Let loudness and pitch swing at one rate, at the severities given.
 
     Pitch moves by reading the recording faster and slower; the reading position agrees with the original's at both
     edges, so length and everything outside stay.
     """
-    place = _prepared(waveform, sample_rate, rng, severity)
     rate_hz = 4.2 + 2.6 * rng.random()
     window = place.window()[place.start : place.end]
-    time_s = np.arange(window.shape[0]) / sample_rate
+    time_s = np.arange(window.shape[0]) / place.sample_rate
     swing = window * np.sin(2 * np.pi * rate_hz * time_s)
-    speed = 2 ** (1.2 * severity * swing / 12) - 1
-    # Whatever the reading gained over the whole interval it gives back, evenly.
-    speed -= window * speed.sum() / max(window.sum(), 1e-9)
-    positions = np.arange(place.start, place.end, dtype=np.float64) + np.cumsum(speed)
     changed = place.signal.copy()
-    changed[place.start : place.end] = warped(place.signal, positions) * (1 + 0.6 * severity * swing)
+    if pitch > 0:
+        speed = 2 ** (1.2 * pitch * swing / 12) - 1
+        # Whatever the reading gained over the whole interval it gives back, evenly.
+        speed -= window * speed.sum() / max(window.sum(), 1e-9)
+        positions = np.arange(place.start, place.end, dtype=np.float64) + np.cumsum(speed)
+        changed[place.start : place.end] = warped(place.signal, positions)
+    changed[place.start : place.end] *= 1 + 0.6 * loudness * swing
     return place.blend(changed, waveform)
 
 

@@ -17,6 +17,7 @@ from speechxai.data.cues import Truth, truth
 from speechxai.data.voice_model import (
     BLOCK_S,
     CUE_TASKS,
+    HALVES_OF_TREMOR,
     SAMPLE_RATE,
     TRACK_CUES,
     Event,
@@ -139,7 +140,7 @@ def _render_both(
         changed = replace(changed, tracks=tracks)
         fade = np.maximum(fade, _crossfade(without.shape[0], start, end))
         cue_events.append(Event("cue", name, start, end))
-        if name in ("tremor", "monopitch"):
+        if name in ("tremor", "frequency_tremor", "monopitch"):
             pitch_intervals.append((start, end))
     phase = phase_cycles(score.tracks.f0_hz)
     if pitch_intervals:
@@ -292,7 +293,8 @@ def takes(
         strength = float(generator.uniform(0.4, 1.0)) if severity is None else severity
         for position, task in enumerate(chosen):
             duration_s = round(float(generator.uniform(2.0, 4.0)), 2)
-            wanted = [name for name in TRACK_CUES if task in CUE_TASKS[name]] if cue is None else [cue]
+            all_cues = [name for name in TRACK_CUES if name not in HALVES_OF_TREMOR]
+            wanted = [name for name in all_cues if task in CUE_TASKS[name]] if cue is None else [cue]
             shares = (
                 generator.uniform(0.6, 1.0, len(wanted)) if severity is None and cue is None else np.ones(len(wanted))
             )

@@ -442,16 +442,29 @@ def _breathiness(score: Score, window: Array, severity: float, generator: np.ran
 
 
 def _tremor(score: Score, window: Array, severity: float, generator: np.random.Generator) -> Tracks:
+    return _modulated(score, window, generator, loudness=severity, pitch=severity)
+
+
+def _amplitude_tremor(score: Score, window: Array, severity: float, generator: np.random.Generator) -> Tracks:
+    return _modulated(score, window, generator, loudness=severity, pitch=0.0)
+
+
+def _frequency_tremor(score: Score, window: Array, severity: float, generator: np.random.Generator) -> Tracks:
+    return _modulated(score, window, generator, loudness=0.0, pitch=severity)
+
+
+def _modulated(score: Score, window: Array, generator: np.random.Generator, *, loudness: float, pitch: float) -> Tracks:
+    """Tracks whose loudness and pitch swing at 4.2 to 6.8 Hz, at the severities given."""
     tracks = score.tracks
     rate_hz = 4.2 + 2.6 * generator.random()
     times = np.arange(window.shape[0]) * BLOCK_S
     swing = window * np.sin(2 * np.pi * rate_hz * (times - times[int((window > 0).argmax())]))
-    loudness = 1 + 0.6 * severity * swing
+    gain = 1 + 0.6 * loudness * swing
     return replace(
         tracks,
-        f0_hz=tracks.f0_hz * 2 ** (1.2 * severity * swing / 12),
-        voicing=tracks.voicing * loudness,
-        aspiration=tracks.aspiration * loudness,
+        f0_hz=tracks.f0_hz * 2 ** (1.2 * pitch * swing / 12),
+        voicing=tracks.voicing * gain,
+        aspiration=tracks.aspiration * gain,
     )
 
 
@@ -500,6 +513,8 @@ TRACK_CUES: Mapping[str, Callable[[Score, Array, float, np.random.Generator], Tr
     "burst_weakening": _burst_weakening,
     "formant_centralization": _formant_centralization,
     "monopitch": _monopitch,
+    "amplitude_tremor": _amplitude_tremor,
+    "frequency_tremor": _frequency_tremor,
 }
 """Each cue as a change of control tracks within a window (K,) from 0 to 1."""
 
@@ -509,5 +524,10 @@ CUE_TASKS: Mapping[str, tuple[str, ...]] = {
     "burst_weakening": ("ddk", "phrase"),
     "formant_centralization": ("vowel-a", "vowel-i", "vowel-u", "glide", "phrase"),
     "monopitch": ("phrase",),
+    "amplitude_tremor": ("vowel-a", "vowel-i", "vowel-u", "phrase"),
+    "frequency_tremor": ("vowel-a", "vowel-i", "vowel-u", "phrase"),
 }
 """Where each cue can be heard."""
+
+HALVES_OF_TREMOR = ("amplitude_tremor", "frequency_tremor")
+"""Voices with all cues have these two as one."""

@@ -43,10 +43,20 @@ def average_ranks(values: Tensor) -> Tensor:
     return torch.from_numpy(ranks).to(values.device)
 
 
+TIE_PATCH = (16, 4)
+"""Bins and frames of the patches in which equal values fall: 250 Hz x 46 ms of the default transform."""
+
+
 @lru_cache(maxsize=8)
-def _tie_order(n: int) -> tuple[Array, Array]:
-    """A fixed shuffle of n bins: `place[bin]` in the shuffle, and the `bin` at each place."""
-    bins = np.random.default_rng(n).permutation(n)
+def _tie_order(n_bins: int, n_frames: int) -> tuple[Array, Array]:
+    """A fixed shuffle of the patches of a map, bins in order within each: `place[bin]` in it, and the `bin` at each
+    place."""
+    n = n_bins * n_frames
+    patch = (np.arange(n_bins) // TIE_PATCH[0])[:, None] * -(-n_frames // TIE_PATCH[1]) + np.arange(
+        n_frames
+    ) // TIE_PATCH[1]
+    order = np.random.default_rng(n).permutation(patch.max() + 1)
+    bins = np.argsort(order[patch].reshape(-1), kind="stable")
     place = np.empty(n, dtype=np.int64)
     place[bins] = np.arange(n)
     return place, bins
@@ -55,12 +65,12 @@ def _tie_order(n: int) -> tuple[Array, Array]:
 def strongest_first(values: Tensor) -> Tensor:
     """Rank every bin of maps (B, F, T) >= 0, int64: 0 is the strongest bin, every rank occurs once.
 
-    Ties are broken by a shuffle of the bins that is the same everywhere, so that a map with few bins of evidence is
-    filled up
-    fairly and not from the low frequencies. Values are compared in float32.
+    Ties fall patch by patch (TIE_PATCH), the patches in a shuffle that is the same everywhere: a map with few bins of
+    evidence is filled up fairly and not from the low frequencies, and one of coarse blocks is not taken apart into
+    speckle. Values are compared in float32.
     """
     rows = _rows(values).astype(np.float32) + np.float32(0)  # -0.0 becomes 0.0
-    place, bins = _tie_order(rows.shape[1])
+    place, bins = _tie_order(*values.shape[-2:])
     # Floats >= 0 sort as their bits; the place in the shuffle below them makes every key unique, so any sort will do.
     keys = ((~rows.view(np.int32)).astype(np.int64) << 32) | place
     keys.sort(axis=1)

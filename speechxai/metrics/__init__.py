@@ -30,8 +30,11 @@ PUBLISHED_METRICS = (
 )
 """The seven of mancini2025investigating, in the order of its tables."""
 
-EQUAL_BUDGET_METRICS = tuple(name for name in METRICS if "@" in name)
+EQUAL_BUDGET_METRICS = tuple(name for name in METRICS if "@" in name and ":" not in name)
 """Hard masks of the same number of bins for every map: the ones to compare methods by."""
+
+MARGIN_METRICS = tuple(name for name in METRICS if name.endswith(":margin"))
+"""Faithfulness on logit margins, which a network that is sure does not saturate; made by the same passes."""
 
 DEFAULT_METRICS = (*PUBLISHED_METRICS, *EQUAL_BUDGET_METRICS, "silence_share", "mean_mask")
 """What `evaluate` computes unless asked otherwise."""
@@ -107,6 +110,7 @@ __all__ = [
     "DEFAULT_METRICS",
     "EQUAL_BUDGET_METRICS",
     "LOCALIZATION_METRICS",
+    "MARGIN_METRICS",
     "METRICS",
     "PUBLISHED_METRICS",
     "Case",

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from speechxai.classifiers import predict, probabilities
+from speechxai.classifiers.base import logits
 from speechxai.classifiers.network import as_network
 from speechxai.errors import SpeechXAIError
 from speechxai.explain.agreement import strongest_first
@@ -110,25 +110,34 @@ class Case:
         return self.mask.flatten(1).amax(dim=1) <= 0
 
     @cached_property
+    def logits(self) -> Tensor:
+        """Logits of the original recordings (B, C); of given probabilities their logarithms, which mean the same."""
+        if "probability" in self.__dict__:
+            return self.probability.clamp(min=torch.finfo(self.probability.dtype).tiny).log()
+        return logits(self.network, self.spec.magnitude, self.spec.phase)
+
+    @cached_property
     def probability(self) -> Tensor:
         """Class probabilities of the original recordings (B, C)."""
-        return predict(self.network, self.spec)
+        return self.logits.softmax(-1)
 
     @cached_property
     def filling(self) -> Tensor:
         """Magnitudes (B, F, T) that stand where bins are removed."""
         return FILLS[self.fill](self.spec, self.seed)
 
-    def masked_probability(self, keep: Tensor) -> Tensor:
-        """Probabilities (..., B, C) of magnitude * keep + filling * (1 - keep), keep (..., B, F, T) in [0, 1]."""
+    def masked_logits(self, keep: Tensor) -> Tensor:
+        """Logits (..., B, C) of magnitude * keep + filling * (1 - keep), keep (..., B, F, T) in [0, 1]."""
         magnitude = self.spec.magnitude * keep
         if self.fill != "silence":
             magnitude = magnitude + self.filling * (1 - keep)
         phase = self.spec.phase.expand_as(magnitude)
-        flat = probabilities(
-            self.network, magnitude.reshape(-1, *magnitude.shape[-2:]), phase.reshape(-1, *phase.shape[-2:])
-        )
+        flat = logits(self.network, magnitude.reshape(-1, *magnitude.shape[-2:]), phase.reshape(-1, *phase.shape[-2:]))
         return flat.reshape(*magnitude.shape[:-2], -1)
+
+    def masked_probability(self, keep: Tensor) -> Tensor:
+        """Probabilities (..., B, C) of what `masked_logits` hears."""
+        return self.masked_logits(keep).softmax(-1)
 
     @cached_property
     def strength_rank(self) -> Tensor:
@@ -136,30 +145,37 @@ class Case:
         maps."""
         return strongest_first(self.mask)
 
-    def budget_probability(self, n_bins: list[int], *, keep: bool) -> list[Tensor]:
-        """Probability of the explained class (B,) with exactly that many strongest bins kept, or removed, for each
-        budget.
+    def budget_logits(self, n_bins: list[int], *, keep: bool) -> list[Tensor]:
+        """Logits (B, C) with exactly that many strongest bins kept, or removed, for each budget.
 
         Every budget is computed once for the case and shared by the metrics that need it.
         """
         n_all = self.mask[0].numel()
         for n in {0, n_all} & set(n_bins):
             # Nothing kept is everything removed; everything kept is the original.
-            self._budgets.setdefault((keep, n), self.p if keep == (n == n_all) else self.p_empty)
+            self._budgets.setdefault((keep, n), self.logits if keep == (n == n_all) else self.logits_empty)
         missing = sorted({n for n in n_bins if (keep, n) not in self._budgets})
         n_at_once = max(1, self.network.max_batch // max(1, len(self.spec)))
         for start in range(0, len(missing), n_at_once):
             part = missing[start : start + n_at_once]
             limits = torch.tensor(part, device=self.mask.device)[:, None, None, None]
             chosen = self.strength_rank < limits if keep else self.strength_rank >= limits
-            for n, probability in zip(part, self.masked_probability(chosen.to(self.mask)), strict=True):
-                self._budgets[keep, n] = self.of_target(probability)
+            for n, answers in zip(part, self.masked_logits(chosen.to(self.mask)), strict=True):
+                self._budgets[keep, n] = answers
         return [self._budgets[keep, n] for n in n_bins]
 
+    def budget_probability(self, n_bins: list[int], *, keep: bool) -> list[Tensor]:
+        """Probability of the explained class (B,) for each budget, see `budget_logits`."""
+        return [self.of_target(answers.softmax(-1)) for answers in self.budget_logits(n_bins, keep=keep)]
+
+    def budget_margin(self, n_bins: list[int], *, keep: bool) -> list[Tensor]:
+        """Logit margin of the explained class (B,) for each budget, see `budget_logits`."""
+        return [self.margin(answers) for answers in self.budget_logits(n_bins, keep=keep)]
+
     @cached_property
-    def p_empty(self) -> Tensor:
-        """Probability of the explained class when everything is removed (B,)."""
-        return self.of_target(self.masked_probability(torch.zeros_like(self.mask[:, :1, :1])))
+    def logits_empty(self) -> Tensor:
+        """Logits when everything is removed (B, C)."""
+        return self.masked_logits(torch.zeros_like(self.mask[:, :1, :1]))
 
     @cached_property
     def voicing(self) -> Tensor:
@@ -184,15 +200,27 @@ class Case:
         """Pick the explained class: (B, C) -> (B,)."""
         return probability.gather(1, self.target[:, None])[:, 0]
 
+    def margin(self, logits: Tensor) -> Tensor:
+        """How far the explained class leads: its logit less the logarithm of the others' summed exponentials, (B, C) ->
+        (B,). With two classes the difference of the logits; unlike a probability it has no ceiling."""
+        own = torch.nn.functional.one_hot(self.target, logits.shape[-1]).bool().to(logits.device)
+        others = logits.masked_fill(own, -torch.inf).logsumexp(dim=-1)
+        return self.of_target(logits) - others
+
     @cached_property
     def probability_kept(self) -> Tensor:
         """Class probabilities when only the evidence is kept (B, C)."""
         return self.masked_probability(self.mask)
 
     @cached_property
+    def logits_removed(self) -> Tensor:
+        """Logits when the evidence is removed (B, C)."""
+        return self.masked_logits(1 - self.mask)
+
+    @property
     def probability_removed(self) -> Tensor:
         """Class probabilities when the evidence is removed (B, C)."""
-        return self.masked_probability(1 - self.mask)
+        return self.logits_removed.softmax(-1)
 
     @property
     def p(self) -> Tensor:

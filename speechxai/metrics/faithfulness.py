@@ -106,10 +106,55 @@ def _sufficiency(percent: int) -> Callable[[Case], Tensor]:
     return metric
 
 
+def _margin_lost(percent: int, keep: bool) -> Callable[[Case], Tensor]:
+    def metric(case: Case) -> Tensor:
+        return case.margin(case.logits) - case.budget_margin([budget(percent, case)], keep=keep)[0]
+
+    metric.__name__ = f"{'sufficiency' if keep else 'comprehensiveness'}@{percent}:margin"
+    metric.__doc__ = (
+        f"Logit margin lost when exactly the strongest {percent} % of bins are {'kept' if keep else 'removed'}: what"
+        " the probability says, where it is too near 0 or 1 to move."
+    )
+    return metric
+
+
 for _percent in BUDGETS_PERCENT:
     METRICS.register(best="high", bounds=(-1.0, 1.0), cites="deyoung2020eraser")(_comprehensiveness(_percent))
 for _percent in BUDGETS_PERCENT:
     METRICS.register(best="low", bounds=(-1.0, 1.0), cites="deyoung2020eraser")(_sufficiency(_percent))
+for _keep in (False, True):
+    for _percent in BUDGETS_PERCENT:
+        METRICS.register(best="low" if _keep else "high", bounds=(None, None), cites="deyoung2020eraser")(
+            _margin_lost(_percent, _keep)
+        )
+
+
+def _named(name: str, metric: Callable[[Case], Tensor]) -> Callable[[Case], Tensor]:
+    metric.__name__ = name
+    return metric
+
+
+def _faithfulness_margin(case: Case) -> Tensor:
+    """Logit margin lost when the evidence is removed."""
+    return case.margin(case.logits) - case.margin(case.logits_removed)
+
+
+def _deletion_margin(case: Case) -> Tensor:
+    """Mean logit margin of the explained class while the strongest bins are removed, 0 to 100 % in 20 steps."""
+    return _area(case.budget_margin(_budgets(case), keep=False))
+
+
+def _insertion_margin(case: Case) -> Tensor:
+    """Mean logit margin of the explained class while the strongest bins are restored, 0 to 100 % in 20 steps."""
+    return _area(case.budget_margin(_budgets(case), keep=True))
+
+
+for _name, _metric, _best, _source in (
+    ("faithfulness:margin", _faithfulness_margin, "high", "paissan2024listenable"),
+    ("deletion_auc:margin", _deletion_margin, "low", "petsiuk2018rise"),
+    ("insertion_auc:margin", _insertion_margin, "high", "petsiuk2018rise"),
+):
+    METRICS.register(best=_best, bounds=(None, None), cites=_source)(_named(_name, _metric))
 
 
 # Does the evidence foretell what removing a patch does to the answer?

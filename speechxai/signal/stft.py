@@ -29,9 +29,20 @@ def spectrogram(waveforms: Tensor, config: StftConfig | None = None) -> Spectrog
     (2, 513, 88)
     """
     config = config or StftConfig()
+    transform = _transform(waveforms, config)
+    return Spectrogram(_magnitude(transform, config), transform.angle(), waveforms.shape[-1], config)
+
+
+def magnitudes(waveforms: Tensor, config: StftConfig | None = None) -> Tensor:
+    """Return the magnitude (B, F, T) of `spectrogram` alone, for networks that read no phase: half the time."""
+    config = config or StftConfig()
+    return _magnitude(_transform(waveforms, config), config)
+
+
+def _transform(waveforms: Tensor, config: StftConfig) -> Tensor:
     n_samples = waveforms.shape[-1]
     padded = torch.nn.functional.pad(waveforms, (0, (config.n_frames(n_samples) - 1) * config.hop_length - n_samples))
-    transform = torch.stft(
+    return torch.stft(
         padded,
         config.n_fft,
         config.hop_length,
@@ -41,10 +52,11 @@ def spectrogram(waveforms: Tensor, config: StftConfig | None = None) -> Spectrog
         pad_mode="constant",
         return_complex=True,
     )
+
+
+def _magnitude(transform: Tensor, config: StftConfig) -> Tensor:
     magnitude = transform.abs()
-    if config.scale == "log1p":
-        magnitude = torch.log1p(magnitude)
-    return Spectrogram(magnitude, transform.angle(), n_samples, config)
+    return torch.log1p(magnitude) if config.scale == "log1p" else magnitude
 
 
 def linear_magnitude(magnitude: Tensor, config: StftConfig) -> Tensor:
