@@ -130,6 +130,8 @@ class FitConfig:
     Args:
         epochs: passes over the training recordings at most; exactly, where there is no validation set.
         patience: epochs without a better validation loss before training stops.
+        least_epochs: that pass before training stops for want of patience: a network may know nothing for many epochs
+            before it takes off.
         learning_rate, weight_decay: of AdamW.
         batch: crops that pass at once.
         accumulate: batches whose gradients are averaged before a step.
@@ -153,6 +155,7 @@ class FitConfig:
 
     epochs: int = 60
     patience: int = 12
+    least_epochs: int = 0
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     batch: int = 16
@@ -175,6 +178,7 @@ class FitConfig:
         for name in ("learning_rate", "weight_decay", "crop_s"):
             in_range("FitConfig", name, getattr(self, name), TRAIN[name].min or 0, TRAIN[name].max or 0)
         in_range("FitConfig", "accumulate", self.accumulate, 1, MAX_COUNT, whole=True)
+        in_range("FitConfig", "least_epochs", self.least_epochs, 0, MAX_COUNT, whole=True)
         in_range("FitConfig", "layer_decay", self.layer_decay, 1e-6, 1.0)
         in_range("FitConfig", "seed", self.seed, 0, MAX_SEED, whole=True)
         for name, known in (
@@ -588,7 +592,8 @@ def fit(
 
 def _finished(state: Mapping[str, Any], config: FitConfig) -> bool:
     n_epochs = len(state["records"])
-    return n_epochs >= config.epochs or (n_epochs > 0 and n_epochs - 1 - int(state["best_epoch"]) >= config.patience)
+    waited = n_epochs > 0 and n_epochs - 1 - int(state["best_epoch"]) >= config.patience
+    return n_epochs >= config.epochs or (waited and n_epochs >= config.least_epochs)
 
 
 def _validation_rank(classifier: Classifier, validation: Heard, config: FitConfig) -> tuple[bool, float]:

@@ -29,7 +29,17 @@ from speechxai.planted.task import run
 from speechxai.registry import code_of, load_plugins
 from speechxai.types import Recording, StftConfig
 
-TABLES = ("tasks", "summary", "chance", "believable", "sanity", "failures")
+TABLES = (
+    "tasks",
+    "summary",
+    "statements",
+    "orders",
+    "combinations",
+    "chance",
+    "believable",
+    "sanity",
+    "failures",
+)
 """Tables of a finished benchmark, as CSV; the tidy scores are in `scores.parquet` and `scores.csv`."""
 
 
@@ -169,11 +179,15 @@ class BenchmarkFolder(RunFolder):
         """Write all tables from the tasks that are done. Raises SpeechXAIError where the folder cannot be written."""
         results, settings = list(self.results()), self.settings
         scores = benchmark_tables.score_table(results)
+        summary = benchmark_tables.leaderboard(scores)
         plain = (*settings.methods, *("random_map", "energy_map", "edge_map"))
         tables = {
             "tasks.csv": benchmark_tables.task_table(results),
-            "summary.csv": benchmark_tables.leaderboard(scores),
-            "chance.csv": benchmark_tables.chance_table(scores),
+            "summary.csv": summary,
+            "statements.csv": benchmark_tables.statements(scores),
+            "orders.csv": benchmark_tables.order_table(summary),
+            "combinations.csv": benchmark_tables.combination_table(scores),
+            "chance.csv": benchmark_tables.chance_table(results, scores),
             "believable.csv": benchmark_tables.believable(scores, plain),
             "sanity.csv": benchmark_tables.sanity_table(results),
             "failures.csv": self.failures(),

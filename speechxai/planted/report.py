@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from speechxai.errors import SpeechXAIError, did_you_mean
 from speechxai.explain.recipe import CONTROLS
 from speechxai.files import naming_folder, read_text, write_atomically
-from speechxai.metrics import LOCALIZATION_METRICS, METRICS
-from speechxai.planted.settings import MIN_AUC, SPECIFICATION, TRUTH
-from speechxai.planted.tables import ALL_CUES, average_over_cues
-from speechxai.planted.task import CHECKS, LIMITS
+from speechxai.metrics import METRICS
+from speechxai.planted import ruler
+from speechxai.planted.sanity import CHECKS, LIMITS
+from speechxai.planted.settings import MIN_AUC, MIN_TWINS, SPECIFICATION, TRUTH
+from speechxai.planted.tables import ALL_CUES, AS_CONTRAST, BASE, FIRST, TRUTHS, average_over_cues
 from speechxai.report.render import (
     LATEX_NEEDS,
     Cell,
@@ -31,7 +32,7 @@ from speechxai.report.render import (
     short_name,
     with_span,
 )
-from speechxai.stats import compared
+from speechxai.stats import FEWEST_NETWORKS, FEWEST_SPEAKERS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,46 +41,50 @@ if TYPE_CHECKING:
 
 
 # What the leaderboard shows: tables as rows of text, with the numbers behind cells that are shaded.
-FEWEST_SPEAKERS = 6
-"""Fewer speakers allow no statement: an interval over them is wider than it looks."""
-FIRST = "relevance_rank"
-"""The localization metric that sentences are built on: it does not depend on how a map spreads its mass."""
 COMBINATIONS = ("Unions", "Intersections", "Other combinations")
 SHOWN = (
     "mean_mask",
     "comprehensiveness@10",
+    "comprehensiveness@10:margin",
     "sufficiency@10",
-    "deletion_auc",
-    "insertion_auc",
+    "sufficiency@10:margin",
+    "deletion_auc:margin",
+    "insertion_auc:margin",
     "average_increase",
     "average_drop",
     "average_gain",
     "faithfulness",
     "silence_share",
 )
+READINGS = tuple(f"{FIRST} | {name}" for name in ruler.CHOICES)
 
 
 def tables(folder: BenchmarkFolder) -> list[Table]:
     """Build all tables of a finished benchmark, in the order of the report.
 
     Raises:
-        SpeechXAIError: a table is missing.
+        SpeechXAIError: a table is missing, or the benchmark is of a version whose tables are others.
     """
     summary, tasks = folder.table("summary"), folder.table("tasks")
     found = [_tasks(tasks)]
     if not summary.empty:
-        for metric in LOCALIZATION_METRICS:
+        statements = folder.table("statements")
+        found.append(_statements(statements))
+        for metric in TRUTHS:
             found += [_board(summary, tasks, metric, combined) for combined in (False, True)]
+        found += [_readings(summary, str(group)) for group in dict.fromkeys(summary["model"])]
+        found.append(_orders(folder.table("orders")))
+        combined = folder.table("combinations")
+        if not combined.empty:
+            found.append(_combined(combined))
         found.append(_chance(folder.table("chance")))
         believed = folder.table("believable")
-        found += [
-            _believable(believed, metric, kind) for metric in LOCALIZATION_METRICS for kind in ("within", "pooled")
-        ]
+        found += [_believable(believed, metric) for metric in TRUTHS]
     sanity = folder.table("sanity")
     if not sanity.empty:
         found.append(_sanity(sanity))
     groups = list(dict.fromkeys(summary["model"])) if not summary.empty else []
-    return [*found, *(_group(summary, str(group)) for group in groups)]
+    return [table for table in [*found, *(_group(summary, str(group)) for group in groups)] if table.rows]
 
 
 def with_interval(row: Mapping[Any, Any], name: str = "mean", n: int = 3) -> str:
@@ -112,54 +117,69 @@ def _tasks(tasks: pd.DataFrame) -> Table:
     header = [
         "task",
         "verdict",
-        "held-out AUC",
+        "AUC within folds",
+        "pooled",
+        "twins in order",
         "pairs",
         "speakers",
         "explained",
         "AUC of RMS",
-        "AUC of peak",
+        "of the peak",
+        "of the level's contour",
+        "of crest and kurtosis",
+        "of the long-term spectrum",
         "permuted labels",
-        "truth area",
-        "contrast",
+        "added",
+        "removed",
         "not carried",
     ]
+    alone = ("rms_auc", "peak_auc", "contour_auc", "crest_auc", "spectrum_auc", "permuted_auc")
     rows = []
     groups = list(dict.fromkeys(tasks["group"]))
     for row in sorted(tasks.to_dict("records"), key=lambda row: groups.index(row["group"])):
         excluded = row["excluded"] if isinstance(row["excluded"], str) else ""
         cells = [
-            f"excluded: {excluded}" if excluded else "counts",
+            f"excluded: {excluded}" if excluded else str(row["verdict"]),
             with_interval(row, "auc"),
+            number(row["auc_pooled"]),
+            number(row["twins_right"], 2),
             str(row["n_pairs"]),
             str(row["n_speakers"]),
             str(row["n_explained"]),
-            *(number(row[n]) for n in ("rms_auc", "peak_auc", "permuted_auc", "truth_area")),
-            number(row["truth_contrast"], 1),
+            *(number(row[name], 2) for name in alone),
+            *(number(row[name]) for name in ("added_area", "removed_area")),
             str(row["n_skipped"]),
         ]
         rows.append(_row(str(row["task"]), cells, words=True))
     text = (
-        f"A classifier with a held-out AUC under {MIN_AUC:.2f} did not learn its task, and its explanations are not"
-        " scored. AUC of RMS and of peak: what level alone would give, 0.5 is none. Permuted labels: AUC of a"
-        " classifier trained on labels dealt out by chance. Not carried: pieces of recordings that the cue could not"
-        " be planted into."
+        f"A task is learned where the AUC within folds of held-out speakers is at least {MIN_AUC:.2f}, and learned as a"
+        f" contrast where at least {100 * MIN_TWINS:.0f} % of the twins are in the right order; others are reported and"
+        " excluded. What else gives the classes away is the AUC of level alone, and of logistic regressions by the same"
+        " folds on measures that know no place; added and removed are the shares of bins that the cue makes louder and"
+        " softer. Pieces of recordings that cannot carry the cue are counted last."
     )
-    return Table("Tasks and what was learned", tuple(header), tuple(rows), text)
+    return Table("Tasks", tuple(header), tuple(rows), text)
 
 
-def _group_name(recipe: str) -> str:
-    return "The truth itself" if recipe == TRUTH else group_of(recipe)
-
-
-def _ordered(recipes: list[str]) -> list[str]:
-    order = ["Methods", "Unions", "Intersections", "Other combinations", "Controls", "The truth itself"]
-    return sorted(recipes, key=lambda recipe: order.index(_group_name(recipe)))
-
-
-def seeds_that_count(tasks: pd.DataFrame) -> dict[str, int]:
-    """Seeds whose classifier learned its task, by group."""
-    counting = tasks[~tasks["excluded"].map(lambda reason: isinstance(reason, str) and bool(reason))]
-    return {str(group): len(part) for group, part in counting.groupby("group", sort=False)}
+def _statements(statements: pd.DataFrame) -> Table:
+    rows = []
+    for row in statements[statements["holds"].astype(bool)].to_dict("records"):
+        cells = [
+            str(row["second"]),
+            with_span(float(row["difference"]), float(row["low"]), float(row["high"]), 3),
+            f"{row['n_say']} of {row['n_ways']}",
+            f"{row['n_networks']}, {row['n_speakers']}",
+        ]
+        rows.append(_row(str(row["first"]), cells, str(row["model"]), words=True))
+    text = (
+        f"Pairs of which the first has the higher {FIRST} by every way to measure that counts for the cue (energy"
+        " added and removed, two thresholds, four resolutions): the 95 % interval over networks is above 0, and p, max-T over"
+        f" all pairs with whole networks flipped, under .05. At least {FEWEST_NETWORKS} networks. The difference is"
+        " that of the first way. Pairs that are not here are not told apart."
+    )
+    return Table(
+        "What may be said", ("this", "is above", "difference", "ways", "networks, speakers"), tuple(rows), text
+    )
 
 
 def _board(summary: pd.DataFrame, tasks: pd.DataFrame, metric: str, combined: bool) -> Table:
@@ -167,9 +187,13 @@ def _board(summary: pd.DataFrame, tasks: pd.DataFrame, metric: str, combined: bo
 
     Combinations have a table of their own, for they are many.
     """
-    wide = average_over_cues(summary, metric).set_index("recipe")
+    title = f"Combinations: {metric}" if combined else f"Leaderboard: {metric}"
+    present = summary[summary["metric"] == metric]
+    if present.empty:
+        return Table(title, ("explanation",), (), "")
+    wide = average_over_cues(present, metric).set_index("recipe")
     groups = [str(name) for name in wide.columns[:-1]]
-    cell = {(row["recipe"], row["model"]): row for row in summary[summary["metric"] == metric].to_dict("records")}
+    cell = {(row["recipe"], row["model"]): row for row in present.to_dict("records")}
     last = wide.columns[-1]
     names = [str(name) for name in wide.sort_values(last, ascending=False, kind="stable").index]
     names = [name for name in _ordered(names) if (_group_name(name) in COMBINATIONS) is combined]
@@ -186,14 +210,71 @@ def _board(summary: pd.DataFrame, tasks: pd.DataFrame, metric: str, combined: bo
         texts = [*cells, number(values[-1])]
         rows.append(_row(name, texts, _group_name(name), best=marked, values=values))
     seeds = seeds_that_count(tasks)
+    counts = "; ".join(f"{group}: {seeds.get(group.removesuffix(AS_CONTRAST), 0)}" for group in groups)
     text = (
-        f"{METRICS.summary(metric)} Mean over speakers and 95 % interval by bootstrap over speakers; the best of a"
-        " column is marked. The last column is the mean of the columns before it, orders the rows, and says nothing"
-        f" without them. Seeds that count: {'; '.join(f'{group}: {seeds.get(group, 0)}' for group in groups)}."
+        f"Share of the map's strongest cells inside the truth, K cells for a truth of K: {metric.partition(' | ')[2]}."
+        " Mean over networks and 95 % interval; the highest of a column is marked, which says nothing of what is told"
+        f" apart (table 'What may be said'). Seeds that count: {counts}."
     )
-    title = f"Combinations: {metric}" if combined else f"Leaderboard: {metric}"
     columns = ("explanation", *groups, "mean of the columns")
     return Table(title, columns, tuple(rows), text, folded=combined, shading="share")
+
+
+def _readings(summary: pd.DataFrame, group: str) -> Table:
+    """Methods and controls x all ways to measure relevance_rank, of one group."""
+    part = summary[(summary["model"] == group) & summary["metric"].isin(READINGS)]
+    ways = [way for way in READINGS if way in set(part["metric"])]
+    value = {(row["recipe"], row["metric"]): float(row["mean"]) for row in part.to_dict("records")}
+    names = [name for name in _ordered(list(dict.fromkeys(part["recipe"]))) if _group_name(name) not in COMBINATIONS]
+    rows = []
+    for name in names:
+        numbers = [value.get((name, way), math.nan) for way in ways]
+        rows.append(_row(name, [number(each) for each in numbers], _group_name(name), values=numbers))
+    text = (
+        f"{FIRST} by every way to measure: where energy was added, removed, or either; from which difference on; at"
+        ' which resolution; and of signed maps the positive evidence, or ("absolute") the size, or ("negative") what'
+        " speaks against the cue on the voice that has it, where the cue took energy away."
+    )
+    columns = ("explanation", *(way.partition(" | ")[2] for way in ways))
+    return Table(f"Every way to measure: {group}", columns, tuple(rows), text, folded=True, shading="share")
+
+
+def _orders(orders: pd.DataFrame) -> Table:
+    rows = [
+        _row(
+            str(row["metric"]).partition(" | ")[2],
+            [str(row["against"]), number(row["tau"], 2), str(row["n_methods"])],
+            str(row["model"]),
+            words=True,
+        )
+        for row in orders.to_dict("records")
+    ]
+    text = "Kendall's tau between the orders of methods by two ways to measure: how much of an order is the ruler's."
+    return Table(
+        "How much does the order depend on the ruler?", ("way", "against", "tau", "methods"), tuple(rows), text
+    )
+
+
+def _combined(combined: pd.DataFrame) -> Table:
+    rows = [
+        _row(
+            str(row["recipe"]),
+            [
+                number(row["mean"]),
+                str(row["chosen"]),
+                with_span(float(row["vs_chosen"]), float(row["low"]), float(row["high"]), 3),
+                number(row["vs_better"]),
+            ],
+            str(row["model"]),
+        )
+        for row in combined.to_dict("records")
+    ]
+    text = (
+        f"{BASE} of unions and intersections, beside the part that insertion_auc:margin prefers on the same recording,"
+        " which needs no truth, and beside the better part by the truth, which nobody knows."
+    )
+    header = ("combination", "score", "preferred part", "above the preferred part", "above the better part")
+    return Table("Do combinations help?", header, tuple(rows), text, folded=True)
 
 
 def _chance(chance: pd.DataFrame) -> Table:
@@ -202,7 +283,7 @@ def _chance(chance: pd.DataFrame) -> Table:
             str(r["metric"]),
             [
                 number(r["expected"]),
-                f"{number(r['random_map'])} [{number(r['random_low'])}, {number(r['random_high'])}]",
+                with_span(float(r["random_map"]), float(r["random_low"]), float(r["random_high"]), 3),
                 number(r["truth_lowest"]),
             ],
             str(r["model"]),
@@ -210,34 +291,35 @@ def _chance(chance: pd.DataFrame) -> Table:
         for r in chance.to_dict("records")
     ]
     text = (
-        "random_map must score the truth's share of the bins (one half for localization_auc), and the truth itself 1."
+        "random_map must score the truth's share of the cells (with the tolerance for pointing_game, one half for"
+        " localization_auc), and the truth itself 1."
     )
     header = ["metric", "expected of random_map", "random_map", "lowest of the truth"]
-    return Table("Is the ruler straight?", tuple(header), tuple(rows), text)
+    return Table("Is the ruler straight?", tuple(header), tuple(rows), text, folded=True)
 
 
-def _believable(believed: pd.DataFrame, truth_metric: str, kind: str) -> Table:
-    """Faithfulness metrics x groups: rank correlations "within" recordings, all groups together last, or "pooled"."""
+def _believable(believed: pd.DataFrame, truth_metric: str) -> Table:
+    """Faithfulness metrics x groups: rank correlations within recordings, the mean of the groups last."""
     used = believed[believed["truth_metric"] == truth_metric]
-    groups = [group for group in dict.fromkeys(used["model"]) if kind == "within" or group != ALL_CUES]
+    groups = list(dict.fromkeys(used["model"]))
     cell = {(row["metric"], row["model"]): row for row in used.to_dict("records")}
     rows = []
     for metric in dict.fromkeys(used["metric"]):
-        cells = [with_interval(cell[metric, group], kind, 2) for group in groups]
-        values = tuple(float(cell[metric, group][kind]) for group in groups)
+        cells = [
+            with_interval(cell[metric, group], "within", 2) if (metric, group) in cell else "–" for group in groups
+        ]
+        values = tuple(
+            float(cell[metric, group]["within"]) if (metric, group) in cell else math.nan for group in groups
+        )
         rows.append(_row(f"{metric} {arrow(str(metric))}".strip(), cells, values=values))
-    how = {
-        "within": "Over the methods of one recording, then mean over recordings and speakers.",
-        "pooled": "Over all pairs of method and recording.",
-    }
     text = (
-        f"Spearman correlation with {truth_metric}, over methods and controls (no combinations); metrics where lower is"
-        " better with their sign turned, so positive means that better faithfulness goes with pointing at the truth."
-        f" {how[kind]} 95 % intervals over speakers; a dash where a metric gives all methods the same value."
+        f"Spearman correlation with {truth_metric}, over methods and controls (no combinations) of one recording, then"
+        " mean over networks; metrics where lower is better with their sign turned, so positive means that better"
+        " faithfulness goes with pointing at the truth. A dash where a metric gives all methods the same value."
     )
-    title = f"Which faithfulness metric to believe: {truth_metric}{', pooled' if kind == 'pooled' else ''}"
-    columns = ("faithfulness metric", *groups)
-    return Table(title, columns, tuple(rows), text, folded=kind == "pooled", shading="correlation")
+    title = f"Which faithfulness metric to believe: {truth_metric}"
+    columns = ("faithfulness metric", *("mean of the columns" if g == ALL_CUES else g for g in groups))
+    return Table(title, columns, tuple(rows), text, folded=truth_metric != BASE, shading="correlation")
 
 
 def _sanity(sanity: pd.DataFrame) -> Table:
@@ -246,7 +328,7 @@ def _sanity(sanity: pd.DataFrame) -> Table:
             str(row["recipe"]),
             [
                 row["fails"] if isinstance(row["fails"], str) and row["fails"] else "none",
-                *(number(row[check], 2) for check in CHECKS),
+                *(number(row[check], 2) for check in CHECKS if check in sanity),
             ],
             "Controls" if is_control(str(row["recipe"])) else "Methods",
             words=True,
@@ -259,13 +341,13 @@ def _sanity(sanity: pd.DataFrame) -> Table:
         " not fail may still be poor. What is measured:"
         f" {'; '.join(f'{name}: {what}' for name, what in CHECKS.items())}."
     )
-    header = ["explanation", "fails", *(name.replace("_", " ") for name in CHECKS)]
+    header = ["explanation", "fails", *(name.replace("_", " ") for name in CHECKS if name in sanity)]
     return Table("Sanity checks", tuple(header), tuple(rows), text)
 
 
 def _group(summary: pd.DataFrame, group: str) -> Table:
     part = summary[summary["model"] == group]
-    metrics = [m for m in (*LOCALIZATION_METRICS, *SHOWN) if m in set(part["metric"])]
+    metrics = [m for m in (*TRUTHS, *SHOWN) if m in set(part["metric"])]
     cell = {(row["recipe"], row["metric"]): row for row in part.to_dict("records")}
     recipes = _ordered([str(recipe) for recipe in dict.fromkeys(part["recipe"])])
     rows = [
@@ -277,10 +359,26 @@ def _group(summary: pd.DataFrame, group: str) -> Table:
         for recipe in recipes
     ]
     text = (
-        "Mean over speakers and 95 % interval; all values are fractions. Compare maps by the @ columns: equal budgets."
+        "Mean over networks and 95 % interval; values are fractions, margins in logits. Compare maps by the @ columns:"
+        " equal budgets."
     )
-    header = ["explanation", *(f"{short_name(m)} {arrow(m)}".strip() for m in metrics)]
+    header = ["explanation", *(f"{short_name(m)} {arrow(m)}".strip() if m in METRICS else m for m in metrics)]
     return Table(f"All metrics: {group}", tuple(header), tuple(rows), text, folded=True)
+
+
+def _ordered(recipes: list[str]) -> list[str]:
+    order = ["Methods", "Unions", "Intersections", "Other combinations", "Controls", "The truth itself"]
+    return sorted(recipes, key=lambda recipe: order.index(_group_name(recipe)))
+
+
+def _group_name(recipe: str) -> str:
+    return "The truth itself" if recipe == TRUTH else group_of(recipe)
+
+
+def seeds_that_count(tasks: pd.DataFrame) -> dict[str, int]:
+    """Seeds whose classifier learned its task, by group."""
+    counting = tasks[~tasks["excluded"].map(lambda reason: isinstance(reason, str) and bool(reason))]
+    return {str(group): len(part) for group, part in counting.groupby("group", sort=False)}
 
 
 # The sentences of the leaderboard, each computed from its tables.
@@ -308,10 +406,13 @@ def _sentences(folder: BenchmarkFolder) -> list[str]:
     if summary.empty:
         return [*said, "No classifier learned its task, so no explanation is scored."]
     seeds, n_planned = seeds_that_count(tasks), len(folder.settings.seeds)
+    stated = folder.table("statements")
     for group in dict.fromkeys(summary["model"]):
-        part = summary[(summary["model"] == group) & (summary["metric"] == FIRST)]
-        said.append(_who_points(part, f"{group} ({seeds[str(group)]} of {n_planned} seeds)"))
-    said += _combinations(summary[summary["metric"] == FIRST])
+        part = summary[(summary["model"] == group) & summary["metric"].isin(TRUTHS)]
+        count = seeds[str(group).removesuffix(AS_CONTRAST)]
+        label = f"{group} ({count} of {n_planned} seeds)"
+        said.append(_who_points(part, stated[stated["model"] == group], label))
+    said += _combinations(folder.table("combinations"))
     said += _which_metric(folder.table("believable"))
     sanity = folder.table("sanity")
     failing = [row for row in sanity.to_dict("records") if isinstance(row["fails"], str) and row["fails"]]
@@ -322,80 +423,66 @@ def _sentences(folder: BenchmarkFolder) -> list[str]:
     return said
 
 
-def _who_points(part: pd.DataFrame, group: str) -> str:
-    methods = part[~part["recipe"].map(lambda recipe: is_control(recipe) or recipe == TRUTH)].dropna(subset=["mean"])
-    best = methods.sort_values("mean").iloc[-1]
-    if int(best["n_speakers"]) < FEWEST_SPEAKERS:
+def _who_points(part: pd.DataFrame, stated: pd.DataFrame, group: str) -> str:
+    """What may be said of a group: which methods are above all controls by every way to measure, and which first."""
+    methods = part[~part["recipe"].map(lambda recipe: is_control(recipe) or recipe == TRUTH or "(" in recipe)]
+    n_networks, n_speakers = int(part["n_networks"].max()), int(part["n_speakers"].max())
+    if n_networks < FEWEST_NETWORKS or n_speakers < FEWEST_SPEAKERS:
         return (
-            f"{group}: {int(best['n_speakers'])} speakers explained; at least {FEWEST_SPEAKERS} are needed for a"
-            " statement."
+            f"{group}: cannot decide; {n_networks} networks and {n_speakers} speakers, and at least {FEWEST_NETWORKS}"
+            f" networks and {FEWEST_SPEAKERS} speakers are needed for a statement."
         )
-    controls = part[part["recipe"].map(is_control)].dropna(subset=["mean"])
-    control = controls.sort_values("mean").iloc[-1]
-    pairs = {name: each for name, each in compared(part).items() if name in set(methods["recipe"])}
-    better = [name for name, each in pairs.items() if all(one.better for one in each.values())]
-    names = listing([name for name in CONTROLS if f"vs_{name}_p" in part])
+    held = {(row["first"], row["second"]) for row in stated[stated["holds"].astype(bool)].to_dict("records")}
+    names = [str(name) for name in methods["recipe"]]
+    better = [name for name in names if all((name, control) in held for control in CONTROLS)]
+    first = [name for name in names if not any((other, name) in held for other in names)]
+    ways = int(stated["n_ways"].max()) if len(stated) else 0
     said = (
-        f"{len(better)} of {len(methods)} explanations point better than {names} (Holm-corrected)."
-        if any(one.decidable for each in pairs.values() for one in each.values())
-        else f"Not enough speakers to test {len(methods)} explanations against {names}."
+        f"above {listing(list(CONTROLS))} by all {ways} ways to measure: {listing(better)}"
+        if better
+        else f"no method is above {listing(list(CONTROLS))} by all {ways} ways to measure"
     )
     return (
-        f"{group}: best by {FIRST} is {best['recipe']}, {with_interval(dict(best))} over {int(best['n_speakers'])}"
-        f" speakers; the best control, {control['recipe']}, scores {with_interval(dict(control))}. {said}"
+        f"{group}, {n_networks} networks, {n_speakers} speakers: {said}. Of {len(names)} methods {len(first)} have no"
+        f" other above them by all of them: {listing(first)}."
     )
 
 
-def _combinations(part: pd.DataFrame) -> list[str]:
-    """Compare every union and intersection with the better of its parts, cue by cue."""
-    from speechxai.explain.recipe import parse
-
-    value = {(row["recipe"], row["model"]): float(row["mean"]) for row in part.to_dict("records")}
-    found: dict[str, list[float]] = {}
-    for recipe, group in value:
-        if recipe == TRUTH or is_control(recipe):
-            continue
-        parsed = parse(recipe)
-        alone = [value.get((each.name, group), float("nan")) for each in parsed.parts]
-        if alone:
-            found.setdefault(parsed.name, []).append(value[recipe, group] - max(alone))
-    return [
-        f"Of {len(gains)} cases of {name} and cue {sum(gain > 0 for gain in gains)} score above the better of their"
-        f" parts by {FIRST}; the mean difference is {number(sum(gains) / len(gains))}."
-        for name, gains in ((name, [gain for gain in gains if gain == gain]) for name, gains in found.items())
-        if gains
-    ]
+def _combinations(combined: pd.DataFrame) -> list[str]:
+    """How often a union or an intersection is above the part that a metric prefers."""
+    if combined.empty:
+        return []
+    said = []
+    for name in ("union", "intersection"):
+        part = combined[combined["recipe"].str.startswith(f"{name}(")]
+        if len(part):
+            said.append(
+                f"Of {len(part)} cases of {name} and cue {int((part['low'] > 0).sum())} are above the part that"
+                f" insertion_auc:margin prefers and {int((part['high'] < 0).sum())} below it (interval over networks,"
+                f" one seed); mean difference {number(float(part['vs_chosen'].mean()))}."
+            )
+    return said
 
 
 def _which_metric(believed: pd.DataFrame) -> list[str]:
-    used = believed[believed["truth_metric"] == FIRST]
-    models = list(dict.fromkeys(used["model"]))
-    chosen = used[used["model"] == (ALL_CUES if ALL_CUES in models else models[0])].dropna(subset=["within"])
-    chosen = chosen[chosen["n_speakers"] >= FEWEST_SPEAKERS]
-    if chosen.empty:
+    used = believed[(believed["truth_metric"] == BASE) & (believed["model"] != ALL_CUES)]
+    wide = used.pivot_table(index="metric", columns="model", values="within", sort=False, dropna=False)
+    known = wide.dropna()
+    if known.empty:
         return []
-    # A metric that gives all methods of a recording one value ranks nothing there; few recordings are no base for a
-    # comparison.
-    rare = chosen["n_speakers"] < chosen["n_speakers"].max() / 2
-    silent, chosen = chosen[rare], chosen[~rare]
-    ordered = chosen.sort_values("within", ascending=False)
-    first, last = ordered.iloc[0], ordered.iloc[-1]
-    cues = [model for model in models if model != ALL_CUES]
-    spread = used[(used["metric"] == first["metric"]) & used["model"].isin(cues)]["within"]
-    misleading = chosen[chosen["within_high"] < 0]["metric"].tolist()
+    lowest = known.min(axis=1).sort_values(ascending=False)
+    best = str(lowest.index[0])
     lines = [
-        f"Of the faithfulness metrics {first['metric']} goes best with {FIRST}: mean rank correlation over methods"
-        f" {with_interval(dict(first), 'within', 2)}, from {number(spread.min(), 2)} to {number(spread.max(), 2)}"
-        f" over the cues; worst is {last['metric']}: {with_interval(dict(last), 'within', 2)}."
+        f"Rank correlation of faithfulness metrics with {BASE}: the highest that a metric reaches on every cue is"
+        f" {number(float(lowest.iloc[0]), 2)} ({best}; up to {number(float(known.loc[best].max()), 2)})."
     ]
-    if len(silent):
-        named = ", ".join(f"{row['metric']} ({row['n_speakers']})" for row in silent.to_dict("records"))
-        lines.append(
-            "Metrics that give all methods the same value for most speakers and are not compared (speakers they are"
-            f" defined for, of {chosen['n_speakers'].max()}): {named}."
-        )
-    if misleading:
-        lines.append("Metrics that prefer maps pointing elsewhere (interval below 0): " + ", ".join(misleading) + ".")
+    silent = [str(name) for name in wide.index if name not in known.index]
+    if silent:
+        lines.append(f"Undefined on a cue, because all methods score the same there: {listing(silent)}.")
+    against = used[used["within_high"] < 0]
+    if len(against):
+        named = [f"{row['metric']} ({row['model']})" for row in against.to_dict("records")]
+        lines.append(f"Metrics that prefer maps pointing elsewhere (interval below 0): {', '.join(named)}.")
     return lines
 
 

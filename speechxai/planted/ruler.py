@@ -96,7 +96,7 @@ def inside(difference: Tensor, sign: Sign, threshold_db: float) -> Tensor:
 
 
 def read(values: Tensor, reading: Reading, cells: tuple[int, int]) -> Tensor:
-    """Evidence (..., f, t), at least 0, of maps (..., F, T); signed maps are pooled with their sign, as the truth is."""
+    """Evidence (..., f, t), at least 0, of maps (..., F, T); signed ones are pooled with their sign, like the truth."""
     if reading == "absolute":
         return pooled(values.abs(), cells)
     means = pooled(values, cells)
@@ -213,7 +213,8 @@ def measure(
 
     Returns:
         By recipe: the score of every choice that reads this twin, keyed "score | choice"; LOCALIZATION by the positive
-        reading at the first threshold, relevance_rank by all. And by choice the share of cells in the truth.
+        reading at the first threshold, relevance_rank by all. And by choice the share of cells in the truth; by "near |
+        choice" with the tolerance of `pointing_game`.
     """
     found: dict[str, dict[str, float]] = {recipe: {} for recipe in maps}
     areas: dict[str, float] = {}
@@ -224,6 +225,8 @@ def measure(
             continue
         truth, defined = truth_of(choice, difference, stft)
         areas[name] = float(truth.double().mean())
+        if defined and LOCALIZATION[2] in _scored(choice):
+            areas[f"near | {name}"] = float(tolerated(truth, choice.resolution, stft).double().mean())
         for signed, recipes in stacks.items():
             # A map without a sign has one reading.
             if not defined or not recipes or (not signed and choice.reading != "positive"):
@@ -251,9 +254,14 @@ def measure_truth(difference: Tensor, stft: StftConfig, with_cue: bool) -> dict[
     return found
 
 
+def _scored(choice: Choice) -> tuple[str, ...]:
+    whole = choice.reading == "positive" and choice.threshold_db == THRESHOLDS_DB[0] and choice.sign != "both"
+    return LOCALIZATION if whole else LOCALIZATION[:1]
+
+
 def _scores(evidence: Tensor, truth: Tensor, choice: Choice, stft: StftConfig) -> dict[str, Tensor]:
     found = {"relevance_rank": relevance_rank(evidence, truth)}
-    if choice.reading == "positive" and choice.threshold_db == THRESHOLDS_DB[0] and choice.sign != "both":
+    if len(_scored(choice)) > 1:
         found["relevance_mass"] = relevance_mass(evidence, truth)
         found["pointing_game"] = pointing_game(evidence, tolerated(truth, choice.resolution, stft))
         found["localization_auc"] = localization_auc(evidence, truth)

@@ -111,8 +111,8 @@ PATCH_OF = {
 }
 """Patches of methods that have some, ms and Hz: of `band_occlusion` the widest band; 0 where an axis has no patches."""
 MAY_BE_OFF = {name: (0.1 * ms, 0.1 * hz) for name, (ms, hz) in PATCH_OF.items()} | {"band_occlusion": (0.0, 600.0)}
-"""How far a map may lie beside the box, ms and Hz, where that is more than a frame or a bin: a tenth of the patch. Bands
-of uneven width do not cancel out over the boxes as even steps do: half the widest band that a box touches."""
+"""How far a map may lie beside the box, ms and Hz, where that is more than a frame or a bin: a tenth of the patch.
+Bands of uneven width do not cancel out over the boxes as even steps do: half the widest band that a box touches."""
 
 
 # A network that is built to read one box.

@@ -27,8 +27,8 @@ SPECIFICATION = "2.0"
 """Version of the tasks and the scoring; results of one major version can be compared."""
 
 MIN_AUC = 0.9
-"""A task is learned where the mean of the AUCs within its folds reaches this. AUC over all folds at once would ask for a
-common scale, which networks that were trained apart do not have."""
+"""A task is learned where the mean of the AUCs within its folds reaches this. AUC over all folds at once would ask for
+a common scale, which networks that were trained apart do not have."""
 
 MIN_TWINS = 0.95
 """A task that is not learned is learned as a contrast where this share of the twins is told apart in the right order:
@@ -111,7 +111,7 @@ class BenchmarkSettings:
         n_plants: times that the cue is planted into each of them, at another place every time; each gives a pair of
             twins.
         duration_s: length of takes and pieces, s.
-        n_folds, epochs, patience: of the training.
+        n_folds, epochs, patience, least_epochs: of the training.
         n_explained: pairs explained for each task at most, of the folds in turn, speakers drawn by the seed.
         n_permuted: networks trained on permuted labels, for the sanity checks.
         n_sanity: pairs that go through the sanity checks, in the first seed's tasks.
@@ -135,6 +135,7 @@ class BenchmarkSettings:
     n_folds: int = 3
     epochs: int = 300
     patience: int = 15
+    least_epochs: int = 50
     n_explained: int = 9
     n_permuted: int = 3
     n_sanity: int = 2
@@ -201,6 +202,7 @@ QUICK: Mapping[str, Any] = {
     "n_folds": 3,
     "epochs": 40,
     "patience": 8,
+    "least_epochs": 20,
     "n_explained": 6,
     "n_sanity": 1,
     "methods": ("saliency", "integrated_gradients", "guided_backprop", "guided_gradcam", "occlusion"),
@@ -223,7 +225,8 @@ class TaskResult:
     Args:
         task: its id.
         facts: what the classifier learned, how large the truth is, what else separates the classes, and what it cost.
-        scores: one entry an explained recording: recording, speaker, fold, p, area, and `values` by recipe and metric.
+        scores: one entry an explained pair: recording (of the twin with the cue), speaker, fold, margins, areas of the
+            truths, the names of the `metrics`, and `values` by recipe in their order.
         sanity: one entry a check of a method on a recording: recording, speaker, recipe, check, value.
         not_applicable: reason by recipe.
     """

@@ -1,6 +1,7 @@
-"""Tables of a benchmark: what was learned, who points at the truth, which faithfulness metric says so, who is sane.
+"""Tables of a benchmark: what was learned, who points at the truth, which faithfulness metric says so, who is sane, and
+what may be said.
 
-Speakers are the independent units: every interval is a bootstrap over speakers, never over recordings or bins.
+Networks are the units (`stats.network_interval`), and speakers within them; never recordings or bins.
 """
 
 from __future__ import annotations
@@ -10,18 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from speechxai.explain.recipe import CONTROLS
-from speechxai.metrics import LOCALIZATION_METRICS, METRICS, indicators
-from speechxai.planted.settings import FAITHFULNESS_METRICS, TRUTH, TaskResult
-from speechxai.planted.task import CHECKS, failed_checks
+from speechxai.explain import METHODS
+from speechxai.explain.recipe import CONTROLS, parse
+from speechxai.metrics import METRICS
+from speechxai.planted import ruler
+from speechxai.planted.sanity import CHECKS, failed_checks
+from speechxai.planted.settings import CONTRAST, FAITHFULNESS_METRICS, TRUTH, TaskResult
 from speechxai.stats import (
+    ALPHA,
+    FEWEST_NETWORKS,
     FEWEST_SPEAKERS,
-    bca_interval,
-    bootstrap_means,
-    resamples,
-    speaker_means,
+    network_interval,
+    network_means,
+    sign_flip_p_values,
     spearman,
-    summarize,
 )
 
 if TYPE_CHECKING:
@@ -30,6 +33,20 @@ if TYPE_CHECKING:
     from speechxai.types import Array
 
 ALL_CUES = "all"
+AS_CONTRAST = " (contrast)"
+"""Ending of a group's name where its networks tell twins apart and not voices: such tasks have tables of their own."""
+FIRST = "relevance_rank"
+"""The preregistered score: statements rest on it alone."""
+BASE = f"{FIRST} | {ruler.BASE}"
+"""Its reading for tables of one column."""
+TRUTHS = tuple(
+    f"{FIRST} | {sign}, {ruler.THRESHOLDS_DB[0]:g} dB, {resolution}"
+    for sign in ("added", "removed")
+    for resolution in ("1 bin", "250 Hz x 50 ms")
+)
+"""What faithfulness metrics are held against."""
+MOSTLY = 0.5
+"""A way to measure counts for a cue where at least this share of its recordings has a truth by it."""
 
 TASK_COLUMNS = (
     "task",
@@ -41,99 +58,313 @@ TASK_COLUMNS = (
     "n_pairs",
     "n_speakers",
     "n_skipped",
+    "verdict",
     "auc",
     "auc_low",
     "auc_high",
+    "auc_pooled",
+    "twins_right",
+    "capped",
     "rms_auc",
     "peak_auc",
+    "contour_auc",
+    "crest_auc",
+    "spectrum_auc",
     "permuted_auc",
     "n_explained",
-    "truth_area",
-    "truth_contrast",
+    "added_area",
+    "removed_area",
     "excluded",
     "seconds",
 )
 
 
 def task_table(results: Iterable[TaskResult]) -> pd.DataFrame:
-    """One row a task, excluded ones included: TASK_COLUMNS; `excluded` holds the reason, empty where the task
-    counts."""
+    """One row a task, excluded ones included: TASK_COLUMNS; `excluded` holds the reason, empty where the task counts;
+    `verdict` is "learned" or "learned as a contrast"."""
     import pandas as pd
 
     rows = []
     for result in results:
         facts = result.facts
         row = {name: facts.get(name) for name in TASK_COLUMNS}
+        permuted = facts.get("permuted_auc") or []
         row |= {
             "task": result.task,
             "n_skipped": sum(facts.get("skipped", {}).values()),
             "n_explained": len(result.scores),
+            "permuted_auc": float(np.mean(permuted)) if permuted else float("nan"),
+            "added_area": _mean_area(result, "added"),
+            "removed_area": _mean_area(result, "removed"),
         }
         rows.append(row)
     return pd.DataFrame(rows, columns=list(TASK_COLUMNS))
 
 
+def _mean_area(result: TaskResult, sign: str) -> float:
+    areas = [entry["areas"][f"{sign}, {ruler.THRESHOLDS_DB[0]:g} dB, 1 bin"] for entry in result.scores]
+    return float(np.mean(areas)) if areas else float("nan")
+
+
 def score_table(results: Iterable[TaskResult]) -> pd.DataFrame:
-    """Tidy table of scores; `model` names the group (material/cue/severity), so that seeds of one cue count
-    together."""
+    """Tidy table of scores; `model` names the group (material/cue/severity), so that seeds of one cue count together,
+    and `network` the seed and the fold."""
     import pandas as pd
 
-    rows = [
-        (
-            f"{entry['recording']}@{result.facts['seed']}",
-            entry["speaker"],
-            1,
-            1,
-            result.facts["group"],
-            recipe,
-            metric,
-            value,
-            str(entry["fold"]),
-            result.facts["seed"],
-            entry["area"],
-        )
-        for result in results
-        for entry in result.scores
-        for recipe, values in entry["values"].items()
-        for metric, value in values.items()
-    ]
-    names = ["recording", "speaker", "label", "predicted", "model", "recipe", "metric", "value", "fold", "seed", "area"]
-    return pd.DataFrame(rows, columns=names).astype({"value": "float64", "area": "float64"})
+    blocks = []
+    for result in results:
+        facts = result.facts
+        group = f"{facts['group']}{AS_CONTRAST if facts.get('verdict') == CONTRAST else ''}"
+        for entry in result.scores:
+            recipes, metrics = list(entry["values"]), list(entry["metrics"])
+            block = pd.DataFrame(
+                {
+                    "recipe": np.repeat(recipes, len(metrics)),
+                    "metric": np.tile(metrics, len(recipes)),
+                    "value": np.array([entry["values"][recipe] for recipe in recipes], dtype=float).ravel(),
+                }
+            ).dropna(subset=["value"])
+            for place, (name, value) in enumerate(
+                (
+                    ("recording", f"{entry['recording']}@{facts['seed']}"),
+                    ("speaker", entry["speaker"]),
+                    ("label", 1),
+                    ("predicted", 1),
+                    ("model", group),
+                )
+            ):
+                block.insert(place, name, value)
+            block["fold"], block["seed"] = str(entry["fold"]), int(facts["seed"])
+            block["network"] = f"{facts['seed']}/{entry['fold']}"
+            blocks.append(block)
+    names = ["recording", "speaker", "label", "predicted", "model", "recipe", "metric", "value", "fold", "seed"]
+    return pd.concat(blocks, ignore_index=True) if blocks else pd.DataFrame(columns=[*names, "network"])
+
+
+class Board:
+    """The scores of one group and metric as recordings x recipes, with who is behind each row."""
+
+    def __init__(self, part: pd.DataFrame) -> None:
+        wide = part.pivot(index="recording", columns="recipe", values="value")
+        self.recipes = list(dict.fromkeys(part["recipe"]))
+        self.values = wide[self.recipes].to_numpy(dtype=float)
+        owner = part.drop_duplicates("recording").set_index("recording").reindex(wide.index)
+        self.recordings = [str(recording) for recording in wide.index]
+        self.networks = owner["network"].to_numpy(dtype=str)
+        self.speakers = owner["speaker"].to_numpy(dtype=str)
+        self.seeds = owner["seed"].to_numpy(dtype=str)
+
+    def of(self, recipe: str) -> Array:
+        """Values (n,) of a recipe; NaN where it has none."""
+        if recipe not in self.recipes:
+            return np.full(len(self.values), np.nan)
+        return np.asarray(self.values[:, self.recipes.index(recipe)])
+
+    def interval(self, values: Array) -> tuple[Array, Array, Array]:
+        """Mean over networks and its 95 % interval of the columns of values (n, K)."""
+        return network_interval(values, self.networks, self.speakers, self.seeds)
+
+    def p_values(self, values: Array) -> Array:
+        """p-values (K,) that columns of differences (n, K) are 0: whole networks are flipped, the largest of all
+        columns counts (max-T); NaN under FEWEST_NETWORKS."""
+        means, _ = network_means(values, self.networks, self.speakers)
+        p = sign_flip_p_values(means, correction="max-t")
+        return np.where((~np.isnan(means)).sum(axis=0) >= FEWEST_NETWORKS, p, np.nan)
+
+
+def boards(scores: pd.DataFrame) -> dict[tuple[str, str], Board]:
+    """A board for every group and metric."""
+    return {
+        (str(model), str(metric)): Board(part)
+        for (model, metric), part in scores.groupby(["model", "metric"], sort=False)
+    }
+
+
+def singles(recipes: Iterable[str]) -> list[str]:
+    """Methods of their own among recipes: no controls, no combinations, no truth."""
+    return [recipe for recipe in recipes if recipe not in CONTROLS and recipe != TRUTH and "(" not in recipe]
 
 
 def leaderboard(scores: pd.DataFrame) -> pd.DataFrame:
-    """Mean over speakers with 95 % interval and differences to the controls, for every group, recipe and metric."""
-    return summarize(scores, CONTROLS, indicators=indicators())
+    """One row for every group, recipe and metric: `mean` over networks with `low` and `high` (95 %), `n` recordings,
+    `n_networks`, `n_speakers`; for ways to measure relevance_rank and for methods and combinations `vs_<control>` with
+    its interval and p.
 
-
-def chance_table(scores: pd.DataFrame) -> pd.DataFrame:
-    """What `random_map` and the truth itself score beside what they must: one row a group and localization metric.
-
-    Expected of `random_map`: the truth's share of the bins (one half for localization_auc); of the truth: 1. Columns:
-        model,
-    metric, expected, random_map, random_low, random_high, truth_lowest.
+    p is max-T over all methods and controls of the group and the way to measure, whole networks flipped; combinations
+    are a family of their own.
     """
     import pandas as pd
 
-    rows = []
-    for (model, metric), part in scores[scores["metric"].isin(LOCALIZATION_METRICS)].groupby(
-        ["model", "metric"], sort=False
-    ):
-        drawn, own = part[part["recipe"] == "random_map"], part[part["recipe"] == TRUTH]
-        if drawn.empty or own.empty:
-            continue
-        area = 0.5 if metric == "localization_auc" else float(_means(drawn["area"], drawn["speaker"]).mean())
-        means = _means(drawn["value"], drawn["speaker"])
-        low, high = bootstrap_means(means[:, None])
-        rows.append(
-            (model, metric, area, float(means.mean()), float(low[0]), float(high[0]), float(own["value"].min()))
-        )
-    names = ["model", "metric", "expected", "random_map", "random_low", "random_high", "truth_lowest"]
+    rows: list[dict[str, Any]] = []
+    for (model, metric), board in boards(scores).items():
+        mean, low, high = board.interval(board.values)
+        against = _against(board) if metric.startswith(f"{FIRST} |") else {}
+        for index, recipe in enumerate(board.recipes):
+            known = ~np.isnan(board.values[:, index])
+            rows.append(
+                {
+                    "model": model,
+                    "recipe": recipe,
+                    "metric": metric,
+                    "mean": mean[index],
+                    "low": low[index],
+                    "high": high[index],
+                    "n": int(known.sum()),
+                    "n_networks": len(np.unique(board.networks[known])),
+                    "n_speakers": len(np.unique(board.speakers[known])),
+                    **against.get(recipe, {}),
+                }
+            )
+    names = ["model", "recipe", "metric", "mean", "low", "high", "n", "n_networks", "n_speakers"]
+    names += [f"vs_{control}{end}" for control in CONTROLS for end in ("", "_low", "_high", "_p")]
     return pd.DataFrame(rows, columns=names)
 
 
-def _means(values: Any, speakers: Any) -> Array:
-    return speaker_means(np.asarray(values, dtype=float), np.asarray(speakers, dtype=str))
+def _against(board: Board) -> dict[str, dict[str, float]]:
+    """Differences of every recipe to every control, by recipe."""
+    found: dict[str, dict[str, float]] = {}
+    methods = singles(board.recipes)
+    combined = [recipe for recipe in board.recipes if "(" in recipe]
+    for family in (methods, combined):
+        cases = [(recipe, control) for recipe in family for control in CONTROLS if control in board.recipes]
+        if not cases:
+            continue
+        differences = np.stack([board.of(recipe) - board.of(control) for recipe, control in cases], axis=1)
+        mean, low, high = board.interval(differences)
+        p = board.p_values(differences)
+        for index, (recipe, control) in enumerate(cases):
+            found.setdefault(recipe, {}).update(
+                {
+                    f"vs_{control}": mean[index],
+                    f"vs_{control}_low": low[index],
+                    f"vs_{control}_high": high[index],
+                    f"vs_{control}_p": p[index],
+                }
+            )
+    return found
+
+
+# What may be said: what holds by every way to measure.
+def ways(scores: pd.DataFrame, model: str) -> list[str]:
+    """Ways to measure that count for a group: of `ruler.RULER` those by which most of its recordings have a truth."""
+    part = scores[(scores["model"] == model) & (scores["recipe"] == TRUTH)]
+    n = part["recording"].nunique()
+    known = part[part["value"].notna()].groupby("metric")["recording"].nunique()
+    return [f"{FIRST} | {name}" for name in ruler.RULER if known.get(f"{FIRST} | {name}", 0) >= MOSTLY * n > 0]
+
+
+def statements(scores: pd.DataFrame) -> pd.DataFrame:
+    """For every group and every two explanations (methods and controls): how many ways to measure say that the first is
+    above the second.
+
+    A way says so where the 95 % interval of the difference is above 0 and p (max-T over all pairs, whole networks
+    flipped) below .05. `holds` is said where all of them do; `decidable` where there are networks enough for a test.
+    Only pairs are listed that at least one way supports.
+
+    Returns:
+        model, first, second, n_ways, n_say, says_added, says_removed, n_networks, n_speakers, decidable, holds,
+        difference, low, high (by the first way).
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    made = boards(scores[scores["metric"].str.startswith(f"{FIRST} |")])
+    for model in dict.fromkeys(scores["model"]):
+        counted = ways(scores, model)
+        said: dict[tuple[str, str], list[tuple[str, tuple[float, float, float]]]] = {}
+        sizes = (0, 0)
+        for way in counted:
+            board = made[model, way]
+            names = [*singles(board.recipes), *(c for c in CONTROLS if c in board.recipes)]
+            pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
+            differences = np.stack([board.of(a) - board.of(b) for a, b in pairs], axis=1)
+            mean, low, high = board.interval(differences)
+            p = board.p_values(differences)
+            sizes = len(np.unique(board.networks)), len(np.unique(board.speakers))
+            for index, (a, b) in enumerate(pairs):
+                if p[index] < ALPHA and low[index] > 0:
+                    said.setdefault((a, b), []).append((way, (mean[index], low[index], high[index])))
+                elif p[index] < ALPHA and high[index] < 0:
+                    said.setdefault((b, a), []).append((way, (-mean[index], -high[index], -low[index])))
+        decidable = sizes[0] >= FEWEST_NETWORKS and sizes[1] >= FEWEST_SPEAKERS
+        for (a, b), found in said.items():
+            n_added = sum(f"{FIRST} | added" in way for way, _ in found)
+            rows.append(
+                {
+                    "model": model,
+                    "first": a,
+                    "second": b,
+                    "n_ways": len(counted),
+                    "n_say": len(found),
+                    "says_added": f"{n_added} of {sum('| added' in way for way in counted)}",
+                    "says_removed": f"{len(found) - n_added} of {sum('| removed' in way for way in counted)}",
+                    "n_networks": sizes[0],
+                    "n_speakers": sizes[1],
+                    "decidable": decidable,
+                    "holds": decidable and len(found) == len(counted),
+                    **dict(zip(("difference", "low", "high"), found[0][1], strict=True)),
+                }
+            )
+    names = ["model", "first", "second", "n_ways", "n_say", "says_added", "says_removed", "n_networks", "n_speakers"]
+    return pd.DataFrame(rows, columns=[*names, "decidable", "holds", "difference", "low", "high"])
+
+
+def order_table(board: pd.DataFrame) -> pd.DataFrame:
+    """Kendall's tau of the order of methods by every way to measure with that by the first way that counts: model,
+    metric, tau, n_methods. A sign of how much of an order is the ruler's, and no gate.
+
+    Args:
+        board: from `leaderboard`.
+    """
+    import pandas as pd
+    from scipy.stats import kendalltau
+
+    rows = []
+    ranked = board[board["metric"].str.startswith(f"{FIRST} |") & board["recipe"].isin(singles(set(board["recipe"])))]
+    for model, part in ranked.groupby("model", sort=False):
+        wide = part.pivot(index="recipe", columns="metric", values="mean")
+        for sign in ("added", "removed"):
+            first = f"{FIRST} | {sign}, {ruler.THRESHOLDS_DB[0]:g} dB, 1 bin"
+            if first not in wide:
+                continue
+            for metric in wide.columns:
+                both = wide[[first, metric]].dropna() if metric != first else wide[[first]].dropna()
+                if metric == first or len(both) < 4:
+                    continue
+                tau = kendalltau(both[first], both[metric]).statistic
+                rows.append((model, f"{sign}, {ruler.THRESHOLDS_DB[0]:g} dB, 1 bin", metric, float(tau), len(both)))
+    return pd.DataFrame(rows, columns=["model", "against", "metric", "tau", "n_methods"])
+
+
+def chance_table(results: Iterable[TaskResult], scores: pd.DataFrame) -> pd.DataFrame:
+    """What `random_map` and the truth itself score beside what they must, by group and score.
+
+    Expected of `random_map`: the truth's share of the cells, with its tolerance for `pointing_game`, one half for
+    `localization_auc`; of the truth: 1. Columns: model, metric, expected, random_map, random_low, random_high,
+    truth_lowest.
+    """
+    import pandas as pd
+
+    areas: dict[tuple[str, str], list[float]] = {}
+    for result in results:
+        for entry in result.scores:
+            for name, value in entry["areas"].items():
+                areas.setdefault((str(result.facts["group"]), name), []).append(value)
+    rows = []
+    for (model, metric), board in boards(scores[scores["metric"].str.contains(" | ", regex=False)]).items():
+        score, _, name = metric.partition(" | ")
+        if score not in ruler.LOCALIZATION or name not in ruler.CHOICES or TRUTH not in board.recipes:
+            continue
+        key = f"near | {name}" if score == "pointing_game" else name
+        known = areas.get((model.removesuffix(AS_CONTRAST), key), [])
+        least = 0.0 if score == "pointing_game" else ruler.SMALLEST_SHARE
+        known = [value for value in known if value >= least]
+        mean, low, high = board.interval(board.of("random_map")[:, None])
+        expected = 0.5 if score == "localization_auc" else float(np.mean(known)) if known else float("nan")
+        lowest = float(np.nanmin(board.of(TRUTH)))
+        rows.append((model, metric, expected, float(mean[0]), float(low[0]), float(high[0]), lowest))
+    names = ["model", "metric", "expected", "random_map", "random_low", "random_high", "truth_lowest"]
+    return pd.DataFrame(rows, columns=names)
 
 
 def average_over_cues(board: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -146,86 +377,73 @@ def average_over_cues(board: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def believable(scores: pd.DataFrame, recipes: Sequence[str]) -> pd.DataFrame:
-    """Rank correlation of every faithfulness metric with every localization metric, over the methods and recordings.
+    """Rank correlation of every faithfulness metric with TRUTHS, over the methods of a recording.
 
-    `within`: Spearman over the methods of one recording, then mean over recordings and speakers: does the metric tell
-        which of
-    the methods points at the truth? `pooled`: Spearman over all pairs of method and recording. A metric where lower is
-    better
-    counts with its sign turned, so positive always means that better faithfulness goes with better localization. The
-    rows
-    with model "all" join the groups, each recording within its own group.
+    `within`: Spearman over the methods of one recording, then mean over networks: does the metric tell which of the
+    methods points at the truth? Where energy is removed both are of the twin without the cue. A metric where lower is
+    better counts with its sign turned, so positive always means that better faithfulness goes with better localization.
+    The rows with model "all" are the mean of the groups, and NaN where one is undefined.
 
     Args:
         scores: from `score_table`.
         recipes: which explanations count; the truth never does.
 
     Returns:
-        model, metric, truth_metric, within, within_low, within_high, pooled, pooled_low, pooled_high, n_recordings,
-        n_speakers.
+        model, metric, truth_metric, within, within_low, within_high, n_recordings, n_networks, n_speakers.
     """
     import pandas as pd
 
     used = scores[scores["recipe"].isin([recipe for recipe in recipes if recipe != TRUTH])]
+    made = boards(used)
     rows: list[dict[str, Any]] = []
     models = list(dict.fromkeys(used["model"]))
-    within_of: dict[tuple[str, str], list[tuple[Array, list[str]]]] = {}
     for model in models:
-        part = used[used["model"] == model]
-        wide = part.pivot_table(
-            index=["recording", "speaker"], columns=["metric", "recipe"], values="value", dropna=False
-        ).dropna(how="all")  # dropna=False also makes the pairs of recording and speaker that do not exist
-        speakers = [str(speaker) for _, speaker in wide.index]
-        for truth_metric in LOCALIZATION_METRICS:
-            for metric in [name for name in FAITHFULNESS_METRICS if name in wide.columns.get_level_values(0)]:
-                ours, theirs = _oriented(wide, metric), wide[truth_metric].to_numpy(dtype=float)
-                within = spearman_rows(ours, theirs)
-                within_of.setdefault((metric, truth_metric), []).append((within, speakers))
+        for truth_metric in TRUTHS:
+            truth = made.get((model, truth_metric))
+            if truth is None:
+                continue
+            ending = " | without" if "| removed" in truth_metric else ""
+            for metric in FAITHFULNESS_METRICS:
+                board = made.get((model, f"{metric}{ending}"))
+                if board is None:
+                    continue
+                found = _within(board, truth, metric)
+                mean, low, high = truth.interval(found[:, None])
+                known = ~np.isnan(found)
                 rows.append(
                     {
                         "model": model,
                         "metric": metric,
                         "truth_metric": truth_metric,
-                        **_interval(within, speakers),
-                        **_pooled(ours, theirs, speakers),
-                        "n_recordings": len(within),
+                        "within": float(mean[0]),
+                        "within_low": float(low[0]),
+                        "within_high": float(high[0]),
+                        "n_recordings": int(known.sum()),
+                        "n_networks": len(np.unique(truth.networks[known])),
+                        "n_speakers": len(np.unique(truth.speakers[known])),
                     }
                 )
-    if len(models) > 1:
-        for (metric, truth_metric), found in within_of.items():
-            values = np.concatenate([values for values, _ in found])
-            names = [name for _, speakers in found for name in speakers]
-            rows.append(
-                {
-                    "model": ALL_CUES,
-                    "metric": metric,
-                    "truth_metric": truth_metric,
-                    **_interval(values, names),
-                    "pooled": np.nan,
-                    "pooled_low": np.nan,
-                    "pooled_high": np.nan,
-                    "n_recordings": len(values),
-                }
-            )
-    names = [
-        "model",
-        "metric",
-        "truth_metric",
-        "within",
-        "within_low",
-        "within_high",
-        "pooled",
-        "pooled_low",
-        "pooled_high",
-        "n_recordings",
-        "n_speakers",
-    ]
-    return pd.DataFrame(rows, columns=names)
+    names = ["model", "metric", "truth_metric", "within", "within_low", "within_high", "n_recordings"]
+    frame = pd.DataFrame(rows, columns=[*names, "n_networks", "n_speakers"])
+    if len(models) < 2:
+        return frame
+    means = frame.pivot_table(
+        index=["metric", "truth_metric"], columns="model", values="within", sort=False, dropna=False
+    ).mean(axis=1, skipna=False)
+    joined = means.rename("within").reset_index().assign(model=ALL_CUES)
+    return pd.concat([frame, joined.reindex(columns=frame.columns)], ignore_index=True)
 
 
-def _oriented(wide: pd.DataFrame, metric: str) -> Array:
-    values = wide[metric].to_numpy(dtype=float)
-    return -values if METRICS.facts(metric)["best"] == "low" else values
+def _within(board: Board, truth: Board, metric: str) -> Array:
+    """Spearman over the recipes that both boards have, for every recording of `truth`; NaN where it is undefined."""
+    recipes = [recipe for recipe in truth.recipes if recipe in board.recipes]
+    ours = np.stack([board.of(recipe) for recipe in recipes], axis=1)
+    ours = -ours if METRICS.facts(metric)["best"] == "low" else ours
+    theirs = np.stack([truth.of(recipe) for recipe in recipes], axis=1)
+    place = {recording: index for index, recording in enumerate(board.recordings)}
+    rows = [place.get(recording) for recording in truth.recordings]
+    aligned = np.stack([ours[row] if row is not None else np.full(len(recipes), np.nan) for row in rows])
+    return spearman_rows(aligned, theirs)
 
 
 def spearman_rows(a: Array, b: Array) -> Array:
@@ -239,42 +457,40 @@ def spearman_rows(a: Array, b: Array) -> Array:
     return found
 
 
-def _interval(values: Array, speakers: Sequence[str]) -> dict[str, float]:
-    means = speaker_means(values, speakers)
-    low, high = bootstrap_means(means[:, None])
-    defined = means[~np.isnan(means)]
-    mean = float(defined.mean()) if len(defined) else float("nan")
-    return {"within": mean, "within_low": float(low[0]), "within_high": float(high[0]), "n_speakers": len(defined)}
+def combination_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """Every union and intersection beside its parts by BASE: beside the better part by the truth, which nobody knows,
+    and beside the part that `insertion_auc:margin` prefers, which anybody can choose.
 
-
-def _pooled(a: Array, b: Array, speakers: Sequence[str], seed: int = 0) -> dict[str, float]:
-    """Spearman over all cells of two tables (N, K), with a bootstrap over speakers of the correlation of their ranks.
-
-    Sums of a speaker's ranks and products are all that a resample needs, so that it ranks nothing again.
+    Returns:
+        model, recipe, mean, chosen (the part that the metric prefers most often), vs_chosen, low, high, vs_better.
     """
-    from scipy.stats import rankdata
+    import pandas as pd
 
-    defined = ~(np.isnan(a) | np.isnan(b))
-    owner = np.repeat(np.unique(np.asarray(speakers), return_inverse=True)[1], a.shape[1]).reshape(a.shape)[defined]
-    n_speakers = len(np.unique(owner))
-    pooled = spearman(a[defined], b[defined]) if defined.sum() >= 4 else float("nan")
-    if np.isnan(pooled) or n_speakers < FEWEST_SPEAKERS:
-        return {"pooled": pooled, "pooled_low": np.nan, "pooled_high": np.nan}
-    first, second = rankdata(a[defined]), rankdata(b[defined])
-    terms = np.stack([np.ones_like(first), first, second, first**2, second**2, first * second])
-    sums = np.stack([np.bincount(owner, weights=term) for term in terms], axis=1)
-    drawn, without = (
-        _correlation(part)[:, None] for part in (sums[resamples(len(sums), seed=seed)].sum(axis=1), sums.sum(0) - sums)
-    )
-    low, high = bca_interval(drawn, pooled, without)
-    return {"pooled": pooled, "pooled_low": float(low[0]), "pooled_high": float(high[0])}
-
-
-def _correlation(sums: Array) -> Array:
-    """Pearson's correlation (D,) from sums (D, 6) of 1, x, y, x^2, y^2 and x y."""
-    n, x, y, xx, yy, xy = sums.T
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray((n * xy - x * y) / np.sqrt((n * xx - x**2) * (n * yy - y**2)))
+    rows = []
+    made = boards(scores[scores["metric"].isin([BASE, "insertion_auc:margin"])])
+    for model in dict.fromkeys(scores["model"]):
+        board, by = made.get((model, BASE)), made.get((model, "insertion_auc:margin"))
+        if board is None or by is None:
+            continue
+        place = {recording: index for index, recording in enumerate(by.recordings)}
+        order = [place.get(recording, -1) for recording in board.recordings]
+        for recipe in [name for name in board.recipes if "(" in name]:
+            parts = [part.name for part in parse(recipe).parts]
+            truth = np.stack([board.of(part) for part in parts], axis=1)
+            preferred = np.stack([by.of(part)[order] for part in parts], axis=1)
+            known = ~np.isnan(board.of(recipe)) & ~np.isnan(preferred).any(axis=1) & ~np.isnan(truth).any(axis=1)
+            if not known.any():
+                continue
+            taken = np.where(known, np.nan_to_num(preferred, nan=-np.inf).argmax(axis=1), 0)
+            chosen = truth[np.arange(len(truth)), taken]
+            difference = np.where(known, board.of(recipe) - chosen, np.nan)
+            mean, low, high = board.interval(difference[:, None])
+            own = board.interval(board.of(recipe)[:, None])[0][0]
+            better = np.nanmax(board.interval(np.where(known[:, None], truth, np.nan))[0])
+            favorite = parts[int(np.bincount(taken[known]).argmax())]
+            rows.append((model, recipe, own, favorite, mean[0], low[0], high[0], own - better))
+    names = ["model", "recipe", "mean", "chosen", "vs_chosen", "low", "high", "vs_better"]
+    return pd.DataFrame(rows, columns=names)
 
 
 def sanity_table(results: Iterable[TaskResult]) -> pd.DataFrame:
@@ -288,5 +504,13 @@ def sanity_table(results: Iterable[TaskResult]) -> pd.DataFrame:
     frame = pd.DataFrame(rows)
     wide = frame.pivot_table(index="recipe", columns="check", values="value", sort=False)
     wide = wide.reindex(index=list(dict.fromkeys(frame["recipe"])), columns=list(CHECKS))
-    fails = [", ".join(failed_checks({str(k): float(v) for k, v in row.items()})) for row in wide.to_dict("records")]
+    fails = [
+        ", ".join(failed_checks({str(k): float(v) for k, v in row.items()}, is_signed(str(recipe))))
+        for recipe, row in zip(wide.index, wide.to_dict("records"), strict=True)
+    ]
     return wide.assign(fails=fails).reset_index()
+
+
+def is_signed(recipe: str) -> bool:
+    """Whether a method says what speaks against a class; a recipe that is no registered method is taken as one."""
+    return bool(METHODS.facts(recipe)["signed"]) if recipe in METHODS else True

@@ -51,7 +51,7 @@ SHARES = {False: (0.4, 1.0), True: (0.25, 0.6)}
 progress alone."""
 OLD_RULER = "relevance_rank | version 1.0"
 """The truth of the first version of the benchmark: log1p magnitudes, smoothed, 30 % of the largest difference."""
-DIGITS = 5
+DIGITS = 4
 """Significant digits of a stored score."""
 
 
@@ -112,8 +112,8 @@ def compute(task: Task, settings: BenchmarkSettings, bases: Sequence[Recording],
     facts["excluded"] = (
         ""
         if facts["verdict"]
-        else f"AUC within folds {facts['auc']:.3f} is under {MIN_AUC:.2f}, and {100 * facts['twins_right']:.0f} % of the"
-        f" twins are in the right order, under {100 * MIN_TWINS:.0f}"
+        else f"AUC within folds {facts['auc']:.3f} is under {MIN_AUC:.2f}, and {100 * facts['twins_right']:.0f} % of"
+        f" the twins are in the right order, under {100 * MIN_TWINS:.0f} %"
     )
     usable = [] if facts["excluded"] else list(right(material, validated, facts["verdict"] == LEARNED))
     chosen = choose(usable, settings.n_explained, task.seed)
@@ -154,6 +154,7 @@ def fit_config(task: Task, settings: BenchmarkSettings) -> FitConfig:
     return FitConfig(
         epochs=settings.epochs,
         patience=settings.patience,
+        least_epochs=settings.least_epochs,
         batch=4,
         n_crops=1,
         crop_s=settings.duration_s,
@@ -177,8 +178,8 @@ def auc_within(values: Array, labels: Array, folds: Array) -> float:
 
 
 def held_out(validated: CrossValidation) -> dict[str, float]:
-    """What was learned, of out-of-fold logits: `auc` within folds with its 95 % interval over speakers, `auc_pooled` over
-    all folds at once, `twins_right` (share of twins in the right order), `accuracy` at a margin of 0."""
+    """What was learned, of out-of-fold logits: `auc` within folds with its 95 % interval over speakers, `auc_pooled`
+    over all folds at once, `twins_right` (share of twins in the right order), `accuracy` at a margin of 0."""
     values, labels, folds = margins(validated), validated.labels.numpy(), validated.folds.numpy()
     names, owner = np.unique(np.asarray(validated.speakers), return_inverse=True)
     rows = [np.flatnonzero(owner == index) for index in range(len(names))]
@@ -206,8 +207,8 @@ def judged(area: float, twins_right: float) -> str:
 
 
 def right(material: Material, validated: CrossValidation, both: bool) -> Iterator[Explained]:
-    """Yield the pairs whose twins are told apart by the network that never heard their speaker: `both` classified right,
-    or the one with the cue above the other."""
+    """Yield the pairs whose twins are told apart by the network that never heard their speaker: `both` classified
+    right, or the one with the cue above the other."""
     values = margins(validated)
     for index, pair in enumerate(material.pairs):
         found, lacking = float(values[2 * index]), float(values[2 * index + 1])
@@ -235,8 +236,8 @@ def choose(usable: Sequence[Explained], n: int, seed: int) -> list[Explained]:
 def score_pair(explained: Explained, recipes: Sequence[str], task: Task) -> tuple[dict[str, Any], dict[str, str]]:
     """Explain both twins by all recipes, each for the class that it is of, and score every map.
 
-    Of the twin with the cue the map for "it is there" is held against where energy was added, of the twin without it the
-    map for "it is not" against where the cue takes energy away: there it stands, and speaks.
+    Of the twin with the cue the map for "it is there" is held against where energy was added, of the twin without it
+    the map for "it is not" against where the cue takes energy away: there it stands, and speaks.
 
     Returns:
         The entry of `TaskResult.scores`, and the reason of every recipe that the network does not allow. Metrics of the
@@ -266,6 +267,7 @@ def score_pair(explained: Explained, recipes: Sequence[str], task: Task) -> tupl
             for recipe, (each, signed) in maps.items():
                 read = ruler.read(each[None], "positive" if signed else "absolute", (1, 1))
                 values[recipe][OLD_RULER] = float(ruler.relevance_rank(read, old))
+    metrics = list(dict.fromkeys(name for each in values.values() for name in each))
     return {
         "recording": pair.with_cue.id,
         "speaker": pair.with_cue.speaker,
@@ -273,7 +275,10 @@ def score_pair(explained: Explained, recipes: Sequence[str], task: Task) -> tupl
         "margins": [rounded(each) for each in explained.margins],
         "areas": {name: rounded(value) for name, value in areas.items()},
         "old_area": rounded(float(old.double().mean())),
-        "values": {r: {name: rounded(v) for name, v in each.items()} for r, each in values.items()},
+        "metrics": metrics,
+        "values": {
+            recipe: [rounded(each.get(name, float("nan"))) for name in metrics] for recipe, each in values.items()
+        },
     }, reasons
 
 
