@@ -346,7 +346,7 @@ FEWEST_NETWORKS = 9
 
 
 def network_means(values: Array, networks: ArrayLike, speakers: ArrayLike) -> tuple[Array, Array]:
-    """Means (G, K) of every network, each speaker once, of values (n, K) with NaN left out; and the networks' names (G,).
+    """Means (G, K) of every network, each speaker once, of values (n, K) with NaN left out; and the networks' names.
 
     Raises:
         SpeechXAIError: lengths that do not agree.

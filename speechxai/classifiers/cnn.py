@@ -172,7 +172,7 @@ class Cnn(nn.Module):
                 blocks.append(nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False))
             previous = width
         # Channels last: two thirds of the time for convolutions and pooling of so few channels.
-        self.features = nn.Sequential(*blocks).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.features = nn.Sequential(*blocks).to(memory_format=torch.channels_last)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(2 * previous, n_classes)
 
