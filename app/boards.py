@@ -16,12 +16,11 @@ from speechxai.auxiliary.folder import finished_studies
 from speechxai.explain.recipe import CONTROLS
 from speechxai.inspection.words import TRUTH, cue_words, recipe_words
 from speechxai.metrics import METRICS
-from speechxai.planted.report import FEWEST_SPEAKERS
+from speechxai.planted.sanity import LIMITS
 from speechxai.planted.settings import MIN_AUC
 from speechxai.planted.tables import average_over_cues
-from speechxai.planted.task import LIMITS
 from speechxai.report.render import listing
-from speechxai.stats import compared
+from speechxai.stats import FEWEST_NETWORKS, FEWEST_SPEAKERS, compared
 from speechxai.types import Array
 
 if TYPE_CHECKING:
@@ -63,14 +62,22 @@ def metrics_of(summary: pd.DataFrame) -> list[str]:
 
 def metric_words(metric: str) -> str:
     """A metric as people read it."""
-    name, _, share = metric.replace("_", " ").replace("auc", "AUC").partition("@")
-    return f"{name}, strongest {share}\u00a0%" if share else name
+    score, _, way = metric.partition(" | ")
+    score, _, kind = score.partition(":")
+    name, _, share = score.replace("_", " ").replace("auc", "AUC").partition("@")
+    said = f"{name}, strongest {share}\u00a0%" if share else name
+    said = f"{said}, in logits" if kind == "margin" else said
+    return f"{said} ({way})" if way else said
 
 
 def metric_question(metric: str) -> str:
     """What a metric asks, and which way is good."""
+    metric, _, way = metric.partition(" | ")
     if metric not in METRICS:
         return ""
+    if way:
+        where = "took energy away" if "removed" in way else "added energy"
+        return f"Does the map point at where the cue {where}? Higher is better."
     way = {"high": "Higher is better.", "low": "Lower is better."}.get(
         METRICS.facts(metric)["best"], "Neither way is better."
     )
@@ -175,18 +182,25 @@ def side_by_side(summary: pd.DataFrame, metrics: Sequence[str]) -> list[dict[str
 
 # A benchmark with a known truth.
 CHECKS = {
+    "lag_frames": "beside the place in time",
+    "lag_bins": "beside the place in frequency",
+    "evidence_in_box": "evidence at the place",
+    "energy_outside": "energy elsewhere",
+    "class_flip": "the other class",
     "randomized_all": "random weights",
     "permuted_labels": "shuffled labels",
-    "invariance_polarity": "upside down",
     "invariance_shift": "10 ms later",
     "seed_stability": "another seed",
 }
 """The checks that can be failed, as people read them."""
 
 CHECKS_CAPTION = (
-    "How alike a method's map is (rank correlation) to that of a network with random weights or of one that learned"
-    " shuffled labels, where it should differ, and to that of the voice turned upside down, of the voice 10 ms later,"
-    " or with another seed, where it should not. Within the limits a method may still be poor; the controls must fail."
+    "On a network that is built to read one place of time and frequency: how far beside it the map lies (1 is the most"
+    " that is allowed), whether what lies there speaks for the right class, and whether the map follows the energy"
+    " elsewhere. Then how alike a method's map is (rank correlation) to that for the other class, to that of a network"
+    " with random weights or of one that learned shuffled labels, where it should differ, and to that of the voice 10"
+    " ms later, or with another seed, where it should not. Within the limits a method may still be poor; the controls"
+    " must fail."
 )
 
 
@@ -223,13 +237,20 @@ def task_rows(tasks: pd.DataFrame) -> list[dict[str, Any]]:
                 "held-out AUC": _span(row, "auc", "auc_low", "auc_high"),
                 "AUC of loudness alone": _number(row["rms_auc"]),
                 "recordings explained": str(row["n_explained"]),
-                "truth, share of the picture": (
-                    "–" if pd.isna(row["truth_area"]) else f"{100 * row['truth_area']:.1f} %"
-                ),
-                "verdict": f"excluded: {row['excluded']}" if out else "counts",
+                "truth, share of the picture": _areas(row),
+                "verdict": f"excluded: {row['excluded']}" if out else str(row.get("verdict", "counts")),
             }
         )
     return rows
+
+
+def _areas(row: Mapping[Any, Any]) -> str:
+    """Shares of the bins that the cue makes louder and softer; older tables have one of both together."""
+    if "truth_area" in row:
+        return "–" if pd.isna(row["truth_area"]) else f"{100 * row['truth_area']:.1f} %"
+    if pd.isna(row["added_area"]):
+        return "–"
+    return f"{100 * row['added_area']:.1f} % louder, {100 * row['removed_area']:.1f} % softer"
 
 
 def _number(value: Any, digits: int = 2) -> str:
@@ -275,6 +296,11 @@ def answer(rows: pd.DataFrame, group: str, metric: str) -> str:
     n = int(best["n_speakers"])
     if n < FEWEST_SPEAKERS:
         return f"{name}: only {n} speakers were explained; at least {FEWEST_SPEAKERS} are needed to say anything."
+    n_networks = int(best.get("n_networks", FEWEST_NETWORKS))
+    if n_networks < FEWEST_NETWORKS:
+        return (
+            f"{name}: only {n_networks} networks were explained; at least {FEWEST_NETWORKS} are needed to say anything."
+        )
     said = (
         f"{name}: by {metric_words(metric)}, {recipe_words(str(best['recipe']))} points at the truth best,"
         f" {_span(best.to_dict(), 'mean', 'low', 'high')} over {n} speakers"
@@ -290,7 +316,7 @@ def answer(rows: pd.DataFrame, group: str, metric: str) -> str:
     if pairs:
         better = [name for name, each in pairs.items() if all(one.better for one in each.values())]
         names = listing([c.replace("_", " ") for c in CONTROLS if c in next(iter(pairs.values()))])
-        if any(one.decidable for each in pairs.values() for one in each.values()):
+        if any(one.decidable and one.p == one.p for each in pairs.values() for one in each.values()):
             said += f" {len(better)} of {len(methods)} explanations point better than {names} beyond chance."
         else:
             said += f" {n} speakers are not enough to test them against {names}."

@@ -14,7 +14,7 @@ from speechxai import SpeechXAIError
 from speechxai.explain.recipe import CONTROLS
 from speechxai.inspection import words
 from speechxai.metrics import LOCALIZATION_METRICS
-from speechxai.planted.report import FIRST
+from speechxai.planted.tables import TRUTHS
 
 
 def say(*sentences: str) -> None:
@@ -103,9 +103,9 @@ def show_truth(run: Run, middle: Any, right: Any) -> None:
         group = widgets.choose(
             "Cue", "group", groups, words.cue_words, "What was planted, into which voices: each is a test of its own."
         )
-    present = [m for m in LOCALIZATION_METRICS if m in set(summary["metric"])]
+    present = [m for m in (*TRUTHS, *LOCALIZATION_METRICS) if m in set(summary["metric"])]
     with middle:
-        metric = choose_score(present, FIRST)
+        metric = choose_score(present, "relevance_rank" if "relevance_rank" in present else present[0])
     under(run.facts)
     rows = boards.board(summary, group, metric)
     believed = boards.believable(tables["believable"], group, metric)

@@ -89,9 +89,48 @@ def truth_area(case: Case) -> Tensor:
     return truth_bins(case).flatten(1).double().mean(dim=1).to(case.mask)
 
 
+# Evidence (B, f, t), at least 0, against members (B, f, t) or (1, f, t), bool; equal values are averaged over all their
+# orders.
+def rank_share(evidence: Tensor, members: Tensor) -> Tensor:
+    """Share (B,) of the K strongest cells that are members, K being the number of members; NaN without any."""
+    found = []
+    for row, inside in zip(evidence.flatten(1), members.expand_as(evidence).flatten(1), strict=True):
+        n_inside = int(inside.sum())
+        if n_inside == 0:
+            found.append(float("nan"))
+            continue
+        cut = row.topk(n_inside).values[-1]
+        above, tied = row > cut, row == cut
+        share = int((tied & inside).sum()) / int(tied.sum())
+        found.append((int((above & inside).sum()) + (n_inside - int(above.sum())) * share) / n_inside)
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def mass_share(evidence: Tensor, members: Tensor) -> Tensor:
+    """Share (B,) of the evidence in members."""
+    inside = (evidence * members).sum(dim=(1, 2), dtype=torch.float64)
+    return inside / evidence.sum(dim=(1, 2), dtype=torch.float64)
+
+
+def strongest_share(evidence: Tensor, members: Tensor) -> Tensor:
+    """Share (B,) of the strongest cells that are members: 1 or 0 where one alone is the strongest."""
+    strongest = evidence == evidence.amax(dim=(1, 2), keepdim=True)
+    return (strongest & members).sum(dim=(1, 2)).double() / strongest.sum(dim=(1, 2))
+
+
+def detection_auc(evidence: Tensor, members: Tensor) -> Tensor:
+    """Chance (B,) that a member holds more evidence than another cell, ties half; NaN where all or none are members."""
+    inside = members.expand_as(evidence).flatten(1).to(evidence.device)
+    n_inside = inside.sum(dim=1).double()
+    n_outside = inside.shape[1] - n_inside
+    ranks = (average_ranks(evidence.flatten(1)) * inside).sum(dim=1)
+    return (ranks - n_inside * (n_inside + 1) / 2) / (n_inside * n_outside)
+
+
 def _defined(case: Case, inside: Tensor, values: Tensor) -> Tensor:
     """NaN where the map holds no evidence or the truth no bin."""
     undefined = case.is_empty | ~inside.flatten(1).any(dim=1)
+    values = values.to(case.mask)
     return torch.where(undefined, torch.full_like(values, torch.nan), values)
 
 
@@ -99,19 +138,15 @@ def _defined(case: Case, inside: Tensor, values: Tensor) -> Tensor:
 def relevance_mass(case: Case) -> Tensor:
     """Share of the map's mass inside the truth: sum of E over G / sum of E; NaN for a map without evidence."""
     inside = truth_bins(case)
-    mass = (case.mask * inside).sum(dim=(1, 2), dtype=torch.float64) / case.mask.sum(dim=(1, 2), dtype=torch.float64)
-    return _defined(case, inside, mass.to(case.mask))
+    return _defined(case, inside, mass_share(case.mask, inside))
 
 
 @METRICS.register(best="high", bounds=(0.0, 1.0), cites="arras2022clevr", needs="truth")
 def relevance_rank(case: Case) -> Tensor:
-    """Share of the map's K strongest bins inside the truth, K being the number of bins of the truth; ties fall by a
-    fixed shuffle."""
+    """Share of the map's K strongest bins inside the truth, K being the number of bins of the truth; ties are averaged
+    over all their orders."""
     inside = truth_bins(case)
-    n_inside = inside.sum(dim=(1, 2))
-    strongest = case.strength_rank < n_inside[:, None, None]
-    share = (strongest & inside).sum(dim=(1, 2)).double() / n_inside
-    return _defined(case, inside, share.to(case.mask))
+    return _defined(case, inside, rank_share(case.mask, inside))
 
 
 @METRICS.register(best="high", bounds=(0.0, 1.0), cites="zhang2018topdown", needs="truth", indicator=True)
@@ -119,9 +154,7 @@ def pointing_game(case: Case) -> Tensor:
     """Whether the strongest bin lies inside the truth; where several bins are the strongest, the share of them that
     does."""
     inside = truth_bins(case)
-    strongest = case.mask == case.mask.amax(dim=(1, 2), keepdim=True)
-    share = (strongest & inside).sum(dim=(1, 2)).double() / strongest.sum(dim=(1, 2))
-    return _defined(case, inside, share.to(case.mask))
+    return _defined(case, inside, strongest_share(case.mask, inside))
 
 
 @METRICS.register(best="high", bounds=(0.0, 1.0), cites="fawcett2006introduction", needs="truth")
@@ -132,12 +165,7 @@ def localization_auc(case: Case) -> Tensor:
     NaN where the truth holds no bin or every bin.
     """
     inside = truth_bins(case)
-    rows = inside.flatten(1)
-    n_inside = rows.sum(dim=1).double()
-    n_outside = rows.shape[1] - n_inside
-    ranks = (average_ranks(case.mask.flatten(1)) * rows).sum(dim=1)
-    area = (ranks - n_inside * (n_inside + 1) / 2) / (n_inside * n_outside)
-    return _defined(case, inside, area.to(case.mask))
+    return _defined(case, inside, detection_auc(case.mask, inside))
 
 
 LOCALIZATION_METRICS = ("relevance_mass", "relevance_rank", "pointing_game", "localization_auc")

@@ -173,9 +173,10 @@ def _statements(statements: pd.DataFrame) -> Table:
         rows.append(_row(str(row["first"]), cells, str(row["model"]), words=True))
     text = (
         f"Pairs of which the first has the higher {FIRST} by every way to measure that counts for the cue (energy"
-        " added and removed, two thresholds, four resolutions): the 95 % interval over networks is above 0, and p, max-T"
-        f" over all pairs with whole networks flipped, under .05. At least {FEWEST_NETWORKS} networks. The difference is"
-        " that of the first way. Pairs that are not here are not told apart."
+        " added and removed, two thresholds, four resolutions): the 95 % interval over networks is above 0, and p,"
+        " max-T over all pairs with whole networks flipped, under .05. At least"
+        f" {FEWEST_NETWORKS} networks. The difference is that of the first way. Pairs that are not here are not told"
+        " apart."
     )
     return Table(
         "What may be said", ("this", "is above", "difference", "ways", "networks, speakers"), tuple(rows), text
@@ -472,9 +473,10 @@ def _which_metric(believed: pd.DataFrame) -> list[str]:
         return []
     lowest = known.min(axis=1).sort_values(ascending=False)
     best = str(lowest.index[0])
+    highest = float(known.max(axis=1).to_dict()[best])
     lines = [
         f"Rank correlation of faithfulness metrics with {BASE}: the highest that a metric reaches on every cue is"
-        f" {number(float(lowest.iloc[0]), 2)} ({best}; up to {number(max(known.loc[best].tolist()), 2)})."
+        f" {number(float(lowest.iloc[0]), 2)} ({best}; up to {number(highest, 2)})."
     ]
     silent = [str(name) for name in wide.index if name not in known.index]
     if silent:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from speechxai.errors import SpeechXAIError
-from speechxai.explain.agreement import average_ranks
+from speechxai.metrics.maps import detection_auc, mass_share, rank_share, strongest_share
 from speechxai.signal.stft import magnitudes
 from speechxai.types import StftConfig
 
@@ -103,40 +103,6 @@ def read(values: Tensor, reading: Reading, cells: tuple[int, int]) -> Tensor:
     return (means if reading == "positive" else -means).clamp(min=0)
 
 
-# Scores of evidence (B, f, t) against the cells of a truth (f, t); ties are averaged over all their orders.
-def relevance_rank(evidence: Tensor, truth: Tensor) -> Tensor:
-    """Share (B,) of the K strongest cells inside the truth of K cells."""
-    rows, members = evidence.flatten(1), truth.flatten()
-    n_inside = int(members.sum())
-    if n_inside == 0:
-        return torch.full((len(rows),), torch.nan)
-    cut = rows.topk(n_inside, dim=1).values[:, -1:]
-    above, tied = rows > cut, rows == cut
-    left = n_inside - above.sum(dim=1)
-    share = (tied & members).sum(dim=1).double() / tied.sum(dim=1)
-    return ((above & members).sum(dim=1) + left * share) / n_inside
-
-
-def relevance_mass(evidence: Tensor, truth: Tensor) -> Tensor:
-    """Share (B,) of the evidence inside the truth."""
-    total = evidence.sum(dim=(1, 2), dtype=torch.float64)
-    return (evidence * truth).sum(dim=(1, 2), dtype=torch.float64) / total
-
-
-def pointing_game(evidence: Tensor, near: Tensor) -> Tensor:
-    """Share (B,) of the strongest cells that lie in `near` (f, t), the truth with its tolerance."""
-    strongest = evidence == evidence.amax(dim=(1, 2), keepdim=True)
-    return (strongest & near).sum(dim=(1, 2)).double() / strongest.sum(dim=(1, 2))
-
-
-def localization_auc(evidence: Tensor, truth: Tensor) -> Tensor:
-    """Chance (B,) that a cell inside the truth holds more evidence than one outside, ties half."""
-    members = truth.flatten()
-    n_inside, n = int(members.sum()), members.numel()
-    ranks = (average_ranks(evidence.flatten(1)) * members).sum(dim=1)
-    return (ranks - n_inside * (n_inside + 1) / 2) / (n_inside * (n - n_inside))
-
-
 def tolerated(truth: Tensor, resolution: Resolution, stft: StftConfig) -> Tensor:
     """The truth (f, t) and the cells within the tolerance around it."""
     bins, frames = resolution.cells(stft)
@@ -147,7 +113,8 @@ def tolerated(truth: Tensor, resolution: Resolution, stft: StftConfig) -> Tensor
 
 
 LOCALIZATION = ("relevance_rank", "relevance_mass", "pointing_game", "localization_auc")
-"""Scores of a map against a truth; the first is preregistered: all statements rest on it."""
+"""Scores of a map against a truth, as `metrics.maps` has them; the first is preregistered: all statements rest on
+it."""
 
 
 @dataclass(frozen=True)
@@ -260,9 +227,9 @@ def _scored(choice: Choice) -> tuple[str, ...]:
 
 
 def _scores(evidence: Tensor, truth: Tensor, choice: Choice, stft: StftConfig) -> dict[str, Tensor]:
-    found = {"relevance_rank": relevance_rank(evidence, truth)}
+    found = {LOCALIZATION[0]: rank_share(evidence, truth)}
     if len(_scored(choice)) > 1:
-        found["relevance_mass"] = relevance_mass(evidence, truth)
-        found["pointing_game"] = pointing_game(evidence, tolerated(truth, choice.resolution, stft))
-        found["localization_auc"] = localization_auc(evidence, truth)
+        found["relevance_mass"] = mass_share(evidence, truth)
+        found["pointing_game"] = strongest_share(evidence, tolerated(truth, choice.resolution, stft))
+        found["localization_auc"] = detection_auc(evidence, truth)
     return found

@@ -21,6 +21,7 @@ from speechxai.explain.agreement import average_ranks, rank_correlation
 from speechxai.explain.combination import evidence
 from speechxai.explain.explain import explain_all
 from speechxai.explain.recipe import CONTROLS
+from speechxai.metrics.maps import rank_share
 from speechxai.metrics.robustness import (
     N_NEIGHBORS,
     N_SEEDS,
@@ -33,7 +34,7 @@ from speechxai.metrics.robustness import (
     relative_change,
     ssim,
 )
-from speechxai.planted.ruler import read, relevance_rank
+from speechxai.planted.ruler import read
 from speechxai.planted.settings import OPTIONS, BenchmarkSettings
 from speechxai.signal.stft import spectrogram
 from speechxai.types import Attribution, Spectrogram, StftConfig
@@ -342,7 +343,7 @@ def check(
             [partial_rank_correlation(made.values, other.values, energy) for other in others]
         )
         found[name]["permuted_relevance_rank"] = _mean(
-            [float(relevance_rank(_evidence(other), truth)) - area for other in others]
+            [float(rank_share(_evidence(other), truth[None])) - area for other in others]
         )
     near = [explain(model, neighbor(spec, NEIGHBOR_RADIUS, seed), 1, 0) for seed in range(N_NEIGHBORS)]
     for name, made in maps.items():

@@ -21,6 +21,7 @@ from speechxai.evaluation.values import failure_of
 from speechxai.explain.explain import explain_all
 from speechxai.explain.recipe import CONTROLS
 from speechxai.metrics import Case, score
+from speechxai.metrics.maps import rank_share
 from speechxai.planted import ruler
 from speechxai.planted.material import Material, Pair, folds_of, giveaways, make_material, seed_of
 from speechxai.planted.sanity import built_cases, built_checks, explainers, rows_of, sanity_rows
@@ -266,7 +267,7 @@ def score_pair(explained: Explained, recipes: Sequence[str], task: Task) -> tupl
         if label == 1 and old.any():
             for recipe, (each, signed) in maps.items():
                 read = ruler.read(each[None], "positive" if signed else "absolute", (1, 1))
-                values[recipe][OLD_RULER] = float(ruler.relevance_rank(read, old))
+                values[recipe][OLD_RULER] = float(rank_share(read, old[None]))
     metrics = list(dict.fromkeys(name for each in values.values() for name in each))
     return {
         "recording": pair.with_cue.id,
