@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,37 +12,33 @@ import pytest
 import torch
 from torch import nn
 
+from speechxai.classifiers.validation import CrossValidation
 from speechxai.data.cues import CUES
 from speechxai.errors import SpeechXAIError
 from speechxai.explain import METHODS
-from speechxai.metrics import LOCALIZATION_METRICS, METRICS, Case
 from speechxai.planted import settings as benchmark
 from speechxai.planted import task as benchmark_task
+from speechxai.planted.material import Material, folds_of, giveaways, make_material, pieces, planted, synthetic
+from speechxai.planted.ruler import CHOICES, RESOLUTIONS, THRESHOLDS_DB, measure, measure_truth
 from speechxai.planted.settings import METRICS_OF_BENCHMARK, TRUTH, BenchmarkSettings, Task, TaskResult
 from speechxai.planted.tables import (
+    BASE,
     average_over_cues,
     believable,
     chance_table,
+    combination_table,
     leaderboard,
+    order_table,
     sanity_table,
     score_table,
     spearman_rows,
+    statements,
     task_table,
 )
-from speechxai.planted.task import (
-    Explained,
-    folds_of,
-    level_confounds,
-    make_classifier,
-    make_material,
-    pieces,
-    planted,
-    score_pair,
-    synthetic,
-)
+from speechxai.planted.task import Explained, choose, make_classifier, score_pair
 from speechxai.signal.audio import resample
-from speechxai.signal.stft import frame_times_s, spectrogram
-from speechxai.types import Attribution, Recording, StftConfig
+from speechxai.signal.stft import frame_times_s
+from speechxai.types import Recording, StftConfig
 
 SMALL = BenchmarkSettings(
     seeds=(0,), n_speakers=4, n_takes=1, epochs=1, n_explained=2, methods=("saliency",), combinations=(), n_sanity=0
@@ -51,7 +48,7 @@ SMALL = BenchmarkSettings(
 def test_the_plan_is_the_product_and_names_are_unique() -> None:
     settings = BenchmarkSettings(severities=(0.5, 1.0), materials=("synthetic", "here"))
     tasks = settings.tasks()
-    assert len(tasks) == len({task.id for task in tasks}) == 2 * 2 * 3 * len(CUES)
+    assert len(tasks) == len({task.id for task in tasks}) == 2 * 2 * 5 * 6
     assert tasks[0].id == "synthetic/breathiness/0.5/0"
     assert [task.seed for task in tasks] == sorted(task.seed for task in tasks)
     assert set(METRICS_OF_BENCHMARK) >= set(benchmark.FAITHFULNESS_METRICS)
@@ -73,15 +70,14 @@ def test_twins_differ_inside_the_truth_and_nowhere_else(cue: str) -> None:
         differs = (with_cue - without_cue).abs() > 1e-7
         first, last = int(differs.nonzero()[0]), int(differs.nonzero()[-1])
         assert last - first < 0.85 * len(with_cue), "the cue leaves part of the recording alone"
-        place = pair.truth(stft)
-        assert 0 < place.area < 0.5
-        assert place.contrast > 2
-        times = frame_times_s(stft, place.map.shape[1]) * stft.sample_rate
+        difference = pair.difference_db(stft)
+        changed = difference.abs() >= THRESHOLDS_DB[0]
+        assert 0 < changed.double().mean() < 0.5
+        times = frame_times_s(stft, difference.shape[1]) * stft.sample_rate
         half = stft.win_length / 2 + 1
         outside = (times < first - half) | (times > last + half)
         assert outside.any()
-        assert place.map[:, outside].sum() == 0
-        assert place.difference[:, outside].sum() == 0
+        assert difference[:, outside].abs().max() < 1e-3
 
 
 def test_materials_are_reproducible_and_level_tells_nothing() -> None:
@@ -92,7 +88,7 @@ def test_materials_are_reproducible_and_level_tells_nothing() -> None:
     other = make_material(Task("synthetic", "breathiness", 1.0, 4), settings, ())
     assert not set(one.speakers) & set(other.speakers)
     # 20 pairs: twins share their level, so neither loudness nor peak separates the classes much
-    assert max(level_confounds(one).values()) < 0.65
+    assert max(giveaways(one, folds_of(one, 3, 0))[name] for name in ("rms_auc", "peak_auc")) < 0.65
     assert one.pairs[0].with_cue.waveform.abs().max() <= 1 + 1e-6
 
 
@@ -147,7 +143,7 @@ def test_a_recording_is_cut_without_overlap_and_a_short_rest_is_left_out() -> No
 def test_a_classifier_that_did_not_learn_is_reported_and_not_scored() -> None:
     result = benchmark_task.compute(Task("synthetic", "monopitch", 0.1, 0), SMALL, (), lambda share, what: None)
     assert result.scores == []
-    assert result.facts["excluded"].startswith("held-out AUC 0.")
+    assert result.facts["excluded"].startswith("AUC within folds 0.")
     table = task_table([result])
     assert table["excluded"][0] == result.facts["excluded"]
     assert table["auc"][0] < 0.9
@@ -157,52 +153,67 @@ def test_a_classifier_that_did_not_learn_is_reported_and_not_scored() -> None:
 
 @pytest.fixture(scope="module")
 def entry() -> dict[str, object]:
-    material = synthetic(Task("synthetic", "breathiness", 1.0, 0), SMALL)
+    task = Task("synthetic", "breathiness", 1.0, 0)
     torch.manual_seed(0)
-    explained = Explained(material.pairs[0], 0, make_classifier().eval(), 0.9)
-    return score_pair(explained, SMALL, 0)[0]
+    explained = Explained(synthetic(task, SMALL).pairs[0], 0, make_classifier().eval(), (-1.0, 1.0))
+    return score_pair(explained, SMALL.recipes, task)[0]
 
 
-def test_the_truth_scores_one_and_random_its_share(entry: dict[str, object]) -> None:
-    values: dict[str, dict[str, float]] = entry["values"]  # type: ignore[assignment]
-    area = float(entry["area"])  # type: ignore[arg-type]
+def test_the_truth_scores_one_and_random_its_share(entry: dict[str, Any]) -> None:
+    values = {recipe: dict(zip(entry["metrics"], each, strict=True)) for recipe, each in entry["values"].items()}
     assert set(values) == {"saliency", "random_map", "energy_map", "edge_map", TRUTH}
-    assert all(set(scores) == set(METRICS_OF_BENCHMARK) for scores in values.values())
-    for metric in ("relevance_mass", "relevance_rank", "pointing_game", "localization_auc"):
-        assert values[TRUTH][metric] == 1
-    assert values["random_map"]["relevance_mass"] == pytest.approx(area, abs=0.01)
-    assert values["random_map"]["relevance_rank"] == pytest.approx(area, abs=0.02)
-    assert values["random_map"]["localization_auc"] == pytest.approx(0.5, abs=0.01)
+    known = {name: value for name, value in values[TRUTH].items() if value == value}
+    assert set(known.values()) == {1.0}
+    assert {name for name in known if name.startswith("relevance_rank | added")} >= {
+        f"relevance_rank | added, 3 dB, {each.name}" for each in RESOLUTIONS
+    }
+    for metric in METRICS_OF_BENCHMARK:
+        for ending in ("", " | without"):
+            assert f"{metric}{ending}" in entry["metrics"]
+    for name, area in entry["areas"].items():
+        drawn = values["random_map"].get(f"relevance_rank | {name}", float("nan"))
+        if name.endswith(("1 bin", "35 ms")) and drawn == drawn:
+            assert drawn == pytest.approx(area, abs=0.02)
+    assert values["random_map"]["relevance_rank | version 1.0"] == pytest.approx(entry["old_area"], abs=0.02)
 
 
 @pytest.mark.parametrize("cue", CUES)
 def test_the_ruler_is_straight_for_every_cue(cue: str) -> None:
-    """The truth as a map scores 1, its opposite 0 (area 0.5 is never reached), `random_map` the truth's share of the
-    bins."""
+    """The truth scores 1 by every way to measure, its opposite 0, and maps of chance its share of the cells."""
     pair = synthetic(Task("synthetic", cue, 1.0, 0), SMALL).pairs[0]
     stft = StftConfig()
-    place = pair.truth(stft).map[None]
-    spec = spectrogram(pair.with_cue.waveform[None], stft)
-    target = torch.ones(1, dtype=torch.int64)
+    difference = pair.difference_db(stft)
+    shape = difference.shape
+    drawn = {str(seed): torch.rand(shape, generator=torch.Generator().manual_seed(seed)) for seed in range(12)}
+    for with_cue in (True, False):
+        own = measure_truth(difference, stft, with_cue)
+        assert set(own.values()) <= {1.0}
+        found, areas = measure({name: (values, False) for name, values in drawn.items()}, difference, stft, with_cue)
+        for name in own:
+            score, _, way = name.partition(" | ")
+            if way.endswith(("absolute", "negative")):  # of maps with a sign
+                continue
+            mean = float(np.mean([each[name] for each in found.values()]))
+            n_cells = -(-shape[0] // CHOICES[way].resolution.cells(stft)[0]) * -(
+                -shape[1] // CHOICES[way].resolution.cells(stft)[1]
+            )
+            area = areas[f"near | {way}" if score == "pointing_game" else way]
+            n_drawn = 12 if score == "pointing_game" else 12 * max(1, round(areas[way] * n_cells))
+            expected = 0.5 if score == "localization_auc" else area
+            assert mean == pytest.approx(expected, abs=4.5 * np.sqrt(max(area, 0.05) * (1 - area) / n_drawn))
 
-    def scored(values: torch.Tensor) -> dict[str, float]:
-        case = Case(nn.Identity(), spec, Attribution(values, target, "by_hand"), truth=place)
-        return {name: METRICS[name](case).item() for name in LOCALIZATION_METRICS}
 
-    assert scored(place) == dict.fromkeys(LOCALIZATION_METRICS, 1)
-    area = place.mean().item()
-    opposite = scored(1 - place)
-    assert [opposite[name] for name in ("relevance_mass", "relevance_rank", "pointing_game")] == [0, 0, 0]
-    drawn = [scored(METHODS["random_map"](nn.Identity(), spec, target, seed=seed)) for seed in range(20)]
-    means = {name: float(np.mean([values[name] for values in drawn])) for name in LOCALIZATION_METRICS}
-    n_inside = place.sum().item()
-    # 20 draws of n_inside bins each: four standard errors of a share
-    error = 4 * np.sqrt(area * (1 - area) / (20 * n_inside))
-    assert means["relevance_rank"] == pytest.approx(area, abs=error)
-    assert means["relevance_mass"] == pytest.approx(area, abs=error)
-    assert means["localization_auc"] == pytest.approx(0.5, abs=4 / np.sqrt(12 * 20 * n_inside))
-    # one bin a draw
-    assert means["pointing_game"] <= area + 4 * np.sqrt(area * (1 - area) / 20)
+def test_pairs_are_drawn_by_the_seed_with_the_folds_in_turn() -> None:
+    pairs = synthetic(
+        Task("synthetic", "breathiness", 1.0, 0), BenchmarkSettings(n_speakers=6, n_takes=2, duration_s=1.2)
+    ).pairs
+    usable = [Explained(pair, index // 4, nn.Identity(), (-1.0, 1.0)) for index, pair in enumerate(pairs)]  # type: ignore[arg-type]
+    chosen = choose(usable, 6, seed=0)
+    assert sorted(each.fold for each in chosen) == [0, 0, 1, 1, 2, 2]
+    assert len({each.pair.with_cue.speaker for each in chosen}) == 6, "every speaker once before any twice"
+    drawn = {tuple(each.pair.with_cue.id for each in choose(usable, 3, seed=seed)) for seed in range(6)}
+    assert len(drawn) > 2, "another seed explains other speakers"
+    assert [each.pair.with_cue.id for each in choose(usable, 6, seed=0)] == [each.pair.with_cue.id for each in chosen]
 
 
 def test_the_documented_method_in_ten_lines_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,7 +222,7 @@ def test_the_documented_method_in_ten_lines_runs(tmp_path: Path, monkeypatch: py
     method = snippet.split("@METHODS")[1]
     assert len([line for line in method.splitlines() if line.strip()]) <= 10
     full = BenchmarkSettings(methods=("saliency", "loud_gradient"), combinations=())
-    assert len(full.tasks()) == 15
+    assert len(full.tasks()) == 30
     # the same lines with fewer and shorter voices, scored however little was learned
     small = functools.partial(
         BenchmarkSettings,
@@ -223,78 +234,93 @@ def test_the_documented_method_in_ten_lines_runs(tmp_path: Path, monkeypatch: py
         n_explained=1,
         n_stages=1,
         n_sanity=1,
+        n_permuted=1,
+        least_epochs=0,
         duration_s=1.2,
     )
     monkeypatch.setattr(benchmark, "BenchmarkSettings", small)
-    monkeypatch.setattr(benchmark_task, "MIN_AUC", 0.0)
-    monkeypatch.setattr(benchmark_task, "RIGHT", 0.0)
+    monkeypatch.setattr(benchmark_task, "judged", lambda area, twins: "learned")
+    monkeypatch.setattr(benchmark_task, "right", every_pair)
     monkeypatch.setattr(METHODS, "_functions", dict(METHODS._functions))
     monkeypatch.setattr(METHODS, "_facts", dict(METHODS._facts))
     monkeypatch.chdir(tmp_path)
     exec(compile(snippet, "docs/benchmark.md", "exec"), {})
     summary = pd.read_csv(tmp_path / "runs" / "mine" / "summary.csv").set_index(["recipe", "metric"])
-    assert 0 <= summary.loc[("loud_gradient", "relevance_rank"), "mean"] <= 1
+    assert 0 <= summary.loc[("loud_gradient", BASE), "mean"] <= 1
     sanity = pd.read_csv(tmp_path / "runs" / "mine" / "sanity.csv").set_index("recipe")
     assert np.isfinite(sanity.loc["loud_gradient", "randomized_all"])
     assert "loud_gradient" in (tmp_path / "runs" / "mine" / "report.html").read_text("utf-8")
 
 
-def made_results() -> list[TaskResult]:
-    """Two cues, four speakers: comprehensiveness@10 follows relevance_rank, deletion_auc (low is best) runs against
-    it."""
+def every_pair(material: Material, validated: CrossValidation, both: bool) -> list[Explained]:
+    return [Explained(pair, 0, validated.models[0], (0.0, 0.0)) for pair in material.pairs]
+
+
+RECIPES = ("random_map", "energy_map", "edge_map", "saliency", "smoothgrad")
+ADDED, REMOVED = (f"relevance_rank | {sign}, 3 dB, 1 bin" for sign in ("added", "removed"))
+
+
+def made_results(n_seeds: int = 3, n_folds: int = 3) -> list[TaskResult]:
+    """Two cues, a network a seed and fold with two speakers: comprehensiveness@10 follows relevance_rank, deletion_auc
+    (low is best) runs against it; saliency is above smoothgrad where energy is removed."""
     results = []
-    for cue in ("tremor", "breathiness"):
-        scores = []
-        for index in range(4):
-            values = {
-                recipe: {
-                    "relevance_rank": 0.1 * place + 0.01 * index,
-                    "relevance_mass": 0.2,
-                    "pointing_game": float(place > 3),
-                    "localization_auc": 0.5 + 0.05 * place,
-                    "comprehensiveness@10": place**2 / 100,
-                    "deletion_auc": place / 10,
-                    "mean_mask": 0.1,
+    for cue in ("amplitude_tremor", "breathiness"):
+        for seed in range(n_seeds):
+            scores = []
+            for index in range(2 * n_folds):
+                values = {
+                    recipe: {
+                        ADDED: 0.1 * place + 0.01 * index,
+                        REMOVED: 0.1 * (place if place < 3 else 7 - place) + 0.01 * index,
+                        "localization_auc | added, 3 dB, 1 bin": 0.5 + 0.05 * place,
+                        "comprehensiveness@10": place**2 / 100,
+                        "deletion_auc": place / 10,
+                        "comprehensiveness@10 | without": place / 10,
+                    }
+                    for place, recipe in enumerate(RECIPES)
                 }
-                for place, recipe in enumerate(("random_map", "energy_map", "edge_map", "saliency", "smoothgrad"))
-            }
-            values[TRUTH] = dict.fromkeys(values["saliency"], 1.0)
-            scores.append(
-                {
-                    "recording": f"{cue}-{index}",
-                    "speaker": f"s{index}",
-                    "fold": 0,
-                    "p": 0.9,
-                    "area": 0.1,
-                    "values": values,
-                }
-            )
-        sanity = [
-            {"recording": "r", "speaker": "s", "recipe": name, "check": "randomized_all", "value": value}
-            for name, value in (("saliency", 0.2), ("edge_map", 1.0))
-        ]
-        facts = {"group": f"synthetic/{cue}/1", "seed": 0, "excluded": "", "auc": 1.0}
-        results.append(TaskResult(f"synthetic/{cue}/1/0", facts, scores, sanity))
+                values["intersection(saliency, smoothgrad)"] = {ADDED: 0.3, "insertion_auc:margin": 0.1}
+                for place, recipe in enumerate(("saliency", "smoothgrad")):
+                    values[recipe]["insertion_auc:margin"] = float(1 - place)  # prefers saliency, 0.3
+                values[TRUTH] = {ADDED: 1.0, REMOVED: 1.0, "localization_auc | added, 3 dB, 1 bin": 1.0}
+                metrics = list(dict.fromkeys(name for each in values.values() for name in each))
+                scores.append(
+                    {
+                        "recording": f"{cue}-{index}",
+                        "speaker": f"s{seed}-{index}",
+                        "fold": index % n_folds,
+                        "margins": [-1.0, 1.0],
+                        "areas": {"added, 3 dB, 1 bin": 0.1, "removed, 3 dB, 1 bin": 0.2},
+                        "metrics": metrics,
+                        "values": {
+                            recipe: [each.get(name, float("nan")) for name in metrics]
+                            for recipe, each in values.items()
+                        },
+                    }
+                )
+            sanity = [
+                {"recording": "r", "speaker": "s", "recipe": name, "check": "randomized_all", "value": value}
+                for name, value in (("saliency", 0.2), ("edge_map", 1.0))
+            ]
+            facts = {"group": f"synthetic/{cue}/1", "seed": seed, "excluded": "", "auc": 1.0, "verdict": "learned"}
+            results.append(TaskResult(f"synthetic/{cue}/1/{seed}", facts, scores, sanity))
     return results
 
 
 def test_which_metric_to_believe() -> None:
-    scores = score_table(made_results())
-    found = believable(scores, ["random_map", "energy_map", "edge_map", "saliency", "smoothgrad", TRUTH])
-    rank = found[found["truth_metric"] == "relevance_rank"].set_index(["model", "metric"])
-    for model in ("synthetic/tremor/1", "synthetic/breathiness/1", "all"):
+    found = believable(score_table(made_results()), [*RECIPES, TRUTH])
+    rank = found[found["truth_metric"] == ADDED].set_index(["model", "metric"])
+    for model in ("synthetic/amplitude_tremor/1", "synthetic/breathiness/1", "all"):
         assert rank.loc[(model, "comprehensiveness@10"), "within"] == pytest.approx(1)
         assert rank.loc[(model, "deletion_auc"), "within"] == pytest.approx(-1)
-        assert np.isnan(rank.loc[(model, "deletion_auc"), "within_high"]), "four speakers have no interval"
-    assert rank.loc[("synthetic/tremor/1", "comprehensiveness@10"), "pooled"] > 0.95
-    assert rank.loc[("all", "deletion_auc"), "n_recordings"] == 8
-    assert rank.loc[("all", "deletion_auc"), "n_speakers"] == 4
-    # relevance_mass is constant: no rank correlation
-    mass = found[(found["truth_metric"] == "relevance_mass") & (found["metric"] == "deletion_auc")]
-    assert mass["within"].isna().all()
+    assert rank.loc[("synthetic/breathiness/1", "deletion_auc"), "n_networks"] == 9
+    assert rank.loc[("synthetic/breathiness/1", "deletion_auc"), "n_speakers"] == 18
+    # where energy is removed, the twin without the cue is asked: 0 1 2 4 3 of five against 0 1 2 3 4
+    removed = found[found["truth_metric"] == REMOVED].set_index(["model", "metric"])
+    assert removed.loc[("synthetic/breathiness/1", "comprehensiveness@10"), "within"] == pytest.approx(0.9)
 
 
-def test_pooled_and_row_correlations_are_spearmans() -> None:
+def test_row_correlations_are_spearmans() -> None:
     from scipy.stats import spearmanr
 
     rng = np.random.default_rng(0)
@@ -306,40 +332,78 @@ def test_pooled_and_row_correlations_are_spearmans() -> None:
 
 
 def test_leaderboard_keeps_cues_apart_and_an_average_has_its_parts() -> None:
-    scores = score_table(made_results())
+    results = made_results()
+    scores = score_table(results)
     board = leaderboard(scores)
-    one = board[(board["metric"] == "relevance_rank") & (board["recipe"] == "smoothgrad")]
-    assert list(one["model"]) == ["synthetic/tremor/1", "synthetic/breathiness/1"]
-    assert one["mean"].tolist() == pytest.approx([0.415, 0.415])
-    assert (one["n_speakers"] == 4).all()
-    wide = average_over_cues(board, "relevance_rank").set_index("recipe")
-    assert list(wide.columns) == ["synthetic/tremor/1", "synthetic/breathiness/1", "mean of the columns"]
-    assert wide.loc["saliency", "mean of the columns"] == pytest.approx(0.315)
+    one = board[(board["metric"] == ADDED) & (board["recipe"] == "smoothgrad")]
+    assert list(one["model"]) == ["synthetic/amplitude_tremor/1", "synthetic/breathiness/1"]
+    assert one["mean"].tolist() == pytest.approx([0.425, 0.425])  # 0.4 and the mean of 0 to 0.05
+    assert (one["n_speakers"] == 18).all()
+    assert (one["n_networks"] == 9).all()
+    # nine networks, all differences alike: 2 of 2^9 flips
+    assert one["vs_random_map_p"].tolist() == pytest.approx([2 / 512] * 2)
+    assert one["vs_edge_map"].tolist() == pytest.approx([0.2, 0.2])
+    wide = average_over_cues(board, ADDED).set_index("recipe")
+    assert list(wide.columns) == ["synthetic/amplitude_tremor/1", "synthetic/breathiness/1", "mean of the columns"]
+    assert wide.loc["saliency", "mean of the columns"] == pytest.approx(0.325)
     # A cue that a method has no value for leaves it without an average, and the others as they are.
-    gap = board[(board["model"] != "synthetic/tremor/1") | (board["recipe"] != "saliency")]
-    partly = average_over_cues(gap, "relevance_rank").set_index("recipe")["mean of the columns"]
+    gap = board[(board["model"] != "synthetic/amplitude_tremor/1") | (board["recipe"] != "saliency")]
+    partly = average_over_cues(gap, ADDED).set_index("recipe")["mean of the columns"]
     assert np.isnan(partly["saliency"])
-    assert partly["smoothgrad"] == pytest.approx(0.415)
-    chance = chance_table(scores).set_index(["model", "metric"])
-    assert chance.loc[("synthetic/tremor/1", "relevance_rank"), "expected"] == pytest.approx(0.1)
-    assert chance.loc[("synthetic/tremor/1", "localization_auc"), "expected"] == 0.5
+    assert partly["smoothgrad"] == pytest.approx(0.425)
+    chance = chance_table(results, scores).set_index(["model", "metric"])
+    assert chance.loc[("synthetic/breathiness/1", ADDED), "expected"] == pytest.approx(0.1)
+    assert chance.loc[("synthetic/breathiness/1", "localization_auc | added, 3 dB, 1 bin"), "expected"] == 0.5
     assert (chance["truth_lowest"] == 1).all()
     from app import boards
 
-    assert boards.groups(board) == ["synthetic/tremor/1", "synthetic/breathiness/1"]
-    shown = boards.of_group(board, "synthetic/tremor/1")
-    assert set(shown["model"]) == {"synthetic/tremor/1"}
+    assert boards.groups(board) == ["synthetic/amplitude_tremor/1", "synthetic/breathiness/1"]
+    shown = boards.of_group(board, "synthetic/breathiness/1")
+    assert set(shown["model"]) == {"synthetic/breathiness/1"}
     assert TRUTH in set(board["recipe"])
     assert TRUTH not in set(shown["recipe"])
-    sanity = sanity_table(made_results()).set_index("recipe")
+    sanity = sanity_table(results).set_index("recipe")
     assert sanity.loc["edge_map", "fails"] == "randomized_all"
     assert sanity.loc["saliency", "fails"] == ""
+
+
+def test_a_statement_must_hold_by_every_way_to_measure() -> None:
+    said = statements(score_table(made_results())).set_index(["model", "first", "second"])
+    model = "synthetic/breathiness/1"
+    row = said.loc[(model, "saliency", "edge_map")]
+    assert (row["n_say"], row["n_ways"], row["holds"]) == (2, 2, True)
+    assert (row["says_added"], row["says_removed"]) == ("1 of 1", "1 of 1")
+    # the two methods change places with the sign of the truth: each is above by one way alone
+    for first, second in (("saliency", "smoothgrad"), ("smoothgrad", "saliency")):
+        assert (said.loc[(model, first, second), "n_say"], said.loc[(model, first, second), "holds"]) == (1, False)
+    # two networks fewer than a test needs
+    few = statements(score_table(made_results(n_seeds=2)))
+    assert few.empty or not few["holds"].any()
+
+
+def test_orders_and_combinations_beside_what_can_be_chosen() -> None:
+    scores = score_table(made_results())
+    combined = combination_table(scores).set_index("model")
+    row = combined.loc["synthetic/breathiness/1"]
+    assert row["chosen"] == "saliency"
+    # 0.3 beside saliency's 0.3 + 0.01 * (0 to 5); the better part has 0.4 + the same
+    assert row["vs_chosen"] == pytest.approx(-0.025)
+    assert row["vs_better"] == pytest.approx(-0.125)
+    assert order_table(leaderboard(scores)).empty, "two methods have no order worth a correlation"
+
+
+def test_a_contrast_has_a_group_of_its_own() -> None:
+    result = made_results(1)[0]
+    result.facts["verdict"] = "learned as a contrast"
+    assert set(score_table([result])["model"]) == {"synthetic/amplitude_tremor/1 (contrast)"}
 
 
 def test_empty_tables_keep_their_columns() -> None:
     scores = score_table([])
     assert leaderboard(scores).empty
     assert believable(scores, ["saliency"]).empty
-    assert chance_table(scores).empty
+    assert chance_table([], scores).empty
+    assert statements(scores).empty
+    assert combination_table(scores).empty
     assert sanity_table([]).empty
     assert isinstance(task_table([]), pd.DataFrame)
