@@ -85,6 +85,22 @@ def separation(values: ArrayLike, labels: ArrayLike) -> float:
     return max(area, 1 - area)
 
 
+def regression_auc(values: Array, labels: Array, folds: Array) -> float:
+    """Mean over folds of the AUC that a logistic regression on the other folds reaches: values (n, K), labels (n,) 0 or
+    1, folds (n,). What a few measures know of the classes."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    areas = []
+    for fold in np.unique(folds):
+        tested = folds == fold
+        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+        model.fit(values[~tested], labels[~tested])
+        areas.append(auc(model.decision_function(values[tested]), labels[tested]))
+    return float(np.mean(areas))
+
+
 def spearman(a: ArrayLike, b: ArrayLike) -> float:
     """Spearman's rank correlation of two samples (n,), ties by mean rank, pairs with a NaN left out, in [-1, 1].
 

@@ -21,7 +21,7 @@ Examples:
 
 \b
   speechxai benchmark --quick                                 a few minutes: does everything work?
-  speechxai benchmark --out runs/benchmark                    5 cues, 3 seeds, synthetic voices
+  speechxai benchmark --out runs/benchmark                    6 cues, 5 seeds, synthetic voices
   speechxai benchmark --data figshare-voice --root DATA/figshare-voice --out runs/real     cues in real voices
   speechxai benchmark --resume runs/benchmark                 after a stop: what is missing
   speechxai benchmark --resume runs/benchmark --tables        tables of what is done so far
@@ -44,10 +44,12 @@ def benchmark(
     severity: Annotated[
         list[float] | None, typer.Option(help="How strong the cue is, 0 to 1 (default: 1); repeat for several.")
     ] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds (default: 3).")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds (default: 5).")] = None,
     speakers: Annotated[int | None, flag("speakers", min=3, also="Of each task (default: 24).")] = None,
-    epochs: Annotated[int | None, flag("epochs", also="Of each task (default: 30).")] = None,
-    explained: Annotated[int | None, typer.Option(min=1, help="Recordings explained for each task.")] = None,
+    epochs: Annotated[int | None, flag("epochs", also="Of each task at most (default: 300).")] = None,
+    explained: Annotated[
+        int | None, typer.Option(min=1, help="Pairs of twins explained for each task (default: 9).")
+    ] = None,
     processes: Annotated[int, typer.Option(min=1, max=64, help="Processes of one thread each.")] = 1,
     imports: Annotated[list[str] | None, flag("imports", also="Cues count as well.")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Continue a benchmark; its settings hold.")] = None,
@@ -169,8 +171,9 @@ def summarize(folder: BenchmarkFolder) -> None:
     for task in folder.table("tasks").to_dict("records"):
         reason = task["excluded"] if isinstance(task["excluded"], str) else ""
         area = "–" if task["auc"] != task["auc"] else f"{task['auc']:.3f}"
-        rows.append((str(task["task"]), area, str(task["n_explained"]), f"excluded: {reason}" if reason else "counts"))
-    say(table(("task", "held-out AUC", "explained", "verdict"), rows, right=(1, 2)))
+        said = f"excluded: {reason}" if reason else str(task["verdict"])
+        rows.append((str(task["task"]), area, str(task["n_explained"]), said))
+    say(table(("task", "AUC within folds", "explained", "verdict"), rows, right=(1, 2)))
     say()
     for line in findings(folder):
         say(f"- {line.text}")

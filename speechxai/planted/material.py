@@ -19,8 +19,8 @@ from speechxai.errors import NotApplicable, SpeechXAIError
 from speechxai.planted import ruler
 from speechxai.planted.settings import SYNTHETIC, BenchmarkSettings, Task
 from speechxai.signal.audio import resample
-from speechxai.stats import auc, separation
-from speechxai.types import Array, Recording, StftConfig
+from speechxai.stats import regression_auc, separation
+from speechxai.types import Recording, StftConfig
 
 LEVEL_RANGE_DB = 12.0
 """Twins share a level drawn from this range below full scale, so that neither peak nor loudness gives the cue away."""
@@ -234,19 +234,6 @@ def giveaways(material: Material, folds: Sequence[int]) -> dict[str, float]:
         "peak_auc": separation([float(r.waveform.abs().max()) for r in recordings], labels),
     }
     for name, measure in GIVEAWAYS.items():
-        found[name] = _regressed(np.array([measure(recording) for recording in recordings]), labels, np.asarray(folds))
+        values = np.array([measure(recording) for recording in recordings])
+        found[name] = regression_auc(values, labels, np.asarray(folds))
     return found
-
-
-def _regressed(values: Array, labels: Array, folds: Array) -> float:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    areas = []
-    for fold in np.unique(folds):
-        tested = folds == fold
-        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-        model.fit(values[~tested], labels[~tested])
-        areas.append(auc(model.decision_function(values[tested]), labels[tested]))
-    return float(np.mean(areas))

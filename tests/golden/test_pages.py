@@ -195,7 +195,9 @@ def tasks(reasons: list[str]) -> pd.DataFrame:
         {"group": "synthetic/tremor/1", "seed": i, "auc": 0.5 + 0.1 * i, "excluded": reason, "n_speakers": NAN}
         for i, reason in enumerate(reasons)
     ]
-    frame = pd.DataFrame(made).assign(auc_low=NAN, auc_high=0.9, rms_auc=0.456, n_explained=3, truth_area=NAN)
+    frame = pd.DataFrame(made).assign(
+        auc_low=NAN, auc_high=0.9, rms_auc=0.456, n_explained=3, added_area=NAN, removed_area=NAN, verdict="learned"
+    )
     frame.loc[0, "auc"] = NAN
     return frame
 
@@ -211,7 +213,7 @@ def test_tests_that_do_not_count() -> None:
     assert (first["held-out AUC"], second["held-out AUC"]) == ("–", "0.60 (– to 0.90)")
     assert (first["speakers"], first["truth, share of the picture"]) == ("–", "–")
     assert first["AUC of loudness alone"] == "0.46"
-    assert (first["verdict"], second["verdict"]) == ("counts", "excluded: low")
+    assert (first["verdict"], second["verdict"]) == ("learned", "excluded: low")
 
 
 def test_answers_of_a_cue_without_methods_or_controls() -> None:

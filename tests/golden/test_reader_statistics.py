@@ -137,15 +137,29 @@ def test_a_run_compares_with_all_controls_and_gives_shares_their_interval() -> N
     assert row[[f"vs_{control}" for control in CONTROLS]].tolist() == [1.0, 1.0, 1.0]
 
 
-def test_who_points_at_the_truth_must_beat_every_control() -> None:
-    said = _who_points(summary(scores(SHIFTS, 20)), "tremor")
-    assert said.startswith("tremor: best by relevance_rank is saliency, 0.650")
-    assert "the best control, edge_map, scores 0.550" in said
-    # smoothgrad beats two of the three
-    assert said.endswith("1 of 2 explanations point better than random_map, energy_map and edge_map (Holm-corrected).")
-    # 12 comparisons: 2 / 2^8 * 12 = .094
-    few = _who_points(summary(scores(SHIFTS, 8)), "tremor")
-    assert few.endswith("Not enough speakers to test 2 explanations against random_map, energy_map and edge_map.")
+def stated(*pairs: tuple[str, str, bool]) -> pd.DataFrame:
+    return pd.DataFrame(
+        [{"first": first, "second": second, "holds": holds, "n_ways": 16} for first, second, holds in pairs]
+    )
+
+
+def test_who_points_at_the_truth_must_be_above_every_control_by_every_way_to_measure() -> None:
+    recipes = ("saliency", "smoothgrad", "union(saliency, smoothgrad)", "random_map", "energy_map", "edge_map")
+    part = pd.DataFrame({"recipe": recipes, "n_networks": 15, "n_speakers": 45})
+    controls = ("random_map", "energy_map", "edge_map")
+    all_three = [("saliency", control, True) for control in controls]
+    two = [("smoothgrad", "random_map", True), ("smoothgrad", "energy_map", True), ("smoothgrad", "edge_map", False)]
+    said = _who_points(part, stated(*all_three, *two), "tremor")
+    assert said == (
+        "tremor, 15 networks, 45 speakers: above random_map, energy_map and edge_map by all 16 ways to measure:"
+        " saliency. Of 2 methods 2 have no other above them by all of them: saliency and smoothgrad."
+    )
+    one = _who_points(part, stated(*all_three, ("saliency", "smoothgrad", True)), "tremor")
+    assert one.endswith("Of 2 methods 1 have no other above them by all of them: saliency.")
+    none = _who_points(part, stated(*two), "tremor")
+    assert "no method is above random_map, energy_map and edge_map by all 16 ways" in none
+    for few in ({"n_networks": 8}, {"n_speakers": 4}):
+        assert "cannot decide" in _who_points(part.assign(**few), stated(*all_three), "tremor")
 
 
 def test_an_explanation_knows_more_than_a_floor_by_p_and_interval() -> None:
@@ -232,20 +246,32 @@ def test_the_classifier_in_words() -> None:
 
 def test_every_fact_of_a_task_stands_under_its_own_heading() -> None:
     facts = {"auc": 0.95, "auc_low": 0.91, "auc_high": 0.98, "n_pairs": 18, "n_speakers": 12, "n_explained": 10}
-    facts |= {"rms_auc": 0.51, "peak_auc": 0.52, "permuted_auc": 0.53, "truth_area": 0.04, "truth_contrast": 12.34}
-    facts |= {"task": "synthetic/tremor/1/0", "group": "synthetic", "excluded": None, "n_skipped": 7}
+    facts |= {"rms_auc": 0.51, "peak_auc": 0.52, "permuted_auc": 0.53, "contour_auc": 0.54, "crest_auc": 0.55}
+    facts |= {"spectrum_auc": 0.56, "auc_pooled": 0.94, "twins_right": 0.97, "added_area": 0.04, "removed_area": 0.05}
+    facts |= {
+        "task": "synthetic/tremor/1/0",
+        "group": "synthetic",
+        "excluded": None,
+        "n_skipped": 7,
+        "verdict": "learned",
+    }
     table = _tasks(pd.DataFrame([facts]))
     found = dict(zip(table.columns[1:], (cell.text for cell in table.rows[0].cells), strict=True))
     assert found == {
-        "verdict": "counts",
-        "held-out AUC": "0.950 [0.910, 0.980]",
+        "verdict": "learned",
+        "AUC within folds": "0.950 [0.910, 0.980]",
+        "pooled": "0.940",
+        "twins in order": "0.97",
         "pairs": "18",
         "speakers": "12",
         "explained": "10",
-        "AUC of RMS": "0.510",
-        "AUC of peak": "0.520",
-        "permuted labels": "0.530",
-        "truth area": "0.040",
-        "contrast": "12.3",
+        "AUC of RMS": "0.51",
+        "of the peak": "0.52",
+        "of the level's contour": "0.54",
+        "of crest and kurtosis": "0.55",
+        "of the long-term spectrum": "0.56",
+        "permuted labels": "0.53",
+        "added": "0.040",
+        "removed": "0.050",
         "not carried": "7",
     }

@@ -15,7 +15,8 @@ from app_server import write_truth
 from app import boards, charts, sources
 from app.sources import Run
 from speechxai import SpeechXAIError
-from speechxai.planted.task import LIMITS
+from speechxai.planted.sanity import LIMITS
+from speechxai.planted.tables import BASE
 
 TREMOR = "synthetic/tremor/1"
 
@@ -33,14 +34,15 @@ def test_a_benchmark_is_read_with_its_excluded_tests(run: Run) -> None:
     assert run.has_truth
     assert (
         boards.learned(run.tables["tasks"])
-        == "1 of 2 tests count. Not judged, because the network did not learn to hear the cue (AUC under 0.90): "
-        "Breathiness in synthetic voices, seed 0 (AUC 0.70)."
+        == "3 of 6 tests count. Not judged, because the network did not learn to hear the cue (AUC under 0.90): "
+        "Breathiness in synthetic voices, seed 0 (AUC 0.70); Breathiness in synthetic voices, seed 1 (AUC 0.70); "
+        "Breathiness in synthetic voices, seed 2 (AUC 0.70)."
     )
-    counts, out = boards.task_rows(run.tables["tasks"])
-    assert counts["verdict"] == "counts"
+    counts, out = boards.task_rows(run.tables["tasks"])[:2]
+    assert counts["verdict"] == "learned"
     assert counts["held-out AUC"] == "0.98 (0.60 to 0.99)"
-    assert counts["truth, share of the picture"] == "10.0 %"
-    assert out["verdict"] == "excluded: held-out AUC 0.700 is under 0.90"
+    assert counts["truth, share of the picture"] == "10.0 % louder, 2.0 % softer"
+    assert out["verdict"] == "excluded: AUC within folds 0.700 is under 0.90"
     labels = {label: make() for label, _, _, make in run.files}
     assert set(labels) == {"Scores (CSV)", "Summary (CSV)", "Leaderboard (Markdown)", "Leaderboard (LaTeX)"}
     assert b"Leaderboard: relevance_rank" in labels["Leaderboard (Markdown)"]
@@ -48,20 +50,21 @@ def test_a_benchmark_is_read_with_its_excluded_tests(run: Run) -> None:
 
 
 def test_the_leaderboard_never_ranks_the_truth(run: Run) -> None:
-    rows = boards.board(run.summary, TREMOR, "relevance_rank")
+    rows = boards.board(run.summary, TREMOR, BASE)
     assert rows["recipe"].tolist() == ["integrated_gradients", "saliency", "edge_map", "energy_map", "random_map"]
     lines = boards.truth_lines(rows)
     assert [line.muted for line in lines] == [False, False, True, True, True]
     # integrated gradients: 0.1 + 0.15 * 4 for every speaker
     assert lines[0].value == pytest.approx(0.70)
-    said = boards.answer(rows, TREMOR, "relevance_rank")
+    said = boards.answer(rows, TREMOR, BASE)
     assert "integrated gradients points at the truth best, 0.70" in said
-    assert "over 8 speakers" in said
+    assert "over 27 speakers" in said
     assert "edge map (control), reaches 0.42" in said
-    # twelve comparisons of eight speakers: 2 / 2^8 * 12 = .094 at best
-    assert "8 speakers are not enough to test them against random map, energy map and edge map" in said
+    # nine networks that all agree: 2 of 2^9 flips
+    assert "2 of 2 explanations point better than random map, energy map and edge map beyond chance" in said
+    assert "only 8 networks were explained" in boards.answer(rows.assign(n_networks=8), TREMOR, BASE)
     few = rows.assign(n_speakers=3)
-    assert "only 3 speakers were explained" in boards.answer(few, TREMOR, "relevance_rank")
+    assert "only 3 speakers were explained" in boards.answer(few, TREMOR, BASE)
 
     def changed(**ends: float) -> pd.DataFrame:
         controls = ("random_map", "energy_map", "edge_map")
@@ -69,18 +72,18 @@ def test_the_leaderboard_never_ranks_the_truth(run: Run) -> None:
         told = {f"vs_{c}{end}": value for c in controls for end, value in values.items()} | ends
         return rows.assign(**{name: np.where(rows["recipe"].isin(controls), np.nan, v) for name, v in told.items()})
 
-    assert "2 of 2 explanations point better" in boards.answer(changed(), TREMOR, "relevance_rank")
+    assert "2 of 2 explanations point better" in boards.answer(changed(), TREMOR, BASE)
     for control in ("random_map", "energy_map", "edge_map"):  # each of them must be beaten, by p and by the interval
         for change in ({f"vs_{control}_p": 0.2}, {f"vs_{control}_low": -0.1}):
-            assert "0 of 2 explanations point better" in boards.answer(changed(**change), TREMOR, "relevance_rank")
-    undecided = rows.assign(n_speakers=6)
-    assert "6 speakers are not enough to test" in boards.answer(undecided, TREMOR, "relevance_rank")
-    assert boards.chance_of(run.tables["chance"], TREMOR, "relevance_rank") == [(pytest.approx(0.1), "chance")]
-    assert boards.chance_of(run.tables["chance"], TREMOR, "localization_auc") == [(0.5, "chance")]
+            assert "0 of 2 explanations point better" in boards.answer(changed(**change), TREMOR, BASE)
+    undecided = changed(**{f"vs_{control}_p": np.nan for control in ("random_map", "energy_map", "edge_map")})
+    assert "27 speakers are not enough to test" in boards.answer(undecided, TREMOR, BASE)
+    assert boards.chance_of(run.tables["chance"], TREMOR, BASE) == [(pytest.approx(0.1), "chance")]
+    assert boards.chance_of(run.tables["chance"], TREMOR, "localization_auc | added, 3 dB, 1 bin") == [(0.5, "chance")]
 
 
 def test_a_crowded_leaderboard_keeps_every_control(run: Run) -> None:
-    rows = boards.board(run.summary, TREMOR, "relevance_rank")
+    rows = boards.board(run.summary, TREMOR, BASE)
     many = pd.concat([rows[:1].assign(recipe=f"method_{i}") for i in range(40)] + [rows], ignore_index=True)
     shown = [line.label for line in boards.truth_lines(many)]
     assert len(shown) == boards.MOST_ROWS + 3
@@ -88,7 +91,7 @@ def test_a_crowded_leaderboard_keeps_every_control(run: Run) -> None:
 
 
 def test_cues_stand_beside_their_mean(run: Run) -> None:
-    names, columns, values, muted = boards.every_cue(run.summary, "relevance_rank")
+    names, columns, values, muted = boards.every_cue(run.summary, BASE)
     assert columns == ["Tremor in synthetic voices", "mean of the columns"]
     assert names == [
         "integrated gradients",
@@ -106,7 +109,7 @@ def test_cues_stand_beside_their_mean(run: Run) -> None:
 
 
 def test_which_score_to_believe(run: Run) -> None:
-    rows = boards.believable(run.tables["believable"], TREMOR, "relevance_rank")
+    rows = boards.believable(run.tables["believable"], TREMOR, BASE)
     # comprehensiveness is the square of the rank score, deletion is the rank score where low is good
     assert [(row.label, round(row.value, 6)) for row in rows] == [
         ("comprehensiveness, strongest 20\u00a0%", 1.0),
@@ -129,15 +132,15 @@ def test_sanity_names_what_fails(run: Run) -> None:
 
 def test_ruler(run: Run) -> None:
     first = {row["score"]: row for row in boards.ruler(run.tables["chance"], TREMOR)}
-    assert first["relevance rank"]["a map of dice must score"] == "0.100"
-    assert first["localization AUC"]["a map of dice must score"] == "0.500"
-    assert first["relevance rank"]["the truth itself scores at least"] == "1.000"
+    assert first["relevance rank (added, 3 dB, 1 bin)"]["a map of dice must score"] == "0.100"
+    assert first["localization AUC (added, 3 dB, 1 bin)"]["a map of dice must score"] == "0.500"
+    assert first["relevance rank (added, 3 dB, 1 bin)"]["the truth itself scores at least"] == "1.000"
 
 
 def test_an_unfinished_benchmark_says_how_to_go_on(tmp_path: Path) -> None:
     path = write_truth(tmp_path)
     (path / "tasks.csv").unlink()
-    with pytest.raises(SpeechXAIError, match=r"2 of 2 tests are done. Continue with 'speechxai benchmark --resume"):
+    with pytest.raises(SpeechXAIError, match=r"6 of 6 tests are done. Continue with 'speechxai benchmark --resume"):
         sources.load(str(path))
 
 
