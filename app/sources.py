@@ -17,6 +17,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -420,7 +421,6 @@ def _paper_table(folder: RunFolder) -> bytes:
 
 def _with_truth(path: Path) -> Run:
     from speechxai.planted.folder import BenchmarkFolder
-    from speechxai.planted.report import leaderboard
 
     folder = BenchmarkFolder(path)
     status = folder.status()
@@ -430,17 +430,28 @@ def _with_truth(path: Path) -> Run:
             f" {path}'."
         )
     tables = {name: folder.table(name) for name in ("tasks", "chance", "believable", "sanity")}
+    older = "" if folder.is_current else " (its numbers do not compare with those of the version that is installed)"
     facts = (
-        f"Benchmark {folder.config.get('specification', '')}: cues of known place planted into"
+        f"Benchmark, version {folder.version}{older}: cues of known place planted into"
         f" {folder.config.get('data', '')} voices; {status.n_done} of {status.n_units} tests done"
         + (f", {status.n_failed} failed" if status.n_failed else "")
     )
-    files = (
-        *_tables_as_files(path),
-        ("Leaderboard (Markdown)", "leaderboard.md", "text/markdown", lambda: leaderboard(folder, "markdown").encode()),
-        ("Leaderboard (LaTeX)", "leaderboard.tex", "text/plain", lambda: leaderboard(folder, "latex").encode()),
-    )
+    files = _tables_as_files(path)
+    for label, name, kind, format in (
+        ("Leaderboard (Markdown)", "leaderboard.md", "text/markdown", "markdown"),
+        ("Leaderboard (LaTeX)", "leaderboard.tex", "text/plain", "latex"),
+    ):
+        if folder.is_current:
+            files += ((label, name, kind, partial(_leaderboard, folder, format)),)
+        elif (path / name).is_file():  # as that version wrote it
+            files += ((label, name, kind, (path / name).read_bytes),)
     return Run(folder.table("summary"), facts, files, tables)
+
+
+def _leaderboard(folder: BenchmarkFolder, format: str) -> bytes:
+    from speechxai.planted.report import leaderboard
+
+    return leaderboard(folder, format).encode()
 
 
 def _tables_as_files(path: Path) -> tuple[tuple[str, str, str, Make], ...]:

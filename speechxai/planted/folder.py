@@ -83,6 +83,16 @@ class BenchmarkFolder(RunFolder):
         return cls(cls.create(path, config, manifest, described(settings)).path)
 
     @property
+    def version(self) -> str:
+        """Version of the specification that the benchmark was made by."""
+        return str(self.config.get("specification"))
+
+    @property
+    def is_current(self) -> bool:
+        """Whether this program can go on with the benchmark and make its tables anew: the major version is its own."""
+        return self.version.split(".")[0] == SPECIFICATION.split(".")[0]
+
+    @property
     def settings(self) -> BenchmarkSettings:
         """What is computed. Raises SpeechXAIError for a run that is no benchmark or of another major version."""
         given = self.config.get("settings")
@@ -90,11 +100,10 @@ class BenchmarkFolder(RunFolder):
             raise SpeechXAIError(
                 f"{self.path}: this run is no benchmark. Continue it with 'speechxai evaluate --resume'."
             )
-        version = str(self.config.get("specification"))
-        if version.split(".")[0] != SPECIFICATION.split(".")[0]:
+        if not self.is_current:
             raise SpeechXAIError(
-                f"{self.path}: made by version {version} of the benchmark, this is {SPECIFICATION}: their results do"
-                " not compare. Start anew with --out."
+                f"{self.path}: made by version {self.version} of the benchmark, this is {SPECIFICATION}: their results"
+                " do not compare, and its tables and report stand in the folder. Start anew with --out."
             )
         load_plugins(self.config.get("imports", ()))
         try:

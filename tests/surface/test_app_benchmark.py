@@ -15,6 +15,7 @@ from app_server import write_truth
 from app import boards, charts, sources
 from app.sources import Run
 from speechxai import SpeechXAIError
+from speechxai.planted.folder import BenchmarkFolder
 from speechxai.planted.sanity import LIMITS
 from speechxai.planted.tables import BASE
 
@@ -135,6 +136,27 @@ def test_ruler(run: Run) -> None:
     assert first["relevance rank (added, 3 dB, 1 bin)"]["a map of dice must score"] == "0.100"
     assert first["localization AUC (added, 3 dB, 1 bin)"]["a map of dice must score"] == "0.500"
     assert first["relevance rank (added, 3 dB, 1 bin)"]["the truth itself scores at least"] == "1.000"
+
+
+def test_a_benchmark_of_an_older_version_is_shown_and_marked(tmp_path: Path) -> None:
+    """Its tables have other names of scores, and its leaderboard is the file that it left behind."""
+    path = write_truth(tmp_path)
+    folder = BenchmarkFolder(path)
+    folder.configure({**folder.config, "specification": "1.0"})
+    for name, columns in (("summary", ["metric"]), ("chance", ["metric"]), ("believable", ["truth_metric"])):
+        table = pd.read_csv(path / f"{name}.csv")
+        for column in columns:
+            table[column] = table[column].str.partition(" | ")[0]
+        table.drop_duplicates(["model", *(["recipe"] if "recipe" in table else []), *columns]).to_csv(
+            path / f"{name}.csv", index=False
+        )
+    (path / "leaderboard.md").write_text("as it was")
+    found = sources.load(str(path))
+    assert found.facts.startswith("Benchmark, version 1.0 (its numbers do not compare")
+    assert {label: make() for label, _, _, make in found.files}["Leaderboard (Markdown)"] == b"as it was"
+    assert boards.board(found.summary, TREMOR, "relevance_rank")["recipe"].tolist()[0] == "integrated_gradients"
+    with pytest.raises(SpeechXAIError, match=r"version 1\.0 of the benchmark, this is 2\.0"):
+        folder.settings  # noqa: B018
 
 
 def test_an_unfinished_benchmark_says_how_to_go_on(tmp_path: Path) -> None:
