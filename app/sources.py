@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -34,6 +34,9 @@ from speechxai.evaluation.config import EvaluateConfig, check_protocol
 from speechxai.files import cache_folder
 from speechxai.metrics import PUBLISHED_METRICS
 from speechxai.signal.audio import read_audio
+
+if TYPE_CHECKING:
+    from speechxai.planted.folder import BenchmarkFolder
 
 # What the app was started with, and where it may write.
 SYNTHETIC = "synthetic"
