@@ -15,7 +15,7 @@ from app_server import write_truth
 from app import boards, charts, sources
 from app.sources import Run
 from speechxai import SpeechXAIError
-from speechxai.planted.folder import BenchmarkFolder
+from speechxai.planted.folder import TABLES, BenchmarkFolder
 from speechxai.planted.sanity import LIMITS
 from speechxai.planted.tables import BASE
 
@@ -143,13 +143,10 @@ def test_a_benchmark_of_an_older_version_is_shown_and_marked(tmp_path: Path) -> 
     path = write_truth(tmp_path)
     folder = BenchmarkFolder(path)
     folder.configure({**folder.config, "specification": "1.0"})
-    for name, columns in (("summary", ["metric"]), ("chance", ["metric"]), ("believable", ["truth_metric"])):
-        table = pd.read_csv(path / f"{name}.csv")
-        for column in columns:
-            table[column] = table[column].str.partition(" | ")[0]
-        table.drop_duplicates(["model", *(["recipe"] if "recipe" in table else []), *columns]).to_csv(
-            path / f"{name}.csv", index=False
-        )
+    older = {f"{name}.csv": folder.table(name) for name in TABLES}
+    for name, column in (("summary", "metric"), ("chance", "metric"), ("believable", "truth_metric")):
+        older[f"{name}.csv"][column] = older[f"{name}.csv"][column].str.partition(" | ")[0]
+    folder.write_tables(older, folder.environment)
     (path / "leaderboard.md").write_text("as it was")
     found = sources.load(str(path))
     assert found.facts.startswith("Benchmark, version 1.0 (its numbers do not compare")

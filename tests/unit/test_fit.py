@@ -534,7 +534,7 @@ def test_the_scaled_loss_prefers_answers_to_none(monkeypatch: pytest.MonkeyPatch
     sure = margins(*(9.0 if r.label == (index > 0) else -9.0 for index, r in enumerate(held_out)))
     for stop_on, best in (("loss", 0), ("scaled", 1)):
         said = iter([0.001 * sure, sure, 0.001 * sure])
-        monkeypatch.setattr(module, "recording_logits", lambda *_, said=said: next(said))
+        monkeypatch.setattr(module.Heard, "logits", lambda *_, said=said: next(said))
         config = replace(QUICK, epochs=3, n_crops=1, stop_on=stop_on)
         assert fit(initialized(make, 0), recordings[:16], held_out, config).best_epoch == best
 
