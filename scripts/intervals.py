@@ -16,7 +16,7 @@ import numpy as np
 from scipy.special import ndtri
 from scipy.stats import t as student
 
-from speechxai.stats import auc_interval, bootstrap_means, resamples
+from speechxai.stats import auc_interval, bootstrap_means, network_interval, resamples, speaker_means
 from speechxai.types import Array
 
 SPEAKERS = (5, 8, 10, 12, 20, 40)
@@ -79,8 +79,74 @@ def of_areas(n_samples: int) -> list[str]:
     return lines
 
 
+SHARES = (0.0, 0.2, 0.4, 0.6)
+SETTINGS: dict[str, dict[str, float]] = {
+    "5 seeds, 3 networks each": {},
+    "3 seeds, 3 networks each": {"n_seeds": 3},
+    "networks of a seed correlated by .25": {"alike": 0.25},
+    "networks of a seed correlated by .5": {"alike": 0.5},
+    "41 speakers teach and are explained in all seeds": {"n_pool": 41},
+    "24 speakers teach and are explained in all seeds": {"n_pool": 24},
+}
+"""How networks and speakers hang together: every seed with speakers of its own, or all seeds with parts of the same."""
+N_FOLDS, N_EXPLAINED = 3, 3
+
+
+def drawn_networks(
+    random: np.random.Generator, share: float, n_seeds: int = 5, alike: float = 0.0, n_pool: int = 0
+) -> tuple[Array, Array, Array, Array, float]:
+    """Values (n,) of explained speakers, their networks, speakers and seeds, and the true mean.
+
+    A value is sqrt(share) times its network's effect and sqrt(1 - share) times its speaker's. With `n_pool` the speakers of
+    all seeds are the same, dealt anew to folds: half of a network's effect then comes from those who taught it, 70 % of
+    a speaker's stays from network to network, and the mean sought is that of networks taught by this pool.
+    """
+    n_networks = n_seeds * N_FOLDS
+    network = np.repeat(np.arange(n_networks), N_EXPLAINED)
+    seed = network // N_FOLDS
+    if not n_pool:
+        effect = np.sqrt(alike) * random.normal(size=n_seeds)[np.arange(n_networks) // N_FOLDS]
+        effect = effect + np.sqrt(1 - alike) * random.normal(size=n_networks)
+        values = np.sqrt(share) * effect[network] + np.sqrt(1 - share) * random.normal(size=len(network))
+        return values, network, np.arange(len(network)), seed, 0.0
+    person, teacher = random.normal(size=n_pool), random.normal(size=n_pool)
+    effect, speaker = np.empty(n_networks), np.empty(len(network), dtype=int)
+    for each in range(n_seeds):
+        parts = np.array_split(random.permutation(n_pool), N_FOLDS)
+        for fold in range(N_FOLDS):
+            taught_by, which = parts[(fold + 2) % N_FOLDS], each * N_FOLDS + fold
+            learned = teacher[taught_by].mean() * np.sqrt(len(taught_by))
+            effect[which] = np.sqrt(0.5) * learned + np.sqrt(0.5) * random.normal()
+            speaker[network == which] = random.choice(parts[fold], N_EXPLAINED, replace=False)
+    stays = np.sqrt(0.7) * person[speaker] + np.sqrt(0.3) * random.normal(size=len(network))
+    target = float(np.sqrt(share * 0.5) * teacher.mean() * np.sqrt(n_pool / N_FOLDS))
+    return np.sqrt(share) * effect[network] + np.sqrt(1 - share) * stays, network, speaker, seed, target
+
+
+def of_networks(n_samples: int) -> list[str]:
+    """Coverage for the mean over networks: ours, Student's t over networks, percentile over speakers."""
+    lines = ["| networks | " + " | ".join(f"share {s:g}" for s in SHARES) + " |", "|---|" + "---|" * len(SHARES)]
+    for name, setting in SETTINGS.items():
+        cells = []
+        for share in SHARES:
+            random, held = np.random.default_rng([int(10 * share), len(name)]), np.zeros(3)
+            for _ in range(n_samples):
+                values, network, speaker, seed, target = drawn_networks(random, share, **setting)  # type: ignore[arg-type]
+                _, low, high = network_interval(values[:, None], network, speaker, seed)
+                means = np.bincount(network, values) / np.bincount(network)
+                reach = student.ppf(0.975, len(means) - 1) * means.std(ddof=1) / np.sqrt(len(means))
+                people = speaker_means(values, speaker)
+                counts = random.multinomial(len(people), np.full(len(people), 1 / len(people)), size=400)
+                ends = np.quantile(counts @ people / len(people), [0.025, 0.975])
+                held += (low[0] <= target <= high[0], abs(means.mean() - target) <= reach, ends[0] <= target <= ends[1])
+            cells.append(" / ".join(f"{100 * each / n_samples:.0f}" for each in held))
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        print(lines[-1], flush=True)
+    return lines
+
+
 def main() -> None:
-    """Print both tables."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, default=1500, help="samples a cell (default 1500; AUC a fifth)")
     n_samples = parser.parse_args().samples
@@ -88,6 +154,8 @@ def main() -> None:
     of_means(n_samples)
     print("\nCoverage in percent of intervals of an AUC\n")
     of_areas(max(1, n_samples // 5))
+    print("\nCoverage in percent of intervals over networks, by their share of the variance: ours / t / percentile\n")
+    of_networks(max(1, n_samples // 2))
 
 
 if __name__ == "__main__":
