@@ -97,9 +97,9 @@ def drawn_networks(
 ) -> tuple[Array, Array, Array, Array, float]:
     """Values (n,) of explained speakers, their networks, speakers and seeds, and the true mean.
 
-    A value is sqrt(share) times its network's effect and sqrt(1 - share) times its speaker's. With `n_pool` the speakers of
-    all seeds are the same, dealt anew to folds: half of a network's effect then comes from those who taught it, 70 % of
-    a speaker's stays from network to network, and the mean sought is that of networks taught by this pool.
+    A value is sqrt(share) times its network's effect and sqrt(1 - share) times its speaker's. With `n_pool` the
+    speakers of all seeds are the same, dealt anew to folds: half of a network's effect then comes from those who taught
+    it, 70 % of a speaker's stays from network to network, and the mean sought is that of networks taught by this pool.
     """
     n_networks = n_seeds * N_FOLDS
     network = np.repeat(np.arange(n_networks), N_EXPLAINED)

@@ -47,7 +47,7 @@ def test_the_short_form_from_voices_to_leaderboard(folder: BenchmarkFolder) -> N
     assert (len(learned.scores), len(not_learned.scores)) == (6, 0)
     assert {row["check"] for row in learned.sanity} >= {"cascading", "permuted_labels", "lag_frames", "class_flip"}
     summary = folder.table("summary").set_index(["recipe", "metric"])
-    assert (summary["mean"].xs("truth_map", level="recipe") == 1).all()
+    assert summary["mean"].xs("truth_map", level="recipe").dropna().min() == pytest.approx(1)
     area = folder.table("tasks").set_index("cue")["added_area"]["burst_weakening"]
     mass = BASE.replace("relevance_rank", "relevance_mass")
     assert summary.loc[("random_map", mass), "mean"] == pytest.approx(area, abs=0.02)
@@ -142,6 +142,7 @@ def test_a_failed_task_is_named_and_the_others_go_on(
             "seed": 0,
             "excluded": "held-out AUC 0.700 is under 0.90",
             "auc": 0.7,
+            "twins_right": 0.8,
             "n_pairs": 1,
             "n_speakers": 1,
         }
@@ -168,7 +169,7 @@ def test_a_failed_task_is_named_and_the_others_go_on(
     ("words", "message"),
     [
         (("--cue", "breathines"), "Did you mean 'breathiness'"),
-        (("--severity", "2"), "must be above 0 and at most 1"),
+        (("--severity", "2"), "must be a number from 1e-06 to 1"),
         (("--data", "figshare-voice"), "Every --data needs its --root"),
         (("--data", "figshre-voice", "--root", "."), "Did you mean 'figshare-voice'"),
         (("--resume", "nowhere"), "not a run folder"),
@@ -186,7 +187,7 @@ def test_a_run_that_is_no_benchmark_or_of_another_version_is_refused(folder: Ben
     text = (folder.path / "config.toml").read_text("utf-8")
     for wrong, message in (
         (text.replace('"benchmark"', '"standard"'), "is no benchmark"),
-        (text.replace('specification = "1.0"', 'specification = "2.0"'), "do not compare"),
+        (text.replace('specification = "2.0"', 'specification = "1.0"'), "do not compare"),
     ):
         (tmp_path / "units").mkdir(exist_ok=True)
         (tmp_path / "config.toml").write_text(wrong)
