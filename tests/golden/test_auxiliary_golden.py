@@ -34,6 +34,22 @@ def test_metrics_by_hand() -> None:
     assert found["auroc"][0, 0] == pytest.approx(4 / 6)
 
 
+def test_metrics_of_three_classes_by_hand() -> None:
+    p = [[0.6, 0.3, 0.1], [0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.2, 0.5, 0.3]]  # said: 0, 0, 2, 1
+    labels, folds = np.array([[0.0, 1.0, 2.0, 2.0]]), np.zeros((1, 4))
+    found = statistics(
+        Arm("saliency", "speaker", "small", labels, np.array([p]), folds, np.full(4, np.nan)), np.ones((1, 4))
+    )
+    assert found["accuracy"][0, 0] == pytest.approx(2 / 4)
+    # F1: class 0 2*1 / (2*1 + 1 alarm), class 1 0, class 2 2*1 / (2*1 + 1 miss).
+    assert found["macro_f1"][0, 0] == pytest.approx((2 / 3 + 0 + 2 / 3) / 3)
+    # Against all others: .6 beats .5, .1, .2; .3 ties with .3, beats .2, loses to .5; .7 and .3 beat .1 and .2.
+    assert found["auroc"][0, 0] == pytest.approx((1 + 1.5 / 3 + 1) / 3)
+    apart = Arm("saliency", "speaker", "small", labels, np.array([p]), np.array([[0, 0, 1, 1]]), np.full(4, np.nan))
+    # Class 2 is alone in its fold, and is left out: .6 beats .5, .3 ties with .3.
+    assert statistics(apart, np.ones((1, 4)))["auroc"][0, 0] == pytest.approx((1 + 0.5) / 2)
+
+
 def test_pairs_are_compared_within_their_fold_only() -> None:
     # Fold 0: .3 against .2, won. Fold 1, where everything is higher: .8 against .9, lost. Across folds .8 would beat
     # .2.

@@ -131,7 +131,7 @@ def test_cues_are_planted_at_the_recordings_own_rate() -> None:
     # a telephone has nothing above 4 kHz, so neither has the cue: bin 256 is 4 kHz
     assert place.map[262:].sum() == 0
     assert place.map[128:256].sum() > 0
-    with pytest.raises(SpeechXAIError, match="labeled PD"):
+    with pytest.raises(SpeechXAIError, match="of another class"):
         planted(Task("set", "tremor", 1.0, 0), settings, [voice(0, label=1)])
     silent = Recording(torch.zeros(8_000 * 3), 8_000, "set/9", "set/9")
     skipped = planted(Task("set", "tremor", 1.0, 0), settings, [silent]).skipped
