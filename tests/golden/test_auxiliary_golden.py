@@ -206,7 +206,7 @@ def test_who_is_in_a_study() -> None:
     held_out = {"r0": True, "r1": False, "r2": None, "r3": None, "r4": True}
     facts = Source(some, {"r9": "broken"}, held_out, "f").facts()
     assert facts == {
-        **{"n_recordings": 5, "n_speakers": 5, "n_pd": 2, "n_hc": 3, "left_out": {"r9": "broken"}},
+        **{"n_recordings": 5, "n_speakers": 5, "classes": {"HC": 3, "PD": 2}, "left_out": {"r9": "broken"}},
         **{"not_held_out": 1, "unknown_held_out": 2, "fingerprint": "f"},
     }
 
