@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: help demo test lint app speed wheel-check dependency-check benchmark clean
+.PHONY: help demo test lint app speed wheel-check dependency-check minimum-check benchmark clean
 .DEFAULT_GOAL := help
 
 help: ## list what can be made
@@ -52,6 +52,9 @@ wheel-check: $(VENV)/.dev ## build a wheel; demo, training and evaluation from i
 
 dependency-check: $(VENV)/.dev ## whether a fresh installation today gets versions that fit
 	$(BIN)/python scripts/check_install.py dependencies
+
+minimum-check: $(VENV)/.dev ## demo and tests with the lowest versions that pyproject.toml declares; downloads gigabytes
+	$(BIN)/python scripts/check_install.py minimum
 
 clean: ## remove the environment and everything generated
 	rm -rf $(VENV) build dist *.egg-info runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

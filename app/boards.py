@@ -429,6 +429,7 @@ class Study:
         differences: AUROC of every explanation minus that of every floor and of the ceiling.
         twin: the same of the readable model.
         coefficients: band by segment of the readable model, by input.
+        odds_of: the class that they speak for, in words.
     """
 
     title: str
@@ -439,6 +440,7 @@ class Study:
     differences: list[dict[str, Any]]
     twin: list[dict[str, Any]]
     coefficients: dict[str, list[dict[str, Any]]]
+    odds_of: str
 
 
 def studies(run: str) -> list[Study]:
@@ -453,9 +455,10 @@ def study(one: StudyFolder) -> Study:
     ours = leak[leak["architecture"] != "linear"]
     added = {str(r["name"]): r for r in ours[ours["metric"] == "auroc"].to_dict("records")}
     found, settings = one.facts, one.settings
+    counts = ", ".join(f"{n} {name}" for name, n in one.class_counts.items())
     facts = (
-        f"{found['n_recordings']} recordings of {found['n_speakers']} speakers ({found['n_pd']} PD, {found['n_hc']}"
-        f" HC); {settings.n_folds} folds by speaker x {settings.n_seeds} seeds, {settings.n_mels} mel bands."
+        f"{found['n_recordings']} recordings of {found['n_speakers']} speakers ({counts}); {settings.n_folds} folds by"
+        f" speaker x {settings.n_seeds} seeds, {settings.n_mels} mel bands."
     )
     return Study(
         title=f"{INPUTS[settings.input]}, {settings.architecture} network",
@@ -468,6 +471,7 @@ def study(one: StudyFolder) -> Study:
         coefficients={
             input_words(n): study_cells(coefficients, n) for n in dict.fromkeys(coefficients["name"].astype(str))
         },
+        odds_of=one.odds_of,
     )
 
 
@@ -549,14 +553,16 @@ def study_differences(network: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def study_cells(coefficients: pd.DataFrame, name: str) -> list[dict[str, Any]]:
-    """What the readable model takes for PD: log odds a standard deviation of evidence, rows are bands, columns
-    segments.
+    """What the readable model takes for a class: log odds a standard deviation of evidence, rows are bands (of each
+    class, where there are more than two), columns segments.
 
     A cell that is the same in all recordings, as above a telephone's band, says nothing.
     """
     part = coefficients[(coefficients["name"] == name) & (coefficients["split"] == "speaker")]
-    rows: dict[str, dict[str, Any]] = {}
+    several = part["class"].nunique() > 1
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
     for r in part.to_dict("records"):
-        line = rows.setdefault(str(r["band"]), {"band": str(r["band"])})
+        label, band = str(r["class"]), str(r["band"])
+        line = rows.setdefault((label, band), ({"class": label} if several else {}) | {"band": band})
         line[f"in {r['segment']}"] = f"{r['log_odds']:+.2f}" if r["std"] > 0 else NOTHING
     return list(rows.values())

@@ -1,8 +1,9 @@
-"""Bad input by the thousand: every command, damaged audio, texts, models and runs, a hostile server.
+"""Bad input by the thousand: every command, damaged audio, texts, models and runs, settings, a hostile server.
 
-    python scripts/battery.py                   everything, about twenty minutes of one core
+    python scripts/battery.py                   everything, about half an hour of one core
     python scripts/battery.py --share 0.02      a fiftieth, as the test suite runs it
-    python scripts/battery.py --only commands   one part: commands, audio, texts, folders, server
+    python scripts/battery.py --only commands   one part: commands, audio, texts, folders, models, training,
+                                                server
 
 Every input is tried in a process of its own with a limit of time, so that a hang is counted and not waited for. Three
 things are counted against us: a *traceback* (an error that is not the library's own, or that ends a command otherwise
@@ -15,10 +16,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import dataclasses
 import io
 import multiprocessing
 import os
+import pickle
 import random
 import shutil
 import socket
@@ -26,7 +29,9 @@ import sys
 import tempfile
 import threading
 import time
+import tomllib
 import traceback
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
@@ -35,7 +40,7 @@ from typing import Any
 
 import numpy as np
 
-LIMIT_S = 60.0
+LIMIT_S = 180.0
 """A command that needs longer hangs; the readers need milliseconds."""
 
 CONTAINERS = {
@@ -67,6 +72,7 @@ class Try:
         call: "cli", "audio" or "text", see `answer`.
         arguments: of the call.
         must_fail: no answer can be right.
+        must_work: nothing is wrong with it, so that what the others change is all that is wrong with them.
         whole: for audio, the samples that an answer must have; None where anything may be heard.
     """
 
@@ -76,6 +82,7 @@ class Try:
     call: str
     arguments: tuple[Any, ...]
     must_fail: bool = False
+    must_work: bool = False
     whole: str | None = None
 
 
@@ -94,7 +101,8 @@ def answer(attempt: Try) -> tuple[str, str]:
         return "error", str(error)
     except SystemExit as end:
         text = spoken.getvalue()
-        if "Traceback (most recent" in text or end.code not in (0, 1, 2, None):
+        silent = end.code == 2 and "Error: " not in text
+        if "Traceback (most recent" in text or end.code not in (0, 1, 2, None) or silent:
             return "traceback", f"exit {end.code}: {text[-400:]}"
         return ("value", "") if end.code in (0, None) else ("error", text)
     except BaseException:
@@ -153,6 +161,8 @@ def _hears(value: Any, whole: str) -> bool:
 def serve(pipe: Connection) -> None:
     """Answer one input after the other until the pipe closes."""
     os.environ["OMP_NUM_THREADS"] = "1"
+    # The app would take this process's place: that it gets so far is its answer.
+    os.execve = lambda *_: sys.exit(0)  # type: ignore[assignment]
     import torch
 
     torch.set_num_threads(1)
@@ -181,7 +191,7 @@ class Worker:
             try:
                 found: tuple[str, str] = self.pipe.recv()
                 return found
-            except EOFError:
+            except (EOFError, OSError):
                 kind = "died", f"the process ended with {self.process.exitcode}"
         else:
             kind = "hang", f"no answer within {LIMIT_S:.0f} s"
@@ -219,14 +229,15 @@ class Good:
         voices = root / "voices"
         voices.mkdir(parents=True)
         lines = ["file,label,speaker,sex,age"]
-        for index in range(4):
+        for index in range(6):
             samples = noise_recording(duration_s=1.2, seed=index).waveform.numpy()
             soundfile.write(voices / f"v{index}.wav", samples, 8_000)
-            lines.append(f"v{index}.wav,{('HC', 'PD')[index % 2]},s{index},{'FM'[index // 2]},{60 + index}")
+            lines.append(f"v{index}.wav,{('HC', 'PD')[index % 2]},s{index},{'FMF'[index // 2]},{60 + index}")
         (root / "labels.csv").write_text("\n".join(lines) + "\n", "utf-8")
         write_manifest(import_folder(voices, root / "labels.csv", "voices"), root / "voices.csv")
         tiny_bundle(root / "tiny")
-        (root / "card.toml").write_text('name = "c"\ntitle = "C"\n', "utf-8")
+        closed = f'name = "c"\ntitle = "C"\n{CARD}'
+        (root / "card.toml").write_text(closed, "utf-8")
         (root / "grid.TextGrid").write_text(GRID, "utf-8")
         (root / "settings.toml").write_text(
             f'data = "{root / "voices.csv"}"\nmodel = "{root / "tiny"}"\nrecipes = ["saliency"]\n', "utf-8"
@@ -245,6 +256,17 @@ class Good:
         )
         return cls(root)
 
+
+CARD = """
+language = "none"
+license = "CC0"
+source = "made"
+access = "open"
+patterns = ['(?P<speaker>v[0-9])[.]wav']
+labels = [{ from = "speaker", values = { v0 = "HC" } }]
+fetch = [{ name = "voices.zip", url = "http://127.0.0.1:9/voices.zip", size_bytes = 10 }]
+"""
+"""A data set of a server that does not answer."""
 
 GRID = (
     'File type = "ooTextFile"\nObject class = "TextGrid"\n\nxmin = 0\nxmax = 2\ntiers? <exists>\nsize = 1\nitem []:\n'
@@ -272,6 +294,13 @@ def bad_files(root: Path) -> dict[str, Path]:
 # ---- parts
 
 
+QUICK = ("--epochs", "1", "--folds", "3", "--option", "channels=[2, 2]", "--option", "n_mels=8")
+"""What makes a training short."""
+
+LONG = ("benchmark", "demo")
+"""Commands that need minutes where nothing is wrong."""
+
+
 def commands(good: Good, chance: random.Random) -> Iterator[Try]:
     """Every flag and word of every command with every value that it cannot have."""
     import typer
@@ -293,21 +322,24 @@ def commands(good: Good, chance: random.Random) -> Iterator[Try]:
             "saliency",
             "-m",
             "faithfulness",
+            "--no-controls",
+            "--pictures",
+            "0",
             "--out",
             str(out / "run"),
         ],
         "check": [str(root / "settings.toml")],
         "report": [str(root / "run")],
         "list": ["methods"],
-        "train": [table, "--out", str(out / "model"), "--epochs", "1", "--folds", "2"],
+        "train": [table, "--out", str(out / "model"), *QUICK],
         "import": [str(root / "tiny"), "--out", str(out / "imported")],
         "benchmark": ["--quick", "--out", str(out / "benchmark")],
-        "auxiliary": [str(root / "run")],
+        "auxiliary": [str(root / "run"), "--folds", "3", "--seeds", "1", "--epochs", "1", "--n-mels", "16"],
         "app": ["--model", tiny],
         "demo": ["--out", str(out / "demo")],
         "data check": [table],
         "data import": [str(root / "voices"), "--labels", str(root / "labels.csv"), "--out", str(out / "m.csv")],
-        "data fetch": ["figshare-voice", "--root", str(out / "fetched")],
+        "data fetch": [str(root / "card.toml"), "--root", str(out / "fetched")],
         "data list": [],
     }
     group: Any = typer.main.get_command(app)
@@ -315,6 +347,8 @@ def commands(good: Good, chance: random.Random) -> Iterator[Try]:
     places |= {f"data {name}": command for name, command in group.commands["data"].commands.items()}
     for name, command in places.items():
         words = [*name.split(), *base.get(name, [])]
+        if name not in (*LONG, "import", "data fetch"):
+            yield Try("commands", "as it is", name, "cli", tuple(words), must_work=True)
         yield Try("commands", "unknown flag", f"{name} --nope", "cli", (*words, "--nope"), must_fail=True)
         for parameter in command.params:
             if parameter.param_type_name == "argument":
@@ -338,6 +372,8 @@ def commands(good: Good, chance: random.Random) -> Iterator[Try]:
             )
             yield Try("commands", "empty", f"{name} {flag} ''", "cli", (*clean, flag, ""), must_fail=True)
             yield Try("commands", "no value", f"{name} {flag}", "cli", (*clean, flag), must_fail=True)
+            if name in LONG and flag in ("--out", "--title", "--name"):
+                values = values[:1]  # any text is one, and all would be computed
             for value in values:
                 tried = (*clean, flag, value)
                 yield Try(
@@ -478,6 +514,176 @@ def folders(good: Good, chance: random.Random) -> Iterator[Try]:
                     yield Try("folders", f"{use[0]}: {damage}", f"{' '.join(use)} with {name}", "cli", words)
 
 
+VALUES: tuple[Any, ...] = (
+    *(-1, 0, 1, 10**6, 10**9, 10**30, -1.5, 1e300, float("nan"), float("inf"), True),
+    *("", "x", "../../x", [], [-1], [10**7], ["a", "b"], {"a": 1}),
+)
+"""What stands where another value belongs."""
+
+
+def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Path of every table and every value of nested settings."""
+    if path:
+        yield path
+    for name, each in value.items() if isinstance(value, dict) else ():
+        yield from _leaves(each, (*path, name))
+
+
+def _changed(settings: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    """Copy with another value at one path; None takes the key away."""
+    found = copy.deepcopy(settings)
+    place = found
+    for name in path[:-1]:
+        place = place[name]
+    place[path[-1]] = value
+    return found
+
+
+def models(good: Good, chance: random.Random) -> Iterator[Try]:
+    """Models of which one setting is another, sealed and unsealed, and checkpoints that are none."""
+    import torch
+
+    from speechxai.classifiers.bundle import ABOUT
+    from speechxai.files import to_toml
+
+    wav = str(good.root / "voices" / "v0.wav")
+    settings = tomllib.loads((good.root / "tiny" / "config.toml").read_text("utf-8"))
+    unsealed = {key: value for key, value in settings.items() if key != "sha256"}
+
+    def bundle(content: dict[str, Any]) -> str:
+        folder = good.root / "models" / str(chance.randrange(10**9))
+        shutil.copytree(good.root / "tiny", folder)
+        (folder / "config.toml").write_text(to_toml(content), "utf-8")
+        return str(folder)
+
+    for content in (settings, unsealed):
+        words = ("predict", wav, "--model", bundle(content))
+        yield Try("models", "as it is", "predict", "cli", words, must_work=True)
+    for path in _leaves(unsealed):
+        if path[0] in ("libraries", "training", "check"):
+            continue
+        name, about = ".".join(path), path[0] in (*ABOUT, "weights")
+        for value in (*VALUES, None):
+            words = ("predict", wav, "--model", bundle(_changed(unsealed, path, value)))
+            yield Try("models", "setting", f"{name} = {value!r}", "cli", words)
+        for value in (chance.choice(VALUES), None):
+            words = ("predict", wav, "--model", bundle(_changed(settings, path, value)))
+            same = _changed(settings, path, value) == settings or value is None  # the default may be the same
+            yield Try("models", "sealed setting", f"{name} = {value!r}, sealed", "cli", words, not (about or same))
+
+    weights = {"ssl_model.a": torch.ones(3), "classifier.weight": torch.ones(2, 3)}
+    torch.save(weights, good.root / "fold_1.pt")
+    whole = (good.root / "fold_1.pt").read_bytes()
+    kinds: dict[str, Callable[[Path], object]] = {
+        "strange weights": lambda path: path.write_bytes(whole),
+        "list": lambda path: torch.save([1, 2, 3], path),
+        "number": lambda path: torch.save(1, path),
+        "empty table": lambda path: torch.save({}, path),
+        "numbers": lambda path: torch.save({1: torch.ones(1)}, path),
+        "texts": lambda path: torch.save({"a": "b"}, path),
+        "code": lambda path: torch.save({"a": print}, path),
+        "network": lambda path: torch.save(torch.nn.Linear(2, 2), path),
+        "nan": lambda path: torch.save({key: value * float("nan") for key, value in weights.items()}, path),
+        "integers": lambda path: torch.save({key: value.long() for key, value in weights.items()}, path),
+        "complex": lambda path: torch.save({key: value * 1j for key, value in weights.items()}, path),
+        "pickle": lambda path: path.write_bytes(pickle.dumps({"a": 1})),
+        "zip": lambda path: zipfile.ZipFile(path, "w").close(),
+        "bytes": lambda path: path.write_bytes(bytes(range(256)) * 9),
+        "empty": lambda path: path.write_bytes(b""),
+        "pipe": lambda path: os.mkfifo(path),
+        "folder": lambda path: path.mkdir(),
+        "loop": lambda path: path.symlink_to(path),
+        **{
+            f"cut at {n} %": lambda path, n=n: path.write_bytes(whole[: len(whole) * n // 100])
+            for n in range(5, 100, 9)
+        },
+        **{
+            f"changed {seed}": lambda path, seed=seed: path.write_bytes(_with_noise(whole, random.Random(seed)))  # noqa: S311
+            for seed in range(30)
+        },
+    }
+    for kind, make in kinds.items():
+        folder = good.root / "checkpoints" / str(chance.randrange(10**9))
+        folder.mkdir(parents=True)
+        make(folder / "fold_1.pt")
+        out = str(good.root / "out" / "imported")
+        words = ("import", str(folder), "--out", out)
+        yield Try("models", "checkpoint", f"import {kind}", "cli", words, must_fail=True)
+        words = ("import", str(folder / "fold_1.pt"), "--check")
+        yield Try("models", "checkpoint", f"import --check {kind}", "cli", words, must_fail=True)
+        words = ("train", str(good.root / "voices.csv"), "--backbone", "ssl", "--pretrained", str(folder / "fold_1.pt"))
+        yield Try("models", "checkpoint", f"train from {kind}", "cli", (*words, "--out", out), must_fail=True)
+
+
+def _with_noise(content: bytes, chance: random.Random) -> bytes:
+    data = bytearray(content)
+    for _ in range(chance.randrange(1, 9)):
+        data[chance.randrange(len(data))] = chance.randrange(256)
+    return bytes(data)
+
+
+RECIPE = """
+title = "t"
+note = "n"
+backbone = "cnn"
+folds = 3
+repeats = []
+epochs = 1
+patience = 1
+restarts = 0
+learning_rate = 1e-3
+weight_decay = 0.01
+batch = 4
+accumulate = 1
+schedule = "constant"
+crop_s = 0.5
+n_crops = 1
+class_weights = "balanced"
+seed = 1
+segment_s = 1.0
+threads = 1
+[augment]
+level_db = 0.0
+noise_share = 0.0
+n_bands = 0
+n_spans = 0
+[options]
+channels = [2, 2]
+n_mels = 8
+dropout = 0.1
+f_max_hz = 4000.0
+"""
+
+
+def training(good: Good, chance: random.Random) -> Iterator[Try]:
+    """Recipes of a training and settings of an evaluation of which one value is another."""
+    from speechxai.files import to_toml
+
+    folder = good.root / "recipes"
+    folder.mkdir()
+    voices, tiny, out = str(good.root / "voices.csv"), str(good.root / "tiny"), str(good.root / "out" / "any")
+    study = {
+        **{"data": voices, "model": tiny, "recipes": ["rise"], "metrics": ["faithfulness"], "limit": 1, "out": out},
+        **{"seed": 0, "device": "cpu", "precision": "float32", "evidence": "auto", "fill": "silence", "pictures": 0},
+        **{"max_batch": 4, "memory_mb": 64, "threads": 1, "max_duration_s": 5.0, "channel": 0, "by": ["sex"]},
+        **{"options": {"rise": {"n_masks": 4, "seed": 0}}, "metric_options": {"faithfulness": {}}},
+        **{"executor": "serial", "workers": 1, "scheduler": "local", "protocol": "standard", "imports": []},
+        **{"tasks": [], "labels": voices, "root": str(good.root / "voices"), "maps": False, "deterministic": False},
+    }
+    for command, settings in (("train", tomllib.loads(RECIPE)), ("check", study)):
+        tries: list[tuple[str, dict[str, Any]]] = [("as it is", settings)]
+        for path in _leaves(settings):
+            for value in (*VALUES, None):
+                tries.append((f"{'.'.join(path)} = {value!r}", _changed(settings, path, value)))
+        for what, content in tries:
+            name = folder / f"{chance.randrange(10**9)}.toml"
+            name.write_text(to_toml(content), "utf-8")
+            words = [command, *([voices, "--config"] if command == "train" else []), str(name)]
+            words += ["--out", out] if command == "train" else []
+            works = content is settings
+            yield Try("training", command, f"{command} with {what}", "cli", tuple(words), must_work=works)
+
+
 ANSWERS: dict[str, bytes] = {
     "nothing": b"",
     "no HTTP": b"\x16\x03\x01 hello\r\n\r\n",
@@ -539,6 +745,8 @@ PARTS: dict[str, Callable[[Good, random.Random], Iterator[Try]]] = {
     "audio": audio,
     "texts": texts,
     "folders": folders,
+    "models": models,
+    "training": training,
     "server": server,
 }
 
@@ -552,6 +760,7 @@ def battery(
     failures: list[str] = []
     with tempfile.TemporaryDirectory(prefix="battery-") as scratch:
         good, worker = Good.make(Path(scratch) / "good"), Worker()
+        (good.root / "out").mkdir()
         place = os.getcwd()
         os.chdir(scratch)
         try:
@@ -562,13 +771,15 @@ def battery(
                         continue
                     kind, text = worker.ask(attempt)
                     if kind == "value" and attempt.must_fail:
+                        kind, text = "wrong", "accepted"
+                    if kind == "error" and attempt.must_work:
                         kind = "wrong"
-                        text = "accepted"
                     counts[part, kind] += 1
                     if kind not in ("error", "value"):
                         failures.append(f"{kind}: {attempt.part}, {attempt.kind}: {attempt.what}\n    {text}")
                         told(failures[-1])
                     shutil.rmtree(good.root / "out", ignore_errors=True)
+                    (good.root / "out").mkdir()
                 told(
                     f"{part}: {sum(n for (p, _), n in counts.items() if p == part)} in {time.monotonic() - began:.0f} s"
                 )

@@ -1,10 +1,15 @@
 """What each correction of the published protocol changes by itself, where the authors' recordings are not to be had.
 
     python scripts/protocol.py --root DATA --out runs/protocol-corrections      about ten minutes of one core
+    python scripts/protocol.py --root DATA --leak 40                            the split by clip alone, some minutes
 
 Recordings below DATA (folders `mdvr-kcl` and `figshare-voice`, see their data cards), repeated or cut to 10 s, are
 explained by two tiny HuBERTs of random weights with the published head, whose answers are spread around 0.5. So the
 numbers say how much a correction can change, not what it changes on PC-GITA. Prints the first tables of `protocol.md`.
+
+The split by clip needs speakers with several clips: `--leak N` cuts the vowels of N speakers of `figshare-voice` into
+three clips each, explains them by a small network of random weights, and trains the auxiliary classifier on saliency
+times spectrogram, once with other clips of a tested speaker in the training data and once without.
 """
 
 from __future__ import annotations
@@ -13,8 +18,11 @@ import argparse
 from pathlib import Path
 
 import pandas as pd
+import soundfile
 import torch
 
+from speechxai.auxiliary.folder import run_study
+from speechxai.auxiliary.values import AuxiliarySettings
 from speechxai.classifiers import Classifier, build
 from speechxai.classifiers.bundle import BundleConfig, SegmentSettings, StftSettings, load_bundle, save_bundle
 from speechxai.classifiers.imports import SEGMENT
@@ -23,6 +31,7 @@ from speechxai.data.corpus import load
 from speechxai.data.manifest import Locator, write_manifest
 from speechxai.evaluation.config import from_dict
 from speechxai.evaluation.executors import execute
+from speechxai.evaluation.runs import RunFolder
 from speechxai.evaluation.session import create_run, prepare
 from speechxai.evaluation.unit import tiled
 from speechxai.evaluation.values import EvaluateSettings
@@ -70,14 +79,61 @@ def heard_twice(model: Classifier, voice: Recording) -> tuple[float, float]:
     return float(z.sigmoid()), float(torch.cat(cuts).mean().sigmoid())
 
 
+def leak(root: Path, out: Path, n_speakers: int) -> pd.DataFrame:
+    """Accuracy and AUROC of the auxiliary classifier, split by clip and by speaker."""
+    table, _ = build_manifest("figshare-voice", root / "figshare-voice")
+    rows = table.groupby("label").head(n_speakers // 2).to_dict("records")
+    stft = StftConfig(n_fft=256, win_length=256, hop_length=64, sample_rate=8_000)
+    for row in rows:
+        voice = load(row, Locator(root / "figshare-voice"), sample_rate=stft.sample_rate)
+        folder = out / "clips" / ("HC", "PD")[row["label"]] / Path(row["path"]).stem
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, part in enumerate(voice.waveform.chunk(3)):
+            soundfile.write(folder / f"{number}.wav", part.numpy(), stft.sample_rate)
+    torch.manual_seed(0)
+    options = {"n_mels": 32, "f_max_hz": 4_000.0}
+    model = Classifier(build("cnn", stft, **options), stft).eval()
+    config = BundleConfig(
+        name="random-cnn",
+        title="A small network of random weights",
+        architecture="cnn",
+        options=options,
+        stft=StftSettings(**{name: getattr(stft, name) for name in StftSettings.model_fields}),
+    )
+    bundle = save_bundle(out / "random-cnn", config, {"final": model}, "# Random weights\n")
+    asked = {
+        "data": "folder",
+        "root": str(out / "clips"),
+        "model": str(bundle.folder),
+        "recipes": ["saliency"],
+        "metrics": ["mean_mask"],
+        "controls": False,
+        "maps": True,
+        "out": str(out / "leak"),
+    }
+    session = prepare(from_dict(asked, "scripts/protocol.py"), bundle=load_bundle(bundle.folder))
+    folder = create_run(session)
+    execute(session, folder)
+    settings = AuxiliarySettings(
+        ("saliency",), input="masked", n_seeds=3, n_folds=4, n_mels=32, epochs=30, checkpoints=False
+    )
+    found = run_study(RunFolder(folder.path), settings).table("leak")
+    shown = found["metric"].isin(("accuracy", "auroc")) & found["name"].isin(("saliency", "original"))
+    return found[shown].round(3)
+
+
 def main() -> None:
     """Make networks and manifest, run the published protocol, print its first tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="folder that holds mdvr-kcl and figshare-voice")
     parser.add_argument("--out", type=Path, default=Path("runs/protocol-corrections"))
     parser.add_argument("--telephone", type=int, default=4, help="telephone vowels, half of each class")
+    parser.add_argument("--leak", type=int, metavar="N", help="only the split by clip, with this many speakers")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
+    if given.leak:
+        print(leak(given.root, given.out, given.leak).to_string(index=False))
+        return
     table = chosen(given.root, given.telephone)
     write_manifest(table, given.out / "manifest.csv")
     locator = Locator(given.root)

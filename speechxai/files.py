@@ -364,9 +364,13 @@ def _for_toml(value: Any) -> Any:
         return {str(key): _for_toml(each) for key, each in value.items() if each is not None}
     if isinstance(value, list | tuple):
         return [_for_toml(each) for each in value]
-    if isinstance(value, Path):
+    if isinstance(value, str | Path):
+        if encodable(value) != str(value):
+            raise SpeechXAIError(
+                f"{encodable(value)}: this name is not UTF-8, and no file of settings can keep it. Rename it."
+            )
         return str(value)
-    if not isinstance(value, bool | int | float | str):
+    if not isinstance(value, bool | int | float):
         raise SpeechXAIError(f"A value of type {type(value).__name__} cannot be written as TOML: {value!r}.")
     return value
 

@@ -201,8 +201,8 @@ def show_studies(studies: Sequence[Study]) -> None:
         )
         name = st.selectbox("Its coefficients for", list(study.coefficients), key=f"twin_{study.title}")
         caption = (
-            "Log odds of PD for one standard deviation more evidence there: above 0 speaks for PD, below 0 against. –"
-            " where it never varies."
+            f"Log odds of {study.odds_of} for one standard deviation more evidence there: above 0 speaks for it, below"
+            " 0 against. – where it never varies."
         )
         widgets.show_html(charts.table(study.coefficients[name], caption))
 

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from speechxai.auxiliary.study import band_names, study, units
 from speechxai.auxiliary.tables import arms, coefficients, leak, sentences, table
 from speechxai.auxiliary.values import AuxiliarySettings, Fit, Material, Unit
+from speechxai.data.manifest import classes_of
 from speechxai.errors import SpeechXAIError, named
 from speechxai.evaluation.config import EvaluateConfig, from_dict
 from speechxai.evaluation.machine import machine, peak_memory_mb, versions
@@ -86,8 +88,9 @@ class Source:
         return {
             "n_recordings": len(manifest),
             "n_speakers": int(manifest["speaker"].nunique()),
-            "n_pd": int((manifest["label"] == 1).sum()),
-            "n_hc": int((manifest["label"] == 0).sum()),
+            "classes": {
+                name: int((manifest["label"] == index).sum()) for index, name in enumerate(classes_of(manifest))
+            },
             "left_out": dict(self.left_out),
             "not_held_out": sum(value is False for value in self.held_out.values()),
             "unknown_held_out": sum(value is None for value in self.held_out.values()),
@@ -339,6 +342,18 @@ class StudyFolder:
         return read_parquet(path)
 
     @property
+    def class_counts(self) -> dict[str, int]:
+        """Recordings by the name of their class, the control first."""
+        facts = self.facts  # of older studies HC and PD alone
+        return dict(facts.get("classes") or {"HC": facts.get("n_hc", 0), "PD": facts.get("n_pd", 0)})
+
+    @property
+    def odds_of(self) -> str:
+        """What the readable model's coefficients speak for, in words."""
+        others = list(self.class_counts)[1:]
+        return others[0] if len(others) == 1 else "each class against all others"
+
+    @property
     def sentences(self) -> list[Finding]:
         """What the numbers support. Empty while the study is not finished."""
         content = self._read(self.path / "sentences.json", "sentences") or {}
@@ -353,7 +368,10 @@ class StudyFolder:
         stated = (self._read(self.path / "sentences.json", "sentences") or {}).get("tables", {}).get(path.name)
         if self.format >= FORMAT and stated != hash_of(read_bytes(path)):
             raise SpeechXAIError(f"{path}: damaged. The same command writes it again.")
-        return read_csv(path)
+        found = read_csv(path)
+        if name == "coefficients" and "class" not in found.columns:  # of older studies
+            found = found.assign(**{"class": list(self.class_counts)[1]})
+        return found
 
     # ---- store of the study
 
@@ -526,7 +544,7 @@ def finish(folder: StudyFolder) -> None:
     tables = {
         "table": table(found, folder.settings, speakers),
         "leak": leak(found, folder.settings, speakers),
-        "coefficients": coefficients(fits, facts["cells"]),
+        "coefficients": coefficients(fits, facts["cells"], list(folder.class_counts)),
         "curves": curves(fits),
     }
     said = sentences(tables["table"], tables["leak"], tables["coefficients"], facts)
@@ -556,30 +574,23 @@ def curves(fits: list[Fit]) -> pd.DataFrame:
 
 
 def predictions(fits: list[Fit], manifest: pd.DataFrame) -> pd.DataFrame:
-    """Every out-of-fold answer: row of the table, split, seed, fold, recording, speaker, label learned, P(PD) of
-    network and twin."""
+    """Every out-of-fold answer: row of the table, split, seed, fold, recording, speaker, label learned, and the
+    probability of network and twin: of the second of two classes; of more, a column each."""
     import pandas as pd
 
     recordings, speakers = list(manifest["recording"].astype(str)), list(manifest["speaker"].astype(str))
+    classes = classes_of(manifest)
+    ends = [""] if len(classes) == 2 else [f"_{name}" for name in classes]
     rows = []
     for fit in fits:
-        unit, twin = fit.unit, fit.linear or (float("nan"),) * len(fit.rows)
-        for i, label, p, q in zip(fit.rows, fit.labels, fit.probabilities, twin, strict=True):
-            rows.append(
-                [unit.name, unit.input, unit.split, unit.seed, unit.fold, recordings[i], speakers[i], label, p, q]
-            )
-    columns = [
-        "name",
-        "input",
-        "split",
-        "seed",
-        "fold",
-        "recording",
-        "speaker",
-        "label",
-        "probability",
-        "probability_linear",
-    ]
+        unit, missing = fit.unit, (float("nan"),) * len(ends)
+        network = np.reshape(fit.probabilities, (len(fit.rows), len(ends))).tolist()
+        twin = np.reshape(fit.linear or missing * len(fit.rows), (len(fit.rows), len(ends))).tolist()
+        for i, label, p, q in zip(fit.rows, fit.labels, network, twin, strict=True):
+            which = (unit.name, unit.input, unit.split, unit.seed, unit.fold, recordings[i], speakers[i], label)
+            rows.append([*which, *p, *q])
+    columns = ["name", "input", "split", "seed", "fold", "recording", "speaker", "label"]
+    columns += [f"{name}{end}" for name in ("probability", "probability_linear") for end in ends]
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -63,7 +63,7 @@ def _studies(studies: Sequence[StudyFolder]) -> str:
 def study_parts(study: StudyFolder) -> Part:
     """Everything the template shows of one study."""
     table, leak, coefficients = (study.table(name) for name in ("table", "leak", "coefficients"))
-    settings, facts = study.settings, study.facts
+    settings, facts, labels = study.settings, study.facts, list(dict.fromkeys(coefficients["class"]))
     honest = table[table["split"] == "speaker"]
     network, twin = honest[honest["architecture"] != LINEAR], honest[honest["architecture"] == LINEAR]
     leaky = table[(table["split"] == "recording") & (table["architecture"] != LINEAR)]
@@ -76,7 +76,13 @@ def study_parts(study: StudyFolder) -> Part:
         "scores": _scores(network, leaky, leak),
         "differences": _differences(network),
         "twin": _scores(twin, None, None),
-        "coefficients": [_coefficients(coefficients, name) for name in (*settings.recipes, CEILING)],
+        "odds_of": study.odds_of,
+        "coefficients": [
+            _coefficients(part[part["class"] == label], name if len(labels) == 1 else f"{name}: {label}")
+            for name in (*settings.recipes, CEILING)
+            for part in (coefficients[(coefficients["name"] == name) & (coefficients["split"] == "speaker")],)
+            for label in labels
+        ],
         "facts": _facts(study, facts),
     }
 
@@ -84,13 +90,11 @@ def study_parts(study: StudyFolder) -> Part:
 def _facts(study: StudyFolder, facts: dict[str, Any]) -> list[tuple[str, str]]:
     settings = study.settings
     n_left = len(facts.get("left_out", {}))
+    counts = ", ".join(f"{n} {name}" for name, n in study.class_counts.items())
     return [
         (
             "Recordings",
-            (
-                f"{facts['n_recordings']} of {facts['n_speakers']} speakers ({facts['n_pd']} PD, {facts['n_hc']} HC"
-                f" recordings); {n_left} left out"
-            ),
+            (f"{facts['n_recordings']} of {facts['n_speakers']} speakers ({counts} recordings); {n_left} left out"),
         ),
         (
             "Splits",
@@ -187,9 +191,8 @@ def _differences(honest: pd.DataFrame) -> Table | None:
     return _table(title, [f"vs {other}" for other in others], lines, cells)
 
 
-def _coefficients(coefficients: pd.DataFrame, name: str) -> Table:
-    """Band x segment coefficients of the readable model on one row's inputs, folds by speaker."""
-    part = coefficients[(coefficients["name"] == name) & (coefficients["split"] == "speaker")]
+def _coefficients(part: pd.DataFrame, title: str) -> Table:
+    """Band x segment coefficients of the readable model on one row's inputs for one class, folds by speaker."""
     segments, bands = list(dict.fromkeys(part["segment"])), list(dict.fromkeys(part["band"]))
     found = {(r["band"], r["segment"]): r for r in part.to_dict("records")}
     rows = []
@@ -198,7 +201,7 @@ def _coefficients(coefficients: pd.DataFrame, name: str) -> Table:
         # Exactly 0: the summary is the same in all recordings, as above a telephone's band.
         texts = [f"{signed(r['log_odds'])} ({100 * r['same_sign']:.0f} %)" if r["std"] > 0 else NONE for r in cells]
         rows.append([band, *texts])
-    return plain_table(name, ("band", *map(str, segments)), rows)
+    return plain_table(title, ("band", *map(str, segments)), rows)
 
 
 def _picture(network: pd.DataFrame) -> Part:

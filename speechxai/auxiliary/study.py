@@ -13,6 +13,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,7 @@ from speechxai.auxiliary.values import (
     AuxiliarySettings,
     Fit,
     Material,
+    Numbers,
     Store,
     Unit,
 )
@@ -226,22 +228,27 @@ STRENGTHS = (0.01, 0.1, 1.0)
 """Inverse regularization strengths that the validation fold chooses from."""
 
 
-def fit_linear(summaries: Array, labels: Array, parts: tuple[Array, ...]) -> tuple[Array, Array]:
+def fit_linear(summaries: Array, labels: Array, parts: tuple[Array, ...], n_classes: int = 2) -> tuple[Array, Array]:
     """Fit on the training part, choose the regularization on the validation part, fit again on both, answer for the
     test.
 
     Summaries are standardized by the rows that are fitted on; a stretch that a recording lacks counts as average.
-    Classes weigh
-    the same.
+    Classes weigh the same. More than two are told one against all others, and their probabilities made to sum to 1.
 
     Args:
         summaries: (R, K), NaN where a recording has no such stretch.
-        labels: (R,), 0 or 1.
+        labels: (R,), 0 to C - 1.
         parts: row numbers for training, validation and test.
+        n_classes: C.
 
     Returns:
-        P(PD) of the test rows (n,), and the coefficients (K,): change of the log odds per standard deviation.
+        Probability of the second class for the test rows (n,), and the coefficients (K,): change of its log odds per
+        standard deviation. Of more than two classes (n, C) and (C, K).
     """
+    if n_classes > 2:
+        each = [fit_linear(summaries, (labels == index).astype(np.int64), parts) for index in range(n_classes)]
+        p = np.stack([probability for probability, _ in each], axis=1)
+        return p / p.sum(axis=1, keepdims=True), np.stack([found for _, found in each])
     training, validation, test = parts
     losses = []
     for strength in STRENGTHS:
@@ -346,7 +353,8 @@ class Small(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A network's answers for the test rows (n,) P(PD), its losses by epoch, the best epoch and its weights."""
+    """A network's probabilities for the test rows, (n,) of the second of two classes, of more (n, C); its losses by
+    epoch, the best epoch and its weights."""
 
     probabilities: Tensor
     history: tuple[tuple[float, float], ...]
@@ -361,6 +369,7 @@ def train(
     settings: AuxiliarySettings,
     seed: int,
     published: dict[str, Tensor] | None = None,
+    n_classes: int = 2,
 ) -> Trained:
     """Train on one part, keep the epoch with the lowest loss on the second, and answer for the third.
 
@@ -371,6 +380,7 @@ def train(
         settings: network and training.
         seed: of initial weights, crops, order and dropout; the process's own random state stays as it is.
         published: weights that cnn14 starts from.
+        n_classes: C.
     """
     training, validation, test = parts
     device = torch.device(settings.device)
@@ -382,7 +392,7 @@ def train(
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = _network(settings, published).to(device)
+        network = _network(settings, published, n_classes).to(device)
         generator = torch.Generator().manual_seed(seed)
         optimizer = (torch.optim.Adam if settings.as_published else torch.optim.AdamW)(
             network.parameters(),
@@ -390,7 +400,7 @@ def train(
             weight_decay=settings.weight_decay,
             fused=device.type != "mps",
         )
-        weights = None if settings.as_published else class_weights(labels[training].tolist(), 2).to(device)
+        weights = None if settings.as_published else class_weights(labels[training].tolist(), n_classes).to(device)
         n_valid = min(2, settings.n_test_crops)  # every epoch asks: two pieces are enough to compare epochs
         valid = normalized(crops.evenly(validation, n_valid))
         history: list[tuple[float, float]] = []
@@ -402,7 +412,7 @@ def train(
             # Equal batches: batch normalization cannot train on a rest of one.
             for rows in order.tensor_split(max(1, round(len(order) / settings.batch))):
                 optimizer.zero_grad(set_to_none=True)
-                logits = _two(network(normalized(crops.at_random(rows, generator))))
+                logits = _of_one(network(normalized(crops.at_random(rows, generator))))
                 # of one logit z, read as (0, z), this is the binary cross-entropy of z
                 value = nn.functional.cross_entropy(logits, labels[rows].to(device), weights)
                 value.backward()  # type: ignore[no-untyped-call]
@@ -418,38 +428,43 @@ def train(
         probabilities = _probabilities(
             network, normalized(crops.evenly(test, settings.n_test_crops)), settings.n_test_crops
         )
+        if n_classes == 2:
+            probabilities = probabilities[:, 1]
     return Trained(probabilities, tuple(history), best_epoch, {name: value.cpu() for name, value in kept.items()})
 
 
-def _network(settings: AuxiliarySettings, published: dict[str, Tensor] | None) -> nn.Module:
+def _network(settings: AuxiliarySettings, published: dict[str, Tensor] | None, n_classes: int) -> nn.Module:
     if settings.architecture == "small":
-        return Small(settings.n_mels)
+        return Small(settings.n_mels, n_classes)
     if settings.as_published:
         return Cnn14Linear(settings.n_mels)
-    network = Cnn14(settings.n_mels, 2)
+    network = Cnn14(settings.n_mels, n_classes)
     if published is not None:
         load_published(network, published)
     return network
 
 
-def _two(logits: Tensor) -> Tensor:
-    """Logits (B, 2); one logit z stands for (0, z)."""
-    return logits if logits.shape[1] == 2 else torch.cat([torch.zeros_like(logits), logits], dim=1)
+def _of_one(logits: Tensor) -> Tensor:
+    """Logits (B, C); one logit z stands for (0, z)."""
+    return logits if logits.shape[1] > 1 else torch.cat([torch.zeros_like(logits), logits], dim=1)
 
 
 def _probabilities(network: nn.Module, features: Tensor, n_crops: int) -> Tensor:
-    """P(PD) (n,) of recordings from their pieces (n x n_crops, 1, M, L), probabilities averaged."""
+    """Probabilities (n, C) of recordings from their pieces (n x n_crops, 1, M, L), averaged."""
     network.eval()
     with torch.inference_mode():
-        found = torch.cat([_two(network(part)).softmax(-1)[:, 1] for part in torch.split(features, EVALUATED_AT_ONCE)])
-    return found.reshape(-1, n_crops).mean(dim=1).double().cpu()
+        found = torch.cat([_of_one(network(part)).softmax(-1) for part in torch.split(features, EVALUATED_AT_ONCE)])
+    return found.reshape(-1, n_crops, found.shape[1]).mean(dim=1).double().cpu()
 
 
 def _log_loss(network: nn.Module, features: Tensor, labels: Tensor, n_crops: int) -> float:
     """Mean over classes of the mean log loss, so that each class counts the same."""
-    p = _probabilities(network, features, n_crops).clamp(1e-6, 1 - 1e-6)
-    losses = torch.where(labels == 1, -p.log(), -(1 - p).log())
-    return float(torch.stack([losses[labels == c].mean() for c in (0, 1) if (labels == c).any()]).mean())
+    p = _probabilities(network, features, n_crops)
+    if p.shape[1] == 2:
+        p = torch.stack([1 - p[:, 1], p[:, 1]], dim=1)  # what the two leave of 1 by rounding
+    losses = -p.clamp(1e-6, 1 - 1e-6).gather(1, labels[:, None])[:, 0].log()
+    classes = [labels == index for index in range(p.shape[1]) if (labels == index).any()]
+    return float(torch.stack([losses[inside].mean() for inside in classes]).mean())
 
 
 # The auxiliary classifier: what do the maps alone know about the disease, beyond what floors without knowledge
@@ -541,10 +556,15 @@ def study(
         published: weights that cnn14 starts from.
 
     Raises:
-        SpeechXAIError: too few speakers, labels missing, maps that do not fit.
+        SpeechXAIError: too few speakers, labels missing, maps that do not fit, more classes than a network tells.
     """
     if material.manifest["label"].isna().any():
         raise SpeechXAIError("An auxiliary study needs the label of every recording: leave the others out.")
+    if settings.as_published and material.n_classes > 2:
+        raise SpeechXAIError(
+            f"The published network 'cnn14-linear' tells two classes apart, and there are {material.n_classes}: choose"
+            " --architecture small or cnn14."
+        )
     plan, folds = units(settings), Folds(material.manifest, settings.n_folds)
     done = sum(store.is_done(unit) for unit in plan)
     for name in settings.rows:
@@ -597,9 +617,12 @@ class Row:
         parts = self.folds(unit)
         tested = tuple(int(i) for i in parts[2])
         answers = tuple(int(labels[i]) for i in tested)
+        n_classes = self.material.n_classes
         if self.features is None:
-            heard = labels[np.concatenate(parts[:2])]
-            return Fit(unit, tested, answers, (float(heard.mean() >= 0.5),) * len(tested))
+            counts = np.bincount(labels[np.concatenate(parts[:2])], minlength=n_classes)
+            most = n_classes - 1 - int(counts[::-1].argmax())  # of equal ones the last
+            said = tuple(float(index == most) for index in range(n_classes))
+            return Fit(unit, tested, answers, ((said[1],) if n_classes == 2 else (said,)) * len(tested))
         # The same seed for every row, so that rows differ in their inputs only.
         seed = 1_000 * unit.seed + unit.fold
         same = (seed, b"|".join(part.tobytes() for part in parts))
@@ -613,15 +636,16 @@ class Row:
             self.settings,
             seed,
             self.published,
+            n_classes,
         )
-        linear, coefficients = fit_linear(self.features.summaries, labels, parts)
+        linear, coefficients = fit_linear(self.features.summaries, labels, parts, n_classes)
         found = Fit(
             unit,
             tested,
             answers,
-            tuple(trained.probabilities.tolist()),
-            tuple(linear.tolist()),
-            tuple(coefficients.tolist()),
+            _numbers(trained.probabilities.tolist()),
+            _numbers(linear.tolist()),
+            _numbers(coefficients.tolist()),
             tuple(self.features.mean_mask[parts[2]].tolist()),
             trained.history,
             trained.best_epoch,
@@ -630,3 +654,7 @@ class Row:
         )
         self._known[same] = replace(found, weights={})
         return found
+
+
+def _numbers(values: list[Any]) -> Numbers:
+    return tuple(tuple(each) if isinstance(each, list) else each for each in values)

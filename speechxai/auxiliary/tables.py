@@ -27,6 +27,7 @@ from speechxai.errors import SpeechXAIError
 from speechxai.report import render
 from speechxai.report.render import Finding, listing, p_text
 from speechxai.stats import N_RESAMPLES, bca_interval, bootstrap_p_value, direction, holm
+from speechxai.types import CLASS_NAMES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +51,8 @@ class Arm:
 
     Args:
         name, split, architecture: which.
-        labels, probabilities, folds: (K, R).
+        labels, folds: (K, R).
+        probabilities: (K, R) of the second of two classes, of more (K, R, C).
         mean_mask: (R,) mean evidence, NaN where there is no map.
     """
 
@@ -70,13 +72,16 @@ def arms(fits: Iterable[Fit], settings: AuxiliarySettings, n_recordings: int) ->
         SpeechXAIError: fits are missing, so that some recordings have no answer.
     """
     kept: dict[tuple[str, str], list[Fit]] = {}
+    more: tuple[int, ...] = ()
     for fit in fits:
         kept.setdefault((fit.unit.name, fit.unit.split), []).append(fit)
+        more = np.shape(fit.probabilities)[1:]
     found = []
     for name in settings.rows:
         for split in settings.splits:
             shape = (settings.n_seeds, n_recordings)
-            labels, network, twin, folds = (np.full(shape, np.nan) for _ in range(4))
+            labels, folds = (np.full(shape, np.nan) for _ in range(2))
+            network, twin = (np.full(shape + more, np.nan) for _ in range(2))
             mask = np.full(n_recordings, np.nan)
             for fit in kept.get((name, split), []):
                 seed, rows = fit.unit.seed, list(fit.rows)
@@ -89,10 +94,11 @@ def arms(fits: Iterable[Fit], settings: AuxiliarySettings, n_recordings: int) ->
                     twin[seed, rows] = fit.linear
                 if fit.mean_mask:
                     mask[rows] = fit.mean_mask
-            if np.isnan(network).any():
+            lacking = np.isnan(folds).any(axis=0)
+            if lacking.any():
                 raise SpeechXAIError(
-                    f"The study is not finished: '{name}' has no answer for {int(np.isnan(network).any(axis=0).sum())}"
-                    f" recordings with folds by {split}. Run the same command again."
+                    f"The study is not finished: '{name}' has no answer for {int(lacking.sum())} recordings with folds"
+                    f" by {split}. Run the same command again."
                 )
             found.append(Arm(name, split, settings.architecture, labels, network, folds, mask))
             if name != MAJORITY:
@@ -105,36 +111,49 @@ def arms(fits: Iterable[Fit], settings: AuxiliarySettings, n_recordings: int) ->
 def statistics(arm: Arm, weights: Array) -> dict[str, Array]:
     """Metrics (D, K) for D weightings of the recordings (D, R) and every seed.
 
-    Accuracy and macro F1 at P(PD) = 0.5; AUROC over the pairs that are tested in the same fold, since networks of
-    different
-    folds are not calibrated to each other: sum of w_i w_j [p_i > p_j] / sum of w_i w_j, ties counting half.
+    Accuracy and macro F1 of the most probable class; AUROC over the pairs that are tested in the same fold, since
+    networks of different folds are not calibrated to each other: sum of w_i w_j [p_i > p_j] / sum of w_i w_j, ties
+    counting half. Of more than two classes it is the mean of each against all others.
     """
-    says, is_pd = arm.probabilities > 0.5, arm.labels == 1
+    two = arm.probabilities.ndim == 2
+    says = (arm.probabilities > 0.5).astype(int) if two else arm.probabilities.argmax(axis=-1)
     total = weights.sum(axis=1, keepdims=True)
-    accuracy = weights @ (says == is_pd).T.astype(float) / total
-    hits, misses, alarms, rejections = (
-        weights @ cell.T.astype(float) for cell in (says & is_pd, ~says & is_pd, says & ~is_pd, ~says & ~is_pd)
+    accuracy = weights @ (says == arm.labels).T.astype(float) / total
+    scores = []
+    for index in range(2 if two else arm.probabilities.shape[-1]):
+        said, there = says == index, arm.labels == index
+        hits, errors = (weights @ cell.T.astype(float) for cell in (said & there, said ^ there))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            # A class that is neither there nor said is no mistake; one that is there and never said has F1 = 0.
+            scores.append(np.nan_to_num(2 * hits / (2 * hits + errors)))
+    ranked = [(1, arm.probabilities)] if two else list(enumerate(np.moveaxis(arm.probabilities, -1, 0)))
+    areas = np.stack(
+        [
+            np.stack([_auroc(arm, seed, p[seed], index, weights) for seed in range(len(arm.labels))], axis=1)
+            for index, p in ranked
+        ]
     )
-    with np.errstate(invalid="ignore", divide="ignore"):
-        f1_pd = 2 * hits / (2 * hits + misses + alarms)
-        f1_hc = 2 * rejections / (2 * rejections + misses + alarms)
-    # A class that is neither there nor said is no mistake; one that is there and never said has F1 = 0.
-    macro_f1 = (np.nan_to_num(f1_pd) + np.nan_to_num(f1_hc)) / 2
-    auroc = np.stack([_auroc(arm, seed, weights) for seed in range(len(arm.labels))], axis=1)
-    return {"accuracy": accuracy, "macro_f1": macro_f1, "auroc": auroc}
+    known = ~np.isnan(areas)
+    auroc = np.divide(
+        np.nan_to_num(areas).sum(axis=0),
+        known.sum(axis=0),
+        out=np.full(areas.shape[1:], np.nan),
+        where=known.any(axis=0),
+    )
+    return {"accuracy": accuracy, "macro_f1": sum(scores) / len(scores), "auroc": auroc}
 
 
-def _auroc(arm: Arm, seed: int, weights: Array) -> Array:
-    """AUROC (D,) of one seed."""
-    pd_rows, hc_rows = np.flatnonzero(arm.labels[seed] == 1), np.flatnonzero(arm.labels[seed] == 0)
-    p, fold = arm.probabilities[seed], arm.folds[seed]
-    difference = p[pd_rows][:, None] - p[hc_rows][None, :]
-    same = (fold[pd_rows][:, None] == fold[hc_rows][None, :]).astype(float)
+def _auroc(arm: Arm, seed: int, p: Array, index: int, weights: Array) -> Array:
+    """AUROC (D,) of one seed: of the class `index`, whose probability is p (R,), against all others."""
+    inside, outside = np.flatnonzero(arm.labels[seed] == index), np.flatnonzero(arm.labels[seed] != index)
+    fold = arm.folds[seed]
+    difference = p[inside][:, None] - p[outside][None, :]
+    same = (fold[inside][:, None] == fold[outside][None, :]).astype(float)
     won = same * ((difference > 0) + 0.5 * (difference == 0))
-    w_pd, w_hc = weights[:, pd_rows], weights[:, hc_rows]
-    pairs = ((w_pd @ same) * w_hc).sum(axis=1)
+    w_inside, w_outside = weights[:, inside], weights[:, outside]
+    pairs = ((w_inside @ same) * w_outside).sum(axis=1)
     found: Array = np.divide(
-        ((w_pd @ won) * w_hc).sum(axis=1), pairs, out=np.full(len(weights), np.nan), where=pairs > 0
+        ((w_inside @ won) * w_outside).sum(axis=1), pairs, out=np.full(len(weights), np.nan), where=pairs > 0
     )
     return found
 
@@ -309,29 +328,30 @@ def leak(found: Sequence[Arm], settings: AuxiliarySettings, speakers: Sequence[s
     return pd.DataFrame(rows, columns=columns)
 
 
-def coefficients(fits: Iterable[Fit], cells: Sequence[str]) -> pd.DataFrame:
-    """The twin's coefficients by row, split and band x segment: mean and spread over fits, and what they mean.
+def coefficients(fits: Iterable[Fit], cells: Sequence[str], classes: Sequence[str] = CLASS_NAMES) -> pd.DataFrame:
+    """The twin's coefficients by row, split, class and band x segment: mean and spread over fits, and what they mean.
 
-    Columns: `log_odds` (per standard deviation of the cell's relative density; above 0 speaks for PD), `std` over fits,
-        `odds`
-    = exp(log_odds), `same_sign`: share of fits whose coefficient has the mean's sign.
+    Columns: `class`, the second of two; of more each, against all others; `log_odds` of it (per standard deviation of
+    the cell's relative density; above 0 speaks for the class), `std` over fits, `odds` = exp(log_odds), `same_sign`:
+    share of fits whose coefficient has the mean's sign.
     """
     import pandas as pd
 
-    gathered: dict[tuple[str, str], list[tuple[float, ...]]] = {}
+    gathered: dict[tuple[str, str], list[Any]] = {}
     for fit in fits:
         if fit.coefficients:
             gathered.setdefault((fit.unit.name, fit.unit.split), []).append(fit.coefficients)
     rows = []
     for (name, split), values in gathered.items():
         array = np.array(values)
-        mean = array.mean(axis=0)
-        same = (np.sign(array) == np.sign(mean)).mean(axis=0)
-        spread = array.std(axis=0)
-        for i, cell in enumerate(cells):
-            band, segment = cell.split(", ")
-            rows.append([name, split, band, segment, mean[i], spread[i], float(np.exp(mean[i])), same[i], len(array)])
-    columns = ["name", "split", "band", "segment", "log_odds", "std", "odds", "same_sign", "n_fits"]
+        named = [(classes[1], array)] if array.ndim == 2 else [(each, array[:, i]) for i, each in enumerate(classes)]
+        for label, found in named:
+            mean, spread = found.mean(axis=0), found.std(axis=0)
+            same = (np.sign(found) == np.sign(mean)).mean(axis=0)
+            for i, cell in enumerate(cells):
+                facts = (*cell.split(", "), mean[i], spread[i], float(np.exp(mean[i])), same[i], len(found))
+                rows.append([name, split, label, *facts])
+    columns = ["name", "split", "class", "band", "segment", "log_odds", "std", "odds", "same_sign", "n_fits"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -537,15 +557,14 @@ def _readable(twin: Rows, coefficients: pd.DataFrame) -> list[Finding]:
     best = max(known, key=lambda row: float(row["value"]))
     part = coefficients[(coefficients["name"] == best["name"]) & (coefficients["split"] == "speaker")]
     strong = part.reindex(part["log_odds"].abs().sort_values(ascending=False).index).head(2)
+    several = part["class"].nunique() > 1
     read = [
-        f"{'more' if r['log_odds'] > 0 else 'less'} evidence at {r['band']} in {r['segment']} frames (odds x"
-        f" {r['odds']:.2f} per standard deviation)"
+        f"{'more' if r['log_odds'] > 0 else 'less'} evidence at {r['band']} in {r['segment']} frames"
+        f" {'for ' + r['class'] + ' ' if several else ''}(odds x {r['odds']:.2f} per standard deviation)"
         for r in strong.to_dict("records")
     ]
-    text = (
-        f"The linear model reads the maps of {best['name']} with an AUROC of {span(best)}; for PD speak, most of all,"
-        f" {listing(read)}."
-    )
+    speaks = "what speaks most is" if several else f"for {strong['class'].iloc[0]} speak, most of all,"
+    text = f"The linear model reads the maps of {best['name']} with an AUROC of {span(best)}; {speaks} {listing(read)}."
     energy = span(twin[ENERGY])
     if beats(best, ENERGY):
         return [Finding(f"{text} That is more than it reads from energy maps, {energy}.", "good")]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from torch import Tensor
 
+from speechxai.data.manifest import classes_of
 from speechxai.errors import SpeechXAIError, in_range
 from speechxai.evaluation.values import checked
 from speechxai.flags import MANY
@@ -157,7 +158,8 @@ class Material:
     """The recordings of a study and what is known of each; everything is asked for by the row's number.
 
     Args:
-        manifest: one row a recording: recording, speaker, label (0, 1), sex, age; index 0 to R - 1.
+        manifest: one row a recording: recording, speaker, label (0 to C - 1), sex, age, and the names of the classes
+            where they are not HC and PD; index 0 to R - 1.
         stft: settings of the spectrograms.
         magnitude: i -> explained magnitude (F, T).
         evidence: recipe, i -> evidence (F, T) in [0, 1].
@@ -177,6 +179,15 @@ class Material:
             raise SpeechXAIError("The material of a study needs the number of frames of every recording.")
         if list(self.manifest.index) != list(range(len(self.manifest))):
             raise SpeechXAIError("The manifest of a study must be numbered from 0: reset its index.")
+
+    @property
+    def n_classes(self) -> int:
+        """How many classes the data set has."""
+        return len(classes_of(self.manifest))
+
+
+Numbers = tuple[float, ...] | tuple[tuple[float, ...], ...]
+"""A number, or one of every class, of each thing."""
 
 
 @dataclass(frozen=True)
@@ -205,8 +216,10 @@ class Fit:
         unit: which fit.
         rows: (n,) numbers of the tested recordings.
         labels: (n,) the labels that were to be told, shuffled ones with `permuted_labels`.
-        probabilities: (n,) P(PD) of the network; linear: of the transparent twin, empty where there is none.
-        coefficients: of the twin, per standardized band x segment summary.
+        probabilities: (n,) of the second of two classes, of more (n, C), by the network; linear: by the transparent
+            twin, empty where there is none.
+        coefficients: of the twin, per standardized band x segment summary: what speaks for the second of two classes;
+            of more, for each against all others.
         mean_mask: (n,) mean evidence of the tested recordings' maps, empty where there is no map.
         history: training and validation loss of every epoch.
         best_epoch: the epoch whose weights were used, counted from 0.
@@ -217,9 +230,9 @@ class Fit:
     unit: Unit
     rows: tuple[int, ...]
     labels: tuple[int, ...]
-    probabilities: tuple[float, ...]
-    linear: tuple[float, ...] = ()
-    coefficients: tuple[float, ...] = ()
+    probabilities: Numbers
+    linear: Numbers = ()
+    coefficients: Numbers = ()
     mean_mask: tuple[float, ...] = ()
     history: tuple[tuple[float, float], ...] = ()
     best_epoch: int = -1

@@ -66,9 +66,13 @@ def _import(modules: list[str] | None) -> list[str] | None:
     return modules
 
 
+PLACES = ("data", "model", "source", "card", "config", "pretrained")
+"""Texts that may be the path of a file, whose name may be of any bytes."""
+
+
 class Command(TyperCommand):
     """A command that refuses what would be misread in silence: a flag of one value given twice, of which the first
-    would be dropped, and an empty word, which as a path means the current folder."""
+    would be dropped, an empty word, which as a path means the current folder, and a text that no file can keep."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Look at the words before they become values, then parse."""
@@ -77,6 +81,12 @@ class Command(TyperCommand):
             value = values.get(parameter.name)
             if value == "" or (isinstance(value, list | tuple) and "" in value):
                 ctx.fail(f"{parameter.opts[0]} is empty.")
+            texts = value if isinstance(value, list | tuple) else [value]
+            stated = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
+            if stated in (str, list[str]) and parameter.name not in PLACES:
+                for text in texts:
+                    if isinstance(text, str) and encodable(text) != text:
+                        ctx.fail(f"{parameter.opts[0]} {encodable(text)}: this is not UTF-8.")
             if order.count(parameter) > 1 and parameter.nargs == 1 and not getattr(parameter, "multiple", False):
                 ctx.fail(f"{parameter.opts[0]} is given {order.count(parameter)} times, and takes one value.")
         return super().parse_args(ctx, args)

@@ -60,8 +60,8 @@ class Confound:
             Kinds without an order (tasks, containers) are ordered by the share of the second class among their
             recordings, which is the best that anybody could do who knows them alone.
         chance: the direction-free AUC that 5 % of meaningless measurements exceed, for as many speakers and pairs.
-        n_hc: recordings of the first class with a known value.
-        n_pd: recordings of the second class with a known value.
+        n_first: recordings of the first class with a known value.
+        n_second: recordings of the second class with a known value.
         higher_in: the class with the higher values; "" where undefined, and for kinds without an order.
         alarm: whether it exceeds chance and is at least 0.6.
         note: what it means, in words.
@@ -70,8 +70,8 @@ class Confound:
     name: str
     auc: float
     chance: float
-    n_hc: int
-    n_pd: int
+    n_first: int
+    n_second: int
     higher_in: str
     alarm: bool
     note: str
@@ -373,11 +373,11 @@ def _pair(
     known = ~np.isnan(values) & rows["label"].isin(pair).to_numpy(bool)
     values, part = values[known], rows[known]
     labels = (part["label"] == pair[1]).to_numpy(int)
-    n_hc, n_pd = int((labels == 0).sum()), int((labels == 1).sum())
+    n_first, n_second = int((labels == 0).sum()), int((labels == 1).sum())
     first, second = (names[index] for index in pair)
-    if min(n_hc, n_pd) < 2:
-        missing = f"known for {n_hc} {first} and {n_pd} {second} recordings: not to be ruled out"
-        return Confound(name, float("nan"), float("nan"), n_hc, n_pd, "", False, missing)
+    if min(n_first, n_second) < 2:
+        missing = f"known for {n_first} {first} and {n_second} {second} recordings: not to be ruled out"
+        return Confound(name, float("nan"), float("nan"), n_first, n_second, "", False, missing)
     level = 0.05 / n_pairs
     if kinds is None:
         signed = auc(values, labels)
@@ -400,7 +400,7 @@ def _pair(
         note = "within chance, but so few speakers cannot rule it out"
     else:
         note = "within chance" if free <= chance else "small"
-    return Confound(name, free, chance, n_hc, n_pd, higher, alarm, note)
+    return Confound(name, free, chance, n_first, n_second, higher, alarm, note)
 
 
 def _chance(part: pd.DataFrame, labels: Array, level: float) -> float:

@@ -158,13 +158,14 @@ class RunFolder:
         """
         folder = Path(path)
         cls.check_new(folder)
+        settings = to_toml({"format": FORMAT, **config}).encode()
         with naming_folder(folder, "create the run folder"):
             (folder / "units").mkdir(parents=True, exist_ok=True)
             content = parquet(manifest)
             write_atomically(folder / "recordings.parquet", content)
             tables = {"tables": {"recordings.parquet": hash_of(content)}}
             write_atomically(folder / "environment.json", sealed({**environment, **tables}, "environment"))
-            write_atomically(folder / "config.toml", to_toml({"format": FORMAT, **config}).encode())
+            write_atomically(folder / "config.toml", settings)
         return cls(folder)
 
     def _read(self, path: Path, kind: str) -> dict[str, Any] | None:

@@ -29,7 +29,7 @@ from speechxai.evaluation.config import FORMAT, FREE_ON_RESUME, EvaluateConfig, 
 from speechxai.evaluation.machine import configure, machine, versions
 from speechxai.evaluation.runs import RunFolder, describe, unlike
 from speechxai.evaluation.values import PROTOCOLS, EvaluateSettings, Job
-from speechxai.files import check_apart, check_out, fingerprint, sha256_of
+from speechxai.files import check_apart, check_out, fingerprint, sha256_of, to_toml
 from speechxai.registry import code_of
 from speechxai.signal.audio import resample
 from speechxai.types import Recording
@@ -298,6 +298,7 @@ def check_run(config: EvaluateConfig, overwrite: bool = False) -> None:
     if config.out is None:
         raise SpeechXAIError("The run needs a folder: give --out, for example --out runs/first.")
     check_out(config.out)
+    to_toml(config.portable())  # a name that no file can keep
     if config.data != "synthetic":
         check_apart(config.out, places_of(config.data, config.root))
     RunFolder.check_new(config.out, overwrite)

@@ -239,7 +239,7 @@ def material_of(bases: Mapping[str, Sequence[Recording]]) -> dict[str, str]:
 
 
 def healthy_voices(data: str, root: Path, unreadable: list[tuple[str, str]] | None = None) -> list[Recording]:
-    """Read the recordings of a set that nobody labeled PD, at their own sample rate up to 16 kHz, peak 1.
+    """Read the recordings of a set that are of the control class or unlabeled, at their own rate up to 16 kHz, peak 1.
 
     Args:
         data: a data card, a manifest (CSV), or a folder of recordings.

@@ -147,7 +147,9 @@ def planted(task: Task, settings: BenchmarkSettings, bases: Sequence[Recording])
     skipped: dict[str, int] = {}
     for base in bases:
         if base.label == 1:
-            raise SpeechXAIError(f"{base.id}: cues are planted into healthy voices only, and this one is labeled PD.")
+            raise SpeechXAIError(
+                f"{base.id}: cues are planted into healthy voices only, and this one is of another class."
+            )
         for number, piece in enumerate(pieces(base, settings.duration_s)):
             if taken.get(base.speaker, 0) >= settings.n_pieces:
                 break

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from speechxai.auxiliary.folder import Source, chosen_recipes
 from speechxai.auxiliary.study import BANDS_HZ, Crops, crop_frames, features, random_evidence, summary
 from speechxai.auxiliary.tables import Arm, Draws, measure, statistics
 from speechxai.auxiliary.values import AuxiliarySettings, Material
 from speechxai.classifiers.cnn import LogMel
+from speechxai.errors import SpeechXAIError
 from speechxai.stats import bootstrap_p_value
 from speechxai.types import StftConfig
 
@@ -32,6 +36,22 @@ def test_metrics_by_hand() -> None:
     assert found["macro_f1"][0, 0] == pytest.approx((4 / 6 + 1 / 2) / 2)
     # Pairs (PD, HC): .9 beats both, .4 beats .2, .6 beats .2: 4 of 6.
     assert found["auroc"][0, 0] == pytest.approx(4 / 6)
+
+
+def test_metrics_of_three_classes_by_hand() -> None:
+    p = [[0.6, 0.3, 0.1], [0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.2, 0.5, 0.3]]  # said: 0, 0, 2, 1
+    labels, folds = np.array([[0.0, 1.0, 2.0, 2.0]]), np.zeros((1, 4))
+    found = statistics(
+        Arm("saliency", "speaker", "small", labels, np.array([p]), folds, np.full(4, np.nan)), np.ones((1, 4))
+    )
+    assert found["accuracy"][0, 0] == pytest.approx(2 / 4)
+    # F1: class 0 2*1 / (2*1 + 1 alarm), class 1 0, class 2 2*1 / (2*1 + 1 miss).
+    assert found["macro_f1"][0, 0] == pytest.approx((2 / 3 + 0 + 2 / 3) / 3)
+    # Against all others: .6 beats .5, .1, .2; .3 ties with .3, beats .2, loses to .5; .7 and .3 beat .1 and .2.
+    assert found["auroc"][0, 0] == pytest.approx((1 + 1.5 / 3 + 1) / 3)
+    apart = Arm("saliency", "speaker", "small", labels, np.array([p]), np.array([[0, 0, 1, 1]]), np.full(4, np.nan))
+    # Class 2 is alone in its fold, and is left out: .6 beats .5, .3 ties with .3.
+    assert statistics(apart, np.ones((1, 4)))["auroc"][0, 0] == pytest.approx((1 + 0.5) / 2)
 
 
 def test_pairs_are_compared_within_their_fold_only() -> None:
@@ -179,3 +199,27 @@ def test_random_maps_differ_by_recording_but_not_by_call() -> None:
     assert torch.equal(a, again)
     assert not torch.equal(a, b)
     assert 0 <= float(a.min()) <= float(a.max()) < 1
+
+
+def test_who_is_in_a_study() -> None:
+    some = material([torch.ones(129, 9)] * 5)  # labels 0 1 0 1 0
+    held_out = {"r0": True, "r1": False, "r2": None, "r3": None, "r4": True}
+    facts = Source(some, {"r9": "broken"}, held_out, "f").facts()
+    assert facts == {
+        **{"n_recordings": 5, "n_speakers": 5, "classes": {"HC": 3, "PD": 2}, "left_out": {"r9": "broken"}},
+        **{"not_held_out": 1, "unknown_held_out": 2, "fingerprint": "f"},
+    }
+
+
+def test_which_maps_are_studied() -> None:
+    recipes = ["saliency", "rise", "union(saliency, rise)", "energy_map"]
+    run: Any = SimpleNamespace(path="run", environment={"recipes": recipes})
+    assert chosen_recipes(run, ()) == chosen_recipes(run, ("methods",)) == ("saliency", "rise")
+    assert chosen_recipes(run, ("all",)) == ("saliency", "rise", "union(saliency, rise)")
+    assert chosen_recipes(run, ("union( saliency,rise)", "methods")) == ("union(saliency, rise)", "saliency", "rise")
+    assert chosen_recipes(run, ("rise", "rise")) == ("rise",)
+    with pytest.raises(SpeechXAIError, match=r"run: the run has no maps of 'gradcam'\. It has: saliency, rise, union"):
+        chosen_recipes(run, ("gradcam",))
+    for empty, asked in (([], ()), (["energy_map"], ("all",))):
+        with pytest.raises(SpeechXAIError, match="no explanations to study"):
+            chosen_recipes(SimpleNamespace(path="run", environment={"recipes": empty}), asked)  # type: ignore[arg-type]

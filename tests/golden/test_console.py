@@ -15,7 +15,7 @@ import torch
 
 from speechxai import files
 from speechxai.classifiers.base import device_of
-from speechxai.commands import console, listing
+from speechxai.commands import console, explain, listing
 from speechxai.errors import SpeechXAIError
 from speechxai.explain import METHODS
 from speechxai.explain.agreement import iou
@@ -75,6 +75,11 @@ def test_a_log_of_several_parts(clock: list[float], capsys: pytest.CaptureFixtur
 )
 def test_times(seconds: float, words: str) -> None:
     assert console.duration(seconds) == words
+
+
+def test_agreement_in_words() -> None:
+    assert [explain._share(value) for value in (None, 0.0, 0.256, 1.0)] == ["none known", "0 %", "26 %", "100 %"]
+    assert [explain._number(value) for value in (None, -0.25, 0.1236)] == ["unknown", "-0.250", "0.124"]
 
 
 def test_a_table_in_plain_text() -> None:

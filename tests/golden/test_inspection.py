@@ -297,3 +297,44 @@ def test_the_answer_is_shown_with_its_class_and_label(inspected: Inspection) -> 
     names = {"HC": "Healthy control", "PD": "Parkinson&#x27;s disease"}
     assert f"but labeled {names[name]}" in widgets.verdict(heard, name, False)
     assert "(labeled pathological)" in widgets.verdict(heard, "pathological"), "nobody knows whether that is the same"
+
+
+@pytest.mark.parametrize(("n_frames", "known"), [(49, False), (50, True)])
+def test_a_fifth_of_a_short_recording_is_not_left_out(n_frames: int, known: bool) -> None:
+    model = Weighted(np.ones((N_BINS, 1)))
+    values = torch.ones(1, N_BINS, n_frames)
+    values[..., :10] = 3.0
+    found = inspect._without_fifths(model, Spectrogram(values, 0 * values, 4 * (n_frames - 1), STFT))  # type: ignore[arg-type]
+    assert (found is not None) == known
+    if found is not None:
+        # The first ten frames are three times as loud: without them 5 x 40, without others 5 x (30 + 30).
+        logits = [200.0, *[300.0] * 4]
+        np.testing.assert_allclose(found[:, 1], [sigmoid(z) for z in logits])
+
+
+@pytest.mark.parametrize("n_pieces", [9, 10])
+def test_many_segments_are_left_out_by_fifths(n_pieces: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    cut: list[int] = []
+    whole = torch.tensor([[0.5, 0.5]])
+    monkeypatch.setattr(inspect, "class_probabilities", lambda _, part: cut.append(part.magnitude.shape[-1]) or whole)
+
+    class InPieces(Weighted):
+        def cut(self, values: torch.Tensor) -> torch.Tensor:
+            return torch.arange(1.0, n_pieces + 1)[None, :, None, None].expand(1, -1, N_BINS, 6)
+
+        def segment_logits(self, magnitude: torch.Tensor, phase: torch.Tensor) -> torch.Tensor:
+            asked.append(len(magnitude))
+            z = 0.1 * magnitude[:, 0, 0]
+            return torch.stack([torch.zeros_like(z), z], dim=1)
+
+    values = torch.ones(1, N_BINS, 60)
+    found = inspect._without_fifths(InPieces(np.zeros((N_BINS, 1))), Spectrogram(values, values, 236, STFT))  # type: ignore[arg-type]
+    assert found is not None
+    if n_pieces == 9:  # few enough to cut the recording itself
+        assert (asked, cut) == ([], [48] * 5)
+    else:
+        assert (asked, cut) == ([6, 4], [])  # max_batch
+        # Without the pieces 2 k + 1 and 2 k + 2 of 1 ... 10: the mean of the others, a tenth of it.
+        expected = [sigmoid(0.1 * (55 - (4 * k + 3)) / 8) for k in range(5)]
+        np.testing.assert_allclose(found[:, 1], expected, rtol=1e-6)

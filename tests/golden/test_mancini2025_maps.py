@@ -6,6 +6,7 @@ import threading
 from dataclasses import replace
 from itertools import combinations
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -16,6 +17,7 @@ from speechxai.data.splits import speaker_folds, train_validation_test
 from speechxai.evaluation.values import EvaluateSettings, Job
 from speechxai.explain import METHODS
 from speechxai.explain.recipe import PUBLISHED_METHODS
+from speechxai.mancini2025 import unit
 from speechxai.mancini2025.maps import PUBLISHED_VARIANTS, published_overlap, raw_fidelity_count, undo_running_means
 from speechxai.mancini2025.report import authors_figures, reference
 from speechxai.mancini2025.unit import (
@@ -286,3 +288,17 @@ def test_smoothgrad_averages_sizes_as_captum_around_saliency() -> None:
     signed = METHODS["smoothgrad"](Square(), spec, PD, **options)
     torch.testing.assert_close(signed, copies.mean(0, keepdim=True))
     assert (published > signed.abs() + 0.1).any()
+
+
+def test_a_map_is_as_large_as_its_largest_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = torch.zeros(1, 3, 49)
+    made[0, 0, 0], made[0, 1, 2] = 2.0, -3.0
+    monkeypatch.setattr(
+        unit, "published_maps", lambda *_: ({"saliency": made}, {"mended_map.": {"saliency": -made}}, {}, {})
+    )
+    job = Job(Recording(torch.ones(64), 32, "r", "s"), Classifier(InFloat32(), STFT).eval())
+    result = published_unit(job, EvaluateSettings(("saliency",), ("faithfulness",), clip_s=3.0, keep_maps=True), [])
+    assert result.facts["top_saliency"] == 3.0
+    kept = result.maps["saliency"]
+    assert (kept[0, 0], kept[1, 2], kept.sum()) == (np.float32(2 / 3), 1.0, pytest.approx(5 / 3))
+    assert {"faithfulness", "mended_map.faithfulness"} <= set(result.values["saliency"])

@@ -197,9 +197,9 @@ class MadeStudy:
     """A finished study with numbers by hand."""
 
     table_rows: list[dict[str, Any]]
-    facts: dict[str, Any] = field(
-        default_factory=lambda: {"n_recordings": 20, "n_speakers": 10, "n_pd": 10, "n_hc": 10}
-    )
+    facts: dict[str, Any] = field(default_factory=lambda: {"n_recordings": 20, "n_speakers": 10})
+    class_counts: dict[str, int] = field(default_factory=lambda: {"HC": 10, "PD": 10})
+    odds_of: str = "PD"
     settings: Any = field(
         default_factory=lambda: SimpleNamespace(input="masked", architecture="small", n_folds=5, n_seeds=3, n_mels=80)
     )
@@ -228,7 +228,15 @@ class MadeStudy:
         cells = [("0-500 Hz", "pause", 0.0, 0.0), ("0-500 Hz", "voiced", -0.4, 1.0), ("500-1000 Hz", "pause", 0.2, 1.0)]
         return pd.DataFrame(
             [
-                {"name": "saliency", "split": "speaker", "band": b, "segment": s, "log_odds": v, "std": d}
+                {
+                    "name": "saliency",
+                    "split": "speaker",
+                    "class": "PD",
+                    "band": b,
+                    "segment": s,
+                    "log_odds": v,
+                    "std": d,
+                }
                 for b, s, v, d in cells
             ]
         )
@@ -251,7 +259,7 @@ def made_study() -> boards.Study:
 def test_a_study_shows_explanations_before_floors_and_ceiling() -> None:
     found = made_study()
     assert found.title == "Maps times spectrogram, small network"
-    assert found.facts.startswith("20 recordings of 10 speakers (10 PD, 10 HC); 5 folds by speaker x 3 seeds")
+    assert found.facts.startswith("20 recordings of 10 speakers (10 HC, 10 PD); 5 folds by speaker x 3 seeds")
     assert found.sentences == [("caution", "No evidence.")]
     assert [(row.label, row.value, row.muted) for row in found.lines] == [
         ("gradcam", 0.71, False),

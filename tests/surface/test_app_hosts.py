@@ -269,3 +269,46 @@ def end(server: Server, sign: signal.Signals) -> None:
         server.process.send_signal(sign)
         assert server.process.wait(20) == 0
     assert "Traceback" not in (server.folder / "server.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("hosts", "origins", "allowed"),
+    [
+        (["localhost:1"], [], True),
+        (["localhost:1"], ["http://localhost:1"], True),
+        (["localhost:1"], ["HTTPS://localhost:1"], True),
+        ([], [], False),
+        (["localhost:1", "localhost:1"], [], False),
+        (["localhost:1"], ["http://localhost:1", "http://localhost:1"], False),
+        (["localhost:1"], ["http://localhost:1", "http://evil.example"], False),
+        (["localhost:1"], ["http://localhost:2"], False),
+        (["localhost:1"], ["http://127.0.0.1:1"], False),
+        (["localhost:1"], ["localhost:1"], False),
+        (["localhost:1"], ["file://localhost:1"], False),
+        (["localhost:1"], ["null"], False),
+        (["localhost:2"], [], False),
+        (["127.0.0.1:1"], [], True),
+        (["[::1]:1"], [], True),
+        (["10.0.0.7:1"], [], False),
+        (["asked.example:1"], [], True),
+        (["asked.example:2"], [], False),
+        (["other.example:5"], [], True),
+        (["other.example:1"], [], False),
+    ],
+)
+def test_one_name_and_at_most_one_page(hosts: list[str], origins: list[str], allowed: bool) -> None:
+    guard = KnownHostsOnly(None, ("asked.example", "other.example:5"))  # type: ignore[arg-type]
+    headers = [(b"host", h.encode()) for h in hosts] + [(b"origin", o.encode()) for o in origins]
+    assert guard.allows({"type": "http", "headers": headers, "server": ("127.0.0.1", 1)}) is allowed
+
+
+def test_the_number_that_a_request_was_sent_to_is_ours_on_any_machine() -> None:
+    guard = KnownHostsOnly(None)  # type: ignore[arg-type]
+    for server, name, known in (
+        (("10.0.0.7", 1), "10.0.0.7", True),
+        (("::ffff:10.0.0.7", 1), "10.0.0.7", True),
+        (("10.0.0.7", 1), "10.0.0.8", False),
+        (("10.0.0.7", 0), "10.0.0.7", False),
+        (None, "localhost", False),
+    ):
+        assert guard.is_known(name, 1, server) is known

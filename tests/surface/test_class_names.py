@@ -14,8 +14,9 @@ import pytest
 import soundfile
 import torch
 
-from app import sources, state, widgets
+from app import boards, sources, state, widgets
 from speechxai import cli, stats
+from speechxai.auxiliary.folder import finished_studies
 from speechxai.classifiers import Classifier, build
 from speechxai.classifiers.bundle import Bundle, save_bundle
 from speechxai.classifiers.fit import recording_logits
@@ -253,3 +254,46 @@ def test_a_clinics_table_walks_from_import_to_report(
     code, _, told = says(capsys, "report", run, "--by", "diagnoses")
     assert code == 2
     assert "--by diagnoses: Unknown column 'diagnoses'. Did you mean 'diagnosis'?" in told
+
+
+def test_three_classes_walk_from_training_to_the_auxiliary_study(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names, lines = ("healthy", "PD", "MSA"), ["file,label,speaker"]
+    (tmp_path / "voices").mkdir()
+    for index in range(12):
+        waveform = noise_recording(seed=index, duration_s=0.6).waveform.numpy()
+        soundfile.write(tmp_path / "voices" / f"v{index}.wav", waveform, 8_000)
+        lines.append(f"v{index}.wav,{names[index % 3]},s{index}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    quick = ("--folds", 3, "--epochs", 1, "--restarts", 0, "--option", "channels=[2, 2]", "--option", "n_mels=8")
+    recipes = ("-r", "saliency", "-m", "faithfulness", "--no-controls", "--pictures", 0)
+    for words in (
+        ("data", "import", "voices", "--labels", "labels.csv", "--classes", ",".join(names), "--out", "m.csv"),
+        ("train", "m.csv", "--out", "three", *quick),
+        ("predict", "voices/v2.wav", "--model", "three", "--format", "csv"),
+        ("explain", "voices/v2.wav", "--model", "three", "-r", "saliency", "--out", "explained"),
+        ("evaluate", "--data", "m.csv", "--model", "three", *recipes, "--maps", "--out", "run"),
+        ("auxiliary", "run", "--split", "speaker", "--seeds", 1, "--folds", 3, "--epochs", 1, "--n-mels", 16),
+        ("report", "run", "--overwrite"),
+    ):
+        code, said, told = says(capsys, *words)
+        assert code == 0, told
+        if words[0] == "predict":
+            assert "p_healthy,p_PD,p_MSA" in said.splitlines()[0]
+    (study,) = finished_studies(tmp_path / "run")
+    assert study.class_counts == {"healthy": 4, "PD": 4, "MSA": 4}
+    p = pd.read_parquet(study.path / "predictions.parquet")
+    assert p[[f"probability_{name}" for name in names]].sum(axis=1).to_numpy() == pytest.approx(np.ones(len(p)))
+    assert set(study.table("coefficients")["class"]) == set(names)
+    text = (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert "12 of 12 speakers (4 healthy, 4 PD, 4 MSA recordings)" in text
+    assert "saliency: MSA" in text
+    shown = boards.study(study)
+    assert "(4 healthy, 4 PD, 4 MSA)" in shown.facts
+    assert {row["class"] for row in shown.coefficients[boards.input_words("saliency")]} == set(names)
+    published = ("auxiliary", "run", "--architecture", "cnn14-linear", "--split", "speaker")
+    code, _, told = says(capsys, *published)
+    assert code == 2
+    assert "tells two classes apart, and there are 3" in told

@@ -297,3 +297,24 @@ def test_no_table_that_is_exported_holds_a_formula(work: Path, call: Call) -> No
     manifest = read_manifest(work / "manifest.csv")
     assert [path.removesuffix(".wav") for path in manifest["path"]] == sorted(HOSTILE)
     assert "=note" in manifest.columns
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (*EVALUATE, "--out", "run-\udcff"),
+        ("train", "voices", "--out", "model", "--title", "t\udcff"),
+        ("train", "voices", "--out", "model", "--option", "a=\udcff"),
+        (*EVALUATE, "--out", "run", "--recipes", "\udcff"),
+        ("data", "import", "voices", "--labels", "precious.csv", "--out", "m.csv", "--name", "\udcff"),
+    ],
+)
+def test_what_no_file_of_settings_can_keep_is_said_before_anything_is_made(
+    words: tuple[str, ...], work: Path, call: Call
+) -> None:
+    before = sorted(work.rglob("*"))
+    answer = call(*words)
+    assert answer.status == 2
+    assert r"\udcff: this " in answer.err
+    assert "is not UTF-8" in answer.err
+    assert sorted(work.rglob("*")) == before

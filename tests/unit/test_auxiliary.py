@@ -194,7 +194,7 @@ def test_speaker_identity_gives_chance_by_speaker_and_a_leak_by_recording(
     assert one["added"] == pytest.approx(one["by_recording"] - one["by_speaker"])
     assert one["low"] > 0
     facts = {"n_recordings": 80, "n_speakers": 16, "not_held_out": 0, "unknown_held_out": 0}
-    blank = pd.DataFrame(columns=["name", "split", "band", "segment", "log_odds", "odds"])
+    blank = pd.DataFrame(columns=["name", "split", "class", "band", "segment", "log_odds", "odds"])
     last = sentences(frame, beside, blank, facts)[-1]
     assert last.tone == "caution"
     assert "comes from knowing the speaker, not the disease" in last.text
@@ -337,6 +337,26 @@ def test_the_linear_twin_names_the_cell_that_differs() -> None:
     assert strongest["same_sign"] == 1.0
 
 
+def test_the_linear_model_of_three_classes_says_what_speaks_for_each() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(90) % 3
+    summaries = rng.random((90, 12))
+    for index, column in enumerate((2, 7, 11)):
+        summaries[:, column] += 1.5 * (labels == index)
+    parts = (np.arange(45), np.arange(45, 66), np.arange(66, 90))
+    probabilities, found = fit_linear(summaries, labels, parts, 3)
+    assert probabilities.shape == (24, 3)
+    assert probabilities.sum(axis=1) == pytest.approx(np.ones(24))
+    assert (probabilities.argmax(axis=1) == labels[66:]).mean() > 0.9
+    assert found.argmax(axis=1).tolist() == [2, 7, 11]
+    cells, answer = band_names(STFT), (tuple(probabilities[0]),)
+    one = Fit(Unit("saliency", "map", "speaker", 0, 0), (0,), (0,), answer, answer, tuple(map(tuple, found)))
+    frame = coefficients([one], cells, ("healthy", "PD", "MSA"))
+    strongest = frame.loc[frame.groupby("class", sort=False)["log_odds"].idxmax()]
+    assert strongest["class"].tolist() == ["healthy", "PD", "MSA"]
+    assert [f"{r.band}, {r.segment}" for r in strongest.itertuples()] == [cells[i] for i in (2, 7, 11)]
+
+
 def test_a_missing_stretch_answers_like_the_mean_of_the_known_ones() -> None:
     # One column with the values 0, 20 and 10 on average over the known training rows: NaN asks as 10 does, and a
     # missing training row neither pulls the mean down nor names a class.
@@ -416,7 +436,7 @@ def said(
     none = pd.DataFrame(
         columns=["name", "kind", "architecture", "metric", "by_speaker", "by_recording", "added", "low", "high"]
     )
-    blank = pd.DataFrame(columns=["name", "split", "band", "segment", "log_odds", "odds"])
+    blank = pd.DataFrame(columns=["name", "split", "class", "band", "segment", "log_odds", "odds"])
     return " ".join(one.text for one in sentences(pd.DataFrame(rows), none, blank, facts or FACTS))
 
 
@@ -482,7 +502,9 @@ def test_the_readable_model_is_read_against_energy(p: float, words: str) -> None
         ["saliency", "speaker", "2000-4000 Hz", "pause", 0.7, 2.0],
     ]
     cells += [["saliency", "recording", "500-1000 Hz", "voiced", 3.0, 20.0]]
-    read = pd.DataFrame(cells, columns=["name", "split", "band", "segment", "log_odds", "odds"])
+    read = pd.DataFrame(cells, columns=["name", "split", "band", "segment", "log_odds", "odds"]).assign(
+        **{"class": "MSA"}
+    )
     none = pd.DataFrame(
         columns=["name", "kind", "architecture", "metric", "by_speaker", "by_recording", "added", "low", "high"]
     )
@@ -491,6 +513,7 @@ def test_the_readable_model_is_read_against_energy(p: float, words: str) -> None
         "more evidence at 2000-4000 Hz in pause frames (odds x 2.00 per standard deviation) and less evidence at"
         " 0-500 Hz" in text
     )
+    assert "for MSA speak, most of all," in text
     assert words in text
 
 

@@ -123,7 +123,7 @@ def test_confounds_by_hand() -> None:
     assert (found["sex"].auc, found["sex"].higher_in) == (0.75, "HC")
     # Chance for 4 and 4 speakers: 0.5 + 1.96 sqrt(9 / (12 * 16)).
     assert found["age"].chance == pytest.approx(0.5 + 1.96 * np.sqrt(9 / 192))
-    assert (found["age"].n_hc, found["age"].n_pd) == (4, 4)
+    assert (found["age"].n_first, found["age"].n_second) == (4, 4)
     # 0.906 exceeds the chance of 0.924 for so few speakers? No: no alarm, and the words say why.
     assert not found["age"].alarm
     assert found["age"].note == "within chance, but so few speakers cannot rule it out"
