@@ -31,8 +31,9 @@ from speechxai.data import corpus
 from speechxai.data.cards import root_of
 from speechxai.errors import named
 from speechxai.evaluation.config import EvaluateConfig, check_protocol
-from speechxai.files import cache_folder
+from speechxai.files import cache_folder, fingerprint
 from speechxai.metrics import PUBLISHED_METRICS
+from speechxai.registry import code_of, load_plugins
 from speechxai.signal.audio import read_audio
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Settings:
         save_to: folder for saved cases.
         keep_cache: whether explanations of the catalogue's recordings are kept on disk.
         allow_code: whether a model "module:function" may run.
+        imports: modules that register methods, metrics and so on.
     """
 
     data: str = SYNTHETIC
@@ -63,6 +65,7 @@ class Settings:
     save_to: str = ""
     keep_cache: bool = True
     allow_code: bool = False
+    imports: tuple[str, ...] = ()
 
 
 def parse(arguments: Sequence[str] | None = None) -> Settings:
@@ -73,12 +76,20 @@ def parse(arguments: Sequence[str] | None = None) -> Settings:
     parser.add_argument("--run", action="append", default=[])
     parser.add_argument("--model", action="append", default=[])
     parser.add_argument("--allow-code", action="store_true")
+    parser.add_argument("--import", dest="imports", action="append", default=[])
     parser.add_argument("--save-to", default="")
     parser.add_argument("--no-cache", action="store_true")
     found, _ = parser.parse_known_args(list(sys.argv[1:] if arguments is None else arguments))
     save_to = found.save_to or str(Path.home() / "speechxai-cases")
     return Settings(
-        found.data, found.root, tuple(found.run), tuple(found.model), save_to, not found.no_cache, found.allow_code
+        found.data,
+        found.root,
+        tuple(found.run),
+        tuple(found.model),
+        save_to,
+        not found.no_cache,
+        found.allow_code,
+        tuple(found.imports),
     )
 
 
@@ -175,8 +186,16 @@ Key = tuple[str, str]
 
 @st.cache_resource
 def settings() -> Settings:
-    """How the app was started."""
-    return parse()
+    """How the app was started; what it imports is registered then."""
+    found = parse()
+    load_plugins(found.imports)
+    return found
+
+
+@st.cache_resource
+def plugin_code() -> str:
+    """Hash of the code of the plugins, on which maps depend."""
+    return fingerprint(code_of(settings().imports))
 
 
 @st.cache_resource

@@ -28,6 +28,7 @@ from app.sources import (
     disk,
     memory,
     original,
+    plugin_code,
     recording,
     settings,
 )
@@ -115,7 +116,7 @@ NOT_KEPT = ("mask", "values", "params")
 
 
 def _map_name(what: Heard, canonical: str, kind: str = "map") -> str:
-    text = f"{what.digest}|{canonical}|seed 0|{__version__}|{STRONGEST}|{kind} {KEPT_FORM}"
+    text = f"{what.digest}|{canonical}|seed 0|{__version__}|{STRONGEST}|{kind} {KEPT_FORM}|{plugin_code()}"
     return hashlib.sha256(text.encode()).hexdigest()[:40]
 
 

@@ -112,6 +112,7 @@ def app(
         ),
     ] = None,
     browser: Annotated[bool, typer.Option(help="Open a page in the browser.")] = True,
+    imports: Annotated[list[str] | None, flag("imports")] = None,
     cache: Annotated[bool, typer.Option(help="Keep computed maps of the data set's recordings on disk.")] = True,
 ) -> None:
     """Open the web app on this computer."""
@@ -126,6 +127,8 @@ def app(
     for name, values in (("--run", run or []), ("--model", model or [])):
         for value in values:
             arguments += [name, str(_absolute(str(value)))]
+    for module in imports or []:
+        arguments += ["--import", module]
     arguments += ["--allow-code"] if allow_code else []
     arguments += ["--save-to", str(save_to.resolve())] if save_to else []
     arguments += [] if cache else ["--no-cache"]

@@ -78,6 +78,7 @@ def test_settings_read_what_the_command_hands_on(monkeypatch: pytest.MonkeyPatch
     )
     assert found == sources.Settings("figshare-voice", "/x", ("a", "b"), ("m",), found.save_to, False)
     assert sources.parse([]).data == "synthetic"
+    assert sources.parse(["--import", "one", "--import", "two"]).imports == ("one", "two")
     monkeypatch.setenv("SPEECHXAI_CACHE", str(tmp_path))
     assert cache_folder() == tmp_path
 

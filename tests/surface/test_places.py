@@ -215,6 +215,7 @@ def test_a_model_is_replaced_when_asked_and_only_by_one_that_can_be_made(
         (["--run", "nowhere"], "nowhere: there is no such folder of a run."),
         (["--run", "folder"], "folder: not a run folder"),
         (["--save-to", "precious.csv"], "precious.csv: this is a file, and a folder is needed."),
+        (["--import", "no_such_plugin"], "no_such_plugin: there is no such plugin."),
         (["--host", "no.such.host.invalid"], "--host no.such.host.invalid: the app cannot listen there"),
         (["--port", "TAKEN"], "the app cannot listen there"),
     ],

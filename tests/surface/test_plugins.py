@@ -3,75 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from textwrap import dedent
 
 import pytest
 import soundfile
 
 from speechxai.testing import noise_recording
 
-PARTS = {
-    "imports": """
-        from pathlib import Path
-        import torch
-        from speechxai import BACKBONES, COMBINATIONS, METHODS, METRICS, add_card, explain
-        from speechxai.data.cues import CUES
-    """,
-    "method": """
-        @METHODS.register(signed=True, stochastic=False, cites="own")
-        def loud_gradient(model, spec, target, *, power: float = 1.0):
-            '''Gradient x magnitude ** power.'''
-            gradient = explain(model, spec, "input_x_gradient", target).values
-            return gradient * spec.magnitude**power
-    """,
-    "combination": """
-        @COMBINATIONS.register(cites="own")
-        def product(maps):
-            '''Product of all maps.'''
-            return maps.prod(dim=0)
-    """,
-    "metric": """
-        @METRICS.register(best="low", bounds=(0.0, 1.0), cites="own", published="TOP")
-        def peak_share(case):
-            '''Share of the evidence in its strongest bin.'''
-            mask = case.mask.flatten(1)
-            return mask.amax(1) / mask.sum(1)
-    """,
-    "classifier": """
-        class MeanSpectrum(torch.nn.Linear):
-            def forward(self, magnitude, phase):
-                return super().forward(magnitude.mean(dim=-1))
-
-        @BACKBONES.register(hears="magnitude", cites="own")
-        def mean_spectrum(stft):
-            '''Logistic regression of the mean spectrum.'''
-            return MeanSpectrum(stft.n_bins, 2)
-    """,
-    "card": """
-        add_card(Path(__file__).with_name("outside-set.toml"))
-    """,
-    "cue": """
-        @CUES.register(sign="hum of the mains", cites="own")
-        def hum(waveform, sample_rate, rng, severity):
-            '''Add 150 Hz.'''
-            phase = 2 * torch.pi * 150 * torch.arange(len(waveform)) / sample_rate
-            return waveform + 0.1 * severity * phase.sin(), (0.0, len(waveform) / sample_rate)
-    """,
-}
-CARD = r"""
-name = "outside-set"
-title = "Noise"
-language = "none"
-license = "CC0"
-source = "made"
-access = "local"
-patterns = ['(?:HC|PD)/(?P<speaker>s\d+)\.wav']
-labels = [{ from = "folder", values = { HC = "HC", PD = "PD" } }]
-"""
+ROOT = Path(__file__).resolve().parents[2]
+GUIDE = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+PARTS = dict(zip(("imports", "method", "combination", "metric", "classifier", "cue", "card"), BLOCKS, strict=True))
+(CARD,) = re.findall(r"```toml\n(.*?)```", GUIDE, re.DOTALL)
 MODEL = """
 import outside, torch
 from speechxai.classifiers import Classifier, build
@@ -94,7 +41,7 @@ def run(folder: Path, *words: object, code: str = "", path: Path | None = None) 
     # -P: as an installed command, which has no current folder on its path.
     command = ["-c", code] if code else ["-P", "-m", "speechxai.cli", *map(str, words)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    environment["PYTHONPATH"] = str(path or "")
+    environment["PYTHONPATH"] = os.pathsep.join(map(str, filter(None, (path, ROOT))))
     done = subprocess.run(
         [sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True, timeout=280
     )
@@ -105,7 +52,7 @@ def run(folder: Path, *words: object, code: str = "", path: Path | None = None) 
 def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the outside package, six recordings of noise, and a model of the package's classifier."""
     folder = tmp_path_factory.mktemp("outside")
-    (folder / "outside.py").write_text("\n".join(map(dedent, PARTS.values())))
+    (folder / "outside.py").write_text("\n".join(PARTS.values()))
     (folder / "outside-set.toml").write_text(CARD)
     for index in range(6):
         path = folder / "voices" / ("PD" if index % 2 else "HC") / f"s{index}.wav"
