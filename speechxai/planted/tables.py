@@ -323,6 +323,10 @@ def order_table(board: pd.DataFrame) -> pd.DataFrame:
     ranked = board[board["metric"].str.startswith(f"{FIRST} |") & board["recipe"].isin(singles(set(board["recipe"])))]
     for model, part in ranked.groupby("model", sort=False):
         wide = part.pivot(index="recipe", columns="metric", values="mean")
+        for metric in [name for name in wide.columns if name.endswith(", absolute")]:
+            positive = metric.removesuffix(", absolute")
+            if positive in wide:  # maps without a sign have one reading
+                wide[metric] = wide[metric].fillna(wide[positive])
         for sign in ("added", "removed"):
             first = f"{FIRST} | {sign}, {ruler.THRESHOLDS_DB[0]:g} dB, 1 bin"
             if first not in wide:
@@ -353,7 +357,10 @@ def chance_table(results: Iterable[TaskResult], scores: pd.DataFrame) -> pd.Data
     rows = []
     for (model, metric), board in boards(scores[scores["metric"].str.contains(" | ", regex=False)]).items():
         score, _, name = metric.partition(" | ")
-        if score not in ruler.LOCALIZATION or name not in ruler.CHOICES or TRUTH not in board.recipes:
+        choice = ruler.CHOICES.get(name)
+        if score not in ruler.LOCALIZATION or choice is None or TRUTH not in board.recipes:
+            continue
+        if choice.reading != "positive":  # a map of chance has one reading
             continue
         key = f"near | {name}" if score == "pointing_game" else name
         known = areas.get((model.removesuffix(AS_CONTRAST), key), [])
