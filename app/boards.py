@@ -383,6 +383,9 @@ def sanity_rows(sanity: pd.DataFrame) -> list[dict[str, Any]]:
         fails = row.get("fails")
         named = [CHECKS.get(f, f) for f in str(fails).split(", ")] if isinstance(fails, str) else []
         line["fails"] = ", ".join(named) or "nothing"
+        missing = row.get("unchecked")
+        if isinstance(missing, str) and missing:
+            line["not checked"] = ", ".join(CHECKS.get(each, each) for each in missing.split(", "))
         rows.append(line)
     return rows
 

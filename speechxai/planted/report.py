@@ -328,7 +328,7 @@ def _sanity(sanity: pd.DataFrame) -> Table:
         _row(
             str(row["recipe"]),
             [
-                row["fails"] if isinstance(row["fails"], str) and row["fails"] else "none",
+                _failures(row),
                 *(number(row[check], 2) for check in CHECKS if check in sanity),
             ],
             "Controls" if is_control(str(row["recipe"])) else "Methods",
@@ -344,6 +344,14 @@ def _sanity(sanity: pd.DataFrame) -> Table:
     )
     header = ["explanation", "fails", *(name.replace("_", " ") for name in CHECKS if name in sanity)]
     return Table("Sanity checks", tuple(header), tuple(rows), text)
+
+
+def _failures(row: Mapping[Any, Any]) -> str:
+    """What a method fails, and what was not checked: nothing is passed by a value that is missing."""
+    fails, unchecked = (
+        row[name] if isinstance(row.get(name), str) and row[name] else "" for name in ("fails", "unchecked")
+    )
+    return f"{fails or 'none'}{f'; not checked: {unchecked}' if unchecked else ''}"
 
 
 def _group(summary: pd.DataFrame, group: str) -> Table:
@@ -458,9 +466,10 @@ def _combinations(combined: pd.DataFrame) -> list[str]:
         part = combined[combined["recipe"].str.startswith(f"{name}(")]
         if len(part):
             said.append(
-                f"Of {len(part)} cases of {name} and cue {int((part['low'] > 0).sum())} are above the part that"
-                f" insertion_auc:margin prefers and {int((part['high'] < 0).sum())} below it (interval over networks,"
-                f" one seed); mean difference {number(float(part['vs_chosen'].mean()))}."
+                f"Of {len(part)} cases of {name} and cue {int((part['vs_chosen'] > 0).sum())} score above the part that"
+                " insertion_auc:margin prefers; the mean difference is"
+                f" {number(float(part['vs_chosen'].mean()))}. Combinations are scored on one seed, too few networks for"
+                " a test."
             )
     return said
 

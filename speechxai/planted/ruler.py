@@ -51,8 +51,10 @@ THRESHOLDS_DB = (3.0, 6.0)
 TOLERANCE_HZ, TOLERANCE_S = 250.0, 0.05
 """`pointing_game` counts a strongest cell that lies this near to the truth."""
 
-FEWEST_CELLS, SMALLEST_SHARE = 3, 0.01
-"""A truth of fewer cells, or of a smaller share of all, is none: its scores are NaN."""
+FEWEST_CELLS = 3
+"""A truth of fewer cells is none."""
+SMALLEST_SHARE = 0.01
+"""Nor does one of a smaller share of all cells count: tables leave its scores out, which are stored."""
 
 
 def difference_db(with_cue: Tensor, without_cue: Tensor, stft: StftConfig) -> Tensor:
@@ -163,7 +165,7 @@ def truth_of(choice: Choice, difference: Tensor, stft: StftConfig) -> tuple[Tens
     """Cells (f, t), bool, of the truth that a choice names, and whether they are enough to be one."""
     cells = inside(pooled(difference, choice.resolution.cells(stft)), choice.sign, choice.threshold_db)
     n = int(cells.sum())
-    return cells, max(FEWEST_CELLS, SMALLEST_SHARE * cells.numel()) <= n < cells.numel()
+    return cells, FEWEST_CELLS <= n < cells.numel()
 
 
 def measure(
@@ -202,10 +204,10 @@ def measure(
             if key not in evidences:
                 values = torch.stack([maps[recipe][0] for recipe in recipes]).float()
                 evidences[key] = read(values, key[1], choice.resolution.cells(stft))
-            empty = evidences[key].amax(dim=(1, 2)) <= 0
+            # A map without evidence is all ties: it scores what chance does, and has no mass.
             for score, values in _scores(evidences[key], truth, choice, stft).items():
                 for index, recipe in enumerate(recipes):
-                    found[recipe][f"{score} | {name}"] = float("nan") if empty[index] else float(values[index])
+                    found[recipe][f"{score} | {name}"] = float(values[index])
     return found, areas
 
 

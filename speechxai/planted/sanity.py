@@ -318,6 +318,8 @@ def check(
     energy = spec.magnitude
     found: dict[str, dict[str, float]] = {name: {} for name in maps}
     for name, other in explain(model, spec, 0, 0).items():
+        if name not in maps:
+            continue
         found[name]["class_flip"] = float(rank_correlation(_evidence(maps[name]), _evidence(other)))
     for mode in ("cascading", "independent"):
         stages: dict[str, list[float]] = {name: [] for name in maps}

@@ -15,7 +15,7 @@ from speechxai.explain import METHODS
 from speechxai.explain.recipe import CONTROLS, parse
 from speechxai.metrics import METRICS
 from speechxai.planted import ruler
-from speechxai.planted.sanity import CHECKS, failed_checks
+from speechxai.planted.sanity import CHECKS, LIMITS, failed_checks
 from speechxai.planted.settings import CONTRAST, FAITHFULNESS_METRICS, TRUTH, TaskResult
 from speechxai.stats import (
     ALPHA,
@@ -117,6 +117,7 @@ def score_table(results: Iterable[TaskResult]) -> pd.DataFrame:
         group = f"{facts['group']}{AS_CONTRAST if facts.get('verdict') == CONTRAST else ''}"
         for entry in result.scores:
             recipes, metrics = list(entry["values"]), list(entry["metrics"])
+            faint = {name for name, area in entry["areas"].items() if area < ruler.SMALLEST_SHARE}
             block = pd.DataFrame(
                 {
                     "recipe": np.repeat(recipes, len(metrics)),
@@ -124,6 +125,7 @@ def score_table(results: Iterable[TaskResult]) -> pd.DataFrame:
                     "value": np.array([entry["values"][recipe] for recipe in recipes], dtype=float).ravel(),
                 }
             ).dropna(subset=["value"])
+            block = block[~block["metric"].str.partition(" | ")[2].isin(faint)].reset_index(drop=True)
             for place, (name, value) in enumerate(
                 (
                     ("recording", f"{entry['recording']}@{facts['seed']}"),
@@ -246,19 +248,22 @@ def _against(board: Board) -> dict[str, dict[str, float]]:
 
 # What may be said: what holds by every way to measure.
 def ways(scores: pd.DataFrame, model: str) -> list[str]:
-    """Ways to measure that count for a group: of `ruler.RULER` those by which most of its recordings have a truth."""
+    """Ways to measure that count for a group: of `ruler.RULER` those by which most of its recordings have a truth, in
+    networks enough for a test."""
     part = scores[(scores["model"] == model) & (scores["recipe"] == TRUTH)]
-    n = part["recording"].nunique()
-    known = part[part["value"].notna()].groupby("metric")["recording"].nunique()
-    return [f"{FIRST} | {name}" for name in ruler.RULER if known.get(f"{FIRST} | {name}", 0) >= MOSTLY * n > 0]
+    n = scores[scores["model"] == model]["recording"].nunique()
+    known = part.groupby("metric")[["recording", "network"]].nunique()
+    known = known[(known["recording"] >= MOSTLY * n) & (known["network"] >= FEWEST_NETWORKS)]
+    return [f"{FIRST} | {name}" for name in ruler.RULER if f"{FIRST} | {name}" in known.index]
 
 
 def statements(scores: pd.DataFrame) -> pd.DataFrame:
     """For every group and every two explanations (methods and controls): how many ways to measure say that the first is
     above the second.
 
-    A way says so where the 95 % interval of the difference is above 0 and p (max-T over all pairs, whole networks
-    flipped) below .05. `holds` is said where all of them do; `decidable` where there are networks enough for a test.
+    A way says so where the 95 % interval of the difference is above 0 and p (max-T, whole networks flipped; methods
+    against controls are one family, methods against each other another) below .05. `holds` is said where all of them
+    do; `decidable` where there are networks enough for a test.
     Only pairs are listed that at least one way supports.
 
     Returns:
@@ -272,21 +277,28 @@ def statements(scores: pd.DataFrame) -> pd.DataFrame:
     for model in dict.fromkeys(scores["model"]):
         counted = ways(scores, model)
         said: dict[tuple[str, str], list[tuple[str, tuple[float, float, float]]]] = {}
-        sizes = (0, 0)
+        sizes: list[tuple[int, int]] = []
         for way in counted:
             board = made[model, way]
             names = [*singles(board.recipes), *(c for c in CONTROLS if c in board.recipes)]
             pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
             differences = np.stack([board.of(a) - board.of(b) for a, b in pairs], axis=1)
             mean, low, high = board.interval(differences)
-            p = board.p_values(differences)
-            sizes = len(np.unique(board.networks)), len(np.unique(board.speakers))
+            # The preregistered family, methods against controls, and that of methods against each other.
+            p = np.full(len(pairs), np.nan)
+            against = np.array([b in CONTROLS for _, b in pairs])
+            for part in (against, ~against):
+                if part.any():
+                    p[part] = board.p_values(differences[:, part])
+            known = ~np.isnan(board.of(TRUTH))
+            sizes.append((len(np.unique(board.networks[known])), len(np.unique(board.speakers[known]))))
             for index, (a, b) in enumerate(pairs):
                 if p[index] < ALPHA and low[index] > 0:
                     said.setdefault((a, b), []).append((way, (mean[index], low[index], high[index])))
                 elif p[index] < ALPHA and high[index] < 0:
                     said.setdefault((b, a), []).append((way, (-mean[index], -high[index], -low[index])))
-        decidable = sizes[0] >= FEWEST_NETWORKS and sizes[1] >= FEWEST_SPEAKERS
+        n_networks, n_speakers = (min(column) for column in zip(*sizes, strict=True)) if sizes else (0, 0)
+        decidable = n_networks >= FEWEST_NETWORKS and n_speakers >= FEWEST_SPEAKERS
         for (a, b), found in said.items():
             n_added = sum(f"{FIRST} | added" in way for way, _ in found)
             rows.append(
@@ -298,8 +310,8 @@ def statements(scores: pd.DataFrame) -> pd.DataFrame:
                     "n_say": len(found),
                     "says_added": f"{n_added} of {sum('| added' in way for way in counted)}",
                     "says_removed": f"{len(found) - n_added} of {sum('| removed' in way for way in counted)}",
-                    "n_networks": sizes[0],
-                    "n_speakers": sizes[1],
+                    "n_networks": n_networks,
+                    "n_speakers": n_speakers,
                     "decidable": decidable,
                     "holds": decidable and len(found) == len(counted),
                     **dict(zip(("difference", "low", "high"), found[0][1], strict=True)),
@@ -501,13 +513,13 @@ def combination_table(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def sanity_table(results: Iterable[TaskResult]) -> pd.DataFrame:
-    """Methods x checks, means over the recordings checked, in the order of CHECKS, and `fails`: the limits that are
-    broken."""
+    """Methods x checks, means over the recordings checked, in the order of CHECKS; `fails`, the limits that are broken,
+    and `unchecked`, those that no value stands behind."""
     import pandas as pd
 
     rows = [row for result in results for row in result.sanity]
     if not rows:
-        return pd.DataFrame(columns=["recipe", *CHECKS, "fails"])
+        return pd.DataFrame(columns=["recipe", *CHECKS, "fails", "unchecked"])
     frame = pd.DataFrame(rows)
     wide = frame.pivot_table(index="recipe", columns="check", values="value", sort=False)
     wide = wide.reindex(index=list(dict.fromkeys(frame["recipe"])), columns=list(CHECKS))
@@ -515,7 +527,8 @@ def sanity_table(results: Iterable[TaskResult]) -> pd.DataFrame:
         ", ".join(failed_checks({str(k): float(v) for k, v in row.items()}, is_signed(str(recipe))))
         for recipe, row in zip(wide.index, wide.to_dict("records"), strict=True)
     ]
-    return wide.assign(fails=fails).reset_index()
+    unchecked = [", ".join(name for name in LIMITS if row[name] != row[name]) for row in wide.to_dict("records")]
+    return wide.assign(fails=fails, unchecked=unchecked).reset_index()
 
 
 def is_signed(recipe: str) -> bool:

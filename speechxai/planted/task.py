@@ -68,8 +68,17 @@ class Explained:
 
 
 def make_classifier() -> Classifier:
-    """Return the benchmark's untrained network: `cnn` with its defaults, hearing every recording whole."""
-    return Classifier(build("cnn"), StftConfig(), None, ("without", "with"), cam_layer="features")
+    """Return the benchmark's untrained network: `cnn` with its defaults, hearing every recording whole.
+
+    Its two logits begin as each other's opposites and stay so, for their gradients are opposite too. Begun apart, their
+    sum would never be trained, and every map of one logit would hold it: structure that nobody learned.
+    """
+    network = Classifier(build("cnn"), StftConfig(), None, ("without", "with"), cam_layer="features")
+    head = network.get_submodule("backbone.classifier")
+    with torch.no_grad():
+        for values in head.parameters():
+            values.copy_((values - values.flip(0)) / 2)
+    return network
 
 
 def compute(task: Task, settings: BenchmarkSettings, bases: Sequence[Recording], step: Step) -> TaskResult:
@@ -103,11 +112,24 @@ def compute(task: Task, settings: BenchmarkSettings, bases: Sequence[Recording],
         return TaskResult(task.id, facts)
     folds = folds_of(material, settings.n_folds, task.seed)
     facts |= giveaways(material, folds)
+    built: list[dict[str, Any]] = []
+    if task == settings.tasks()[0] and settings.n_sanity > 0:
+        # A built network knows nothing of the task: once is enough, whatever becomes of the task.
+        found = built_checks(explainers((*settings.methods, *CONTROLS)), built_cases(StftConfig(), settings.duration_s))
+        built = [{"recording": "built", "speaker": "built", **row} for row in rows_of(found)]
     checked = settings.n_sanity > 0 and task.seed == settings.seeds[0]
     trained, scored = SHARES[checked]
     validated = _train(task, settings, material, folds, lambda share, what: step(trained * share, what))
     facts |= held_out(validated)
     facts["n_epochs"] = [len(history.epochs) for history in validated.histories]
+    facts["best_epochs"] = [history.best_epoch + 1 for history in validated.histories]
+    # What every recording was answered, so that another rule of refusal needs no training.
+    facts["answers"] = [
+        [name, speaker, fold, rounded(margin)]
+        for name, speaker, fold, margin in zip(
+            validated.recordings, validated.speakers, validated.folds.tolist(), margins(validated), strict=True
+        )
+    ]
     facts["capped"] = sum(not history.stopped_early for history in validated.histories)
     facts["verdict"] = judged(facts["auc"], facts["twins_right"])
     facts["excluded"] = (
@@ -121,9 +143,9 @@ def compute(task: Task, settings: BenchmarkSettings, bases: Sequence[Recording],
     facts["n_correct"] = len(usable)
     if not facts["excluded"] and not chosen:
         facts["excluded"] = "no pair of twins is classified right"
+    result = TaskResult(task.id, facts, sanity=built)
     if facts["excluded"]:
-        return TaskResult(task.id, facts)
-    result = TaskResult(task.id, facts)
+        return result
     for index, explained in enumerate(chosen):
         entry, reasons = score_pair(explained, settings.recipes_of(task), task)
         result.scores.append(entry)
@@ -330,23 +352,26 @@ def _sanity(
     result: TaskResult,
 ) -> None:
     """Add the sanity checks of some recordings, and what classifiers of permuted labels have learned."""
-    if task == settings.tasks()[0]:  # a built network knows nothing of the task, so once is enough
-        methods = (*settings.methods, *CONTROLS)
-        built = built_checks(explainers(methods), built_cases(StftConfig(), settings.duration_s))
-        result.sanity.extend({"recording": "built", "speaker": "built", **row} for row in rows_of(built))
     fold = chosen[0].fold
-    permuted, areas = [], []
+    permuted, areas, learned = [], [], []
     for draw in range(settings.n_permuted):
-        network, area = train_on_permuted_labels(task, settings, material, folds, fold, validated.final_epochs, draw)
+        network, area, accuracy = train_on_permuted_labels(
+            task, settings, material, folds, fold, validated.final_epochs, draw
+        )
         permuted.append(network)
         areas.append(area)
-    result.facts["permuted_auc"] = areas
+        learned.append(accuracy)
+    result.facts.update(permuted_auc=areas, permuted_learned=learned, sanity_failures=[])
     for explained in [each for each in chosen if each.fold == fold][: settings.n_sanity]:
         spec = spectrogram(explained.pair.with_cue.waveform[None], explained.model.stft)
         difference = explained.pair.difference_db(explained.model.stft)
         truth = ruler.inside(difference, "added", ruler.THRESHOLDS_DB[0])
-        rows = sanity_rows(explained.model, spec, truth, permuted, settings, task.seed)
         owner = {"recording": explained.pair.with_cue.id, "speaker": explained.pair.with_cue.speaker}
+        try:
+            rows = sanity_rows(explained.model, spec, truth, permuted, settings, task.seed)
+        except SpeechXAIError as error:  # what was trained and scored is not thrown away
+            result.facts["sanity_failures"].append(f"{owner['recording']}: {error}")
+            continue
         result.sanity.extend({**owner, **row} for row in rows)
 
 
@@ -368,25 +393,29 @@ def permuted_labels(labels: Sequence[int], seed: int) -> list[int]:
 
 def train_on_permuted_labels(
     task: Task, settings: BenchmarkSettings, material: Material, folds: list[int], fold: int, epochs: int, draw: int = 0
-) -> tuple[Classifier, float]:
+) -> tuple[Classifier, float, float]:
     """Train on labels that are dealt out by chance among the recordings outside `fold` (data randomization,
-    adebayo2018sanity).
+    adebayo2018sanity), from other initial weights than the task's networks.
 
     Returns:
-        The classifier, and its AUC for the true labels of `fold`: one half is expected.
+        The classifier; its AUC for the true labels of `fold`, one half is expected; and the share of the dealt labels
+        that it learned.
     """
     recordings = material.recordings
     training = [r for r, number in zip(recordings, folds, strict=True) if number != fold]
     dealt = permuted_labels([int(r.label or 0) for r in training], seed_of("permuted", task.seed, draw))
     mixed = [replace(r, label=label) for r, label in zip(training, dealt, strict=True)]
-    config = fit_config(task, replace(settings, epochs=epochs))
-    classifier = initialized(make_classifier, config.seed + draw)
+    config = fit_config(task, replace(settings, epochs=max(epochs, settings.least_epochs)))
+    config = replace(config, seed=seed_of("permuted", task.seed, draw))
+    classifier = initialized(make_classifier, config.seed)
     fit(classifier, mixed, (), config)
     tested = [r for r, number in zip(recordings, folds, strict=True) if number == fold]
     if not tested:
         raise SpeechXAIError(f"Fold {fold} of {task.id} holds no recordings.")
     logits = recording_logits(classifier, tested)
-    return classifier, auc((logits[:, 1] - logits[:, 0]).numpy(), [int(r.label or 0) for r in tested])
+    answered = recording_logits(classifier, mixed).argmax(dim=1).tolist()
+    learned = float(np.mean([answer == label for answer, label in zip(answered, dealt, strict=True)]))
+    return classifier, auc((logits[:, 1] - logits[:, 0]).numpy(), [int(r.label or 0) for r in tested]), learned
 
 
 def run(

@@ -125,9 +125,14 @@ def test_every_choice_reads_the_twin_where_the_energy_stands() -> None:
     assert other["signed"]["relevance_rank | removed, 3 dB, 1 bin"] == 1
     for with_cue in (True, False):
         assert set(ruler.measure_truth(difference, STFT, with_cue).values()) == {1.0}
-    faint = torch.zeros(513, 174)
-    faint[:2, :100] = 10  # a fifth of a percent
-    assert measure({"signed": (pointing, True)}, faint, STFT, True)[0]["signed"] == {}
+    nothing = torch.zeros(513, 174)
+    nothing[0, :2] = 10  # two bins
+    assert measure({"signed": (pointing, True)}, nothing, STFT, True)[0]["signed"] == {}
+    # a map without evidence scores what chance does, and has no mass
+    empty, _ = measure({"empty": (torch.zeros(513, 174), False)}, difference, STFT, True)
+    assert empty["empty"]["relevance_rank | added, 3 dB, 1 bin"] == pytest.approx(4000 / (513 * 174))
+    assert empty["empty"]["localization_auc | added, 3 dB, 1 bin"] == 0.5
+    assert math.isnan(empty["empty"]["relevance_mass | added, 3 dB, 1 bin"])
 
 
 def test_an_area_within_folds_knows_no_common_scale() -> None:

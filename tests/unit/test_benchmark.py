@@ -37,7 +37,7 @@ from speechxai.planted.tables import (
 )
 from speechxai.planted.task import Explained, choose, make_classifier, score_pair
 from speechxai.signal.audio import resample
-from speechxai.signal.stft import frame_times_s
+from speechxai.signal.stft import frame_times_s, spectrogram
 from speechxai.types import Recording, StftConfig
 
 SMALL = BenchmarkSettings(
@@ -366,6 +366,9 @@ def test_leaderboard_keeps_cues_apart_and_an_average_has_its_parts() -> None:
     sanity = sanity_table(results).set_index("recipe")
     assert sanity.loc["edge_map", "fails"] == "randomized_all"
     assert sanity.loc["saliency", "fails"] == ""
+    # what has no value is not passed
+    assert sanity.loc["saliency", "unchecked"].startswith("lag_frames, lag_bins")
+    assert "randomized_all" not in sanity.loc["saliency", "unchecked"]
 
 
 def test_a_statement_must_hold_by_every_way_to_measure() -> None:
@@ -377,7 +380,7 @@ def test_a_statement_must_hold_by_every_way_to_measure() -> None:
     # the two methods change places with the sign of the truth: each is above by one way alone
     for first, second in (("saliency", "smoothgrad"), ("smoothgrad", "saliency")):
         assert (said.loc[(model, first, second), "n_say"], said.loc[(model, first, second), "holds"]) == (1, False)
-    # two networks fewer than a test needs
+    # three networks fewer than a test needs
     few = statements(score_table(made_results(n_seeds=2)))
     assert few.empty or not few["holds"].any()
 
@@ -391,6 +394,32 @@ def test_orders_and_combinations_beside_what_can_be_chosen() -> None:
     assert row["vs_chosen"] == pytest.approx(-0.025)
     assert row["vs_better"] == pytest.approx(-0.125)
     assert order_table(leaderboard(scores)).empty, "two methods have no order worth a correlation"
+
+
+def test_a_truth_of_few_cells_is_stored_and_left_out_of_tables() -> None:
+    results = made_results(1)
+    results[0].scores[0]["areas"]["removed, 3 dB, 1 bin"] = 0.009
+    scores = score_table(results)
+    first = scores[scores["recording"] == "amplitude_tremor-0@0"]
+    assert ADDED in set(first["metric"])
+    assert REMOVED not in set(first["metric"])
+
+
+def test_logits_of_the_networks_are_opposites_and_stay_so() -> None:
+    """Else every map of one logit would hold their untrained sum."""
+    network = make_classifier()
+    spec = spectrogram(torch.randn(3, 8_000, generator=torch.Generator().manual_seed(0)) / 10)
+
+    def total() -> float:
+        return float(network(spec.magnitude, spec.phase).sum(dim=1).detach().abs().max())
+
+    assert total() < 1e-6
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2, weight_decay=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(network(spec.magnitude, spec.phase), torch.tensor([0, 1, 1])).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    assert total() < 1e-5
 
 
 def test_a_contrast_has_a_group_of_its_own() -> None:
