@@ -77,6 +77,8 @@ GOLDEN = {
     "average_gain": [0, 18 / 37, 0, 0, 0, 0],
     # 18/19 - 3/5 = 33/95; 18/19 - 1/3 = 35/57; 8/9 - 4/5 = 4/45; 2/3 - 4/5 = -2/15; 0; 18/19 - 1/2 = 17/38
     "faithfulness": [33 / 95, 35 / 57, 4 / 45, -2 / 15, 0, 17 / 38],
+    # margins of the explained class: ln 18 - ln 1.5; ln 18 + ln 2; 3 ln 2 - 2 ln 2; ln 2 - ln 4; 0; ln 18 - 0
+    "faithfulness:margin": [math.log(12), math.log(36), LN2, -LN2, 0, math.log(18)],
     # classes kept 1 1 0 0 and silence, whose tie goes to class 0; originals 1 1 0 1 1
     "input_fidelity": [1, 1, 1, 0, 0, 1],
     # sorted 0 0 .5 1 with 2 i - n - 1 = -3 -1 1 3: 3.5 / (4 * 1.5) = 7/12; 0 0 1 1: 4 / 8; 0 0 1/3 1: (10/3) / (16/3);
@@ -120,6 +122,9 @@ def test_deletion_and_insertion_by_hand() -> None:
         case = make_case(weight.reshape(2, 10), magnitude, mask, [1])
         assert METRICS["deletion_auc"](case).item() == pytest.approx(deletion, abs=1e-6)
         assert METRICS["insertion_auc"](case).item() == pytest.approx(insertion, abs=1e-6)
+        # the margin is ln 3 with bin k and 0 without: deleted ln 3 up to k, inserted ln 3 after it, half a step between
+        assert METRICS["deletion_auc:margin"](case).item() == pytest.approx((k + 0.5) * LN3 / 20, abs=1e-6)
+        assert METRICS["insertion_auc:margin"](case).item() == pytest.approx((19.5 - k) * LN3 / 20, abs=1e-6)
 
 
 def test_hard_masks_by_hand() -> None:
@@ -137,9 +142,23 @@ def test_hard_masks_by_hand() -> None:
         "sufficiency@5": 16 / 17 - 4 / 5,
         "sufficiency@10": 16 / 17 - 8 / 9,
         "sufficiency@20": 0.0,
+        # the whole has a margin of 4 ln 2, every share one ln 2 more
+        **{f"comprehensiveness@{share}:margin": (n + 1) * LN2 for n, share in enumerate((1, 5, 10, 20))},
+        **{f"sufficiency@{share}:margin": (3 - n) * LN2 for n, share in enumerate((1, 5, 10, 20))},
     }
     got = score(case, list(expected))
     assert {name: value.item() for name, value in got.items()} == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_margin_is_against_all_other_classes() -> None:
+    one = torch.ones(1, 2, 2)
+    case = make_case(W, one, one, [1])
+    # the explained logit less the logarithm of the others' summed exponentials; of two the difference
+    assert case.margin(torch.tensor([[1.0, 2, 4]])).item() == pytest.approx(2 - math.log(math.exp(1) + math.exp(4)))
+    assert case.margin(torch.tensor([[1.0, 4.0]])).item() == 3
+    # and of given probabilities the difference of their logarithms
+    given = make_case(W, one, one, [1], probability=torch.tensor([[0.2, 0.8]]))
+    assert given.margin(given.logits).item() == pytest.approx(math.log(4))
 
 
 def test_the_ends_of_the_budget_by_hand() -> None:
@@ -214,6 +233,7 @@ def test_seed_stability_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_metric_of_one_map_has_a_golden_value() -> None:
     families = {name for name in METRICS if "@" in name}
     elsewhere = {"deletion_auc", "insertion_auc", "silence_share", "seed_stability"}
+    elsewhere |= {"deletion_auc:margin", "insertion_auc:margin"}
     here = set(GOLDEN) | families | elsewhere
     assert here == {name for name in METRICS if METRICS.facts(name).get("needs") != "truth"} - LATER
 

@@ -88,9 +88,12 @@ def test_the_laws_cover_the_registry() -> None:
     assert COMBINATION_LAWS["symmetric"] == set(COMBINATIONS)
 
 
-HARD = {f"{family}@{q}" for family in ("comprehensiveness", "sufficiency") for q in (1, 5, 10, 20)}
-AREAS = {"deletion_auc", "insertion_auc"}
-SOFT = {"average_increase", "average_drop", "average_gain", "faithfulness", "input_fidelity"}
+KINDS = ("", ":margin")
+HARD = {
+    f"{family}@{q}{kind}" for family in ("comprehensiveness", "sufficiency") for q in (1, 5, 10, 20) for kind in KINDS
+}
+AREAS = {f"{name}{kind}" for name in ("deletion_auc", "insertion_auc") for kind in KINDS}
+SOFT = {"average_increase", "average_drop", "average_gain", "faithfulness", "faithfulness:margin", "input_fidelity"}
 METRIC_LAWS: dict[str, set[str]] = {
     # the same value whatever the classifier says
     "reads_the_map_only": {"sparseness", "complexity", "mean_mask", "silence_share", "seed_stability"},
