@@ -43,12 +43,12 @@ with right:
     model = widgets.choose_model()
     try:
         bundle = sources.bundle(model)
+        about, card = bundle.card, sources.data_card()
     except SpeechXAIError as error:
         widgets.problem(error)
         st.stop()
     with st.container(border=True, height=420):
-        widgets.card(bundle.card or "This model has no card.")
-    card = sources.data_card()
+        widgets.card(about or "This model has no card.")
     if card:
         with st.expander("Data card"):
             widgets.card(card)

@@ -83,8 +83,8 @@ class StftSettings(_Strict):
 class SegmentSettings(_Strict):
     """The fields of `stft.SegmentConfig`."""
 
-    length_s: float
-    hop_s: float
+    length_s: float = Field(strict=True)
+    hop_s: float = Field(strict=True)
     short: Literal["keep", "pad"] = "keep"
 
 

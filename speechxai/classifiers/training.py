@@ -60,7 +60,7 @@ from speechxai.data.splits import speaker_folds
 from speechxai.errors import SpeechXAIError, did_you_mean, in_range, named
 from speechxai.files import check_out as check_place
 from speechxai.files import config_path, read_toml
-from speechxai.flags import MAX_SEED, TRAIN
+from speechxai.flags import FLAGS, MAX_SEED, TRAIN
 from speechxai.signal.stft import SegmentConfig
 from speechxai.types import CLASS_NAMES, Recording, StftConfig
 
@@ -514,6 +514,9 @@ def read_recipe(name_or_path: str | Path) -> dict[str, Any]:
         fits = isinstance(value, (int, float) if kind is float else kind) and not isinstance(value, bool)
         if not fits or (kind is list and not all(type(item) is int for item in value)):
             raise SpeechXAIError(f"{path}: '{name}' must be {_KINDS[kind]}. Got {value!r} instead.")
+        bounds = FLAGS.get(name)
+        if bounds is not None and bounds.max is not None and kind in (int, float):
+            in_range(str(path), name, value, bounds.min or 0, bounds.max, whole=kind is int)
     return values
 
 

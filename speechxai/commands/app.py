@@ -123,14 +123,14 @@ def app(
     if host not in _LOCAL:
         warn(f"The app listens on {host}: whoever reaches this computer can open it, without a password.")
     arguments = ["--data", str(_absolute(data))]
-    arguments += ["--root", str(root.resolve())] if root else []
+    arguments += ["--root", os.path.realpath(root)] if root else []
     for name, values in (("--run", run or []), ("--model", model or [])):
         for value in values:
             arguments += [name, str(_absolute(str(value)))]
     for module in imports or []:
         arguments += ["--import", module]
     arguments += ["--allow-code"] if allow_code else []
-    arguments += ["--save-to", str(save_to.resolve())] if save_to else []
+    arguments += ["--save-to", os.path.realpath(save_to)] if save_to else []
     arguments += [] if cache else ["--no-cache"]
     for name in names(host, allow_host or []):
         arguments += ["--answer-to", name]

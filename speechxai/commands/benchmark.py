@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -134,7 +135,7 @@ def _sources(data: list[str], root: list[Path]) -> dict[str, tuple[str, str]]:
         raise SpeechXAIError(
             f"Every --data needs its --root. Got {len(data)} of the first and {len(root)} of the second."
         )
-    return {Path(name).stem: (name, str(folder.resolve())) for name, folder in zip(data, root, strict=True)}
+    return {Path(name).stem: (name, os.path.realpath(folder)) for name, folder in zip(data, root, strict=True)}
 
 
 def reporter(folder: BenchmarkFolder) -> Callable[[BenchmarkProgress], None]:

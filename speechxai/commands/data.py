@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -174,9 +175,8 @@ def import_labels(
     from speechxai.files import check_out
 
     check_out(out, "file", overwrite)
-    manifest = import_folder(
-        folder, labels, name or folder.resolve().name, classes=classes.split(",") if classes else None
-    )
+    name = name or os.path.basename(os.path.realpath(folder))
+    manifest = import_folder(folder, labels, name, classes=classes.split(",") if classes else None)
     groups = same_person(manifest["speaker"]) if merge_speakers else ()
     if groups:
         manifest["speaker"] = merged(list(manifest["speaker"]))

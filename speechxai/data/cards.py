@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import difflib
+import os
 import re
 import unicodedata
 import warnings
@@ -513,7 +514,7 @@ def add_card(path: str | Path) -> None:
     Raises:
         SpeechXAIError: no such file, or a name that is taken.
     """
-    file = Path(path).resolve()
+    file = Path(os.path.realpath(path))
     if not file.is_file():
         raise SpeechXAIError(f"{path}: no such data card.")
     if file.stem in card_names() and _ADDED.get(file.stem) != file:
@@ -673,10 +674,10 @@ def _found(
     if path.suffix.lower() == ".csv":
         return read_manifest(path), []
     if path.is_dir() and name not in known:
-        if root is not None and Path(root).resolve() != path.resolve():
+        if root is not None and os.path.realpath(root) != os.path.realpath(path):
             raise SpeechXAIError(f"{data}: this folder of recordings is its own root. Leave --root away.")
         if labels is not None:
-            return import_folder(path, labels, path.resolve().name), []
+            return import_folder(path, labels, os.path.basename(os.path.realpath(path))), []
         manifest, report = build_manifest("folder", path)
         return manifest, list(report.unmatched)
     if name not in known and path.suffix != ".toml":

@@ -122,6 +122,24 @@ def test_check_answers_wrong_names(voices: Path, tmp_path: Path) -> None:
         assert answer in str(error)
 
 
+def test_links_in_a_circle_are_named(tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label,speaker\na.wav,HC,s\n")
+    for words in (
+        ("import", loop, "--labels", table, "--out", tmp_path / "m.csv"),
+        ("import", tmp_path, "--labels", loop, "--out", tmp_path / "m.csv"),
+        ("import", tmp_path, "--labels", table, "--out", loop / "m.csv"),
+        ("check", "folder", "--root", loop),
+        ("check", loop),
+        ("check", loop / "card.toml", "--root", tmp_path),
+    ):
+        error = run(*words).exception
+        assert isinstance(error, SpeechXAIError), words
+        assert "loop" in str(error)
+
+
 def test_import_makes_a_manifest(voices: Path, tmp_path: Path) -> None:
     shown = run("import", voices, "--labels", labels(voices, *LINES), "--out", tmp_path / "m.csv")
     assert shown.exit_code == 0, shown.output

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import re
 import shutil
+import tomllib
 import warnings
 from pathlib import Path
 from typing import Any
@@ -24,7 +27,9 @@ from speechxai.classifiers.bundle import (
     save_bundle,
     save_parts,
 )
+from speechxai.classifiers.imports import read_weights
 from speechxai.errors import SpeechXAIError, VersionWarning
+from speechxai.files import to_toml
 from speechxai.signal.stft import SegmentConfig, spectrogram
 from speechxai.types import Recording, StftConfig
 
@@ -237,6 +242,72 @@ def test_settings_are_checked(copy: Path, old: str, new: str, message: str) -> N
     path.write_text(text.replace(old, new, 1))
     with pytest.raises(SpeechXAIError, match=rf"config\.toml: .*{message}"):
         load_bundle(copy)
+
+
+@pytest.mark.parametrize("stands", ["pipe", "device", "folder", "link to nothing", "bytes", "empty"])
+@pytest.mark.parametrize("file", ["config.toml", "weights.safetensors", "card.md"])
+def test_whatever_stands_where_a_file_belongs_is_one_line(file: str, stands: str, copy: Path) -> None:
+    path = copy / file
+    path.unlink()
+    if stands == "pipe":
+        os.mkfifo(path)
+    elif stands == "folder":
+        path.mkdir()
+    elif stands in ("device", "link to nothing"):
+        path.symlink_to("/dev/zero" if stands == "device" else "/nowhere")
+    else:
+        path.write_bytes(bytes(range(256)) if stands == "bytes" else b"")
+    if (file, stands) == ("card.md", "empty"):
+        assert load_bundle(copy).card == ""
+        return
+    with pytest.raises(SpeechXAIError, match=re.escape(str(path))) as raised:
+        assert load_bundle(copy).card
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("value", [-1, 0, 10**30, 1e300, float("nan"), True, "", "x", [], [-1], {"a": 1}, None])
+@pytest.mark.parametrize("key", ["max_batch", "stft.n_fft", "segment.length_s", "options.n_mels", "options.channels"])
+def test_settings_of_other_kinds_are_one_line_and_never_run_for_ever(key: str, value: object, copy: Path) -> None:
+    path = copy / "config.toml"
+    settings = tomllib.loads(unsealed(path.read_text()))
+    table, _, name = key.rpartition(".")
+    place = settings[table] if table else settings
+    if value is None:
+        place.pop(name, None)
+    else:
+        place[name] = value
+    path.write_text(to_toml(settings))
+    if value is None and table != "segment" and table != "stft":
+        with contextlib.suppress(SpeechXAIError):  # the default, which may not fit the weights
+            load_bundle(copy).classifier()
+        return
+    with pytest.raises(SpeechXAIError, match=r"config\.toml|weights\.safetensors") as raised:
+        load_bundle(copy).classifier()
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "content", ["cut", "list", "empty", "number", "code", "bytes", "pipe", "zip", "changed 1", "changed 2", "changed 3"]
+)
+def test_checkpoints_that_are_none_are_one_line(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "fold_1.pt"
+    torch.save({"a.weight": torch.ones(40)}, path)
+    whole = bytearray(path.read_bytes())
+    if content == "pipe":
+        path.unlink()
+        os.mkfifo(path)
+    elif content == "cut":
+        path.write_bytes(whole[: len(whole) // 2])
+    elif content.startswith("changed"):
+        whole[60 * int(content[-1])] ^= 0xFF
+        path.write_bytes(whole)
+    elif content in ("bytes", "zip"):
+        path.write_bytes(bytes(range(256)) if content == "bytes" else b"PK\x05\x06" + bytes(18))
+    else:
+        torch.save({"list": [1], "empty": {}, "number": 1, "code": {"a": print}}[content], path)
+    with contextlib.suppress(SpeechXAIError):  # a changed byte may be one of a name
+        read_weights(path)
+        assert content.startswith("changed")
 
 
 def test_a_bundle_that_states_no_format_is_of_the_first(copy: Path) -> None:

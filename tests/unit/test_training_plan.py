@@ -71,6 +71,25 @@ def test_wrong_recipes_are_named(tmp_path: Path, weights: Path) -> None:
         plan_of({"pretrained": str(weights), "out": "a"})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("threads", 0),
+        ("threads", 10**6),
+        ("speakers", 1),
+        ("epochs", 10**9),
+        ("seed", -1),
+        ("crop_s", 1e9),
+        ("folds", 2),
+    ],
+)
+def test_numbers_of_a_recipe_have_the_bounds_of_the_flags(name: str, value: float, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(f"{name} = {value}")
+    with pytest.raises(SpeechXAIError, match=rf"The '{name}' parameter of .*recipe\.toml must be a .*number from"):
+        read_recipe(path)
+
+
 @pytest.mark.parametrize("large", [False, True])
 def test_foundation_model_to_bundle(
     large: bool, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
