@@ -384,7 +384,7 @@ def network_interval(
     grows from 0 to 0.6. So networks are the units, and Student's t over their means is the interval. Where speakers are
     heard by several networks, or networks of one seed are alike, means are not independent: the variance by networks
     is joined with that by speakers (less that of their cells, cameron2011robust) and by seeds, and the widest counts.
-    True coverage (docs/statistics.md, `scripts/intervals.py`): at least 93 % in all of these cases.
+    True coverage (docs/statistics.md): at least 93 % in all of these cases.
 
     Args:
         values: one row a recording.
