@@ -34,6 +34,7 @@ import traceback
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,7 @@ class Try:
         arguments: of the call.
         must_fail: no answer can be right.
         must_work: nothing is wrong with it, so that what the others change is all that is wrong with them.
+        make: what the input needs on disk, made when it is drawn.
         whole: for audio, the samples that an answer must have; None where anything may be heard.
     """
 
@@ -84,6 +86,7 @@ class Try:
     must_fail: bool = False
     must_work: bool = False
     whole: str | None = None
+    make: Callable[[], object] | None = None
 
 
 # ---- what runs in the other process
@@ -506,12 +509,17 @@ def folders(good: Good, chance: random.Random) -> Iterator[Try]:
         for file in files:
             for damage, spoil in damages.items():
                 for use in uses:
-                    name = f"{file.relative_to(good.root / whole)} {damage}"
-                    copy = good.root / "damaged" / f"{len(name)}-{chance.randrange(10**9)}"
-                    shutil.copytree(good.root / whole, copy)
-                    spoil(copy / file.relative_to(good.root / whole))
-                    words = tuple(str(copy) if word == "{}" else word for word in use)
-                    yield Try("folders", f"{use[0]}: {damage}", f"{' '.join(use)} with {name}", "cli", words)
+                    path = file.relative_to(good.root / whole)
+                    place = good.root / "damaged" / str(chance.randrange(10**9))
+                    words = tuple(str(place) if word == "{}" else word for word in use)
+                    make = partial(_copied, good.root / whole, place, lambda to, p=path, spoil=spoil: spoil(to / p))
+                    what = f"{' '.join(use)} with {path} {damage}"
+                    yield Try("folders", f"{use[0]}: {damage}", what, "cli", words, make=make)
+
+
+def _copied(whole: Path, place: Path, change: Callable[[Path], object]) -> None:
+    shutil.copytree(whole, place)
+    change(place)
 
 
 VALUES: tuple[Any, ...] = (
@@ -550,26 +558,30 @@ def models(good: Good, chance: random.Random) -> Iterator[Try]:
     settings = tomllib.loads((good.root / "tiny" / "config.toml").read_text("utf-8"))
     unsealed = {key: value for key, value in settings.items() if key != "sha256"}
 
-    def bundle(content: dict[str, Any]) -> str:
+    def predicted(
+        kind: str, what: str, content: dict[str, Any], must_fail: bool = False, must_work: bool = False
+    ) -> Try:
         folder = good.root / "models" / str(chance.randrange(10**9))
-        shutil.copytree(good.root / "tiny", folder)
-        (folder / "config.toml").write_text(to_toml(content), "utf-8")
-        return str(folder)
+
+        def settle(place: Path) -> object:
+            return (place / "config.toml").write_text(to_toml(content), "utf-8")
+
+        make = partial(_copied, good.root / "tiny", folder, settle)
+        words = ("predict", wav, "--model", str(folder))
+        return Try("models", kind, what, "cli", words, must_fail, must_work, make=make)
 
     for content in (settings, unsealed):
-        words = ("predict", wav, "--model", bundle(content))
-        yield Try("models", "as it is", "predict", "cli", words, must_work=True)
+        yield predicted("as it is", "predict", content, must_work=True)
     for path in _leaves(unsealed):
         if path[0] in ("libraries", "training", "check"):
             continue
         name, about = ".".join(path), path[0] in (*ABOUT, "weights")
         for value in (*VALUES, None):
-            words = ("predict", wav, "--model", bundle(_changed(unsealed, path, value)))
-            yield Try("models", "setting", f"{name} = {value!r}", "cli", words)
+            yield predicted("setting", f"{name} = {value!r}", _changed(unsealed, path, value))
         for value in (chance.choice(VALUES), None):
-            words = ("predict", wav, "--model", bundle(_changed(settings, path, value)))
-            same = _changed(settings, path, value) == settings or value is None  # the default may be the same
-            yield Try("models", "sealed setting", f"{name} = {value!r}, sealed", "cli", words, not (about or same))
+            changed = _changed(settings, path, value)
+            same = changed == settings or value is None  # the default may be the same
+            yield predicted("sealed setting", f"{name} = {value!r}, sealed", changed, not (about or same))
 
     weights = {"ssl_model.a": torch.ones(3), "classifier.weight": torch.ones(2, 3)}
     torch.save(weights, good.root / "fold_1.pt")
@@ -769,7 +781,9 @@ def battery(
                 for attempt in PARTS[part](good, chance):
                     if chance.random() >= share:
                         continue
-                    kind, text = worker.ask(attempt)
+                    if attempt.make is not None:
+                        attempt.make()
+                    kind, text = worker.ask(dataclasses.replace(attempt, make=None))
                     if kind == "value" and attempt.must_fail:
                         kind, text = "wrong", "accepted"
                     if kind == "error" and attempt.must_work:

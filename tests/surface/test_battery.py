@@ -29,7 +29,7 @@ def battery() -> Iterator[ModuleType]:
 
 
 def test_a_share_of_the_battery(battery: ModuleType) -> None:
-    counts, failures = battery.battery(list(battery.PARTS), 0.015, 7, lambda line: None)
+    counts, failures = battery.battery(list(battery.PARTS), 0.01, 7, lambda line: None)
     assert not failures, "\n".join(failures)
     assert sum(counts.values()) > 30
     assert sum(n for (_, kind), n in counts.items() if kind == "error") > 15
