@@ -22,8 +22,10 @@ TASK = {
     "burst_weakening": "ddk",
     "formant_centralization": "glide",
     "monopitch": "phrase",
+    "amplitude_tremor": "vowel-a",
+    "frequency_tremor": "vowel-a",
 }
-VOWEL_CUES = ["breathiness", "tremor", "formant_centralization"]
+VOWEL_CUES = ["breathiness", "tremor", "amplitude_tremor", "frequency_tremor", "formant_centralization"]
 
 
 @pytest.fixture(scope="module")

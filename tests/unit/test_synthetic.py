@@ -33,6 +33,8 @@ BEST_TASK = {
     "burst_weakening": "ddk",
     "formant_centralization": "glide",
     "monopitch": "phrase",
+    "amplitude_tremor": "vowel-a",
+    "frequency_tremor": "vowel-a",
 }
 CUES = list(BEST_TASK)
 
