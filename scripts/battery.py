@@ -675,12 +675,25 @@ def training(good: Good, chance: random.Random) -> Iterator[Try]:
     folder.mkdir()
     voices, tiny, out = str(good.root / "voices.csv"), str(good.root / "tiny"), str(good.root / "out" / "any")
     study = {
-        **{"data": voices, "model": tiny, "recipes": ["rise"], "metrics": ["faithfulness"], "limit": 1, "out": out},
+        **{
+            "data": str(good.root / "voices"),
+            "model": tiny,
+            "recipes": ["rise"],
+            "metrics": ["faithfulness"],
+            "limit": 1,
+            "out": out,
+        },
         **{"seed": 0, "device": "cpu", "precision": "float32", "evidence": "auto", "fill": "silence", "pictures": 0},
         **{"max_batch": 4, "memory_mb": 64, "threads": 1, "max_duration_s": 5.0, "channel": 0, "by": ["sex"]},
         **{"options": {"rise": {"n_masks": 4, "seed": 0}}, "metric_options": {"faithfulness": {}}},
         **{"executor": "serial", "workers": 1, "scheduler": "local", "protocol": "standard", "imports": []},
-        **{"tasks": [], "labels": voices, "root": str(good.root / "voices"), "maps": False, "deterministic": False},
+        **{
+            "tasks": [],
+            "labels": str(good.root / "labels.csv"),
+            "root": str(good.root / "voices"),
+            "maps": False,
+            "deterministic": False,
+        },
     }
     for command, settings in (("train", tomllib.loads(RECIPE)), ("check", study)):
         tries: list[tuple[str, dict[str, Any]]] = [("as it is", settings)]

@@ -30,7 +30,7 @@ from speechxai.commands import (
 )
 from speechxai.commands.console import Command
 from speechxai.commands.data import data_app
-from speechxai.errors import SpeechXAIError, encodable
+from speechxai.errors import SpeechXAIError, encodable, is_out_of_memory
 from speechxai.evaluation.machine import keep_freed_memory
 
 _EPILOG = """
@@ -116,6 +116,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if debug:
             raise
         typer.echo(encodable(f"Error: {error}"), err=True)
+        sys.exit(2)
+    except (MemoryError, RuntimeError) as error:
+        if debug or not is_out_of_memory(error):
+            raise
+        typer.echo(
+            "Error: There is not enough memory for this. Ask for less at once: a smaller network, --batch, --max-batch,"
+            " --memory-mb or fewer --workers.",
+            err=True,
+        )
         sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("Stopped. What is done is kept; --help of the command says how it goes on.", err=True)

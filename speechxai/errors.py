@@ -51,6 +51,16 @@ def told(error: BaseException) -> str:
     return encodable(f"{name}: {text}" if text else name)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was asked for that is not there: PyTorch says it in a RuntimeError.
+
+    >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 26240000000"))
+    True
+    """
+    text = str(error).casefold()
+    return isinstance(error, MemoryError) or "can't allocate memory" in text or "out of memory" in text
+
+
 def traced(error: BaseException) -> str:
     """Traceback of an error that nobody foresaw; "" for a SpeechXAIError, whose message says everything."""
     if isinstance(error, UnforeseenError):

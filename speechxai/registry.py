@@ -188,6 +188,9 @@ def check_values(function: Callable[..., Any], given: Mapping[str, Any], owner: 
             in_range(owner, name, value, 0, MAX_SEED, whole=True)
         elif number:
             in_range(owner, name, value, -1e12, 1e12)
+        for each in value if isinstance(value, list | tuple) else ():
+            if isinstance(each, int) and not isinstance(each, bool):
+                in_range(owner, name, each, -MAX_COUNT, MAX_COUNT, whole=True)
         if name not in hints:
             continue
         try:

@@ -17,7 +17,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+import torch
 
+from speechxai import cli
 from speechxai.classifiers.bundle import load_bundle, save_bundle
 from speechxai.cli import main
 from speechxai.evaluation.runs import RunFolder
@@ -505,3 +507,25 @@ def test_debug_shows_where_it_happened(run: Run, tmp_path: Path) -> None:
 
     with pytest.raises(SpeechXAIError):
         main(["report", str(tmp_path), "--debug"])
+
+
+@pytest.mark.parametrize(
+    ("error", "is_memory"),
+    [
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: 262400"), True),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (MemoryError("Unable to allocate 7.45 GiB for an array"), True),
+        (RuntimeError("shapes do not fit"), False),
+    ],
+)
+def test_too_little_memory_is_one_line(
+    error: Exception, is_memory: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", fails)
+    with pytest.raises(SystemExit if is_memory else RuntimeError):
+        main(["list"])
+    told = capsys.readouterr().err
+    assert (told.count("\n"), "not enough memory" in told) == ((1, True) if is_memory else (0, False))
