@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, cast, runtime_checkable
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from speechxai.classifiers.base import Classifier
-from speechxai.classifiers.cnn import LogMel
+from speechxai.classifiers.cnn import Cnn, LogMel
 from speechxai.classifiers.network import stated
 from speechxai.classifiers.ssl import parameter_groups
 from speechxai.errors import SpeechXAIError, in_range
@@ -364,9 +364,9 @@ KEPT_BYTES = 1 << 29
 
 
 def heard(classifier: Classifier, waveforms: Tensor) -> tuple[Tensor, Tensor]:
-    """Magnitude and phase (B, F, T) of waveforms (B, N); the phase is 0 where a log-mel front end is all that
-    listens."""
-    if isinstance(stated(classifier.backbone, "front_end", None), LogMel):
+    """Magnitude and phase (B, F, T) of waveforms (B, N); the phase is 0 for `Cnn`, which reads none."""
+    # Not for what is built on it: a network that listens to the phase would learn from zeros without a word.
+    if type(classifier.backbone) is Cnn:
         magnitude = magnitudes(waveforms, classifier.stft)
         return magnitude, torch.zeros((), device=magnitude.device).expand_as(magnitude)
     spec = spectrogram(waveforms, classifier.stft)
@@ -400,17 +400,20 @@ class Heard:
 
     def logits(self, classifier: Classifier) -> Tensor:
         """Logits (N, C) of the recordings, in the mode that the classifier is in."""
-        batches = batches_heard(classifier, self.recordings) if self._kept is None else self._kept
-        rows: dict[int, Tensor] = {}
-        with torch.no_grad():
-            for places, magnitude, phase in batches:
-                rows |= dict(zip(places, classifier(magnitude, phase).cpu(), strict=True))
-        return torch.stack([rows[index] for index in range(len(self.recordings))])
+        return _logits(classifier, batches_heard(classifier, self.recordings) if self._kept is None else self._kept)
 
 
 def recording_logits(classifier: Classifier, recordings: Sequence[Recording]) -> Tensor:
     """Logits (N, C) of recordings of any length, in the mode that the classifier is in."""
-    return Heard(classifier, recordings).logits(classifier)
+    return _logits(classifier, batches_heard(classifier, recordings))
+
+
+def _logits(classifier: Classifier, batches: Iterable[tuple[list[int], Tensor, Tensor]]) -> Tensor:
+    rows: dict[int, Tensor] = {}
+    with torch.no_grad():
+        for places, magnitude, phase in batches:
+            rows |= dict(zip(places, classifier(magnitude, phase).cpu(), strict=True))
+    return torch.stack([rows[index] for index in range(len(rows))])
 
 
 @contextmanager

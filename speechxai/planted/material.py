@@ -146,7 +146,7 @@ def planted(task: Task, settings: BenchmarkSettings, bases: Sequence[Recording])
     pairs: list[Pair] = []
     skipped: dict[str, int] = {}
     for base in bases:
-        if base.label == 1:
+        if base.label not in (None, 0):
             raise SpeechXAIError(
                 f"{base.id}: cues are planted into healthy voices only, and this one is of another class."
             )

@@ -128,8 +128,9 @@ def test_cues_are_planted_at_the_recordings_own_rate() -> None:
     # bins at the floor are moved by rounding alone
     assert place[262:].sum() <= 0.001 * place.sum()
     assert place[128:256].sum() > 0
-    with pytest.raises(SpeechXAIError, match="of another class"):
-        planted(Task("set", "tremor", 1.0, 0), settings, [voice(0, label=1)])
+    for label in (1, 2):
+        with pytest.raises(SpeechXAIError, match="of another class"):
+            planted(Task("set", "tremor", 1.0, 0), settings, [voice(0, label=label)])
     silent = Recording(torch.zeros(8_000 * 3), 8_000, "set/9", "set/9")
     skipped = planted(Task("set", "tremor", 1.0, 0), settings, [silent]).skipped
     assert sum(skipped.values()) == 2

@@ -12,15 +12,19 @@ import torch
 from torch import Tensor
 
 from speechxai.classifiers import Classifier, build, validation
+from speechxai.classifiers.cnn import Cnn
 from speechxai.classifiers.fit import (
     AugmentConfig,
     FitConfig,
+    Heard,
+    _finished,
     augment_waveforms,
     class_weights,
     crop,
     fit,
     fit_temperature,
     flatness,
+    heard,
     initialized,
     recording_logits,
     set_front_end,
@@ -523,6 +527,39 @@ def test_a_network_without_spread_is_trained_again(monkeypatch: pytest.MonkeyPat
     assert cv.restarts == (0, 2, 0)
     assert cv.flat == ("", "says the same of all 8 recordings", "")
     assert cross_validate(make, recordings, folds, replace(QUICK, restarts=0)).restarts == (0, 0, 0)
+
+
+class Listener(Cnn):
+    """A network on the same front end that reads the phase."""
+
+    def forward(self, magnitude: Tensor, phase: Tensor) -> Tensor:
+        self.largest = float(phase.abs().max())
+        return super().forward(magnitude, phase)
+
+
+def test_only_a_network_that_reads_no_phase_is_spared_it() -> None:
+    spoken = corpus()[:3]
+    deaf, listening = (Classifier(kind(STFT, n_mels=20, channels=(4, 8)), STFT).eval() for kind in (Cnn, Listener))
+    listening.load_state_dict(deaf.state_dict())
+    torch.testing.assert_close(recording_logits(listening, spoken), recording_logits(deaf, spoken))
+    assert listening.backbone.largest > 3  # radians
+    assert float(heard(deaf, spoken[0].waveform[None])[1].abs().max()) == 0
+
+
+def test_recordings_are_heard_alike_alone_and_together() -> None:
+    """Of two lengths, in the order in which they came; kept or made anew."""
+    spoken = [tone(n, n % 2, n, 0.6 if n % 3 else 0.9) for n in range(7)]
+    network = Classifier(Cnn(STFT, n_mels=20, channels=(4, 8)), STFT).eval()
+    alone = torch.cat([recording_logits(network, [each]) for each in spoken])
+    torch.testing.assert_close(recording_logits(network, spoken), alone)
+    torch.testing.assert_close(Heard(network, spoken).logits(network), alone)
+
+
+def test_patience_counts_from_the_least_epochs() -> None:
+    state = {"records": [[n, 0.0, 1.0] for n in range(5)], "best_epoch": 0}
+    assert _finished(state, FitConfig(epochs=9, patience=4))
+    assert not _finished(state, FitConfig(epochs=9, patience=4, least_epochs=6))
+    assert _finished(state, FitConfig(epochs=5, patience=4, least_epochs=6))
 
 
 def test_the_scaled_loss_prefers_answers_to_none(monkeypatch: pytest.MonkeyPatch) -> None:
