@@ -269,6 +269,11 @@ def board(summary: pd.DataFrame, group: str, metric: str) -> pd.DataFrame:
     return part.sort_values("mean", ascending=best_is_low(metric), kind="stable", na_position="last")
 
 
+def units(summary: pd.DataFrame) -> str:
+    """What the means and intervals of a benchmark are over."""
+    return "networks" if "n_networks" in summary else "speakers"
+
+
 def truth_lines(rows: pd.DataFrame) -> list[Row]:
     """Lines of the interval chart: the best explanations, and every control wherever it stands."""
     controls = rows["recipe"].isin(CONTROLS)

@@ -83,10 +83,12 @@ def show_run(run: Run, middle: Any, right: Any) -> None:
         widgets.show_html(charts.table(boards.side_by_side(summary, sane), caption))
 
 
-def _chart(rows: Sequence[charts.Row], metric: str, marks: Sequence[tuple[float, str]] = ()) -> None:
+def _chart(
+    rows: Sequence[charts.Row], metric: str, marks: Sequence[tuple[float, str]] = (), over: str = "speakers"
+) -> None:
     name = boards.metric_words(metric)
     st.header(widgets.plain(f"{name[0].upper()}{name[1:]}"))
-    st.caption(f"{boards.metric_question(metric)} Mean over speakers with its 95 % interval; controls in gray.")
+    st.caption(f"{boards.metric_question(metric)} Mean over {over} with its 95 % interval; controls in gray.")
     widgets.show_html(charts.intervals(rows, f"{name}, with 95 % intervals", marks))
 
 
@@ -114,9 +116,10 @@ def show_truth(run: Run, middle: Any, right: Any) -> None:
         boards.which_score(believed),
         boards.learned(tables["tasks"]),
     )
+    over = boards.units(summary)
     one, two = st.columns([6, 5], gap="large")
     with one:
-        _chart(boards.truth_lines(rows), metric, boards.chance_of(tables["chance"], group, metric))
+        _chart(boards.truth_lines(rows), metric, boards.chance_of(tables["chance"], group, metric), over)
     with two:
         st.header("Which score would have told so?")
         st.caption(
@@ -128,7 +131,7 @@ def show_truth(run: Run, middle: Any, right: Any) -> None:
         )
     st.header("Every cue apart")
     names, columns, values, muted = boards.every_cue(summary, metric)
-    caption = f"{boards.metric_words(metric)}: mean over speakers. The mean of the columns says nothing without them."
+    caption = f"{boards.metric_words(metric)}: mean over {over}. The mean of the columns says nothing without them."
     widgets.show_html(charts.heat(names, columns, values, f"{caption[0].upper()}{caption[1:]}", muted))
     _learned(run)
     if not tables["sanity"].empty:
@@ -140,7 +143,7 @@ def show_truth(run: Run, middle: Any, right: Any) -> None:
     with st.expander("The scores that need no truth, at equal budgets"):
         part = boards.of_group(summary, group)
         shown = [m for m in boards.COMPARED_FIRST if m in set(part["metric"])]
-        caption = f"{words.cue_words(group)}: mean over speakers and 95 % interval."
+        caption = f"{words.cue_words(group)}: mean over {over} and 95 % interval."
         widgets.show_html(charts.table(boards.side_by_side(part, shown), caption))
 
 

@@ -86,6 +86,7 @@ def test_the_leaderboard_never_ranks_the_truth(run: Run) -> None:
 def test_a_crowded_leaderboard_keeps_every_control(run: Run) -> None:
     rows = boards.board(run.summary, TREMOR, BASE)
     many = pd.concat([rows[:1].assign(recipe=f"method_{i}") for i in range(40)] + [rows], ignore_index=True)
+    assert (boards.units(many), boards.units(many.drop(columns="n_networks"))) == ("networks", "speakers")
     shown = [line.label for line in boards.truth_lines(many)]
     assert len(shown) == boards.MOST_ROWS + 3
     assert shown[-1] == "random map (control)"

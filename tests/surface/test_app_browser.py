@@ -702,7 +702,7 @@ def test_cohort_leads_to_a_recording(tab: Tab) -> None:
 def test_benchmark_shows_the_truth_cue_by_cue_and_what_maps_know(tab: Tab) -> None:
     page = tab.open("benchmark")
     page.get_by_role("heading", name="What do the maps alone know?").wait_for()
-    page.get_by_text("6 recordings of 6 speakers (3 PD, 3 HC); 3 folds by speaker").wait_for()
+    page.get_by_text("6 recordings of 6 speakers (3 HC, 3 PD); 3 folds by speaker").wait_for()
     study = page.locator("table.sx-table", has_text="⚠ leaky folds: AUROC")
     assert [row.split("\t")[0].split("\n")[0] for row in study.locator("tbody tr").all_inner_texts()] == [
         "saliency",
@@ -715,10 +715,10 @@ def test_benchmark_shows_the_truth_cue_by_cue_and_what_maps_know(tab: Tab) -> No
     tab.choose("Run", "truth")
     page.get_by_role("heading", name="Which score would have told so?").wait_for()
     page.get_by_text("integrated gradients points at the truth best, 0.70").wait_for()
-    page.get_by_text("1 of 2 tests count. Not judged, because the network did not learn to hear the cue").wait_for()
+    page.get_by_text("3 of 6 tests count. Not judged, because the network did not learn to hear the cue").wait_for()
     heat = page.locator("table.sx-table", has_text="mean of the columns").first
     assert "the truth itself" in heat.inner_text()
-    assert page.get_by_text("excluded: held-out AUC 0.700 is under 0.90").is_visible()
+    assert page.get_by_text("excluded: AUC within folds 0.700 is under 0.90").first.is_visible()
     with page.expect_download() as waiting:
         page.get_by_role("button", name="Leaderboard (Markdown)").click()
     assert "Leaderboard: relevance_rank" in Path(waiting.value.path()).read_text(encoding="utf-8")
