@@ -417,6 +417,7 @@ NAMES = {
     "edge_map": "edge map",
     "permuted_labels": "shuffled labels",
     "majority": "the larger class",
+    "answer": "the classifier's answer",
     "original": "the spectrogram itself",
 }
 """Floors and the ceiling as people read them, in the order of the table."""

@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,8 +171,27 @@ def read_source(folder: RunFolder, recipes: tuple[str, ...], progress: Progress 
         lambda recipe, i: _evidence(folder, config, parse(recipe), names[i]),
         lambda i: loaded[i].voicing,
         tuple(one.n_frames for one in loaded),
+        _answers(folder, classes_of(manifest), names) if recipes else None,
     )
     return Source(material, left_out, _held_out(folder, session, manifest), _fingerprint(folder, names))
+
+
+def _answers(folder: RunFolder, classes: Sequence[str], recordings: Sequence[str]) -> Array:
+    """What the run's classifier said: (R,) probability of the second of two classes, of more (R, C).
+
+    Raises:
+        SpeechXAIError: a unit that does not say it.
+    """
+    facts = {unit.recording: unit.facts for unit in folder.units()}
+    for name in recordings:
+        lacking = [label for label in classes if f"p_{label}" not in facts[name]]
+        if lacking:
+            raise SpeechXAIError(
+                f"{folder.path}: the scores of '{name}' do not say P({lacking[0]}), and its maps are held against it."
+                " Compute them again with 'speechxai evaluate --resume'."
+            )
+    said = np.array([[float(facts[name][f"p_{label}"]) for label in classes] for name in recordings], dtype=float)
+    return said[:, 1] if len(classes) == 2 else said
 
 
 @dataclass(eq=False)

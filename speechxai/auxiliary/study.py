@@ -3,7 +3,8 @@ explain?
 
 A small network is trained on maps of held-out recordings to tell the classes apart (part (iii) of
 mancini2025investigating), with folds by speaker, and beside it, always, on maps of chance, on energy maps, on shuffled
-labels, on nothing, and on the spectrogram itself. Here stand what it sees, one fit, and all fits of a study.
+labels, on nothing, on the answer alone, and on the spectrogram itself. Here stand what it sees, one fit, and all fits
+of a study.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ import torch
 from torch import Tensor, nn
 
 from speechxai.auxiliary.values import (
+    ANSWER,
     CEILING,
     ENERGY,
-    MAJORITY,
     PERMUTED,
     RANDOM,
+    UNTRAINED,
     AuxiliarySettings,
     Fit,
     Material,
@@ -606,7 +608,9 @@ class Row:
         self.folds = folds or Folds(material.manifest, settings.n_folds)
         self.features: Features | None = None
         self._known: dict[tuple[int, bytes], Fit] = {}
-        if name != MAJORITY:
+        if name == ANSWER and material.answers is None:
+            raise SpeechXAIError("A study of maps needs what the explained classifier answered.")
+        if name not in UNTRAINED:
             self.features = features(material, name, settings)
             self.crops = Crops(self.features.values, crop_frames(material, settings))
 
@@ -618,6 +622,8 @@ class Row:
         tested = tuple(int(i) for i in parts[2])
         answers = tuple(int(labels[i]) for i in tested)
         n_classes = self.material.n_classes
+        if self.name == ANSWER:
+            return Fit(unit, tested, answers, _numbers(np.asarray(self.material.answers)[parts[2]].tolist()))
         if self.features is None:
             counts = np.bincount(labels[np.concatenate(parts[:2])], minlength=n_classes)
             most = n_classes - 1 - int(counts[::-1].argmax())  # of equal ones the last

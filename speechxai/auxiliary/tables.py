@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from speechxai.auxiliary.values import (
+    ANSWER,
     CEILING,
     ENERGY,
     FLOORS,
@@ -19,6 +20,7 @@ from speechxai.auxiliary.values import (
     MAJORITY,
     PERMUTED,
     RANDOM,
+    UNTRAINED,
     AuxiliarySettings,
     Fit,
     kind_of,
@@ -101,7 +103,7 @@ def arms(fits: Iterable[Fit], settings: AuxiliarySettings, n_recordings: int) ->
                     f" by {split}. Run the same command again."
                 )
             found.append(Arm(name, split, settings.architecture, labels, network, folds, mask))
-            if name != MAJORITY:
+            if name not in UNTRAINED:
                 found.append(Arm(name, split, LINEAR, labels, twin, folds, mask))
             else:  # needs no architecture: the same answers stand beside both
                 found.append(Arm(name, split, LINEAR, labels, network, folds, mask))
@@ -250,7 +252,7 @@ def table(found: Sequence[Arm], settings: AuxiliarySettings, speakers: Sequence[
     rows = []
     for (name, split, architecture), (arm, metrics) in measured.items():
         for metric, one in metrics.items():
-            if name == MAJORITY and metric.startswith("selective_"):
+            if name in UNTRAINED and metric.startswith("selective_"):
                 continue
             low, high = interval(one)
             row = {
@@ -361,8 +363,11 @@ FLOOR_WORDS = {
     RANDOM: "maps of chance",
     ENERGY: "energy",
     PERMUTED: "shuffled labels",
-    "majority": "the majority class",
+    MAJORITY: "the majority class",
+    ANSWER: "the classifier's answer alone",
 }
+MARGIN = 0.1
+"""AUROC by which two inputs may differ and still be called alike."""
 
 
 Rows = dict[str, dict[str, Any]]
@@ -386,6 +391,8 @@ def sentences(
     explanations = [row for row in network.values() if row["kind"] == "explanation"]
     if explanations:
         found += _against(explanations, ENERGY)
+        if f"vs_{ANSWER}" in table:  # older studies have no such row
+            found += _against(explanations, ANSWER)
         found += _all_floors(explanations)
         found.append(_survival(explanations, network[CEILING]))
         if explanations[0]["input"] == "masked":
@@ -478,7 +485,8 @@ def _against(explanations: Sequence[Mapping[str, Any]], floor: str) -> list[Find
         return [
             Finding(
                 f"No evidence that the maps know more than {FLOOR_WORDS[floor]}: of {len(explanations)} explanations"
-                f" the largest difference in AUROC is that of {best['name']}, {difference}.",
+                f" the largest difference in AUROC is that of {best['name']}, {difference}."
+                f"{_ruled_out(explanations, floor)}",
                 "caution",
             )
         ]
@@ -492,10 +500,19 @@ def _against(explanations: Sequence[Mapping[str, Any]], floor: str) -> list[Find
     ]
 
 
+def _ruled_out(explanations: Sequence[Mapping[str, Any]], floor: str) -> str:
+    """For how many explanations the interval ends below MARGIN: no evidence of more is not evidence of no more."""
+    n = sum(float(row[f"vs_{floor}_high"]) < MARGIN for row in explanations)
+    if n == len(explanations):
+        return f" More by {number(MARGIN)} or above is ruled out for each of them."
+    kept = f"for {n} of {len(explanations)}" if n else "for none of them"
+    return f" More by {number(MARGIN)} or above is ruled out {kept}: too few speakers to say that they know no more."
+
+
 def _all_floors(explanations: Sequence[Mapping[str, Any]]) -> list[Finding]:
-    others = [floor for floor in FLOORS if floor != ENERGY]
+    others = [floor for floor in FLOORS if floor not in (ENERGY, ANSWER)]
     winners = [row for row in explanations if all(beats(row, floor) for floor in others)]
-    words = f"{FLOOR_WORDS[RANDOM]}, {FLOOR_WORDS[PERMUTED]} and {FLOOR_WORDS['majority']}"
+    words = f"{FLOOR_WORDS[RANDOM]}, {FLOOR_WORDS[PERMUTED]} and {FLOOR_WORDS[MAJORITY]}"
     if winners:
         ranked = sorted(winners, key=lambda row: -float(row["value"]))
         values = listing([f"{row['name']} with {span(row)}" for row in ranked])
@@ -564,7 +581,11 @@ def _readable(twin: Rows, coefficients: pd.DataFrame) -> list[Finding]:
         for r in strong.to_dict("records")
     ]
     speaks = "what speaks most is" if several else f"for {strong['class'].iloc[0]} speak, most of all,"
+    others = sorted((row for row in known if row is not best), key=lambda row: -float(row["value"]))
     text = f"The linear model reads the maps of {best['name']} with an AUROC of {span(best)}; {speaks} {listing(read)}."
+    if others:
+        named = listing([f"{row['name']} with {span(row)}" for row in others])
+        text += f" Above chance too: {named}."
     energy = span(twin[ENERGY])
     if beats(best, ENERGY):
         return [Finding(f"{text} That is more than it reads from energy maps, {energy}.", "good")]

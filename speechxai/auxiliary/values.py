@@ -19,10 +19,12 @@ from speechxai.types import Array, StftConfig
 if TYPE_CHECKING:
     import pandas as pd
 
-RANDOM, ENERGY, PERMUTED, MAJORITY = "random_map", "energy_map", "permuted_labels", "majority"
-FLOORS = (RANDOM, ENERGY, PERMUTED, MAJORITY)
-"""What every study is measured against: maps of chance, maps that copy the energy, labels of chance, no input at
-all."""
+RANDOM, ENERGY, PERMUTED, MAJORITY, ANSWER = "random_map", "energy_map", "permuted_labels", "majority", "answer"
+FLOORS = (RANDOM, ENERGY, PERMUTED, MAJORITY, ANSWER)
+"""What every study is measured against: maps of chance, maps that copy the energy, labels of chance, no input at all,
+and the number that the explained classifier answered, which every map of it may give away."""
+UNTRAINED = (MAJORITY, ANSWER)
+"""Floors that need no network."""
 
 CEILING = "original"
 """The spectrogram itself: all that a map could keep."""
@@ -120,7 +122,7 @@ class AuxiliarySettings:
     @property
     def rows(self) -> tuple[str, ...]:
         """Names of the table's rows: explanations, floors, ceiling."""
-        floors = FLOORS if self.recipes else (PERMUTED, MAJORITY)
+        floors = FLOORS if self.recipes else (PERMUTED, MAJORITY)  # without maps nothing was answered
         return (*self.recipes, *floors, CEILING)
 
     @property
@@ -165,6 +167,8 @@ class Material:
         evidence: recipe, i -> evidence (F, T) in [0, 1].
         voicing: i -> what each frame holds (T,): 0 pause, 1 unvoiced, 2 voiced.
         n_frames: T of every recording.
+        answers: what the explained classifier said of each: (R,) probability of the second of two classes, of more
+            (R, C); needed where recipes are studied.
     """
 
     manifest: pd.DataFrame
@@ -173,6 +177,7 @@ class Material:
     evidence: Callable[[str, int], Tensor]
     voicing: Callable[[int], Array]
     n_frames: tuple[int, ...]
+    answers: Array | None = None
 
     def __post_init__(self) -> None:
         if len(self.n_frames) != len(self.manifest):

@@ -124,8 +124,9 @@ def material(maps: list[torch.Tensor], magnitudes: list[torch.Tensor] | None = N
     )
     loud = magnitudes or maps
     voicing = [np.full(m.shape[-1], 2, dtype=np.int8) for m in maps]
+    n_frames = tuple(m.shape[-1] for m in maps)
     return Material(
-        manifest, STFT, lambda i: loud[i], lambda _, i: maps[i], lambda i: voicing[i], tuple(m.shape[-1] for m in maps)
+        manifest, STFT, lambda i: loud[i], lambda _, i: maps[i], lambda i: voicing[i], n_frames, np.full(n, 0.5)
     )
 
 

@@ -710,6 +710,7 @@ def test_benchmark_shows_the_truth_cue_by_cue_and_what_maps_know(tab: Tab) -> No
         "energy map",
         "shuffled labels",
         "the larger class",
+        "the classifier's answer",
         "the spectrogram itself",
     ]
     tab.choose("Run", "truth")

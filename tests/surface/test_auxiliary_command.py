@@ -98,6 +98,7 @@ def test_the_command_writes_tables_curves_checkpoints_and_reports(
         "energy_map",
         "permuted_labels",
         "majority",
+        "answer",
         "original",
     }
     assert set(table["n_recordings"]) == {16}

@@ -76,7 +76,8 @@ def manifest(speakers: list[str], labels: list[int]) -> pd.DataFrame:
 def material(table: pd.DataFrame, maps: list[torch.Tensor]) -> Material:
     kinds = [np.full(m.shape[-1], 2, dtype=np.int8) for m in maps]
     n_frames = tuple(m.shape[-1] for m in maps)
-    return Material(table, STFT, lambda i: maps[i], lambda _, i: maps[i], lambda i: kinds[i], n_frames)
+    answers = np.linspace(0.2, 0.8, len(maps))
+    return Material(table, STFT, lambda i: maps[i], lambda _, i: maps[i], lambda i: kinds[i], n_frames, answers)
 
 
 def result(made: Material, settings: AuxiliarySettings) -> tuple[pd.DataFrame, list[Fit]]:
@@ -112,6 +113,7 @@ def breathy(severity: float) -> tuple[Material, list[torch.Tensor]]:
         lambda _, i: truths[i],
         lambda i: kinds[i],
         tuple(m.shape[-1] for m in magnitudes),
+        np.where(np.array(labels) == 1, 0.9, 0.1),
     )
     return made, truths
 
@@ -400,7 +402,7 @@ def test_holm_counts_all_explanations_and_floors() -> None:
         return table(found, settings, speakers)
 
     one, two = made(("first",)), made(("first", "second"))
-    # The same p-values, the smallest times 4 tests, then times 8; a metric is a family of its own.
+    # The same p-values, the smallest times 5 tests, then times 10; a metric is a family of its own.
     columns = [f"vs_{name}_p" for name in FLOORS]
     assert set(one[one["kind"] == "explanation"].dropna(subset=columns)["metric"]) == {"accuracy", "macro_f1", "auroc"}
     a, b = (row(frame, "first", metric="auroc")[columns].min() for frame in (one, two))
@@ -470,6 +472,37 @@ def test_sentences_follow_from_the_numbers() -> None:
     assert "nobody can say" in said(clear, facts={**FACTS, "unknown_held_out": 1})
 
 
+def test_maps_are_held_against_the_answer_that_they_may_give_away() -> None:
+    """The floor `answer` is the classifier's number as it is: no network, the same rows, its own AUROC."""
+    table_ = manifest([f"s/{i}" for i in range(12)], [i % 2 for i in range(12)])
+    said_ = np.array([0.1, 0.9] * 5 + [0.9, 0.1])  # the last two are taken for each other
+    made = replace(material(table_, [torch.rand(129, 12) for _ in range(12)]), answers=said_)
+    settings = AuxiliarySettings(("truth",), splits=("speaker",), **QUICK)  # type: ignore[arg-type]
+    frame, fits = result(made, settings)
+    of_answer = [fit for fit in fits if fit.unit.name == "answer"]
+    assert all(np.array_equal(fit.probabilities, said_[list(fit.rows)]) and not fit.history for fit in of_answer)
+    assert row(frame, "answer", metric="accuracy")["value"] == pytest.approx(10 / 12)
+    assert row(frame, "answer")["kind"] == "floor"
+    assert row(frame, "answer", architecture="linear")["value"] == row(frame, "answer")["value"]
+    assert np.isfinite(row(frame, "truth")["vs_answer_p"])
+    with pytest.raises(SpeechXAIError, match="needs what the explained classifier answered"):
+        study(replace(made, answers=None), settings, Memory())
+    without_maps = AuxiliarySettings((), "original", splits=("speaker",), **QUICK)  # type: ignore[arg-type]
+    assert "answer" not in without_maps.rows
+
+
+def test_no_evidence_of_more_is_not_evidence_of_no_more() -> None:
+    """Differences of +0.05 - 0.1 to + 0.1 rule nothing of 0.10 out, those of -0.05 do."""
+    wide, narrow = said(against(0.05, 0.2)), said(against(-0.05, 0.2))
+    for floor in ("energy", "the classifier's answer alone"):
+        assert f"No evidence that the maps know more than {floor}" in wide
+        assert f"No evidence that the maps know more than {floor}" in narrow
+    assert wide.count("ruled out for none of them: too few speakers to say that they know no more") == 2
+    assert narrow.count("More by 0.10 or above is ruled out for each of them") == 2
+    two = [{"vs_energy_map_high": high} for high in (0.09, 0.10)]
+    assert "ruled out for 1 of 2: too few" in tables._ruled_out(two, "energy_map")
+
+
 @pytest.mark.parametrize(
     ("low", "high", "words"),
     [
@@ -495,6 +528,8 @@ def test_an_unfinished_study_has_no_table() -> None:
 @pytest.mark.parametrize(("p", "words"), [(0.2, "no evidence that this is more"), (0.01, "That is more than it reads")])
 def test_the_readable_model_is_read_against_energy(p: float, words: str) -> None:
     rows = [line("saliency", "explanation", 0.8, **against(0.3, p))]
+    rows.append(line("smoothgrad", "explanation", 0.7, **against(0.2, p)))
+    rows.append(line("rise", "explanation", 0.55, **against(0.1, p)))  # its interval begins at 0.47
     rows += [line(n, "floor", 0.5) for n in FLOORS] + [line("original", "ceiling", 0.9)]
     rows += [{**r, "architecture": "linear"} for r in rows]
     cells = [
@@ -514,6 +549,7 @@ def test_the_readable_model_is_read_against_energy(p: float, words: str) -> None
         " 0-500 Hz" in text
     )
     assert "for MSA speak, most of all," in text
+    assert "Above chance too: smoothgrad with 0.70 (0.62 to 0.78). " in text
     assert words in text
 
 
