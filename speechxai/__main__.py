@@ -1,0 +1,5 @@
+"""`python -m speechxai` is the command `speechxai`."""
+
+from speechxai.cli import main
+
+main()
