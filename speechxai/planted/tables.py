@@ -200,6 +200,8 @@ def leaderboard(scores: pd.DataFrame) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for (model, metric), board in boards(scores).items():
         mean, low, high = board.interval(board.values)
+        if metric.partition(" | ")[0] in ruler.LOCALIZATION:
+            low, high = np.maximum(low, 0), np.minimum(high, 1)  # shares cannot be elsewhere, a t interval can
         against = _against(board) if metric.startswith(f"{FIRST} |") else {}
         for index, recipe in enumerate(board.recipes):
             known = ~np.isnan(board.values[:, index])
@@ -381,7 +383,8 @@ def chance_table(results: Iterable[TaskResult], scores: pd.DataFrame) -> pd.Data
         mean, low, high = board.interval(board.of("random_map")[:, None])
         expected = 0.5 if score == "localization_auc" else float(np.mean(known)) if known else float("nan")
         lowest = float(np.nanmin(board.of(TRUTH)))
-        rows.append((model, metric, expected, float(mean[0]), float(low[0]), float(high[0]), lowest))
+        ends = float(np.maximum(low[0], 0)), float(np.minimum(high[0], 1))
+        rows.append((model, metric, expected, float(mean[0]), *ends, lowest))
     names = ["model", "metric", "expected", "random_map", "random_low", "random_high", "truth_lowest"]
     return pd.DataFrame(rows, columns=names)
 
@@ -435,8 +438,8 @@ def believable(scores: pd.DataFrame, recipes: Sequence[str]) -> pd.DataFrame:
                         "metric": metric,
                         "truth_metric": truth_metric,
                         "within": float(mean[0]),
-                        "within_low": float(low[0]),
-                        "within_high": float(high[0]),
+                        "within_low": float(np.maximum(low[0], -1)),
+                        "within_high": float(np.minimum(high[0], 1)),
                         "n_recordings": int(known.sum()),
                         "n_networks": len(np.unique(truth.networks[known])),
                         "n_speakers": len(np.unique(truth.speakers[known])),

@@ -1,0 +1,435 @@
+"""docs/findings.md from the tables of finished benchmarks, so that no sentence is wider than its table.
+
+    python scripts/findings.py pack runs/benchmark docs/results/benchmark-synthetic
+    python scripts/findings.py unpack docs/results/benchmark-synthetic runs/benchmark
+    python scripts/findings.py write          docs/findings.md, of all that lies in docs/results
+
+Packed are the settings and every finished task, compressed and without maps: `speechxai benchmark --resume` goes on
+from what was unpacked. Where real recordings were used, `unpack --root NAME=FOLDER` says where they lie now.
+"""
+
+from __future__ import annotations
+
+import argparse
+import lzma
+import shutil
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from speechxai.explain.recipe import CONTROLS
+from speechxai.files import to_toml
+from speechxai.metrics import PUBLISHED_METRICS
+from speechxai.planted.folder import BenchmarkFolder
+from speechxai.planted.ruler import RESOLUTIONS
+from speechxai.planted.settings import TRUTH
+from speechxai.planted.tables import ALL_CUES, AS_CONTRAST, BASE, FEWEST_NETWORKS, singles
+from speechxai.stats import FEWEST_SPEAKERS
+
+DOCS = Path(__file__).parents[1] / "docs"
+COPIED = ("environment.json", "recordings.parquet")
+SHOWN = {
+    f"added, {RESOLUTIONS[0].name}": f"relevance_rank | added, 3 dB, {RESOLUTIONS[0].name}",
+    f"added, {RESOLUTIONS[2].name}": f"relevance_rank | added, 3 dB, {RESOLUTIONS[2].name}",
+    f"removed, {RESOLUTIONS[0].name}": f"relevance_rank | removed, 3 dB, {RESOLUTIONS[0].name}",
+}
+"""Ways to measure that have a table of their own; statements rest on all of them."""
+
+
+# ---- packed results
+
+
+def pack(run: Path, into: Path) -> None:
+    """Copy settings and finished tasks of a run, compressed; paths of recordings are left out."""
+    folder = BenchmarkFolder(run)
+    (into / "units").mkdir(parents=True, exist_ok=True)
+    config = tomllib.loads((run / "config.toml").read_text("utf-8"))
+    config["sources"] = {name: [data, "."] for name, (data, _) in folder.sources.items()}
+    (into / "config.toml").write_text(to_toml(config), "utf-8")
+    for name in COPIED:
+        shutil.copy(run / name, into / name)
+    for unit in sorted((run / "units").glob("*.json")):
+        packed = into / "units" / f"{unit.name}.xz"
+        content = unit.read_bytes()
+        if not packed.exists() or lzma.decompress(packed.read_bytes()) != content:
+            packed.write_bytes(lzma.compress(content, preset=9 | lzma.PRESET_EXTREME))
+    print(f"{into}: {len(list((into / 'units').glob('*.xz')))} of {len(folder.settings.tasks())} tasks")
+
+
+def unpack(packed: Path, run: Path, roots: dict[str, str] | None = None) -> BenchmarkFolder:
+    """Make a run folder of packed results, to read or to go on with."""
+    (run / "units").mkdir(parents=True)
+    config = tomllib.loads((packed / "config.toml").read_text("utf-8"))
+    config["sources"] = {
+        name: [data, (roots or {}).get(name, root)] for name, (data, root) in config["sources"].items()
+    }
+    (run / "config.toml").write_text(to_toml(config), "utf-8")
+    for name in COPIED:
+        shutil.copy(packed / name, run / name)
+    for unit in sorted((packed / "units").glob("*.xz")):
+        (run / "units" / unit.stem).write_bytes(lzma.decompress(unit.read_bytes()))
+    return BenchmarkFolder(run)
+
+
+# ---- what is written
+
+
+def cell(mean: float, low: float, high: float, digits: int = 3) -> str:
+    """A value with its interval."""
+    if mean != mean:
+        return "–"
+    return f"{mean:.{digits}f}" if low != low else f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def markdown(header: list[str], rows: list[list[str]]) -> Iterator[str]:
+    """A table."""
+    yield f"| {' | '.join(header)} |"
+    yield f"|{'---|' * len(header)}"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+    yield ""
+
+
+def short(group: str) -> str:
+    """Name of a group without its severity of 1."""
+    name = group.removesuffix(AS_CONTRAST)
+    material, cue, severity = name.split("/")
+    said = f"{material}, {cue.replace('_', ' ')}"
+    said += "" if float(severity) == 1 else f" ({severity})"
+    return said + (AS_CONTRAST if group.endswith(AS_CONTRAST) else "")
+
+
+class Told:
+    """The tables of one benchmark.
+
+    Args:
+        folder: with its tables made.
+    """
+
+    def __init__(self, folder: BenchmarkFolder) -> None:
+        self.folder = folder
+        self.tasks, self.summary = folder.table("tasks"), folder.table("summary")
+        self.statements, self.orders = folder.table("statements"), folder.table("orders")
+        self.groups = list(dict.fromkeys(self.summary["model"]))
+        self.methods = singles(dict.fromkeys(self.summary["recipe"]))
+
+    def rows(self, group: str, metric: str) -> dict[str, dict[str, Any]]:
+        """Leaderboard of a group by a way to measure, by recipe."""
+        part = self.summary[(self.summary["model"] == group) & (self.summary["metric"] == metric)]
+        return {str(row["recipe"]): row for row in part.to_dict("records")}  # type: ignore[misc]
+
+    def networks(self, group: str) -> tuple[int, int]:
+        """Networks and speakers behind a group."""
+        part = self.summary[self.summary["model"] == group]
+        return int(part["n_networks"].max()), int(part["n_speakers"].max())
+
+    def decidable(self, group: str) -> bool:
+        """Whether there are networks and speakers enough for a statement."""
+        networks, speakers = self.networks(group)
+        return networks >= FEWEST_NETWORKS and speakers >= FEWEST_SPEAKERS
+
+    def holds(self, group: str, first: str, second: str) -> bool:
+        """Whether `first` is above `second` by every way to measure."""
+        part = self.statements
+        part = part[(part["model"] == group) & (part["first"] == first) & (part["second"] == second)]
+        return bool(len(part)) and bool(part["holds"].astype(bool).iloc[0])
+
+    def said_by(self, group: str, first: str, second: str, sign: str) -> str:
+        """By how many ways of a sign `first` is above `second`: "3 of 4"."""
+        part = self.statements
+        ways = part[part["model"] == group]
+        part = ways[(ways["first"] == first) & (ways["second"] == second)]
+        column = f"says_{sign}"
+        if len(part):
+            return str(part[column].iloc[0])
+        return f"0 of {str(ways[column].iloc[0]).rpartition(' ')[2]}" if len(ways) else "–"
+
+
+def counted(told: Told) -> Iterator[str]:
+    """Which tasks count, cue by cue."""
+    rows = []
+    for group, part in told.tasks.groupby("group", sort=False):
+        aucs = ", ".join("–" if pd.isna(a) else f"{a:.3f}" for a in part["auc"])
+        twins = ", ".join("–" if pd.isna(a) else f"{a:.2f}" for a in part["twins_right"])
+        verdicts = part["verdict"].fillna("").replace("", "excluded").value_counts()
+        told_by = [
+            f"{name.removesuffix('_auc')} {part[name].min():.2f}–{part[name].max():.2f}"
+            for name in ("peak_auc", "contour_auc", "crest_auc", "spectrum_auc")
+            if part[name].notna().any()
+        ]
+        areas = "–"
+        if part["added_area"].notna().any():
+            areas = f"{part['added_area'].mean():.3f} / {part['removed_area'].mean():.3f}"
+        named = ", ".join(f"{n} {verdict}" for verdict, n in verdicts.items())
+        rows.append([short(str(group)), aucs, twins, named, areas, ", ".join(told_by)])
+    header = ["material, cue", "AUC within folds, by seed", "twins in order", "tasks", "area added / removed"]
+    yield from markdown([*header, "AUC of what knows no place"], rows)
+
+
+def pointing(told: Told) -> Iterator[str]:
+    """Who points at the truth, by three of the ways to measure."""
+    for title, metric in SHOWN.items():
+        tables = {group: told.rows(group, metric) for group in told.groups}
+        shown = {
+            group: rows
+            for group, rows in tables.items()
+            if TRUTH in rows and rows[TRUTH]["mean"] == rows[TRUTH]["mean"]
+        }
+        if not shown:
+            continue
+        yield f"**{title}**: mean over networks and its 95 % interval"
+        yield ""
+        means = {
+            recipe: sum(rows[recipe]["mean"] for rows in shown.values()) / len(shown)
+            for recipe in (*told.methods, *CONTROLS)
+            if all(recipe in rows for rows in shown.values())
+        }
+        ordered = sorted((r for r in means if r not in CONTROLS), key=lambda r: -means[r])
+        body = [
+            [
+                f"*{recipe}*" if recipe in CONTROLS else recipe,
+                *(cell(rows[recipe]["mean"], rows[recipe]["low"], rows[recipe]["high"]) for rows in shown.values()),
+            ]
+            for recipe in (*ordered, *(c for c in CONTROLS if c in means))
+        ]
+        yield from markdown(["explanation", *map(short, shown)], body)
+
+
+def stated(told: Told) -> Iterator[str]:
+    """What holds by every way to measure."""
+    for group in told.groups:
+        networks, speakers = told.networks(group)
+        name = f"**{short(group)}** ({networks} networks, {speakers} speakers)"
+        if not told.decidable(group):
+            yield (
+                f"- {name}: cannot decide; at least {FEWEST_NETWORKS} networks and {FEWEST_SPEAKERS} speakers are"
+                " needed."
+            )
+            continue
+        part = told.statements[told.statements["model"] == group]
+        ways = int(part["n_ways"].max()) if len(part) else 0
+        better = [m for m in told.methods if all(told.holds(group, m, control) for control in CONTROLS)]
+        worse = [m for m in told.methods if told.holds(group, "random_map", m)]
+        first = [m for m in told.methods if not any(told.holds(group, other, m) for other in told.methods)]
+        yield (
+            f"- {name}, {ways} ways: above all three controls {', '.join(better) or 'nobody'}; under `random_map`"
+            f" {', '.join(worse) or 'nobody'}; no other method above them: {', '.join(first)}."
+        )
+    yield ""
+
+
+def orders(told: Told) -> Iterator[str]:
+    """How much of the order of methods is the ruler's."""
+    rows = []
+    for (model, against), part in told.orders.groupby(["model", "against"], sort=False):
+        lowest = part.loc[part["tau"].idxmin()]
+        rows.append(
+            [
+                short(str(model)),
+                str(against),
+                f"{part['tau'].median():.2f}",
+                f"{lowest['tau']:.2f} ({str(lowest['metric']).partition(' | ')[2]})",
+            ]
+        )
+    yield from markdown(["material, cue", "order by", "tau to the other ways, median", "lowest"], rows)
+
+
+def believed(told: Told) -> Iterator[str]:
+    """Which metric prefers the maps that point at the truth."""
+    table = told.folder.table("believable")
+    part = table[(table["truth_metric"] == BASE) & (table["model"] != ALL_CUES)]
+    groups = list(dict.fromkeys(part["model"]))
+    wide = part.pivot(index="metric", columns="model", values="within")
+    lowest = wide.min(axis=1, skipna=False).sort_values(ascending=False, na_position="last")
+    found = {(r["metric"], r["model"]): r for r in part.to_dict("records")}
+    rows = []
+    for metric in lowest.index:
+        cells = [found[metric, g] for g in groups]
+        body = [cell(c["within"], c["within_low"], c["within_high"], 2) for c in cells]
+        mark = " (published)" if metric in PUBLISHED_METRICS else ""
+        rows.append([f"{metric}{mark}", *body, "–" if pd.isna(lowest[metric]) else f"{lowest[metric]:.2f}"])
+    yield f"Rank correlation with {BASE} over methods and controls of a recording, mean over networks:"
+    yield ""
+    yield from markdown(["metric", *map(short, groups), "lowest of the cues"], rows)
+
+
+def sane(told: Told) -> Iterator[str]:
+    """Who fails a sanity check."""
+    table = told.folder.table("sanity")
+    if table.empty:
+        return
+    for words, control in (("Methods", False), ("Controls", True)):
+        part = table[table["recipe"].isin(CONTROLS) == control]
+        fails = [
+            f"`{r['recipe']}` ({r['fails']})"
+            for r in part.to_dict("records")
+            if isinstance(r["fails"], str) and r["fails"]
+        ]
+        yield f"- {words} that fail a check: {'; '.join(fails) or 'none'}."
+    columns = ["class_flip", "randomized_all", "permuted_labels", "permuted_labels_beyond_energy", "max_sensitivity"]
+    rows = [
+        [str(r["recipe"]), *("–" if pd.isna(r[c]) else f"{r[c]:.2f}" for c in columns)]
+        for r in table.to_dict("records")
+    ]
+    yield ""
+    yield from markdown(["explanation", *columns], rows)
+
+
+def combined(told: Told) -> Iterator[str]:
+    """Whether a combination is above the part that a metric would choose."""
+    table = told.folder.table("combinations")
+    for name in ("union", "intersection"):
+        part = table[table["recipe"].str.startswith(f"{name}(")]
+        if len(part):
+            best = part.loc[part["vs_chosen"].idxmax()]
+            yield (
+                f"- {name}: {int((part['vs_chosen'] > 0).sum())} of {len(part)} cases above the part that"
+                f" insertion_auc:margin prefers, mean difference {part['vs_chosen'].mean():+.3f}; above the better part"
+                f" by the truth {int((part['vs_better'] > 0).sum())}. Largest: {best['recipe']} on"
+                f" {short(str(best['model']))}, {best['vs_chosen']:+.3f}. One seed: too few networks for a test."
+            )
+    yield ""
+
+
+def no_longer(all_told: list[Told]) -> Iterator[str]:
+    """What version 1.0 said, and what the tables above say of it."""
+    groups = [(told, group) for told in all_told for group in told.groups]
+    decidable = [(told, group) for told, group in groups if told.decidable(group)]
+    undecided = [short(group) for told, group in groups if not told.decidable(group)]
+
+    def line(claim: str, rows: list[str]) -> Iterator[str]:
+        yield f'- **"{claim}"** {" ".join(rows) if rows else "Cannot be decided by these runs."}'
+
+    def over(first: str, second: str, part: str) -> list[str]:
+        return [
+            f"{short(group)}: {first} above {second} by {told.said_by(group, first, second, 'added')} ways of the"
+            f" added and {told.said_by(group, first, second, 'removed')} of the removed, {second} above {first} by"
+            f" {told.said_by(group, second, first, 'added')} and {told.said_by(group, second, first, 'removed')}."
+            for told, group in decidable
+            if part in group
+        ]
+
+    yield from line(
+        "On tremor nothing beats a picture of where the voice is loud.",
+        over("integrated_gradients", "energy_map", "tremor"),
+    )
+    real = [each for first in ("occlusion", "rise") for each in over(first, "integrated_gradients", "")]
+    yield from line("Occlusion and RISE come first on real voices.", [r for r in real if not r.startswith("synthetic")])
+    yield from line("Plain gradients are worse than dice.", over("random_map", "saliency", ""))
+    best: list[str] = []
+    for told, group in decidable:
+        first = {m for m in told.methods if not any(told.holds(group, other, m) for other in told.methods)}
+        best.append(f"{short(group)}: no method above {len(first)} of {len(told.methods)}.")
+    yield from line(
+        "Integrated Gradients, GradientSHAP and DeepLIFT are the only methods among the best on every cue.", best
+    )
+    ranked = []
+    for told, group in groups:
+        for metric in ("average_increase", "average_gain"):
+            table = told.folder.table("believable")
+            row = table[(table["model"] == group) & (table["metric"] == metric) & (table["truth_metric"] == BASE)]
+            if len(row):
+                scored = told.rows(group, BASE)[TRUTH]["n"]
+                ranked.append(
+                    f"{short(group)}: {metric} orders methods in {int(row['n_recordings'].iloc[0])} of {scored}"
+                    " recordings."
+                )
+    yield from line("average_increase and average_gain rank hardly any method.", ranked)
+    if undecided:
+        yield f"- Not decided for lack of networks or speakers: {'; '.join(undecided)}."
+    yield ""
+
+
+HEAD = """# Findings: what the benchmark said
+
+Written by `scripts/findings.py` from the tasks in [results](results), of [version 2.0 of the
+benchmark](benchmark.md): change the runs or the script, not this page. Synthetic voices are made by a program; what
+they teach holds for one network (`cnn`, trained for each task) and these cues, and says nothing about patients. On
+real material the cue is planted: the speakers do not have it, and what is said holds for networks taught by these
+people.
+
+`relevance_rank`: of the map's K strongest cells, the share inside the truth, K being the truth's number of cells; a
+map that knows nothing scores the truth's area. Networks are the units of every interval and test. "Above" means: by
+every way to measure that counts (truth added and removed, resolutions, readings), with the interval above 0 and p <
+.05 by max-T over whole networks.
+"""
+
+TAIL = """## A published row that is rounding
+The guided Grad-CAM of Mancini et al. 2025 on SSL4PR is the rounding of a processor: its weights are means of
+gradients that sum to 0, because the network reads the explained layer through a LayerNorm. On six recordings and
+random weights (`scripts/protocol.py --telephone 2`) the weights are 1e-7 of their gradients; a change of 1e-7 in the
+recording moves the mask by 44 % of its size (median) and turns the mean FF from −.0140 to .0209. The row, its 5
+unions, 5 intersections and 5 IoUs cannot be reproduced by anyone ([why](protocol-mancini2025.md)). Grad-CAM of any
+network is refused where its weights vanish so; ours on the same network, with means over time, does not.
+
+## What these numbers do not support
+- One network, one training recipe, one severity (1, obvious), recordings of two seconds. Faint cues, long recordings
+  and large pretrained networks may order the methods otherwise.
+- The truth is where the recordings differ, not what the network used: a network may decide by a part of the cue, and
+  a faithful map then covers that part. Scores under 1 are no proof of unfaithfulness; differences between methods on
+  one network are what counts.
+- Nothing here says which explanation of a Parkinson's classifier is right.
+"""
+
+
+def written(results: list[Path]) -> str:
+    """The page."""
+    lines = [HEAD]
+    all_told = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for packed in results:
+            folder = unpack(packed, Path(scratch) / packed.name)
+            folder.finish()
+            told = Told(folder)
+            all_told.append(told)
+            status = folder.status()
+            seconds = told.tasks["seconds"].dropna()
+            lines.append(f"## {packed.name}\n")
+            lines.append(
+                f"{status.n_done} of {status.n_units} tasks are done ({seconds.sum() / 3600:.1f} h of one core that"
+            )
+            lines.append(f"others shared, median of a task {seconds.median() / 60:.1f} min).\n")
+            for title, part in (
+                ("Which tasks count", counted),
+                ("Who points at the truth", pointing),
+                ("What may be said", stated),
+                ("How much of the order is the ruler's", orders),
+                ("Which metric to believe", believed),
+                ("Do combinations help?", combined),
+                ("Sanity checks", sane),
+            ):
+                lines += [f"### {title}", *part(told)]
+        lines += ["## What version 1.0 said, and what these tables say of it", *no_longer(all_told)]
+    return "\n".join([*lines, TAIL])
+
+
+def main() -> None:
+    """Pack, unpack or write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    actions = parser.add_subparsers(dest="action", required=True)
+    packing = actions.add_parser("pack", help="a run to docs/results")
+    packing.add_argument("run", type=Path)
+    packing.add_argument("into", type=Path)
+    unpacking = actions.add_parser("unpack", help="packed results to a run that can be continued")
+    unpacking.add_argument("packed", type=Path)
+    unpacking.add_argument("run", type=Path)
+    unpacking.add_argument("--root", action="append", default=[], metavar="NAME=FOLDER", help="where recordings lie")
+    writing = actions.add_parser("write", help="docs/findings.md")
+    writing.add_argument("results", type=Path, nargs="*", help="packed results (default: all in docs/results)")
+    writing.add_argument("--out", type=Path, default=DOCS / "findings.md")
+    given = parser.parse_args()
+    if given.action == "pack":
+        pack(given.run, given.into)
+    elif given.action == "unpack":
+        unpack(given.packed, given.run, dict(each.split("=", 1) for each in given.root))
+    else:
+        results = given.results or sorted(path.parent for path in (DOCS / "results").glob("benchmark-*/config.toml"))
+        given.out.write_text(written(results), "utf-8")
+
+
+if __name__ == "__main__":
+    main()

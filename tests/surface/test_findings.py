@@ -1,0 +1,103 @@
+"""docs/findings.md is written by a script: packed results go on where they were, and sentences follow the tables."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+import pytest
+from app_server import write_truth
+
+from speechxai.planted.folder import BenchmarkFolder
+from speechxai.planted.settings import TRUTH
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "findings.py"
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    specification = importlib.util.spec_from_file_location("findings", SCRIPT)
+    assert specification
+    assert specification.loader
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def test_packed_results_go_on_where_they_were(script: ModuleType, tmp_path: Path) -> None:
+    run = write_truth(tmp_path)
+    folder = BenchmarkFolder(run)
+    folder.configure({**folder.config, "sources": {"mine": ["mine", "/home/somebody/voices"]}})
+    lost = next((run / "units").glob("*breathiness*.json"))
+    lost.unlink()
+    packed = tmp_path / "results" / "benchmark-mine"
+    script.pack(run, packed)
+    script.pack(run, packed)  # again changes nothing
+    assert "somebody" not in (packed / "config.toml").read_text("utf-8")
+    assert len(list((packed / "units").iterdir())) == 5
+    again = script.unpack(packed, tmp_path / "again", {"mine": "/elsewhere"})
+    assert again.sources == {"mine": ("mine", "/elsewhere")}
+    assert (again.status().n_done, again.status().n_units) == (5, 6)
+    for unit in (run / "units").glob("*.json"):
+        assert (again.path / "units" / unit.name).read_bytes() == unit.read_bytes()
+    page = script.written([packed])
+    assert "5 of 6 tasks are done" in page
+    assert "| synthetic, tremor | 0.980, 0.980, 0.980 |" in page
+    assert "3 learned" in page
+    assert "2 excluded" in page
+
+
+def made(script: ModuleType, said: list[tuple[str, str]], networks: int = 9) -> object:
+    """Tables of one cue and two methods, of which statements hold as given."""
+    told = script.Told.__new__(script.Told)
+    group = "synthetic/amplitude_tremor/1"
+    metric = script.BASE
+    recipes = ("saliency", "integrated_gradients", "random_map", "energy_map", "edge_map", TRUTH)
+    told.summary = pd.DataFrame(
+        [
+            {"model": group, "recipe": r, "metric": metric, "mean": 1.0, "n_networks": networks, "n_speakers": 9}
+            for r in recipes
+        ]
+    )
+    columns = ["model", "first", "second", "n_ways", "says_added", "says_removed", "holds"]
+    rows = [(group, a, b, 8, "4 of 4", "4 of 4", True) for a, b in said]
+    rows.append((group, "energy_map", "saliency", 8, "3 of 4", "4 of 4", False))
+    told.statements = pd.DataFrame(rows, columns=columns)
+    told.groups, told.methods = [group], ["saliency", "integrated_gradients"]
+    return told
+
+
+def test_what_may_be_said_follows_from_the_statements(script: ModuleType) -> None:
+    controls = ("random_map", "energy_map", "edge_map")
+    said = [("integrated_gradients", control) for control in controls]
+    said += [("random_map", "saliency"), ("integrated_gradients", "saliency")]
+    (line, _) = script.stated(made(script, said))
+    assert line == (
+        "- **synthetic, amplitude tremor** (9 networks, 9 speakers), 8 ways: above all three controls"
+        " integrated_gradients; under `random_map` saliency; no other method above them: integrated_gradients."
+    )
+    (line, _) = script.stated(made(script, said[1:4]))
+    assert "above all three controls nobody" in line
+    assert "no other method above them: saliency, integrated_gradients." in line
+    (line, _) = script.stated(made(script, said, networks=8))
+    assert "cannot decide; at least 9 networks" in line
+
+
+def test_old_claims_are_held_against_the_new_tables(script: ModuleType) -> None:
+    told = made(script, [("integrated_gradients", "energy_map")])
+    told.folder = type(
+        "Folder", (), {"table": lambda self, name: pd.DataFrame(columns=["model", "metric", "truth_metric"])}
+    )()
+    page = "\n".join(script.no_longer([told]))
+    assert (
+        "synthetic, amplitude tremor: integrated_gradients above energy_map by 4 of 4 ways of the added and 4 of 4 of"
+        " the removed, energy_map above integrated_gradients by 0 of 4 and 0 of 4." in page
+    )
+    assert 'come first on real voices."** Cannot be decided by these runs.' in page
+    few = made(script, [], networks=3)
+    few.folder = told.folder
+    page = "\n".join(script.no_longer([few]))
+    assert page.count("Cannot be decided by these runs.") == 5
+    assert "Not decided for lack of networks or speakers: synthetic, amplitude tremor." in page
