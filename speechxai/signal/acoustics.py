@@ -6,12 +6,13 @@ Own implementations on numpy and scipy; `praat_measures` gives Praat's values wh
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from math import gcd
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -86,6 +87,15 @@ MEASURES: tuple[Measure, ...] = (
         "Hz",
         ("any",),
         "How high the voice is.",
+        "Depends on sex, age and language.",
+        "boersma1993accurate",
+    ),
+    Measure(
+        "f0_median_semitones",
+        "median pitch",
+        "semitones re 100 Hz",
+        ("any",),
+        "How high the voice is, as the ear counts it.",
         "Depends on sex, age and language.",
         "boersma1993accurate",
     ),
@@ -228,6 +238,15 @@ MEASURES: tuple[Measure, ...] = (
         "sapir2010formant",
     ),
     Measure(
+        "formant_distance_octaves",
+        "distance from the neutral vowel",
+        "octaves",
+        ("vowel", "reading"),
+        "How far F1 and F2 lie from those of a neutral tube, 500 and 1500 Hz (575 and 1725 Hz above 160 Hz of pitch).",
+        "Depends on the vowels that are said; unreliable for high pitch.",
+        "sapir2010formant",
+    ),
+    Measure(
         "amplitude_tremor_db",
         "amplitude tremor, 4 to 7 Hz",
         "dB",
@@ -253,6 +272,24 @@ MEASURES: tuple[Measure, ...] = (
         "Standard deviation of the level of speech frames.",
         "Compression in telephones lowers it.",
         "skodda2011gender",
+    ),
+    Measure(
+        "level_slope_db_per_s",
+        "loudness over a phrase",
+        "dB/s",
+        ("any",),
+        "How the level changes within phrases; below 0 it fades.",
+        "A held vowel fades with the breath; turning away from the microphone looks alike.",
+        "duffy2019motor",
+    ),
+    Measure(
+        "burst_contrast_db",
+        "contrast of stops",
+        "dB",
+        ("reading", "ddk"),
+        "How far the bursts of stops stand out of their closures; low is imprecise.",
+        "Room noise and reverberation fill closures.",
+        "duffy2019motor",
     ),
     Measure(
         "voiced_share",
@@ -353,6 +390,7 @@ BANDS_HZ = ((125.0, 250.0), (250.0, 500.0), (500.0, 1000.0), (1000.0, 2000.0), (
 """Octave bands, Hz, of the band level measures."""
 
 _FLOOR_DB = -100.0
+_CHUNK_FRAMES = 4096
 
 
 _SINC_REACH, _SINC_MARGIN = 50, 1000
@@ -481,8 +519,6 @@ def formants_hz(waveform: Array, sample_rate: int, centers: Array) -> Array:
     pre-emphasis from 50 Hz; poles narrower than 2 kHz, at least 150 Hz away from both ends. Source: Makhoul 1975
     (makhoul1975linear).
     """
-    from scipy.linalg import solve_toeplitz
-
     rate = min(10_000, sample_rate)
     order = 10 if rate > 9_000 else 8
     signal = to_full_band(waveform, sample_rate, rate)
@@ -491,21 +527,125 @@ def formants_hz(waveform: Array, sample_rate: int, centers: Array) -> Array:
     padded = np.concatenate([np.zeros(length // 2), signal, np.zeros(length)])
     found = np.full((centers.shape[0], 2), np.nan)
     window = np.hamming(length)
-    for row, center in enumerate(np.round(centers * rate / sample_rate).astype(np.int64)):
-        frame = padded[center : center + length] * window
-        correlation = np.correlate(frame, frame, "full")[length - 1 : length + order]
-        if correlation[0] < 1e-9:
-            continue
-        correlation[0] *= 1 + 1e-6
-        predictor = solve_toeplitz(correlation[:-1], correlation[1:])
-        roots = np.roots(np.concatenate([[1.0], -predictor]))
-        roots = roots[roots.imag > 0]
-        frequency = np.angle(roots) * rate / (2 * np.pi)
-        bandwidth = -np.log(np.maximum(np.abs(roots), 1e-9)) * rate / np.pi
-        chosen = np.sort(frequency[(bandwidth < 2000) & (frequency > 150) & (frequency < rate / 2 - 150)])
-        if chosen.shape[0] >= 2:
-            found[row] = chosen[:2]
+    first = np.round(centers * rate / sample_rate).astype(np.int64)
+    lags = np.abs(np.arange(order)[:, None] - np.arange(order))
+    for start in range(0, centers.shape[0], _CHUNK_FRAMES):
+        frames = padded[first[start : start + _CHUNK_FRAMES, None] + np.arange(length)] * window
+        spectrum = np.abs(np.fft.rfft(frames, 1 << (2 * length).bit_length())) ** 2
+        correlation = np.fft.irfft(spectrum)[:, : order + 1]
+        heard = np.flatnonzero(correlation[:, 0] >= 1e-9)
+        correlation = correlation[heard]
+        correlation[:, 0] *= 1 + 1e-6
+        predictor = np.linalg.solve(correlation[:, lags], correlation[:, 1:, None])[..., 0]
+        # The roots of 1 - sum of predictor_k z^-k are the eigenvalues of its companion matrix.
+        companion = np.zeros((heard.shape[0], order, order))
+        companion[:, 0] = predictor
+        companion[:, np.arange(1, order), np.arange(order - 1)] = 1.0
+        for row, roots in zip(heard + start, np.linalg.eigvals(companion), strict=True):
+            roots = roots[roots.imag > 0]
+            frequency = np.angle(roots) * rate / (2 * np.pi)
+            bandwidth = -np.log(np.maximum(np.abs(roots), 1e-9)) * rate / np.pi
+            chosen = np.sort(frequency[(bandwidth < 2000) & (frequency > 150) & (frequency < rate / 2 - 150)])
+            if chosen.shape[0] >= 2:
+                found[row] = chosen[:2]
     return found
+
+
+def formant_distance_octaves(formants: Array, median_f0_hz: float) -> Array:
+    """Return how far F1 and F2 (n, 2), Hz, lie from a neutral tube's (n,), octaves: the root of both squares.
+
+    The tube has 500 and 1500 Hz, 15 % more where the voice is higher than 160 Hz, as shorter tracts are.
+    """
+    return np.asarray(np.sqrt((np.log2(formants / neutral_hz(median_f0_hz)) ** 2).sum(axis=1)), dtype=np.float64)
+
+
+def neutral_hz(median_f0_hz: float) -> Array:
+    """F1 and F2 (2,), Hz, of the tube that `formant_distance_octaves` measures from."""
+    return np.array([500.0, 1500.0]) * (1.15 if median_f0_hz > 160 else 1.0)
+
+
+class Stop(NamedTuple):
+    """A stop: its closure, and the burst that follows, samples."""
+
+    closure: int
+    burst: int
+
+
+_STOP_STEP_S, _STOP_FRAME_S = 0.002, 0.006
+BURST_S = 0.012
+"""How long a burst lasts before breath or voice takes over."""
+FEWEST_STOPS = 2
+"""Fewer tell nothing of a recording."""
+
+
+def _stop_levels(waveform: Array, sample_rate: int, low_hz: float) -> Array:
+    """Level (K,), dB, of the waveform above `low_hz` in 6 ms every 2 ms."""
+    from scipy.ndimage import uniform_filter1d
+    from scipy.signal import butter, sosfiltfilt
+
+    if waveform.shape[0] < 64:
+        return np.zeros(0)
+    high = sosfiltfilt(butter(2, low_hz, "highpass", fs=sample_rate, output="sos"), waveform)
+    step, width = max(1, round(_STOP_STEP_S * sample_rate)), max(3, round(_STOP_FRAME_S * sample_rate))
+    return np.asarray(10 * np.log10(uniform_filter1d(high**2, width).clip(1e-14)[::step]), dtype=np.float64)
+
+
+def stops(waveform: Array, sample_rate: int) -> tuple[Stop, ...]:
+    """Find stops (N,): 20 to 200 ms within speech at least 15 dB below the loud frames, above 600 Hz, where a closure
+    is silent even when the voice hums through it, and then a rise of 9 dB within 10 ms."""
+    level = _stop_levels(waveform, sample_rate, 600.0)
+    if level.shape[0] < 50:
+        return ()
+    step = max(1, round(_STOP_STEP_S * sample_rate))
+    low = level < np.percentile(level, 90) - 15
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], low, [False]]).astype(np.int8)))
+    found = []
+    for first, last in zip(edges[::2], edges[1::2], strict=True):
+        if first == 0 or last + 5 >= level.shape[0] or not 0.02 <= (last - first) * step / sample_rate <= 0.2:
+            continue
+        if level[last : last + 4].max() - level[max(first, last - 4)] >= 9:
+            found.append(Stop(int(first * step), int(last * step)))
+    return tuple(found)
+
+
+def burst_contrasts_db(waveform: Array, sample_rate: int, found: Sequence[Stop]) -> Array:
+    """Return by how much the burst of each stop is louder than its closure (n,), dB, above 80 Hz: the loudest 6 ms of
+    the burst's 12 against the mean power of the closure's middle half."""
+    level = _stop_levels(waveform, sample_rate, 80.0)
+    step = max(1, round(_STOP_STEP_S * sample_rate))
+    values = []
+    for closure, burst in found:
+        quarter = (burst - closure) // 4
+        middle = level[(closure + quarter) // step : max((burst - quarter) // step, (closure + quarter) // step + 1)]
+        loudest = level[burst // step : (burst + round(BURST_S * sample_rate)) // step + 1].max()
+        values.append(float(loudest - 10 * np.log10((10 ** (middle / 10)).mean())))
+    return np.array(values)
+
+
+def phrases(speech: Array, rate_hz: float) -> list[slice]:
+    """Return the stretches of frames between pauses: at least 0.5 s of speech (T,) without a pause of 150 ms."""
+    spoken = np.flatnonzero(speech)
+    if spoken.shape[0] == 0:
+        return []
+    cut = np.flatnonzero(np.diff(spoken) > SHORTEST_PAUSE_S * rate_hz)
+    firsts, lasts = np.append(spoken[0], spoken[cut + 1]), np.append(spoken[cut], spoken[-1])
+    return [
+        slice(int(first), int(last) + 1)
+        for first, last in zip(firsts, lasts, strict=True)
+        if last + 1 - first >= 0.5 * rate_hz
+    ]
+
+
+def level_slope_db_per_s(level_db: Array, speech: Array, rate_hz: float) -> float:
+    """Return how the level (T,) of speech changes within phrases, dB/s: one slope for all of them (least squares), each
+    phrase with a level of its own. NaN without a phrase of 0.5 s."""
+    times, levels = [np.zeros(0)], [np.zeros(0)]
+    for phrase in phrases(speech, rate_hz):
+        at = np.flatnonzero(speech[phrase])
+        times.append((at - at.mean()) / rate_hz)
+        levels.append(level_db[phrase][at] - level_db[phrase][at].mean())
+    time, level = np.concatenate(times), np.concatenate(levels)
+    return float((time @ level) / (time @ time)) if time.shape[0] else float("nan")
 
 
 def modulation_depth(values: Array, rate_hz: float, low_hz: float = 4.0, high_hz: float = 7.0) -> float:
@@ -592,6 +732,8 @@ Waveform = Tensor | npt.ArrayLike
 # The analyses need no more than the speech band; 44.1 or 96 kHz would only make them slow.
 _ANALYSIS_RATE_HZ = 16_000
 _SHORTEST_S = 0.06
+SHORTEST_PAUSE_S = 0.15
+"""Shorter silences are closures of stops."""
 # The closure of a stop takes a syllable's level down by 10 dB and more, a strong tremor by 8; the slowest trains of
 # patients have one and a half syllables a second.
 _GAP_DB, _LONGEST_SYLLABLE_S = 9.0, 0.8
@@ -675,7 +817,7 @@ def segments_by_voicing(waveform: Waveform, sample_rate: int, n_frames: int, hop
     return np.asarray(np.median([before, kinds, after], axis=0), dtype=np.int8)
 
 
-def _perturbation(array: Array, sample_rate: int, track: PitchTrack) -> dict[str, float]:
+def perturbation(array: Array, sample_rate: int, track: PitchTrack) -> dict[str, float]:
     """Return jitter and shimmer from the glottal cycles, with the limits of Praat's manual (boersma2001praat)."""
     jitters: list[Array] = []
     periods_all: list[Array] = []
@@ -720,6 +862,19 @@ def _perturbation(array: Array, sample_rate: int, track: PitchTrack) -> dict[str
     }
 
 
+def steady(voiced: Array) -> Array:
+    """Voiced frames (T,) of runs of at least 30 ms, where there are any.
+
+    A shorter one is a flicker of the tracker, often octaves away, and one such frame outweighs all others in a standard
+    deviation.
+    """
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], voiced, [False]]).astype(np.int8)))
+    kept = np.zeros(voiced.shape[0], dtype=np.bool_)
+    for first, last in zip(edges[::2], edges[1::2], strict=True):
+        kept[first:last] = last - first >= 3
+    return kept if kept.any() else voiced
+
+
 def _longest_run(mask: Array) -> slice:
     edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
     if edges.shape[0] == 0:
@@ -728,7 +883,7 @@ def _longest_run(mask: Array) -> slice:
     return slice(int(edges[2 * best]), int(edges[2 * best + 1]))
 
 
-def _timing(level_db: Array, speech: Array, rate_hz: float) -> dict[str, float]:
+def timing(level_db: Array, speech: Array, rate_hz: float) -> dict[str, float]:
     """Return pause ratio, level spread and the syllables' rate and irregularity."""
     spoken = np.flatnonzero(speech)
     if spoken.shape[0] < 3:
@@ -736,7 +891,7 @@ def _timing(level_db: Array, speech: Array, rate_hz: float) -> dict[str, float]:
     inside = slice(int(spoken[0]), int(spoken[-1]) + 1)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], ~speech[inside], [False]]).astype(np.int8)))
     lengths = edges[1::2] - edges[::2]
-    pauses = lengths[lengths >= 0.15 * rate_hz]
+    pauses = lengths[lengths >= SHORTEST_PAUSE_S * rate_hz]
     width = max(1, round(0.04 * rate_hz))
     smooth = np.convolve(np.maximum(level_db[inside], level_db.max() - 40), np.ones(width) / width, "same")
     from scipy.signal import find_peaks  # its import takes a second
@@ -750,6 +905,7 @@ def _timing(level_db: Array, speech: Array, rate_hz: float) -> dict[str, float]:
     return {
         "pause_ratio": float(pauses.sum() / speech[inside].shape[0]),
         "intensity_sd_db": float(level_db[speech].std()),
+        "level_slope_db_per_s": level_slope_db_per_s(level_db, speech, rate_hz),
         "syllable_rate_hz": float(1 / steps.mean()) if steps.shape[0] >= 2 else float("nan"),
         "syllable_irregularity": float(steps.std() / steps.mean()) if steps.shape[0] >= 2 else float("nan"),
     }
@@ -757,7 +913,7 @@ def _timing(level_db: Array, speech: Array, rate_hz: float) -> dict[str, float]:
 
 def _voice(array: Array, sample_rate: int, track: PitchTrack, level_db: Array) -> dict[str, float]:
     """Return the measures that need voiced frames."""
-    f0 = track.f0_hz[track.voiced]
+    f0 = track.f0_hz[steady(track.voiced)]
     semitones = 12 * np.log2(f0)
     rate_hz = sample_rate / track.hop_samples
     run = _longest_run(track.voiced)
@@ -769,6 +925,7 @@ def _voice(array: Array, sample_rate: int, track: PitchTrack, level_db: Array) -
     low, high = np.percentile(semitones, [5, 95])
     values = {
         "f0_mean_hz": float(f0.mean()),
+        "f0_median_semitones": float(12 * np.log2(np.median(f0) / 100)),
         "f0_sd_semitones": float(semitones.std()),
         "f0_range_semitones": float(high - low),
         "hnr_db": float(harmonicity_db(array, sample_rate, track).mean()),
@@ -777,11 +934,14 @@ def _voice(array: Array, sample_rate: int, track: PitchTrack, level_db: Array) -
         "f2_range_octaves": (
             float(np.diff(np.log2(np.percentile(formants[:, 1], [10, 90])))[0]) if enough else float("nan")
         ),
+        "formant_distance_octaves": (
+            float(formant_distance_octaves(formants, float(np.median(f0))).mean()) if enough else float("nan")
+        ),
         "amplitude_tremor_db": modulation_depth(level_db[run], rate_hz),
         "pitch_tremor_semitones": modulation_depth(12 * np.log2(track.f0_hz[run]), rate_hz),
     }
     return (
-        values | _perturbation(array, sample_rate, track) | spectral_measures(*mean_power(array, sample_rate, centers))
+        values | perturbation(array, sample_rate, track) | spectral_measures(*mean_power(array, sample_rate, centers))
     )
 
 
@@ -818,7 +978,10 @@ def measures(waveform: Waveform, sample_rate: int) -> dict[str, float]:
     track = pitch_track(array, sample_rate, hop, n_frames)
     level = energy_db(array, sample_rate, hop, n_frames)
     speech = speech_frames(level)
-    values |= _timing(level, speech, sample_rate / hop)
+    values |= timing(level, speech, sample_rate / hop)
+    contrasts = burst_contrasts_db(array, sample_rate, stops(array, sample_rate))
+    if contrasts.shape[0] >= FEWEST_STOPS:
+        values["burst_contrast_db"] = float(contrasts.mean())
     if speech.any():
         values["voiced_share"] = float((track.voiced & speech).sum() / speech.sum())
         values["cpps_db"] = cepstral_prominence_db(array, sample_rate)

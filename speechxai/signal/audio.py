@@ -460,6 +460,48 @@ def write(
         ) from error
 
 
+CODECS = ("ULAW", "OPUS", "MPEG_LAYER_III")
+"""Lossy codecs of `coded`."""
+_CONTAINERS = {"ULAW": "WAV", "PCM_24": "WAV", "OPUS": "OGG", "MPEG_LAYER_III": "MP3"}
+_OPUS_RATES_HZ = (8_000, 12_000, 16_000, 24_000, 48_000)
+
+
+def coded(samples: Array, sample_rate: int, subtype: str) -> Array:
+    """Return a waveform (N,), at most full scale, as it comes back from a codec: of the same length, not delayed.
+
+    Args:
+        samples: (N,).
+        sample_rate: Hz; a codec that has not this rate is given the next one.
+        subtype: of CODECS, or PCM_24.
+
+    Raises:
+        SpeechXAIError: libsndfile on this machine does not write the codec.
+    """
+    import io
+
+    n = samples.shape[0]
+    rate = sample_rate
+    if subtype == "OPUS":
+        rate = next((each for each in _OPUS_RATES_HZ if each >= sample_rate), _OPUS_RATES_HZ[-1])
+    elif subtype == "MPEG_LAYER_III":
+        rate = min(max(sample_rate, 8_000), 48_000)
+    file = io.BytesIO()
+    try:
+        soundfile.write(file, resample(samples, sample_rate, rate), rate, subtype, format=_CONTAINERS[subtype])
+        file.seek(0)
+        back = np.asarray(soundfile.read(file)[0], dtype=np.float64)
+    except (soundfile.SoundFileError, ValueError) as error:
+        raise SpeechXAIError(f"The codec {subtype} is not written here ({error}): libsndfile is too old.") from error
+    back = resample(back, rate, sample_rate)
+    # Encoders begin with a silence of their own, of at most a tenth of a second.
+    reach = min(sample_rate // 10, n // 2)
+    if reach and subtype in ("OPUS", "MPEG_LAYER_III"):
+        n_fft = 1 << (n + back.shape[0]).bit_length()
+        cross = np.fft.irfft(np.fft.rfft(back, n_fft) * np.fft.rfft(samples, n_fft).conj(), n_fft)
+        back = np.roll(back, -(int(np.argmax(np.append(cross[-reach:], cross[: reach + 1]))) - reach))
+    return np.append(back, np.zeros(max(0, n - back.shape[0])))[:n]
+
+
 def resample(samples: Array, rate_hz: int, new_rate_hz: int) -> Array:
     """Bring a waveform (N,), float32 or float64, to another sample rate, Hz, by a band-limited, linear-phase filter.
 

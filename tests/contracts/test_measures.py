@@ -171,10 +171,28 @@ def syllables(steps_s: list[float]) -> Signal:
     return np.asarray(partials(150.0, time_s) * np.maximum(level, 1e-4))
 
 
+@cache
+def fading() -> Signal:
+    """6 dB less in every second."""
+    time_s = seconds(2.0)
+    return partials(150.0, time_s) * 10 ** (-6 * time_s / 20)
+
+
+@cache
+def four_stops() -> Signal:
+    """Vowels of 0.2 s; between them 80 ms of a 3 kHz tone of amplitude 0.002, then 20 ms of it a hundred times as
+    loud."""
+    vowel = partials(150.0, seconds(0.2))
+    tone = np.sin(2 * np.pi * 3000 * seconds(0.1)) * np.where(seconds(0.1) < 0.08, 0.002, 0.2)
+    return np.concatenate([*[vowel, tone] * 4, vowel])
+
+
 GOLDEN: dict[str, Golden] = {
     # Half of the frames at 120, half at 120 * 2^(1/4) = 142.7 Hz: mean 131.35; three semitones apart, so a standard
     # deviation of 1.5. Of twelve semitones climbed evenly, nine tenths lie between the 5th and the 95th percentile.
     "f0_mean_hz": Golden(two_pitches, 131.35, 0.7),
+    # Half of the climb is done at 120 sqrt(2) Hz: 12 log2(1.2 sqrt(2)) = 3.156 + 6.
+    "f0_median_semitones": Golden(climbing, 9.156, 0.1),
     "f0_sd_semitones": Golden(two_pitches, 1.5, 0.03),
     "f0_range_semitones": Golden(climbing, 0.9 * 12, 0.2),
     # Neighbors differ by 4 of 130 samples: 3.077 %. Against the mean of five (130 - 2/5 or + 2/5 on the other side) a
@@ -205,6 +223,8 @@ GOLDEN: dict[str, Golden] = {
     "f1_hz": Golden(resonant, 600.0, 25.0),
     "f2_hz": Golden(resonant, 1400.0, 40.0),
     "f2_range_octaves": Golden(two_vowels, 1.0, 0.06),
+    # log2(600 / 500) = 0.263 and log2(1400 / 1500) = -0.0995 octaves: together sqrt(0.0692 + 0.0099) = 0.281.
+    "formant_distance_octaves": Golden(resonant, 0.281, 0.05),
     # A sine of amplitude 3 dB has the standard deviation 3 / sqrt(2); one of a semitone 1 / sqrt(2). Frames of 25 ms
     # and
     # of three periods smooth a little of it away.
@@ -212,6 +232,9 @@ GOLDEN: dict[str, Golden] = {
     "pitch_tremor_semitones": Golden(tremulous, 1 / math.sqrt(2), 0.05),
     # Half of the frames 6 dB below the others: 3 dB.
     "intensity_sd_db": Golden(two_levels, 3.0, 0.15),
+    "level_slope_db_per_s": Golden(fading, -6.0, 0.1),
+    # A hundred times the amplitude: 40 dB.
+    "burst_contrast_db": Golden(four_stops, 40.0, 0.5),
     "voiced_share": Golden(half_voiced, 0.5, 0.03),
     # Pauses of 0.5 and 0.22 s in 3.72 s from the first to the last sound; frames of 25 ms hear the speech at
     # either end.
