@@ -363,7 +363,8 @@ def train_bundle(
     )
     subjects = subjects_of(data.recordings, validated)
     raw = subjects_of(data.recordings, validated, calibrated=False)
-    config = _config(data, plan, validated, len(history.epochs), not_calibrated_because(subjects, raw))
+    problem = validated.uncalibrated_because or not_calibrated_because(subjects, raw)
+    config = _config(data, plan, validated, len(history.epochs), problem)
     config = config.model_copy(update={"check": found.table()})
     repeats = [_repeat(plan.fit.seed, subjects)]
     for seed in plan.repeats:

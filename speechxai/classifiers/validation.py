@@ -117,6 +117,15 @@ class CrossValidation:
         return flat_folds(self.logits, self.folds, self.models[0].class_names, self.calibrated)
 
     @property
+    def uncalibrated_because(self) -> str:
+        """Which calibrations are none, and why, in words; "" where all are."""
+        problems: dict[str, list[str]] = {}
+        for k, calibration in enumerate(self.calibrations):
+            problems.setdefault(calibration.problem, []).append(f"fold {k + 1}")
+        problems.setdefault(self.final_calibration.problem, []).append("the final model")
+        return "; ".join(f"{', '.join(where)}: {problem}" for problem, where in problems.items() if problem)
+
+    @property
     def final_epochs(self) -> int:
         """Epochs for a model trained on everybody: the median of the fold models' best."""
         return max(1, round(statistics.median(history.best_epoch + 1 for history in self.histories)))
@@ -307,14 +316,21 @@ def _standing(progress: Progress | None, k: int, n_folds: int, n_epochs: int) ->
 # Do probabilities mean what they say? Platt scaling, reliability, calibration errors.
 SLOPES = (1 / T_MAX, 1 / T_MIN)
 RIDGE = 1e-6
+UNBOUNDED = (
+    "no slope is steep enough (classes that are told apart without an error, or logits that hardly differ): they are"
+    " left as they are"
+)
+NOTHING = "the logits say nothing of people whom the network never heard"
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Logits to calibrated logits: z / temperature + intercept (C,)."""
+    """Logits to calibrated logits: z / temperature + intercept (C,); `problem` says in words why it is none, "" where
+    it is one."""
 
     temperature: float
     intercept: tuple[float, ...]
+    problem: str = ""
 
     def __call__(self, logits: Tensor) -> Tensor:
         """(N, C) to (N, C)."""
@@ -332,6 +348,11 @@ def fit_calibration(logits: Tensor, labels: Tensor, *, intercept: bool = True) -
     With two classes this is Platt's line on the logit margin; with more it is temperature scaling with a bias a class.
     Networks that were trained with weighted classes need the bias, or their mean probability is not the share of the
     class. The temperature stays within [0.1, 10], so that the order of answers never turns; the biases sum to 0.
+
+    A temperature at a bound is no calibration, and said. At 0.1 the classes are told apart without an error, so that
+    no slope is steep enough, or the logits hardly differ: they are left as they are, for ten times of them would only
+    pretend to be sure. At 10
+    the logits say nothing, or the contrary, of people whom the network never heard; what is left is the class's share.
 
     Args:
         logits: (N, C) of recordings that the network was not trained on.
@@ -365,7 +386,10 @@ def fit_calibration(logits: Tensor, labels: Tensor, *, intercept: bool = True) -
         bounds=[SLOPES, *[(None, None)] * n_classes],
         options={"ftol": 1e-14, "gtol": 1e-9, "maxiter": 1000},
     ).x
-    return Calibration(float(1 / found[0]), tuple(float(b) for b in found[1:] - found[1:].mean()))
+    if found[0] > SLOPES[1] * (1 - 1e-6):
+        return Calibration(1.0, (0.0,) * n_classes, UNBOUNDED)
+    said = NOTHING if found[0] < SLOPES[0] * (1 + 1e-6) else ""
+    return Calibration(float(1 / found[0]), tuple(float(b) for b in found[1:] - found[1:].mean()), said)
 
 
 @dataclass(frozen=True)

@@ -489,7 +489,9 @@ def test_help_is_quick_and_teaches(run: Run) -> None:
         text = run(name, "--help").out
         assert "Example" in text
     assert run("--version").out == "speechxai 0.1.0\n"
-    module = subprocess.run([sys.executable, "-m", "speechxai", "--version"], capture_output=True, text=True, check=True)
+    module = subprocess.run(
+        [sys.executable, "-m", "speechxai", "--version"], capture_output=True, text=True, check=True
+    )
     assert module.stdout == "speechxai 0.1.0\n"
 
 

@@ -32,6 +32,8 @@ from speechxai.classifiers.fit import (
     spread_of,
 )
 from speechxai.classifiers.validation import (
+    Calibration,
+    CrossValidation,
     brier_score,
     by_subject,
     confounds,
@@ -238,6 +240,34 @@ def test_platt_of_three_classes_and_of_networks_that_know_nothing() -> None:
     found = fit_calibration(wrong, torch.tensor([0, 1] * 6))
     assert found.temperature == pytest.approx(10.0)
     assert found(wrong).argmax(1).tolist() == wrong.argmax(1).tolist()
+    assert "say nothing of people" in found.problem
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.01, 100.0])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_a_slope_without_bound_is_no_calibration(scale: float, n_classes: int) -> None:
+    """Told apart without an error, by however much: ten times the logits would only pretend to be sure."""
+    labels = torch.arange(12) % n_classes
+    logits = scale * torch.nn.functional.one_hot(labels, n_classes).float()
+    found = fit_calibration(logits, labels)
+    assert torch.equal(found(logits), logits)
+    assert scale == 100 or "no slope is steep enough" in found.problem  # these are sure by themselves already
+    labels[0] = (labels[0] + 1) % n_classes  # one error, and there is a slope, if it lies within the bounds
+    if (scale, n_classes) == (1.0, 2):
+        assert fit_calibration(logits, labels).problem == ""
+
+
+def test_training_says_which_calibrations_are_none() -> None:
+    made = CrossValidation.__new__(CrossValidation)
+    fine = Calibration(1.0, (0.0, 0.0))
+    perfect, labels = torch.tensor([[0.0, 1.0], [0.0, -1.0]] * 3), torch.tensor([1, 0] * 3)
+    calibrations = (fine, fit_calibration(perfect, labels))
+    for name, value in {"calibrations": calibrations, "logits": perfect, "labels": labels}.items():
+        object.__setattr__(made, name, value)
+    assert made.uncalibrated_because.startswith("fold 2, the final model: no slope is steep enough")
+    object.__setattr__(made, "calibrations", (fine, fine))
+    object.__setattr__(made, "labels", torch.tensor([1, 0] * 2 + [0, 1]))
+    assert made.uncalibrated_because == ""
 
 
 def test_calibration_golden() -> None:
