@@ -7,8 +7,9 @@ summarized by recipe and metric with all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -272,14 +273,48 @@ def bootstrap_means(means: Array, n: int = N_RESAMPLES, seed: int = 0) -> tuple[
     n_speakers, n_columns = means.shape
     if n_speakers < FEWEST_SPEAKERS:
         return np.full(n_columns, np.nan), np.full(n_columns, np.nan)
-    counts = np.apply_along_axis(np.bincount, 1, resamples(n_speakers, n, seed), minlength=n_speakers).astype(float)
+    counts = _counts(n_speakers, n, seed)
     defined = ~np.isnan(means)
     known = np.where(defined, means, 0.0)
-    total, weight = counts @ known, counts @ defined.astype(float)
+    total, weight = np.empty((n, n_columns)), np.full((n, n_columns), float(n_speakers))
+    for rows in _blocks(n, n_speakers):
+        drawn = counts[rows].astype(float)
+        total[rows] = drawn @ known
+        if not defined.all():
+            weight[rows] = drawn @ defined.astype(float)
     resampled = np.divide(total, weight, out=np.full_like(total, np.nan), where=weight > 0)
     n_defined = defined.sum(axis=0)
     rest = np.where(defined & (n_defined > 1), known.sum(axis=0) - known, np.nan)
     return bca_interval(resampled, _column_means(means), rest / np.maximum(n_defined - 1, 1))
+
+
+# Draws depend on the number of speakers and the seed alone, and every table of a run asks for the same ones: they are
+# made once, kept small, and used a block at a time, so that 10,000 speakers take no more memory than 100.
+BLOCK = 2**22
+"""Numbers of draws that are unpacked at once: 32 MB."""
+
+
+def _blocks(n: int, n_speakers: int) -> Iterator[slice]:
+    size = max(1, BLOCK // max(1, n_speakers))
+    return (slice(first, min(n, first + size)) for first in range(0, n, size))
+
+
+@lru_cache(maxsize=2)
+def _counts(n_speakers: int, n: int, seed: int) -> Array:
+    """How often each speaker is in each of the `resamples`, (n, n_speakers)."""
+    rng, found = np.random.default_rng(seed), np.empty((n, n_speakers), np.uint8 if n_speakers < 10**6 else np.uint16)
+    for rows in _blocks(n, n_speakers):
+        for row, drawn in zip(found[rows], rng.integers(n_speakers, size=(rows.stop - rows.start, n_speakers)), strict=True):
+            row[:] = np.bincount(drawn, minlength=n_speakers)
+    return found
+
+
+@lru_cache(maxsize=2)
+def _flips(n_speakers: int, n: int, seed: int) -> Array:
+    """Which speakers n random flips turn round, eight a byte, (n, n_speakers / 8)."""
+    rng = np.random.default_rng(seed)
+    sizes = [rows.stop - rows.start for rows in _blocks(n, n_speakers)]
+    return np.concatenate([np.packbits(rng.integers(2, size=(size, n_speakers)) == 1, axis=1) for size in sizes])
 
 
 def speaker_bootstrap(
@@ -341,7 +376,52 @@ def auc_interval(
     if area in (0.0, 1.0):
         n_pairs = min(*map(len, members), len(members[0] | members[1]) // 2)
         return share_interval(int(area) * n_pairs, n_pairs)
-    return speaker_bootstrap(rows, names, lambda drawn: auc(drawn[:, 0], drawn[:, 1]), n, seed)
+    unique, index = np.unique(names, return_inverse=True)
+    if len(unique) < FEWEST_SPEAKERS:
+        return float("nan"), float("nan")
+    counts = _counts(len(unique), n, seed)
+    parts = [_weighted_auc(rows[known], counts[part][:, index[known]]) for part in _blocks(n, len(names))]
+    without = _auc_without_each(rows[known], index[known], len(unique))
+    low, high = bca_interval(np.concatenate(parts)[:, None], area, without[:, None])
+    return float(low[0]), float(high[0])
+
+
+def _ordered(rows: Array) -> tuple[Array, Array]:
+    """Order of scores and labels (n, 2) by their score, and where each run of equal scores begins."""
+    order = np.argsort(rows[:, 0], kind="stable")
+    ordered = rows[order, 0]
+    return order, np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+
+
+def _weighted_auc(rows: Array, weights: Array) -> Array:
+    """`auc` (R,) of scores and labels (n, 2), each counted as often as the weights (R, n) say."""
+    order, first = _ordered(rows)
+    positive = rows[order, 1] == 1
+    own, other = (
+        np.add.reduceat(np.where(chosen, weights[:, order], 0), first, axis=1, dtype=float)
+        for chosen in (positive, ~positive)
+    )
+    won = (own * (np.cumsum(other, axis=1) - 0.5 * other)).sum(axis=1)
+    n_pairs = own.sum(axis=1) * other.sum(axis=1)
+    return np.divide(won, n_pairs, out=np.full(len(won), np.nan), where=n_pairs > 0)
+
+
+def _auc_without_each(rows: Array, index: Array, n_speakers: int) -> Array:
+    """`auc` (S,) of scores and labels (n, 2) without each speaker in turn, from the pairs in which their recordings
+    are."""
+    order, first = _ordered(rows)
+    positive, who = rows[order, 1] == 1, index[order]
+    run = np.repeat(np.arange(len(first)), np.diff([*first, len(order)]))
+    own, other = (np.add.reduceat(chosen.astype(float), first) for chosen in (positive, ~positive))
+    below, above = (np.cumsum(each) - 0.5 * each for each in (other, own))
+    won = np.where(positive, below[run], own.sum() - above[run])
+    lost = np.bincount(who, won, n_speakers)
+    n_own, n_other = (np.bincount(who[chosen], minlength=n_speakers) for chosen in (positive, ~positive))
+    for speaker in np.flatnonzero(n_own * n_other):  # pairs of two recordings of one were counted twice
+        theirs = rows[index == speaker]
+        lost[speaker] -= auc(theirs[:, 0], theirs[:, 1]) * n_own[speaker] * n_other[speaker]
+    n_pairs = (own.sum() - n_own) * (other.sum() - n_other)
+    return np.divide(won[positive].sum() - lost, n_pairs, out=np.full(n_speakers, np.nan), where=n_pairs > 0)
 
 
 def bootstrap_p_value(differences: Array) -> float:
@@ -506,20 +586,23 @@ def sign_flip_p_values(differences: Array, n: int = N_FLIPS, seed: int = 0, corr
     values = np.where(defined, differences, 0.0)
     n_speakers = len(values)
     exact = n_speakers < 31 and 2**n_speakers <= n
-    if exact:
-        bits = np.arange(2**n_speakers)[:, None] >> np.arange(n_speakers)[None]
-        signs = 1.0 - 2.0 * (bits & 1)
-    else:
-        signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(n, n_speakers))
+    n_flips = 2**n_speakers if exact else n
     if correction == "max-t":  # a flip leaves the sum of squares as it is, so this scale standardizes every flip
         size = np.sqrt(np.square(values).sum(axis=0))
         values = np.divide(values, size, out=np.zeros_like(values), where=size > 0)
-    observed, flipped = np.abs(values.sum(axis=0)), np.abs(signs @ values)
-    if correction == "max-t":
-        flipped = flipped.max(axis=1, keepdims=True, initial=0.0)
     # A tolerance, so that flips that give the very same mean count whatever the order of summation.
-    extreme = (flipped >= observed - 1e-12 * np.abs(values).sum(axis=0)).sum(axis=0)
-    p_values = extreme / len(signs) if exact else (1 + extreme) / (1 + n)
+    least = np.abs(values.sum(axis=0)) - 1e-12 * np.abs(values).sum(axis=0)
+    extreme = np.zeros(values.shape[1], np.int64)
+    for rows in _blocks(n_flips, n_speakers):
+        if exact:
+            signs = 1.0 - 2.0 * (np.arange(rows.start, rows.stop)[:, None] >> np.arange(n_speakers)[None] & 1)
+        else:
+            signs = np.unpackbits(_flips(n_speakers, n, seed)[rows], axis=1, count=n_speakers) * 2.0 - 1.0
+        flipped = np.abs(signs @ values)
+        if correction == "max-t":
+            flipped = flipped.max(axis=1, keepdims=True, initial=0.0)
+        extreme += (flipped >= least).sum(axis=0)
+    p_values = extreme / n_flips if exact else (1 + extreme) / (1 + n)
     p_values = np.where(defined.any(axis=0), p_values, np.nan)
     return holm(p_values) if correction == "holm" else p_values
 

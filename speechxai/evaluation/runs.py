@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import time
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -132,6 +133,8 @@ class RunFolder:
             )
         self._manifest: pd.DataFrame | None = None
         self._positions: dict[str, int] = {}
+        self._rows: dict[str, str] = {}
+        self._done: dict[str, tuple[Any, ...]] = {}
         self._basis: tuple[object, str] | None = None
         self.beside: Mapping[str, str] | None = None
         """By recording: a hash of what else its unit depends on, where whoever continues the run knows it."""
@@ -263,16 +266,16 @@ class RunFolder:
     def judge(self, recording: str) -> tuple[Any | None, str]:
         """Give the unit of a recording, or None and why there is none: NOT_THERE, or what does not fit."""
         path = self._shard(recording)
-        raw = read_json(path)
+        raw = self._read(path, "unit")
         if raw is None:
-            return None, "damaged" if os.path.lexists(path) else NOT_THERE
+            if not os.path.lexists(path):
+                return None, NOT_THERE
+            readable = read_json(path) if self.format >= SEALED else None
+            other = readable is not None and readable.get("format") != FORMAT
+            return None, "of another format" if other else "damaged"
         if self.format >= SEALED:
             if raw.get("format") != FORMAT:
                 return None, "of another format"
-            content = read_sealed(path, "unit")
-            if content is None:
-                return None, "damaged"
-            raw = content
             raw.pop("maps", None)
             beside = raw.pop("beside", None)
             if raw.pop("basis", None) != self.basis:
@@ -299,10 +302,11 @@ class RunFolder:
 
     def _row(self, recording: str) -> str:
         """Hash of what the list says of a recording; where its file lies does not count."""
-        manifest = self.manifest
-        row = manifest.iloc[self._positions[recording]].to_dict() if recording in self._positions else {}
-        known = {str(name): value for name, value in row.items() if name not in ("path", "root") and not pd.isna(value)}
-        return fingerprint({name: str(value) for name, value in known.items()})
+        if not self._rows:
+            for row in self.manifest.drop(columns=["path", "root"], errors="ignore").to_dict("records"):
+                known = {str(name): str(value) for name, value in row.items() if not pd.isna(value)}
+                self._rows[str(row["recording"])] = fingerprint(known)
+        return self._rows.get(recording) or fingerprint({})
 
     def put(self, recording: str, content: Mapping[str, Any], maps: Mapping[str, str] | None = None) -> None:
         """Store a unit with what it depends on; the hash of each of its maps beside."""
@@ -410,7 +414,19 @@ class RunFolder:
 
     def is_done(self, recording: str) -> bool:
         """Whether a recording has its scores. A unit that does not fit counts as not done."""
-        return self.judge(recording)[0] is not None
+        # A file that was judged and has not been touched since is not read again.
+        try:
+            found = self._shard(recording).stat()
+        except OSError:
+            return False
+        beside = None if self.beside is None else self.beside.get(recording)
+        state = (found.st_ino, found.st_mtime_ns, found.st_size, self.format, self.basis, beside)
+        if self._done.get(recording) == state:
+            return True
+        if self.judge(recording)[0] is None:
+            return False
+        self._done[recording] = state
+        return True
 
     def done_units(self) -> list[str]:
         """Recordings that have their scores. A unit that does not fit counts as not done."""
@@ -538,24 +554,20 @@ class RunFolder:
         return values
 
     def scores(self) -> pd.DataFrame:
-        """Tidy table with SCORE_COLUMNS and `fold`, from the finished units in the manifest's order."""
-        # Columns rather than rows, and every text once: half the memory where recordings are many.
-        columns: dict[str, list[Any]] = {name: [] for name in (*SCORE_COLUMNS, "fold")}
-        known: dict[Any, Any] = {}
-        for unit in self.units():
-            for row in unit.rows():
-                for name, values in columns.items():
-                    value = row[name]
-                    values.append(known.setdefault(value, value) if isinstance(value, str) else value)
-        frame = pd.DataFrame(columns)
-        return frame.astype({"label": "Int64", "value": "float64", "fold": "string"})
+        """Tidy table with SCORE_COLUMNS and `fold`, from the finished units in the manifest's order; texts are
+        categories."""
+        return scores(self.units())
 
-    def failures(self) -> pd.DataFrame:
-        """FAILURE_COLUMNS: recordings without scores, and recipes that a recording's network does not allow."""
+    def failures(self, units: Iterable[UnitResult] | None = None) -> pd.DataFrame:
+        """FAILURE_COLUMNS: recordings without scores, and recipes that a recording's network does not allow.
+
+        Args:
+            units: the finished ones, where they are known already.
+        """
         rows = [{"kind": "failure", "recipe": "", **failure} for failure in self.failed()]
         for path, reason in self.environment.get("unmatched", []):
             rows.append({"recording": path, "kind": "not_matched", "stage": "find", "recipe": "", "message": reason})
-        for unit in self.units():
+        for unit in self.units() if units is None else units:
             for recipe, reason in unit.not_applicable.items():
                 rows.append(
                     {
@@ -609,10 +621,11 @@ class RunFolder:
 
     def write_tables(self, tables: Mapping[str, pd.DataFrame], environment: Mapping[str, Any]) -> None:
         """Write tables by the names of their files, then the environment, which states their hashes."""
-        contents = {name: csv_table(each) if name.endswith(".csv") else parquet(each) for name, each in tables.items()}
-        for name, content in contents.items():
+        stated = dict(environment.get("tables", {}))
+        for name, each in tables.items():
+            content = csv_table(each) if name.endswith(".csv") else parquet(each)
             write_atomically(self.path / name, content)
-        stated = {**environment.get("tables", {}), **{name: hash_of(content) for name, content in contents.items()}}
+            stated[name] = hash_of(content)
         write_atomically(self.path / "environment.json", sealed({**environment, "tables": stated}, "environment"))
 
 
@@ -707,17 +720,51 @@ def finish(folder: RunFolder) -> None:
         SpeechXAIError: the folder cannot be written.
     """
     with naming_folder(folder.path, "write"), wait_for(folder.path / ".tables.lock"):
-        scores = folder.scores()
-        units = [replace(unit, values={}) for unit in folder.units()]
+        units: list[UnitResult] = []  # without their scores, which go into the table at once
+        found = scores(folder.units(), units)
         tables = {
-            "scores.parquet": scores,
-            "scores.csv": scores,
-            "summary.csv": summary(scores),
+            "summary.csv": summary(found),
             "agreement.csv": agreement(units),
-            "failures.csv": folder.failures(),
+            "failures.csv": folder.failures(units),
             "predictions.parquet": predictions(folder, units),
+            "scores.parquet": found,
+            "scores.csv": found,
         }
         folder.write_tables(tables, {**folder.environment, "sessions": folder.sessions(), "cost": cost(units)})
+
+
+def scores(units: Iterable[UnitResult], rest: list[UnitResult] | None = None) -> pd.DataFrame:
+    """Tidy table with SCORE_COLUMNS and `fold` of units, in their order; texts are categories.
+
+    Args:
+        units: read one after the other and not kept.
+        rest: takes the units without their scores.
+    """
+    # By column, numbers instead of texts: a row takes 30 bytes, where one of Python's values takes 600.
+    of_unit: dict[str, list[Any]] = {name: [] for name in ("recording", "speaker", "label", "predicted", "model", "fold")}
+    n_rows, names = [], {"recipe": {}, "metric": {}}  # type: tuple[list[int], dict[str, dict[str, int]]]
+    codes, values = {"recipe": array("i"), "metric": array("i")}, array("d")
+    for unit in units:
+        before = len(values)
+        for recipe, own in unit.values.items():
+            row = names["recipe"].setdefault(recipe, len(names["recipe"]))
+            codes["recipe"].extend([row] * len(own))
+            codes["metric"].extend([names["metric"].setdefault(name, len(names["metric"])) for name in own])
+            values.extend(own.values())
+        n_rows.append(len(values) - before)
+        for name, column in of_unit.items():
+            column.append(unit.recording if name == "recording" else unit.facts.get(name))
+        if rest is not None:
+            rest.append(replace(unit, values={}))
+    frame = pd.DataFrame(of_unit).astype({"label": "Int64"})
+    for name in ("recording", "speaker", "model", "fold"):
+        frame[name] = frame[name].astype("str").astype("category")  # sorted as texts are
+    frame = frame.take(np.repeat(np.arange(len(n_rows)), n_rows)).reset_index(drop=True)
+    for name, known in names.items():
+        column = pd.Categorical.from_codes(np.frombuffer(codes[name], np.int32), categories=list(known))
+        frame[name] = column.reorder_categories(sorted(known))
+    frame["value"] = np.frombuffer(values, np.float64)
+    return frame[[*SCORE_COLUMNS, "fold"]]
 
 
 def predictions(folder: RunFolder, units: Iterable[UnitResult]) -> pd.DataFrame:

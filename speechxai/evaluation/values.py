@@ -5,6 +5,7 @@ Nothing is read or written here: a loader gives the recording and its classifier
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -13,7 +14,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from speechxai.errors import SpeechXAIError, told, traced
-from speechxai.files import to_json
 from speechxai.registry import Registry
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ def checked(cls: type[T], content: Mapping[str, Any]) -> T:
     Raises:
         ValidationError: one is of another type; pydantic's, which is a ValueError.
     """
-    found: T = _adapter(cast(Any, cls)).validate_json(to_json(content), strict=True)
+    text = json.dumps(content, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace")
+    found: T = _adapter(cast(Any, cls)).validate_json(text, strict=True)
     return found
 
 
@@ -132,13 +133,6 @@ class UnitResult:
     def from_dict(cls, content: Mapping[str, Any]) -> UnitResult:
         """Undo `to_dict`. Raises ValueError for values of other types, such as a text where a number belongs."""
         return checked(cls, content)
-
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """Rows of the tidy table of scores."""
-        shared = {name: self.facts.get(name) for name in ("speaker", "label", "predicted", "model", "fold")}
-        for recipe, scores in self.values.items():
-            for metric, value in scores.items():
-                yield {"recording": self.recording, **shared, "recipe": recipe, "metric": metric, "value": value}
 
 
 @dataclass(frozen=True)
