@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 import io
+import itertools
 import json
 import os
 import re
@@ -229,17 +230,39 @@ CSV_ROWS = 200_000
 
 def csv_table(frame: pd.DataFrame, na: str = "") -> bytes:
     """Write a table as CSV, texts as `csv_cell` has them: the bytes of its file. `na` stands for what is unknown."""
+    quick = [_csv_texts(column, na) for _, column in frame.items()]
+    if len(frame) and len(quick) > 1 and all(texts is not None for texts in quick):
+        parts = [",".join(_csv_quoted(csv_cell(str(name))) for name in frame.columns).encode() + b"\n"]
+        lines = map(",".join, zip(*quick, strict=True))  # type: ignore[arg-type]
+        while some := list(itertools.islice(lines, CSV_ROWS)):
+            parts.append("".join(f"{line}\n" for line in some).encode("utf-8", "backslashreplace"))
+        return b"".join(parts)
     texts = {
         name: column.map(csv_cell) if column.dtype.kind not in "biuf" else column for name, column in frame.items()
     }
     written = frame.assign(**{str(name): column for name, column in texts.items()})
     written.columns = [csv_cell(name) for name in written.columns]
-    parts = []
-    for first in range(0, max(1, len(written)), CSV_ROWS):
-        rows = written.iloc[first : first + CSV_ROWS]
-        text = rows.to_csv(index=False, header=not first, na_rep=na, lineterminator="\n")
-        parts.append(text.encode("utf-8", "backslashreplace"))
-    return b"".join(parts)
+    return written.to_csv(index=False, na_rep=na, lineterminator="\n").encode("utf-8", "backslashreplace")
+
+
+def _csv_texts(column: pd.Series[Any], na: str) -> Iterator[str] | None:
+    """Cells of a column of categories or numbers, a tenth of the time that pandas takes; None for other columns."""
+    kind = str(column.dtype)
+    if kind == "category":
+        names = [*(_csv_quoted(str(csv_cell(name))) for name in column.cat.categories), _csv_quoted(na)]
+        return (names[code] for code in memoryview(column.cat.codes.to_numpy()))
+    if kind == "float64":
+        return (na if value != value else repr(value) for value in memoryview(column.to_numpy()))
+    if kind == "int64":
+        return map(str, memoryview(column.to_numpy()))
+    if kind == "Int64":
+        known = column.notna().to_numpy()
+        return (str(v) if there else na for v, there in zip(column.to_numpy("int64", na_value=0), known, strict=True))
+    return None
+
+
+def _csv_quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"' if any(sign in text for sign in ',"\r\n') else text
 
 
 def read_csv(path: Path) -> pd.DataFrame:

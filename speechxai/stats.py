@@ -276,12 +276,13 @@ def bootstrap_means(means: Array, n: int = N_RESAMPLES, seed: int = 0) -> tuple[
     counts = _counts(n_speakers, n, seed)
     defined = ~np.isnan(means)
     known = np.where(defined, means, 0.0)
-    total, weight = np.empty((n, n_columns)), np.full((n, n_columns), float(n_speakers))
+    some = defined.any(axis=0) & ~defined.all(axis=0)  # the weight of other columns is known without adding it up
+    total, weight = np.empty((n, n_columns)), np.full((n, n_columns), float(n_speakers)) * defined.any(axis=0)
     for rows in _blocks(n, n_speakers):
         drawn = counts[rows].astype(float)
         total[rows] = drawn @ known
-        if not defined.all():
-            weight[rows] = drawn @ defined.astype(float)
+        if some.any():
+            weight[rows, some] = drawn @ defined[:, some].astype(float)
     resampled = np.divide(total, weight, out=np.full_like(total, np.nan), where=weight > 0)
     n_defined = defined.sum(axis=0)
     rest = np.where(defined & (n_defined > 1), known.sum(axis=0) - known, np.nan)
@@ -304,7 +305,9 @@ def _counts(n_speakers: int, n: int, seed: int) -> Array:
     """How often each speaker is in each of the `resamples`, (n, n_speakers)."""
     rng, found = np.random.default_rng(seed), np.empty((n, n_speakers), np.uint8 if n_speakers < 10**6 else np.uint16)
     for rows in _blocks(n, n_speakers):
-        for row, drawn in zip(found[rows], rng.integers(n_speakers, size=(rows.stop - rows.start, n_speakers)), strict=True):
+        for row, drawn in zip(
+            found[rows], rng.integers(n_speakers, size=(rows.stop - rows.start, n_speakers)), strict=True
+        ):
             row[:] = np.bincount(drawn, minlength=n_speakers)
     return found
 

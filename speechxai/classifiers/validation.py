@@ -44,6 +44,7 @@ from speechxai.stats import (
     auc_interval,
     bins_of,
     bootstrap,
+    bootstrap_means,
     expected_calibration_error,
     share_interval,
     share_of_speakers,
@@ -442,8 +443,13 @@ def brier_score(labels: ArrayLike, probabilities: ArrayLike) -> float:
     >>> round(brier_score([0, 2], [[0.5, 0.3, 0.2], [0.2, 0.2, 0.6]]), 3)
     0.31
     """
+    return float(np.mean(_brier_losses(labels, probabilities)))
+
+
+def _brier_losses(labels: ArrayLike, probabilities: ArrayLike) -> Array:
     y, p = np.asarray(labels, dtype=float), np.asarray(probabilities, dtype=float)
-    return float(np.mean((p - y) ** 2 if p.ndim == 1 else ((p - _indicators(y, p.shape[1])) ** 2).sum(axis=1)))
+    found: Array = (p - y) ** 2 if p.ndim == 1 else ((p - _indicators(y, p.shape[1])) ** 2).sum(axis=1)
+    return found
 
 
 def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
@@ -453,10 +459,14 @@ def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
         labels: (N,).
         probabilities: (N,) of the second of two classes, or (N, C).
     """
+    return float(np.mean(_log_losses(labels, probabilities)))
+
+
+def _log_losses(labels: ArrayLike, probabilities: ArrayLike) -> Array:
     y, p = np.asarray(labels, dtype=float), np.clip(np.asarray(probabilities, dtype=float), 1e-7, 1 - 1e-7)
     if p.ndim == 2:
-        return float(-np.mean(np.log(p[np.arange(len(p)), y.astype(int)])))
-    return float(-np.mean(y * np.log(p) + (1 - y) * np.log(1 - p)))
+        return -np.log(p[np.arange(len(p)), y.astype(int)])
+    return -(y * np.log(p) + (1 - y) * np.log(1 - p))
 
 
 def _indicators(labels: Array, n_classes: int) -> Array:
@@ -571,6 +581,8 @@ LOSSES: dict[str, Callable[[Array, Array], float]] = {
     "ece": lambda labels, probabilities: expected_calibration_error(*of_answer(labels, probabilities)[::-1]),
 }
 """What probabilities cost, of labels (N,) and probabilities (N,) of the second of two classes, or (N, C)."""
+
+_MEAN_LOSSES = {"brier": _brier_losses, "log_loss": _log_losses}
 
 METRICS = {
     "accuracy": "accuracy",
@@ -687,6 +699,10 @@ def performance(
             continue
         elif name == "auroc":
             found[name] = auroc(p, y, n, seed)
+        elif name in _MEAN_LOSSES:  # the mean of what every subject costs, of which all resamples are drawn at once
+            each = _MEAN_LOSSES[name](y, p)
+            low, high = bootstrap_means(each[:, None], n, seed)
+            found[name] = Interval(LOSSES[name](y, p), float(low[0]), float(high[0]), len(y))
         else:
             loss = LOSSES[name]
             found[name] = interval(lambda i, loss=loss: loss(y[i], p[i]), len(y), n, seed)  # type: ignore[misc]

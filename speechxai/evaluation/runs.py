@@ -265,7 +265,7 @@ class RunFolder:
 
     def judge(self, recording: str) -> tuple[Any | None, str]:
         """Give the unit of a recording, or None and why there is none: NOT_THERE, or what does not fit."""
-        path = self._shard(recording)
+        path, state = self._shard(recording), self._state(recording)
         raw = self._read(path, "unit")
         if raw is None:
             if not os.path.lexists(path):
@@ -289,7 +289,18 @@ class RunFolder:
             unit = self.parse(raw)
         except (TypeError, ValueError):
             return None, "damaged"
+        if state is not None:
+            self._done[recording] = state
         return unit, NOT_THERE
+
+    def _state(self, recording: str) -> tuple[Any, ...] | None:
+        """What a judgment on a unit depends on, as far as it can change; None where there is no file."""
+        try:
+            found = self._shard(recording).stat()
+        except OSError:
+            return None
+        beside = None if self.beside is None else self.beside.get(recording)
+        return found.st_ino, found.st_mtime_ns, found.st_size, self.format, self.basis, beside
 
     def content_of(self, recording: str) -> str:
         """Hash of the file of which a unit is, whether the unit fits or not; "" where nothing says it."""
@@ -415,18 +426,10 @@ class RunFolder:
     def is_done(self, recording: str) -> bool:
         """Whether a recording has its scores. A unit that does not fit counts as not done."""
         # A file that was judged and has not been touched since is not read again.
-        try:
-            found = self._shard(recording).stat()
-        except OSError:
+        state = self._state(recording)
+        if state is None:
             return False
-        beside = None if self.beside is None else self.beside.get(recording)
-        state = (found.st_ino, found.st_mtime_ns, found.st_size, self.format, self.basis, beside)
-        if self._done.get(recording) == state:
-            return True
-        if self.judge(recording)[0] is None:
-            return False
-        self._done[recording] = state
-        return True
+        return self._done.get(recording) == state or self.judge(recording)[0] is not None
 
     def done_units(self) -> list[str]:
         """Recordings that have their scores. A unit that does not fit counts as not done."""
@@ -741,7 +744,9 @@ def scores(units: Iterable[UnitResult], rest: list[UnitResult] | None = None) ->
         rest: takes the units without their scores.
     """
     # By column, numbers instead of texts: a row takes 30 bytes, where one of Python's values takes 600.
-    of_unit: dict[str, list[Any]] = {name: [] for name in ("recording", "speaker", "label", "predicted", "model", "fold")}
+    of_unit: dict[str, list[Any]] = {
+        name: [] for name in ("recording", "speaker", "label", "predicted", "model", "fold")
+    }
     n_rows, names = [], {"recipe": {}, "metric": {}}  # type: tuple[list[int], dict[str, dict[str, int]]]
     codes, values = {"recipe": array("i"), "metric": array("i")}, array("d")
     for unit in units:
