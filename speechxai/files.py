@@ -233,7 +233,7 @@ def csv_table(frame: pd.DataFrame, na: str = "") -> bytes:
     quick = [_csv_texts(column, na) for _, column in frame.items()]
     if len(frame) and len(quick) > 1 and all(texts is not None for texts in quick):
         parts = [",".join(_csv_quoted(csv_cell(str(name))) for name in frame.columns).encode() + b"\n"]
-        lines = map(",".join, zip(*quick, strict=True))  # type: ignore[arg-type]
+        lines = map(",".join, zip(*quick, strict=True))
         while some := list(itertools.islice(lines, CSV_ROWS)):
             parts.append("".join(f"{line}\n" for line in some).encode("utf-8", "backslashreplace"))
         return b"".join(parts)
@@ -250,11 +250,11 @@ def _csv_texts(column: pd.Series[Any], na: str) -> Iterator[str] | None:
     kind = str(column.dtype)
     if kind == "category":
         names = [*(_csv_quoted(str(csv_cell(name))) for name in column.cat.categories), _csv_quoted(na)]
-        return (names[code] for code in memoryview(column.cat.codes.to_numpy()))
+        return (names[code] for code in column.cat.codes.to_numpy().data)
     if kind == "float64":
-        return (na if value != value else repr(value) for value in memoryview(column.to_numpy()))
+        return (na if value != value else repr(value) for value in column.to_numpy().data)
     if kind == "int64":
-        return map(str, memoryview(column.to_numpy()))
+        return map(str, column.to_numpy().data)
     if kind == "Int64":
         known = column.notna().to_numpy()
         return (str(v) if there else na for v, there in zip(column.to_numpy("int64", na_value=0), known, strict=True))

@@ -406,7 +406,8 @@ def _weighted_auc(rows: Array, weights: Array) -> Array:
     )
     won = (own * (np.cumsum(other, axis=1) - 0.5 * other)).sum(axis=1)
     n_pairs = own.sum(axis=1) * other.sum(axis=1)
-    return np.divide(won, n_pairs, out=np.full(len(won), np.nan), where=n_pairs > 0)
+    found: Array = np.divide(won, n_pairs, out=np.full(len(won), np.nan), where=n_pairs > 0)
+    return found
 
 
 def _auc_without_each(rows: Array, index: Array, n_speakers: int) -> Array:
@@ -424,7 +425,9 @@ def _auc_without_each(rows: Array, index: Array, n_speakers: int) -> Array:
         theirs = rows[index == speaker]
         lost[speaker] -= auc(theirs[:, 0], theirs[:, 1]) * n_own[speaker] * n_other[speaker]
     n_pairs = (own.sum() - n_own) * (other.sum() - n_other)
-    return np.divide(won[positive].sum() - lost, n_pairs, out=np.full(n_speakers, np.nan), where=n_pairs > 0)
+    rest = won[positive].sum() - lost
+    found: Array = np.divide(rest, n_pairs, out=np.full(n_speakers, np.nan), where=n_pairs > 0)
+    return found
 
 
 def bootstrap_p_value(differences: Array) -> float:

@@ -464,9 +464,9 @@ def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
 
 def _log_losses(labels: ArrayLike, probabilities: ArrayLike) -> Array:
     y, p = np.asarray(labels, dtype=float), np.clip(np.asarray(probabilities, dtype=float), 1e-7, 1 - 1e-7)
-    if p.ndim == 2:
-        return -np.log(p[np.arange(len(p)), y.astype(int)])
-    return -(y * np.log(p) + (1 - y) * np.log(1 - p))
+    own: Array = p[np.arange(len(p)), y.astype(int)] if p.ndim == 2 else np.where(y == 1, p, 1 - p)
+    found: Array = -np.log(own)
+    return found
 
 
 def _indicators(labels: Array, n_classes: int) -> Array:

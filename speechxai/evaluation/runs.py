@@ -561,16 +561,16 @@ class RunFolder:
         categories."""
         return scores(self.units())
 
-    def failures(self, units: Iterable[UnitResult] | None = None) -> pd.DataFrame:
-        """FAILURE_COLUMNS: recordings without scores, and recipes that a recording's network does not allow.
+    def failures(self) -> pd.DataFrame:
+        """FAILURE_COLUMNS: recordings without scores, and recipes that a recording's network does not allow."""
+        return self.failures_beside(self.units())
 
-        Args:
-            units: the finished ones, where they are known already.
-        """
+    def failures_beside(self, units: Iterable[UnitResult]) -> pd.DataFrame:
+        """`failures` where the finished units are known already."""
         rows = [{"kind": "failure", "recipe": "", **failure} for failure in self.failed()]
         for path, reason in self.environment.get("unmatched", []):
             rows.append({"recording": path, "kind": "not_matched", "stage": "find", "recipe": "", "message": reason})
-        for unit in self.units() if units is None else units:
+        for unit in units:
             for recipe, reason in unit.not_applicable.items():
                 rows.append(
                     {
@@ -728,7 +728,7 @@ def finish(folder: RunFolder) -> None:
         tables = {
             "summary.csv": summary(found),
             "agreement.csv": agreement(units),
-            "failures.csv": folder.failures(units),
+            "failures.csv": folder.failures_beside(units),
             "predictions.parquet": predictions(folder, units),
             "scores.parquet": found,
             "scores.csv": found,
@@ -766,8 +766,8 @@ def scores(units: Iterable[UnitResult], rest: list[UnitResult] | None = None) ->
         frame[name] = frame[name].astype("str").astype("category")  # sorted as texts are
     frame = frame.take(np.repeat(np.arange(len(n_rows)), n_rows)).reset_index(drop=True)
     for name, known in names.items():
-        column = pd.Categorical.from_codes(np.frombuffer(codes[name], np.int32), categories=list(known))
-        frame[name] = column.reorder_categories(sorted(known))
+        texts = pd.Categorical.from_codes(np.frombuffer(codes[name], np.int32), categories=pd.Index(list(known)))
+        frame[name] = texts.reorder_categories(sorted(known))
     frame["value"] = np.frombuffer(values, np.float64)
     return frame[[*SCORE_COLUMNS, "fold"]]
 

@@ -6,6 +6,7 @@ import threading
 import tomllib
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from speechxai import files
@@ -88,3 +89,31 @@ def test_the_cache_folder_is_the_one_that_is_stated(tmp_path: Path, monkeypatch:
     assert files.cache_folder() == tmp_path
     monkeypatch.delenv("SPEECHXAI_CACHE")
     assert files.cache_folder().name.lower() in ("speechxai", "cache")
+
+
+@pytest.mark.parametrize("content", [{"b": [1, {"a": "x\n ü"}], "n": float("nan"), "e": {}, "l": []}, {"a": 1}, {}])
+def test_a_seal_is_the_hash_of_the_values_however_it_is_read(tmp_path: Path, content: dict[str, object]) -> None:
+    path = tmp_path / "unit.json"
+    text = files.sealed(content, "unit")
+    assert text == files.to_json({**content, "digest": files.fingerprint(["unit", content])})
+    path.write_bytes(text)
+    assert str(files.read_sealed(path, "unit")) == str(content)
+    assert files.read_sealed(path, "session") is None
+    path.write_bytes(text.replace(b"\n", b"\n "))  # laid out in another way: the values are the same
+    assert str(files.read_sealed(path, "unit")) == str(content)
+    path.write_bytes(text.replace(b'"a": ', b'"a":  1') if b'"a": 1' in text else text[:-1])
+    assert files.read_sealed(path, "unit") is None
+
+
+def test_tables_of_categories_and_numbers_are_written_as_other_tables_are() -> None:
+    texts = ["=1+1", 'a "b", c', "ü", "two\nlines", "-1.5"]
+    quick = pd.DataFrame(
+        {
+            "text": pd.Categorical([*texts, None]),
+            "value": [0.1, 1e-9, float("nan"), 1.0, 1e22, -0.0],
+            "label": pd.array([1, 0, None, 1, 0, 1], dtype="Int64"),
+            "n": range(6),
+        }
+    )
+    assert files.csv_table(quick) == files.csv_table(quick.astype({"text": "str"}))
+    assert files.csv_table(quick[:0]) == b"text,value,label,n\n"

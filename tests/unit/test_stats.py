@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from scipy.stats import bootstrap as scipy_bootstrap
 from scipy.stats import norm
 from scipy.stats import t as student
 
+from speechxai import stats
 from speechxai.errors import SpeechXAIError
 from speechxai.stats import (
     Beats,
@@ -490,3 +492,38 @@ def test_the_published_size_takes_seconds() -> None:
     start = time.process_time()
     assert len(summarize(frame, CONTROLS)) == 39 * 17
     assert time.process_time() - start < 20
+
+
+@pytest.mark.parametrize("n_speakers", [5, 13, 14, 40])
+@pytest.mark.parametrize("correction", ["none", "holm", "max-t"])
+def test_draws_in_blocks_give_what_one_matrix_gives(
+    n_speakers: int, correction: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(n_speakers)
+    differences = random.normal(0.2, 1, (n_speakers, 4))
+    differences[0, 1] = np.nan
+    whole = stats.sign_flip_p_values(differences, correction=correction), *stats.bootstrap_means(differences)
+    monkeypatch.setattr(stats, "BLOCK", 1000)
+    stats._flips.cache_clear()
+    stats._counts.cache_clear()
+    parts = stats.sign_flip_p_values(differences, correction=correction), *stats.bootstrap_means(differences)
+    assert np.array_equal(whole[0], parts[0])
+    np.testing.assert_allclose(whole[1:], parts[1:], rtol=1e-13)
+    if correction == "none" and n_speakers == 40:  # all signs at once, as the definition has it
+        signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(stats.N_FLIPS, n_speakers))
+        values = np.nan_to_num(differences)
+        extreme = (np.abs(signs @ values) >= np.abs(values.sum(axis=0)) - 1e-9).sum(axis=0)
+        assert np.array_equal(parts[0], (1 + extreme) / (1 + stats.N_FLIPS))
+
+
+@pytest.mark.parametrize("n_each", [1, 3])
+def test_the_interval_of_an_auc_is_the_bootstrap_of_recordings(n_each: int) -> None:
+    random = np.random.default_rng(n_each)
+    speakers = np.repeat(np.arange(12), n_each)
+    labels = np.repeat(np.arange(12) % 2, n_each).astype(float)
+    labels[-1] = 0  # one speaker with recordings of both classes, where there are several
+    scores = np.round(labels + random.normal(0, 1, len(labels)), 1)  # ties
+    scores[1] = np.nan
+    rows = np.stack([scores, labels], axis=1)
+    slow = stats.speaker_bootstrap(rows, speakers, lambda drawn: stats.auc(drawn[:, 0], drawn[:, 1]), 300)
+    assert stats.auc_interval(scores, labels, speakers, 300) == pytest.approx(slow, abs=1e-12)
