@@ -33,7 +33,7 @@ ROOMS = (
     {"readers"},
     {"mancini2025", "app"},
     {"commands"},
-    {"cli", "scripts"},
+    {"cli", "__main__", "scripts"},
 )
 """Rooms from the ground floor up: a file imports from its own room, its own floor or a lower one."""
 
