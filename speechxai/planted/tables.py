@@ -495,11 +495,12 @@ def combination_table(scores: pd.DataFrame) -> pd.DataFrame:
         if board is None or by is None:
             continue
         place = {recording: index for index, recording in enumerate(by.recordings)}
-        order = [place.get(recording, -1) for recording in board.recordings]
+        rows_of_by = [place.get(recording) for recording in board.recordings]
         for recipe in [name for name in board.recipes if "(" in name]:
             parts = [part.name for part in parse(recipe).parts]
             truth = np.stack([board.of(part) for part in parts], axis=1)
-            preferred = np.stack([by.of(part)[order] for part in parts], axis=1)
+            theirs = np.stack([by.of(part) for part in parts], axis=1)
+            preferred = np.stack([np.full(len(parts), np.nan) if row is None else theirs[row] for row in rows_of_by])
             known = ~np.isnan(board.of(recipe)) & ~np.isnan(preferred).any(axis=1) & ~np.isnan(truth).any(axis=1)
             if not known.any():
                 continue
