@@ -487,6 +487,8 @@ class Interval:
     n: int
 
     def __str__(self) -> str:
+        if self.low != self.low:
+            return f"{self.value:.3f} (no interval: too few subjects)"
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 

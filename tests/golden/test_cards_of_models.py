@@ -166,4 +166,6 @@ def test_groups_and_limits() -> None:
         assert ("Age confound" in text) is says
     assert "Age confound" not in training._limits(known, {"classifier": own})
     assert training._shown(Interval(NAN, NAN, NAN, 2)) == "undefined"
+    assert training._shown(Interval(1, NAN, NAN, 1)) == "1.000 (no interval: too few subjects)"
+    assert training._shown(Interval(0.8, 0.7, 0.9, 12)) == "0.800 [0.700, 0.900]"
     assert training._shown(own) == str(own)
