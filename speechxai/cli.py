@@ -27,6 +27,7 @@ from speechxai.commands import (
     predict,
     report,
     train,
+    whatif,
 )
 from speechxai.commands.console import Command
 from speechxai.commands.data import data_app
@@ -40,6 +41,7 @@ Examples:
   speechxai demo                                             see everything once, on synthetic voices
   speechxai predict voice.wav --model figshare-cnn           what does the model say?
   speechxai explain voice.wav --recipe saliency --out why    why does it say so?
+  speechxai whatif voice.wav --out what-if                   what if the voice were less breathy?
   speechxai evaluate --data figshare-voice --root DATA --model figshare-cnn --recipes published --out runs/first
   speechxai report runs/first --format latex                 tables for a paper
   speechxai train figshare-voice --root DATA --out models/mine     a classifier of your own
@@ -83,6 +85,7 @@ for _name, _module, _short in (
     ("report", report, "Tables of a run: HTML, LaTeX, Markdown, CSV."),
     ("predict", predict, "What does the model say of these files?"),
     ("explain", explain, "Why? One file: pictures, sounds, numbers."),
+    ("whatif", whatif, "What if the voice were less breathy? One file."),
     ("list", listing, "Methods, combinations, metrics, models, cards."),
     ("train", train, "Train a classifier on recordings; resumable."),
     ("import", import_, "Published checkpoints become a model."),

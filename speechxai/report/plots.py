@@ -336,3 +336,41 @@ def calibration_curve(
     axes.set_ylabel(share, fontsize=9)
     axes.tick_params(labelsize=8)
     return _png(figure)
+
+
+def dose_curves(
+    panels: Sequence[tuple[str, str, Sequence[float], Sequence[float], float, bool]],
+    probability: str,
+    style: Style | None = None,
+) -> Picture:
+    """Probability over the dose of dials, a panel each; the dose 0 and the probability one half are dashed.
+
+    Args:
+        panels: of each dial its name, the axis of doses, doses and probabilities (n,), the floor that a change must
+            exceed as a probability (NaN: none), and whether it belongs to the recording and not to the voice.
+        probability: whose, for the shared axis.
+        style: size; by default as large as the panels need.
+    """
+    if not panels:
+        raise SpeechXAIError("Curves need at least one dial.")
+    n_columns = min(4, len(panels))
+    n_rows = -(-len(panels) // n_columns)
+    style = style or Style(width_in=2.5 * n_columns + 0.6, height_in=2.1 * n_rows + 0.4)
+    figure, axes = _figure(style, n_rows, n_columns)
+    for panel, (name, unit, doses, values, floor, of_recording) in zip(axes, panels, strict=False):
+        color = CONTROL_COLOR if of_recording else METHOD_COLOR
+        middle = next((v for d, v in zip(doses, values, strict=True) if d == 0), float("nan"))
+        if np.isfinite(floor):
+            panel.axhspan(middle - floor, middle + floor, color="#dee2e6", linewidth=0)
+        panel.axvline(0, color=CONTROL_COLOR, linestyle="--", linewidth=0.7)
+        panel.axhline(0.5, color=CONTROL_COLOR, linestyle="--", linewidth=0.7)
+        panel.plot(doses, values, marker="s" if of_recording else "o", color=color, markersize=4, linewidth=1.4)
+        panel.set_ylim(-0.03, 1.03)
+        panel.set_title(name, fontsize=9)
+        panel.set_xlabel(unit, fontsize=8)
+        panel.tick_params(labelsize=7.5)
+    for row in range(n_rows):
+        axes[row * n_columns].set_ylabel(probability, fontsize=8)
+    for panel in axes[len(panels) :]:
+        panel.set_visible(False)
+    return _png(figure)

@@ -19,11 +19,11 @@ Condition = Callable[..., Array]
 """`(waveform (N,), sample_rate, dose) -> waveform (M,)`."""
 
 CONDITIONS: Registry[Condition] = Registry(
-    "condition", required=("label", "more", "unit", "doses", "operator", "cites")
+    "condition", required=("label", "more", "unit", "doses", "steps", "operator", "cites")
 )
 """Recording dials by name. Facts: label and words for more of it, in which {dose} stands for the dose; unit; the doses
-that are tried beside 0, the first of them (and its opposite, where that is among them) the registered step; operator,
-as of SIGNS."""
+that are tried beside 0, and those of them that are the registered step, by which the dial is ranked; operator, as of
+SIGNS."""
 
 NOISE_REFERENCE_DB = -40.0
 """Noise counts from here, relative to the voice, where a recording has less: what is added to silence is not heard."""
@@ -56,6 +56,7 @@ def _only_more(dose: float, why: str) -> None:
     more="{dose:+g} dB of level",
     unit="dB",
     doses=(6.0, -6.0, 12.0, -12.0),
+    steps=(6.0, -6.0),
     operator="gain",
     cites="own",
 )
@@ -69,6 +70,7 @@ def level(waveform: Array, sample_rate: int, dose: float) -> Array:
     more="noise floor {dose:+g} dB",
     unit="dB",
     doses=(10.0, 5.0, 15.0, 20.0),
+    steps=(10.0,),
     operator="noise",
     cites="own",
 )
@@ -91,6 +93,7 @@ def noise_floor(waveform: Array, sample_rate: int, dose: float, *, seed: int = 0
     more="band narrower by {dose:g} octaves",
     unit="octaves",
     doses=(1.0, 0.5, 1.5, 2.0),
+    steps=(1.0,),
     operator="filter",
     cites="own",
 )
@@ -111,6 +114,7 @@ def band_limit(waveform: Array, sample_rate: int, dose: float) -> Array:
     more="codec {dose:g} (1 mu-law, 2 Opus, 3 MP3)",
     unit="codec",
     doses=tuple(map(float, CODEC_DOSES)),
+    steps=tuple(map(float, CODEC_DOSES)),
     operator="filter",
     cites="own",
 )
@@ -129,6 +133,7 @@ def codec(waveform: Array, sample_rate: int, dose: float) -> Array:
     more="{dose:g} s of reverberation",
     unit="s",
     doses=(0.3, 0.15, 0.45, 0.6),
+    steps=(0.3,),
     operator="filter",
     cites="own",
 )
@@ -151,6 +156,7 @@ def reverberation(waveform: Array, sample_rate: int, dose: float, *, seed: int =
     more="hum of the mains {dose:+g} dB",
     unit="dB",
     doses=(20.0, 10.0, 25.0, 30.0),
+    steps=(20.0,),
     operator="noise",
     cites="own",
 )
@@ -169,6 +175,7 @@ def mains_hum(waveform: Array, sample_rate: int, dose: float) -> Array:
     more="clipped {dose:g} dB below the peak",
     unit="dB",
     doses=(6.0, 3.0, 9.0, 12.0),
+    steps=(6.0,),
     operator="gain",
     cites="own",
 )
@@ -185,6 +192,7 @@ def clipping(waveform: Array, sample_rate: int, dose: float) -> Array:
     more="{dose:g} s of silence before the voice",
     unit="s",
     doses=(0.5, 0.25, 0.75, 1.0),
+    steps=(0.5,),
     operator="time",
     cites="own",
 )

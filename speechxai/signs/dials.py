@@ -65,6 +65,7 @@ SIGNS: Registry[Dial] = Registry(
 """Dials by name. Facts: label, and words for both directions; the unit of a dose; the acoustic measure that a dose
 moves and whether up (1) or down (-1), times what; kinds of tasks where the sign is defined; which operator edits
 ("noise", "cycles", "gain", "filter", "time": a placebo is made by the same); measures that must move with it; source.
+A sign that the table of people does not know states `sd`, the standard deviation of people in the unit of its doses.
 """
 
 SHARES: Mapping[str, float] = {"pause_ratio": 100.0}
@@ -401,8 +402,8 @@ def pitch_level(waveform: Array, sample_rate: int, dose: float) -> Array:
 
 @SIGNS.register(
     label="loudness range",
-    more="with more changes of loudness",
-    less="with fewer changes of loudness",
+    more="more varied in loudness",
+    less="less varied in loudness",
     unit="dB",
     measure="intensity_sd_db",
     moves=1,
@@ -466,8 +467,8 @@ def loudness_decay(waveform: Array, sample_rate: int, dose: float) -> Array:
 
 @SIGNS.register(
     label="consonant precision",
-    more="with more precise consonants",
-    less="with less precise consonants",
+    more="more precise in its consonants",
+    less="less precise in its consonants",
     unit="dB",
     measure="burst_contrast_db",
     moves=1,
@@ -523,8 +524,8 @@ def _hum(voice: Voice) -> Array:
 
 @SIGNS.register(
     label="vowel space",
-    more="with vowels farther from the neutral one",
-    less="with vowels nearer to the neutral one",
+    more="farther from the neutral vowel",
+    less="nearer to the neutral vowel",
     unit="octaves",
     measure="formant_distance_octaves",
     moves=1,
@@ -647,8 +648,8 @@ def _timing(voice: Voice, result: Array) -> dict[str, float]:
 
 @SIGNS.register(
     label="pauses",
-    more="with longer pauses",
-    less="with shorter pauses",
+    more="richer in pauses",
+    less="poorer in pauses",
     unit="%",
     measure="pause_ratio",
     moves=1,

@@ -74,6 +74,7 @@ def test_facts_of_a_condition(name: str) -> None:
     facts = CONDITIONS.facts(name)
     assert facts["operator"] in OPERATORS
     assert 0 not in facts["doses"]
+    assert set(facts["steps"]) <= set(facts["doses"])
     assert len(facts["doses"]) <= 4
     assert "{dose" in facts["more"]
 

@@ -17,7 +17,9 @@ from speechxai.testing import noise_recording
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
-PARTS = dict(zip(("imports", "method", "combination", "metric", "classifier", "cue", "card"), BLOCKS, strict=True))
+PARTS = dict(
+    zip(("imports", "method", "combination", "metric", "classifier", "cue", "sign", "card"), BLOCKS, strict=True)
+)
 (CARD,) = re.findall(r"```toml\n(.*?)```", GUIDE, re.DOTALL)
 MODEL = """
 import outside, torch
@@ -63,7 +65,7 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("part", ["method", "combination", "metric", "classifier", "card", "cue"])
+@pytest.mark.parametrize("part", ["method", "combination", "metric", "classifier", "card", "cue", "sign"])
 def test_each_part_is_at_most_eight_lines(part: str) -> None:
     assert len(lines(PARTS[part])) <= 8
     assert len(lines(CARD)) <= 8

@@ -1,0 +1,522 @@
+"""What would the model say if the voice were less breathy, and everything else stayed?"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from scipy.ndimage import uniform_filter1d
+
+from speechxai.classifiers.base import logits
+from speechxai.classifiers.network import as_network
+from speechxai.errors import NotApplicable, SpeechXAIError, did_you_mean
+from speechxai.signal.acoustics import measures, task_kind
+from speechxai.signal.stft import spectrogram
+from speechxai.signs.conditions import CONDITIONS
+from speechxai.signs.dials import SIGNS, defined_on, measured, turned
+from speechxai.signs.people import Spread, of_people
+from speechxai.signs.voice import Voice, analyses, filtered, gained, repitched, retimed, taken_apart
+from speechxai.types import Array, Recording
+
+STEPS = (-2.0, -1.0, 0.0, 1.0, 2.0)
+"""Doses of a sign, in standard deviations of people."""
+
+N_PLACEBOS = 2
+UNDONE = 1e-3
+"""A step that changes the logit margin by less is undone by the model's own input."""
+
+CONFUSABLE = (
+    frozenset({"noise_floor", "breathiness"}),
+    frozenset({"spectral_tilt", "band_limit"}),
+    frozenset({"reverberation", "consonant_precision"}),
+    frozenset({"tremor", "loudness_range"}),
+    frozenset({"roughness", "breathiness"}),
+)
+"""Dials that change nearly the same in a spectrogram: told apart, and counted both ways."""
+
+_BANDS, _FLOOR_DB, _HELD_SHARE = 40, -70.0, 0.6
+
+
+@dataclass(frozen=True)
+class Point:
+    """What the model says at one dose.
+
+    Args:
+        dose: in the unit of the dial.
+        steps: the same in standard deviations, or for a recording dial in registered steps.
+        margin: logit of the class over the highest of the others; NaN where the dial gives no such dose.
+        probability: of the class.
+        within: whether the voice stays within the range of people; always for recording dials.
+        distance_db: log-spectral distance from the recording, dB.
+        reason: why there is no answer; "" where there is one.
+    """
+
+    dose: float
+    steps: float
+    margin: float
+    probability: float
+    within: bool
+    distance_db: float
+    reason: str = ""
+
+    @property
+    def answered(self) -> bool:
+        """Whether the model was asked."""
+        return not self.reason
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One dial turned.
+
+    Args:
+        name: of the dial.
+        family: "sign" or "condition".
+        points: by rising dose; one of them is dose 0.
+        effect: largest change of the margin at the registered step, signed; NaN where no step was given.
+        at: dose of it.
+        placebos: change of the margin by random changes of the same kind and log-spectral distance.
+        round_trip: change of the margin that is left after the step and back; NaN for dials that do not go back.
+        turns: the smallest dose within the range of people at which the answer is another; None without one.
+    """
+
+    name: str
+    family: Literal["sign", "condition"]
+    points: tuple[Point, ...]
+    effect: float
+    at: float
+    placebos: tuple[float, ...]
+    round_trip: float
+    turns: Point | None
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the dial says of itself."""
+        return (SIGNS if self.family == "sign" else CONDITIONS).facts(self.name)
+
+    @property
+    def strength(self) -> float:
+        """Size of the effect; 0 where there is none."""
+        return abs(self.effect) if np.isfinite(self.effect) else 0.0
+
+    @property
+    def floor(self) -> float:
+        """What the effect must exceed: the largest of placebos and round trip."""
+        return max((abs(x) for x in (*self.placebos, self.round_trip) if np.isfinite(x)), default=float("nan"))
+
+    @property
+    def beats_placebo(self) -> bool:
+        """Whether the model answers more than to a random change of the same kind and size, and to the round trip."""
+        return self.strength > self.floor
+
+    @property
+    def undone(self) -> bool:
+        """Whether the model's own input takes the change back, as normalization does with level."""
+        return np.isfinite(self.effect) and self.strength < UNDONE
+
+    @property
+    def per_db(self) -> float:
+        """Effect for each dB of log-spectral distance: the rank at equal distance; NaN without a distance."""
+        distance = next((p.distance_db for p in self.points if p.dose == self.at), float("nan"))
+        return self.strength / distance if distance > 0 else float("nan")
+
+
+@dataclass(frozen=True, eq=False)
+class WhatIf:
+    """All dials turned on one recording.
+
+    Args:
+        recording: what was asked about.
+        class_names: of the model.
+        target: index of the class whose margin and probability the curves show.
+        predicted: index of the answer.
+        margin, probability: of the recording as it is.
+        kind: of the task: "vowel", "ddk" or "reading".
+        curves: of dials that apply, strongest effect first, signs and recording dials apart.
+        not_applicable: why the others do not.
+        n_passes: recordings that went through the model, for the curves and for placebos and round trips.
+        sounds: the edited waveforms at the registered steps and where the answer turns, by dial and dose.
+        seed: of everything random.
+    """
+
+    recording: Recording
+    class_names: tuple[str, ...]
+    target: int
+    predicted: int
+    margin: float
+    probability: float
+    kind: str
+    curves: tuple[Curve, ...]
+    not_applicable: Mapping[str, str]
+    n_passes: tuple[int, int]
+    sounds: Mapping[tuple[str, float], Array] = field(repr=False)
+    seed: int = 0
+
+    @property
+    def signs(self) -> tuple[Curve, ...]:
+        """Curves of signs, strongest effect first."""
+        return tuple(curve for curve in self.curves if curve.family == "sign")
+
+    @property
+    def conditions(self) -> tuple[Curve, ...]:
+        """Curves of recording dials, strongest effect first."""
+        return tuple(curve for curve in self.curves if curve.family == "condition")
+
+    @property
+    def alarm(self) -> Curve | None:
+        """The recording dial to which the model answers more than to any sign; None without one."""
+        strongest = max((curve.strength for curve in self.signs), default=0.0)
+        first = next(iter(self.conditions), None)
+        return first if first is not None and first.strength > max(strongest, UNDONE) else None
+
+
+def kind_of(recording: Recording) -> str:
+    """Kind of a recording's task; where it is not said, a sound that is held for most of the voice is a vowel."""
+    kind = task_kind(recording.task)
+    if kind != "unknown":
+        return kind
+    voiced = taken_apart(recording.waveform, recording.sample_rate).track.voiced
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], voiced, [False]]).astype(np.int8)))
+    runs = edges[1::2] - edges[::2]
+    return "vowel" if runs.size and runs.max() >= _HELD_SHARE * voiced.sum() else "reading"
+
+
+def as_heard(waveform: Array, normalize: str, offset: str) -> Array:
+    """Do with an edited waveform (N,) what the model's input does with a recording."""
+    result = waveform - waveform.mean() if offset == "removed" else waveform
+    return result / np.abs(result).max() if normalize == "peak" and np.abs(result).max() > 0 else result
+
+
+def spectral_distance_db(first: Array, second: Array, sample_rate: int) -> float:
+    """Log-spectral distance of two waveforms, dB: root of the mean square over 40 bands, 32 ms frames.
+
+    Levels are at least 70 dB under the loudest of the first; where the second is longer or shorter, its time is
+    stretched evenly.
+    """
+    levels = []
+    for waveform in (first, second):
+        length = int(0.032 * sample_rate)
+        padded = np.concatenate([waveform, np.zeros(length)])
+        frames = np.lib.stride_tricks.sliding_window_view(padded, length)[:: length // 2]
+        power = np.abs(np.fft.rfft(frames * np.hanning(length), axis=1)) ** 2
+        edges = np.unique(np.geomspace(2, power.shape[1], _BANDS + 1).astype(int))
+        levels.append(10 * np.log10(np.add.reduceat(power, edges[:-1], axis=1) + 1e-20))
+    floor = levels[0].max() + _FLOOR_DB
+    one, other = (np.maximum(level, floor) for level in levels)
+    if one.shape != other.shape:
+        at = np.rint(np.linspace(0, other.shape[0] - 1, one.shape[0])).astype(int)
+        other = other[at]
+    return float(np.sqrt(((one - other) ** 2).mean()))
+
+
+def placebo(operator: str, voice: Voice, seed: int) -> Callable[[float], Array]:
+    """Return a random edit of a kind, strength to waveform: what it changes means nothing, how it changes it is alike.
+
+    Args:
+        operator: "filter" (a wavy frequency response), "gain" (a wavy level), "noise" (every cell of time and frequency
+            for itself), "cycles" (a wavy pitch) or "time" (a wavy tempo).
+        voice: what is edited.
+        seed: of the waves.
+    """
+    draw = np.random.default_rng([seed, 31])
+    n_frames = voice.n_frames
+    amounts, turns = draw.standard_normal(4), draw.uniform(0, 2 * np.pi, 4)
+
+    def waves(position: Array, rates: Sequence[float]) -> Array:
+        terms = [a * np.sin(2 * np.pi * r * position + t) for a, r, t in zip(amounts, rates, turns, strict=True)]
+        return np.asarray(sum(terms), dtype=np.float64)
+
+    time_s = voice.centers / voice.sample_rate
+    slow = waves(time_s, (0.4, 0.8, 1.3, 1.9))
+    slow = (slow - slow.mean()) / max(float(slow.std()), 1e-9)
+    if operator == "filter":
+        return lambda s: voice.leveled(
+            filtered(
+                voice,
+                lambda f, part: np.asarray(
+                    10 ** (s * waves(np.log2(np.maximum(f, 50.0)), (0.3, 0.5, 0.8, 1.1)) / 20), dtype=np.float64
+                ),
+            )
+        )
+    if operator == "gain":
+        return lambda s: voice.leveled(gained(voice, np.clip(s * slow, -25, 25)))
+    if operator == "cycles":
+        return lambda s: voice.leveled(repitched(voice, 2 ** (np.clip(s * slow, -9, 9) / 12)))
+    if operator == "time":
+        tempo = voice.to_samples(slow)
+        return lambda s: retimed(voice, 2 ** np.clip(s * tempo / 4, -1, 1))
+    speckle = uniform_filter1d(draw.standard_normal((n_frames, 64)), 3, axis=0)
+
+    def noise(s: float) -> Array:
+        def response(frequency: Array, part: slice) -> Array:
+            at = np.minimum((frequency / voice.sample_rate * 128).astype(int), 63)
+            return np.asarray(10 ** (s * speckle[part][:, at] / 20), dtype=np.float64)
+
+        return voice.leveled(filtered(voice, response))
+
+    return noise
+
+
+def _matched(edit: Callable[[float], Array], voice: Voice, distance_db: float) -> Array:
+    """Edit so strongly that the log-spectral distance is the wanted one; as near as twelve halvings come."""
+    low, high, strength = 0.0, np.inf, 1.0
+    best, miss = voice.waveform, np.inf
+    for _ in range(12):
+        result = edit(strength)
+        got = spectral_distance_db(voice.waveform, result, voice.sample_rate)
+        if abs(got - distance_db) < miss:
+            best, miss = result, abs(got - distance_db)
+        if miss <= 0.05 * distance_db or strength > 1e3:
+            break
+        low, high = (strength, high) if got < distance_db else (low, strength)
+        strength = 2 * strength if np.isinf(high) else 0.5 * (low + high)
+    return best
+
+
+class _Asked:
+    """The model, asked once about every waveform: known by its samples, batched by its length, counted."""
+
+    def __init__(self, model: Any, normalize: str, offset: str, device: str) -> None:
+        self.model, self.normalize, self.offset, self.device = model, normalize, offset, device
+        self.known: dict[bytes, Array] = {}
+        self.n = 0
+
+    def __call__(self, waveforms: Sequence[Array]) -> Array:
+        """Logits (n, C) of waveforms, each (N,)."""
+        heard = [np.ascontiguousarray(as_heard(w, self.normalize, self.offset), dtype=np.float32) for w in waveforms]
+        names = [hashlib.sha256(x.tobytes()).digest() for x in heard]
+        waiting: dict[int, dict[bytes, Array]] = {}
+        for name, samples in zip(names, heard, strict=True):
+            if name not in self.known:
+                waiting.setdefault(samples.shape[0], {})[name] = samples
+        network = as_network(self.model)
+        for length, group in waiting.items():
+            keys = list(group)
+            for start in range(0, len(keys), network.max_batch):
+                part = keys[start : start + network.max_batch]
+                batch = torch.from_numpy(np.stack([group[key] for key in part])).to(self.device)
+                spec = spectrogram(batch, network.stft)
+                answers = logits(network.for_length(length), spec.magnitude, spec.phase).double().cpu().numpy()
+                self.known |= dict(zip(part, answers, strict=True))
+                self.n += len(part)
+        return np.stack([self.known[name] for name in names])
+
+
+def _margins(answers: Array, target: int) -> tuple[Array, Array]:
+    """Margin of a class over the best of the others, and its probability, each (n,), of logits (n, C)."""
+    others = np.delete(answers, target, axis=1)
+    high = answers - answers.max(axis=1, keepdims=True)
+    shares = np.exp(high) / np.exp(high).sum(axis=1, keepdims=True)
+    return answers[:, target] - others.max(axis=1), shares[:, target]
+
+
+def resolve(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of dials from what was asked for: "all", "signs", "conditions" or dials.
+
+    Raises:
+        SpeechXAIError: an unknown name.
+    """
+    found: list[str] = []
+    groups = {"all": (*SIGNS, *CONDITIONS), "signs": tuple(SIGNS), "conditions": tuple(CONDITIONS)}
+    for name in names:
+        if name not in groups and name not in SIGNS and name not in CONDITIONS:
+            raise SpeechXAIError(did_you_mean(name, [*groups, *SIGNS, *CONDITIONS], "dial"))
+        found += groups.get(name, (name,))
+    return tuple(dict.fromkeys(found))
+
+
+def what_if(
+    model: Any,
+    recording: Recording,
+    signs: Iterable[str] = ("all",),
+    doses: Sequence[float] = STEPS,
+    *,
+    target: int | None = None,
+    normalize: str = "peak",
+    offset: str = "removed",
+    floors: bool = True,
+    seed: int = 0,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> WhatIf:
+    """Turn dials on a recording and ask the model at each dose.
+
+    Args:
+        model: a classifier.
+        recording: at the model's sample rate.
+        signs: dials, or "signs", "conditions", "all".
+        doses: of signs, in standard deviations of people of this sex in this task; 0 is added where it is missing.
+        target: class whose margin and probability are followed; None is the last one, the condition.
+        normalize, offset: what the model's input does with level and mean, as in `read_audio`.
+        floors: whether to ask about placebos and round trips as well.
+        seed: of noise, of placebos.
+        progress: called with dials done, dials in all, and the name of the next.
+
+    Raises:
+        SpeechXAIError: an unknown dial or class, a sample rate that is not the model's.
+    """
+    network = as_network(model)
+    names = resolve(signs)
+    n_classes = len(network.class_names)
+    which = n_classes - 1 if target is None else target
+    if not 0 <= which < n_classes:
+        raise SpeechXAIError(f"The class {target} is not one of this model: {n_classes} classes, from 0.")
+    if recording.sample_rate != network.stft.sample_rate:
+        raise SpeechXAIError(
+            f"{recording.id}: the model hears {network.stft.sample_rate} Hz. Got {recording.sample_rate} Hz: resample."
+        )
+    before = recording.waveform.detach().cpu().double().numpy()
+    device = str(next(iter(getattr(network, "parameters", lambda: [torch.zeros(())])()), torch.zeros(())).device)
+    curve_pass, floor_pass = (_Asked(network, normalize, offset, device) for _ in range(2))
+    refused: dict[str, str] = {}
+    curves: list[Curve] = []
+    sounds: dict[tuple[str, float], Array] = {}
+    with analyses():
+        original = curve_pass([before])
+        margin, probability = (float(x[0]) for x in _margins(original, which))
+        predicted = int(original[0].argmax())
+        kind = kind_of(recording)
+        own = measures(before, recording.sample_rate)
+        for index, name in enumerate(names):
+            if progress:
+                progress(index, len(names), name)
+            try:
+                curve = _turn(
+                    name,
+                    before,
+                    recording,
+                    kind,
+                    own,
+                    doses,
+                    curve_pass,
+                    floor_pass,
+                    which,
+                    predicted,
+                    floors,
+                    seed,
+                    sounds,
+                )
+            except NotApplicable as error:
+                refused[name] = str(error)
+                continue
+            curves.append(curve)
+        if progress:
+            progress(len(names), len(names), "")
+    ranked = sorted(curves, key=lambda curve: (curve.family != "sign", -curve.strength))
+    return WhatIf(
+        recording=recording,
+        class_names=tuple(network.class_names),
+        target=which,
+        predicted=predicted,
+        margin=margin,
+        probability=probability,
+        kind=kind,
+        curves=tuple(ranked),
+        not_applicable=refused,
+        n_passes=(curve_pass.n, floor_pass.n),
+        sounds=sounds,
+        seed=seed,
+    )
+
+
+def _turn(
+    name: str,
+    before: Array,
+    recording: Recording,
+    kind: str,
+    own: Mapping[str, float],
+    doses: Sequence[float],
+    ask: _Asked,
+    ask_floor: _Asked,
+    target: int,
+    predicted: int,
+    floors: bool,
+    seed: int,
+    sounds: dict[tuple[str, float], Array],
+) -> Curve:
+    """Turn one dial. Raises NotApplicable where no dose of it can be given."""
+    rate = recording.sample_rate
+    family: Literal["sign", "condition"]
+    if name in SIGNS:
+        family, registry = "sign", SIGNS
+        if not defined_on(name, kind if task_kind(recording.task) == "unknown" else recording.task):
+            tasks = ", ".join(SIGNS.facts(name)["tasks"])
+            raise NotApplicable(f"it is defined on {tasks}, and this recording is {kind}")
+        stated = SIGNS.facts(name).get("sd")
+        sex = str(recording.metadata.get("sex", "any"))
+        people = of_people(name, kind, sex) if stated is None else Spread(np.nan, stated, -np.inf, np.inf, 0, "own")
+        tried = {step * people.sd: step for step in sorted({*doses, 0.0})}
+        level = measured(name, own)
+        moves = SIGNS.facts(name)["moves"]
+        allowed = {dose: _within(level, moves * dose, people.low, people.high) for dose in tried}
+        steps: tuple[float, ...] = (-people.sd, people.sd)
+    else:
+        family, registry = "condition", CONDITIONS
+        facts = CONDITIONS.facts(name)
+        steps = facts["steps"]
+        tried = {dose: dose / abs(steps[0]) for dose in sorted({*facts["doses"], 0.0})}
+        allowed = dict.fromkeys(tried, True)
+    edits: dict[float, Array] = {}
+    reasons: dict[float, str] = {}
+    for dose in tried:
+        try:
+            edits[dose] = turned(registry, name, before, rate, dose, seed=seed)
+        except NotApplicable as error:
+            reasons[dose] = str(error)
+    if not [dose for dose in edits if dose] or 0.0 not in edits:
+        raise NotApplicable(next(iter(reasons.values())))
+    answers = ask(list(edits.values()))
+    margins, probabilities = _margins(answers, target)
+    said = dict(zip(edits, zip(margins, probabilities, answers.argmax(axis=1), strict=True), strict=True))
+    points = tuple(
+        Point(
+            dose=dose,
+            steps=step,
+            margin=float(said[dose][0]) if dose in said else float("nan"),
+            probability=float(said[dose][1]) if dose in said else float("nan"),
+            within=allowed[dose],
+            distance_db=spectral_distance_db(before, edits[dose], rate) if dose in edits else float("nan"),
+            reason=reasons.get(dose, ""),
+        )
+        for dose, step in tried.items()
+    )
+    base = float(said[0.0][0])
+    effects = {dose: float(said[dose][0]) - base for dose in steps if dose in said}
+    at = max(effects, key=lambda dose: abs(effects[dose])) if effects else float("nan")
+    turning = [point for point in points if point.answered and point.within and int(said[point.dose][2]) != predicted]
+    turns = min(turning, key=lambda point: abs(point.dose), default=None)
+    for dose in {*effects, *([turns.dose] if turns else [])}:
+        sounds[name, dose] = edits[dose]
+    placebos: tuple[float, ...] = ()
+    round_trip = float("nan")
+    if floors and effects:
+        operator = registry.facts(name)["operator"]
+        distance = next(point.distance_db for point in points if point.dose == at)
+        voice = taken_apart(before, rate)
+        made: list[Array] = []
+        for k in range(N_PLACEBOS):
+            try:
+                made.append(_matched(placebo(operator, voice, seed + k), voice, distance))
+            except NotApplicable:  # no cycles to move
+                made.append(_matched(placebo("noise", voice, seed + k), voice, distance))
+        back: Array | None = None
+        if family == "sign" or -at in steps:
+            try:
+                back = turned(registry, name, edits[at], rate, -at, seed=seed + 1)
+            except NotApplicable:  # what is left does not give so much
+                back = None
+        floor_margins = _margins(ask_floor([*made, *([] if back is None else [back])]), target)[0] - base
+        placebos = tuple(float(x) for x in floor_margins[:N_PLACEBOS])
+        round_trip = float(floor_margins[-1]) if back is not None else float("nan")
+    return Curve(name, family, points, effects.get(at, float("nan")), at, placebos, round_trip, turns)
+
+
+def _within(level: float, change: float, low: float, high: float) -> bool:
+    """Whether a voice stays within the range of people, or comes nearer to it."""
+    if not np.isfinite(level):
+        return False
+    after = level + change
+    return bool(low <= after <= high or (after < low and change > 0) or (after > high and change < 0) or change == 0)

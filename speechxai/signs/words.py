@@ -1,0 +1,79 @@
+"""What a what-if says, in sentences for people; each is true of the numbers or is not said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from speechxai.signs.whatif import Curve, Point, WhatIf
+
+NOT_PROVEN = ("loudness_range", "loudness_decay", "spectral_tilt", "rate", "pauses", "roughness", "pitch_level")
+"""Signs that nobody planted yet: that their dial comes first where a model learned them is not shown."""
+
+
+def dose_words(curve: Curve, dose: float) -> str:
+    """Say a dose of a dial.
+
+    Returns:
+        For example "3.7 dB less breathy", or of a recording dial "noise floor +10 dB".
+    """
+    facts = curve.facts
+    if curve.family == "condition":
+        return str(facts["more"].format(dose=dose))
+    return f"{abs(dose):.2g} {facts['unit']} {facts['more'] if dose > 0 else facts['less']}"
+
+
+def turning(found: WhatIf) -> list[tuple[Curve, Point]]:
+    """Signs that turn the answer within the range of people, fewest standard deviations first."""
+    pairs = [(curve, curve.turns) for curve in found.signs if curve.turns is not None]
+    return sorted(pairs, key=lambda pair: abs(pair[1].steps))
+
+
+def strongest_sign(found: WhatIf) -> Curve | None:
+    """The sign that the model answers most to, where it answers more than to a random change; None without one."""
+    return next((curve for curve in found.signs if curve.beats_placebo), None)
+
+
+def sentences(found: WhatIf, class_words: Callable[[str], str] = str, most: int = 3) -> list[str]:
+    """Say what matters of a what-if.
+
+    Args:
+        found: the numbers.
+        class_words: how a class is called to people.
+        most: sentences of signs that turn the answer.
+    """
+    said: list[str] = []
+    alarm = found.alarm
+    if alarm is not None:
+        said.append(f"The model answers more to the {alarm.facts['label']} than to anything in the voice.")
+    pairs = turning(found)
+    target = class_words(found.class_names[found.target])
+    for curve, point in pairs[:most]:
+        after = f"{found.probability:.2f} to {point.probability:.2f} for {target}"
+        if len(found.class_names) == 2:
+            other = class_words(found.class_names[1 - found.predicted])
+            said.append(f"Were this voice {dose_words(curve, point.dose)}, the answer would turn to {other} ({after}).")
+        else:
+            said.append(f"Were this voice {dose_words(curve, point.dose)}, the answer would be another ({after}).")
+    if found.signs and not pairs:
+        said.append("No sign within the range of people turns the answer.")
+    first = strongest_sign(found)
+    n_signs = len(found.signs)
+    if first is not None:
+        floor = "" if first.floor != first.floor else f", random changes of that size by at most {first.floor:.2g}"
+        rank = 1 + found.signs.index(first)
+        which = "most" if rank == 1 else f"most of those that beat a random change (place {rank})"
+        said.append(
+            f"Of the {n_signs} signs that apply, the model answers {which} to {first.facts['label']}:"
+            f" {dose_words(first, first.at)} moves its logit by {first.effect:+.2g}{floor}."
+        )
+        if first.name in NOT_PROVEN:
+            said.append(
+                f"Not proven: it has not been shown that {first.facts['label']} comes first where a model has learned"
+                " it."
+            )
+    elif n_signs:
+        said.append("No sign moves the answer more than a random change of the same size does.")
+    for curve in found.conditions:
+        if curve.undone:
+            said.append(f"The model's own input undoes the {curve.facts['label']}.")
+    return said

@@ -1,0 +1,309 @@
+"""What-ifs: a network that listens to one thing answers to its dial, floors and counts are kept, sentences are true."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from speechxai.classifiers import Classifier
+from speechxai.data.synthetic import draw_speaker, render
+from speechxai.data.voice_model import UtteranceSettings
+from speechxai.errors import NotApplicable, SpeechXAIError
+from speechxai.signs.conditions import CONDITIONS
+from speechxai.signs.dials import SIGNS, defined_on
+from speechxai.signs.people import PEOPLE, of_people
+from speechxai.signs.voice import taken_apart
+from speechxai.signs.whatif import (
+    Curve,
+    Point,
+    WhatIf,
+    _matched,
+    kind_of,
+    placebo,
+    resolve,
+    spectral_distance_db,
+    what_if,
+)
+from speechxai.signs.words import dose_words, sentences
+from speechxai.types import Recording, StftConfig
+
+STFT = StftConfig(scale="linear")
+
+
+@cache
+def recording(task: str = "vowel-a", named: bool = True) -> Recording:
+    speaker = draw_speaker("synthetic/t2", "F", 60, np.random.default_rng(9))
+    waveform = render(speaker, UtteranceSettings(task, 1.6), 3).waveform
+    return Recording(waveform, 16_000, "one", "synthetic/t2", None, task if named else "unknown", {"sex": "F"})
+
+
+class Bright(torch.nn.Module):
+    """Log odds: how much louder 2 to 4 kHz is than 300 to 800 Hz, in nepers."""
+
+    def forward(self, magnitude: Tensor, phase: Tensor) -> Tensor:
+        power = magnitude.square().mean(dim=-1)
+        high, low = power[:, 128:256].mean(dim=1), power[:, 19:51].mean(dim=1)
+        return (high / low).log()[:, None] + 8.0
+
+
+class Long(torch.nn.Module):
+    """Log odds: the length, and nothing else."""
+
+    def forward(self, magnitude: Tensor, phase: Tensor) -> Tensor:
+        return torch.full((len(magnitude), 1), magnitude.shape[-1] / 100)
+
+
+class Loud(torch.nn.Module):
+    """Log odds: the level."""
+
+    def forward(self, magnitude: Tensor, phase: Tensor) -> Tensor:
+        return magnitude.square().mean(dim=(1, 2)).log()[:, None]
+
+
+def classifier(backbone: torch.nn.Module) -> Classifier:
+    return Classifier(backbone, STFT).eval()
+
+
+@cache
+def bright() -> WhatIf:
+    return what_if(classifier(Bright()), recording())
+
+
+def test_a_network_of_brightness_answers_to_the_tilt_and_says_which_way() -> None:
+    found = bright()
+    first = found.signs[0]
+    assert first.name == "spectral_tilt"
+    assert first.beats_placebo
+    # A voice that falls more steeply is darker, at every dose.
+    margins = [point.margin for point in first.points]
+    assert margins == sorted(margins, reverse=True)
+    assert [point.steps for point in first.points] == [-2, -1, 0, 1, 2]
+    assert found.kind == "vowel"
+    assert "defined on reading" in found.not_applicable["pauses"]
+
+
+def test_passes_are_counted_and_bounded() -> None:
+    found = bright()
+    n_points = sum(point.answered for curve in found.curves for point in curve.points)
+    # Doses that come out as the same samples are asked once, and the recording itself is one more.
+    assert n_points - len(found.curves) <= found.n_passes[0] <= n_points + 1 <= 110
+    assert 0 < found.n_passes[1] <= 60
+    assert what_if(classifier(Bright()), recording(), ["level"], floors=False).n_passes[1] == 0
+
+
+def test_all_dials_stay_within_the_bounds_of_passes() -> None:
+    """Twenty dials of five doses, and the recording; two placebos for each and a round trip for those that go back."""
+    assert 1 + 5 * len(SIGNS) + sum(1 + len(CONDITIONS.facts(name)["doses"]) for name in CONDITIONS) <= 110
+    assert 2 * (len(SIGNS) + len(CONDITIONS)) + len(SIGNS) + 1 <= 60
+
+
+def test_the_margin_at_dose_0_is_the_recordings() -> None:
+    found = bright()
+    for curve in found.curves:
+        middle = next(point for point in curve.points if point.dose == 0)
+        assert middle.margin == pytest.approx(found.margin, abs=1e-3)
+        assert middle.distance_db < 0.1
+
+
+def test_level_is_undone_by_peak_normalization_and_heard_without() -> None:
+    model = classifier(Loud())
+    undone = what_if(model, recording(), ["level"], floors=False)
+    assert undone.curves[0].undone
+    assert "The model's own input undoes the level." in sentences(undone)
+    heard = what_if(model, recording(), ["level"], floors=False, normalize="none")
+    # 6 dB are 4 times the power: log 3.98 = 1.38.
+    assert heard.curves[0].strength == pytest.approx(1.38, abs=0.01)
+    assert "undoes" not in " ".join(sentences(heard))
+
+
+def test_alarm_where_the_recording_matters_more_than_the_voice() -> None:
+    found = what_if(classifier(Long()), recording(), floors=False)
+    assert found.alarm is not None
+    assert found.alarm.name == "leading_silence"
+    assert sentences(found)[0] == "The model answers more to the leading silence than to anything in the voice."
+    quiet = replace(found, curves=tuple(c for c in found.curves if c.name != "leading_silence"))
+    assert quiet.alarm is None
+    assert "anything in the voice" not in " ".join(sentences(quiet))
+
+
+def test_a_task_that_is_not_said_is_heard() -> None:
+    assert kind_of(recording("vowel-a", named=False)) == "vowel"
+    assert kind_of(recording("phrase", named=False)) == "reading"
+    assert kind_of(replace(recording("vowel-a"), task="ddk-pataka")) == "ddk"
+
+
+@pytest.mark.parametrize("operator", ["filter", "gain", "noise", "cycles", "time"])
+def test_a_placebo_is_as_far_from_the_recording_as_it_is_asked_to(operator: str) -> None:
+    voice = taken_apart(recording("phrase").waveform, 16_000)
+    made = _matched(placebo(operator, voice, 0), voice, 3.0)
+    assert spectral_distance_db(voice.waveform, made, 16_000) == pytest.approx(3.0, rel=0.1)
+    other = _matched(placebo(operator, voice, 1), voice, 3.0)
+    assert made.shape != other.shape or np.abs(made - other).max() > 1e-3
+
+
+def test_distance_is_0_of_itself_and_6_dB_of_half() -> None:
+    waveform = recording().waveform.double().numpy()
+    assert spectral_distance_db(waveform, waveform, 16_000) == 0
+    # Cells at the floor do not move.
+    assert 5 < spectral_distance_db(waveform, waveform / 2, 16_000) <= 6.03
+
+
+def test_people_are_known_for_every_sign_and_task_that_it_is_defined_on() -> None:
+    for name in SIGNS:
+        for kind in ("vowel", "ddk", "reading"):
+            if defined_on(name, {"vowel": "vowel-a"}.get(kind, kind)):
+                spread = of_people(name, kind, "F")
+                assert spread.low < spread.mean < spread.high
+                assert 0 < spread.sd < spread.high - spread.low
+    assert (
+        of_people("tremor", "vowel", "any")
+        == of_people("tremor", "vowel", "not said")
+        == PEOPLE["tremor", "vowel", "any"]
+    )
+    with pytest.raises(NotApplicable, match="not known"):
+        of_people("tremor", "reading")
+
+
+def test_wrong_words_are_refused() -> None:
+    with pytest.raises(SpeechXAIError, match="Did you mean 'breathiness'"):
+        resolve(["breathines"])
+    assert resolve(["signs", "tremor"]) == tuple(SIGNS)
+    with pytest.raises(SpeechXAIError, match="class 7"):
+        what_if(classifier(Loud()), recording(), ["level"], target=7)
+    with pytest.raises(SpeechXAIError, match="resample"):
+        what_if(classifier(Loud()), replace(recording(), sample_rate=8_000), ["level"])
+
+
+def curve(name: str, effect: float, **changes: Any) -> Curve:
+    family = "sign" if name in SIGNS else "condition"
+    return replace(Curve(name, family, (), effect, 3.0, (0.1, -0.2), 0.05, None), **changes)  # type: ignore[arg-type]
+
+
+def found_with(*curves: Curve, names: tuple[str, ...] = ("HC", "PD")) -> WhatIf:
+    nothing: Mapping[Any, Any] = {}
+    return WhatIf(recording(), names, 1, 1, 1.3, 0.79, "vowel", curves, nothing, (1, 0), nothing)
+
+
+TURNS = Point(-6.0, -2.0, -0.4, 0.41, True, 2.0)
+
+
+def test_sentence_of_a_sign_that_turns_the_answer() -> None:
+    turned = sentences(found_with(curve("breathiness", -1.2, turns=TURNS)), {"HC": "healthy", "PD": "PD"}.__getitem__)
+    assert turned[0] == "Were this voice 6 dB less breathy, the answer would turn to healthy (0.79 to 0.41 for PD)."
+    assert "No sign within" not in " ".join(turned)
+    assert "Were this" not in " ".join(sentences(found_with(curve("breathiness", -1.2))))
+    three = sentences(found_with(curve("breathiness", -1.2, turns=TURNS), names=("HC", "PD", "MSA")))
+    assert "the answer would be another" in three[0]
+
+
+def test_sentence_of_no_sign_that_turns_the_answer() -> None:
+    said = "No sign within the range of people turns the answer."
+    assert said in sentences(found_with(curve("breathiness", -1.2)))
+    assert said not in sentences(found_with(curve("breathiness", -1.2, turns=TURNS)))
+    assert said not in sentences(found_with())
+
+
+def test_sentence_of_the_strongest_sign_needs_to_beat_its_floor() -> None:
+    strong, weak = curve("breathiness", -1.2), curve("breathiness", -0.15)
+    said = " ".join(sentences(found_with(strong)))
+    assert (
+        "Of the 1 signs that apply, the model answers most to breathiness: 3 dB more breathy moves its logit by -1.2"
+        in said
+    )
+    assert "at most 0.2" in said
+    assert "No sign moves the answer more than a random change of the same size does." in sentences(found_with(weak))
+    assert "No sign moves" not in said
+    assert "place 2" in " ".join(sentences(found_with(curve("tremor", 3.0, round_trip=9.0), strong)))
+
+
+def test_signs_that_nobody_planted_are_marked_where_they_come_first() -> None:
+    assert "Not proven" in " ".join(sentences(found_with(curve("pitch_level", 2.0))))
+    assert "Not proven" not in " ".join(sentences(found_with(curve("breathiness", 2.0))))
+
+
+def test_doses_in_words() -> None:
+    assert dose_words(curve("breathiness", 1.0), -3.7) == "3.7 dB less breathy"
+    assert dose_words(curve("noise_floor", 1.0), 10.0) == "noise floor +10 dB"
+
+
+def test_an_effect_below_its_floor_beats_nothing() -> None:
+    assert curve("breathiness", -0.3).beats_placebo
+    assert not curve("breathiness", -0.2).beats_placebo
+    assert not curve("breathiness", 0.3, round_trip=-0.4).beats_placebo
+    assert curve("breathiness", math.nan).strength == 0
+
+
+def test_the_command_writes_what_it_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from speechxai.cli import main
+    from speechxai.signal.audio import write
+
+    file, out = tmp_path / "voice.wav", tmp_path / "out"
+    write(file, recording().waveform, 16_000)
+    words = ["whatif", str(file), "--model", "synthetic-cnn", "--signs", "breathiness", "--signs", "level"]
+    words += ["--sex", "F", "--out", str(out)]
+    main_status(main, words, 0)
+    said = capsys.readouterr().out
+    content = json.loads((out / "whatif.json").read_text("utf-8"))
+    assert content["task"] == "vowel"
+    assert {"model", "weights_sha256", "input_sha256", "settings"} <= set(content["made"])
+    assert [row["dial"] for row in content["effects"]] == ["breathiness", "level"]
+    for sentence in content["sentences"]:
+        assert sentence in said
+    assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert (out / "whatif.csv").read_text("utf-8").startswith("dial,family,unit,dose")
+    for name in ("original.wav", *content["sounds"].values()):
+        import soundfile
+
+        samples, rate = soundfile.read(out / name)
+        assert (rate, np.abs(samples).max() < 1.0) == (16_000, True)
+    main_status(main, words, 2)
+    assert "there is a what-if already" in capsys.readouterr().err
+    main_status(main, [*words[:4], "--signs", "tremmor", "--out", str(tmp_path / "x")], 2)
+    assert "Did you mean 'tremor'" in capsys.readouterr().err
+    main_status(main, [*words[:4], "--signs", "pauses", "--out", str(tmp_path / "y")], 1)
+
+
+def test_a_dial_of_a_plugin_is_turned_by_the_deviation_that_it_states() -> None:
+    @SIGNS.register(
+        label="darkness",
+        more="darker",
+        less="brighter",
+        unit="dB",
+        measure="spectral_tilt_db_per_octave",
+        moves=-1,
+        tasks=("any",),
+        operator="filter",
+        entails=("band", "spectral"),
+        sd=2.0,
+        cites="own",
+    )
+    def darkness(waveform: Any, sample_rate: int, dose: float) -> Any:
+        """Mix each sample with the one before."""
+        return waveform + 0.05 * dose * (np.roll(waveform, 1) - waveform)
+
+    try:
+        found = what_if(classifier(Bright()), recording(), ["darkness"], floors=False).signs[0]
+    finally:
+        SIGNS._functions.pop("darkness")
+        SIGNS._facts.pop("darkness")
+    assert [point.dose for point in found.points] == [-4, -2, 0, 2, 4]
+    assert found.effect != 0
+
+
+def main_status(main: Any, words: list[str], status: int) -> None:
+    if status == 0:
+        main(words)
+        return
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == status
