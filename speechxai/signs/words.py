@@ -55,7 +55,7 @@ def sentences(found: WhatIf, class_words: Callable[[str], str] = str, most: int 
         else:
             said.append(f"Were this voice {dose_words(curve, point.dose)}, the answer would be another ({after}).")
     if found.signs and not pairs:
-        said.append("No sign within the range of people turns the answer.")
+        said.append(f"No sign of the {len(found.signs)} that apply turns the answer within the range of people.")
     first = strongest_sign(found)
     n_signs = len(found.signs)
     if first is not None:

@@ -200,14 +200,14 @@ TURNS = Point(-6.0, -2.0, -0.4, 0.41, True, 2.0)
 def test_sentence_of_a_sign_that_turns_the_answer() -> None:
     turned = sentences(found_with(curve("breathiness", -1.2, turns=TURNS)), {"HC": "healthy", "PD": "PD"}.__getitem__)
     assert turned[0] == "Were this voice 6 dB less breathy, the answer would turn to healthy (0.79 to 0.41 for PD)."
-    assert "No sign within" not in " ".join(turned)
+    assert "turns the answer within" not in " ".join(turned)
     assert "Were this" not in " ".join(sentences(found_with(curve("breathiness", -1.2))))
     three = sentences(found_with(curve("breathiness", -1.2, turns=TURNS), names=("HC", "PD", "MSA")))
     assert "the answer would be another" in three[0]
 
 
 def test_sentence_of_no_sign_that_turns_the_answer() -> None:
-    said = "No sign within the range of people turns the answer."
+    said = "No sign of the 1 that apply turns the answer within the range of people."
     assert said in sentences(found_with(curve("breathiness", -1.2)))
     assert said not in sentences(found_with(curve("breathiness", -1.2, turns=TURNS)))
     assert said not in sentences(found_with())
@@ -301,9 +301,6 @@ def test_a_dial_of_a_plugin_is_turned_by_the_deviation_that_it_states() -> None:
 
 
 def main_status(main: Any, words: list[str], status: int) -> None:
-    if status == 0:
-        main(words)
-        return
     with pytest.raises(SystemExit) as end:
         main(words)
-    assert end.value.code == status
+    assert (end.value.code or 0) == status
