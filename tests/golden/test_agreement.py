@@ -117,5 +117,8 @@ def test_a_share_outside_0_1_is_refused(q: float) -> None:
 
 
 def test_shapes_must_agree() -> None:
-    with pytest.raises(SpeechXAIError, match=r"\(1, 1, 2\) and \(1, 1, 3\)"):
+    with pytest.raises(
+        SpeechXAIError,
+        match=(r"^Agreement needs two maps of one shape \(B, F, T\)\. Got \(1, 1, 2\) and \(1, 1, 3\)\.$"),
+    ):
         iou(one(1, 2), one(1, 2, 3))

@@ -146,7 +146,14 @@ def test_values_by_hand(tmp_path: Path) -> None:
     assert mixing(white, 0 * white)["quietest_db"] == -120.0
     # 1 and -r leave (1 - r)^2 / (2 (1 + r^2)) of the mean power, a tenth of it for r = 0.5.
     assert mixing(white, -0.49 * white)["lost_energy"] == 0.0
-    with pytest.raises(SpeechXAIError, match="100 % of the sound is lost"):
+    with pytest.raises(
+        SpeechXAIError,
+        match=(
+            r"/x\.wav: its channels cancel each other when they are averaged \(100 % of the sound is "
+            r"lost\): one is upside down or late\. Choose one: --channel 0 \(channel\), or save it as a "
+            r"file of its own\.$"
+        ),
+    ):
         mixing(white, -0.51 * white)
 
 

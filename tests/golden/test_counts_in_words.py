@@ -50,7 +50,13 @@ def test_weights_that_do_not_fit() -> None:
         "w.safetensors: the weights do not fit config.toml: 'fold0.d' is missing; 'fold0.c' belongs to no layer;"
         " 'fold0.a' has shape [3] and must have [2]; and 1 more. Restore the bundle or train the model again."
     )
-    with pytest.raises(SpeechXAIError, match=r"'x\.b' has NaN or infinite values\. Restore"):
+    with pytest.raises(
+        SpeechXAIError,
+        match=(
+            r"^w: the weights do not fit config\.toml: 'x\.b' has NaN or infinite values\. Restore the "
+            r"bundle or train the model again\.$"
+        ),
+    ):
         bundle._check_fit(Path("w"), "x", {"b": weights["b"]}, {"b": wanted["b"]})
     bundle._check_fit(Path("w"), "x", {"b": wanted["b"]}, {"b": wanted["b"]})
 

@@ -113,7 +113,7 @@ def test_another_class_is_explained_by_its_own_margin() -> None:
     # Removing evidence for PD is a rise of HC: its margin grows by .3 a bin that goes.
     assert one.margin_fall == pytest.approx(-0.3 * n_hit, abs=1e-5)
     assert one.p_fall <= 0
-    with pytest.raises(Exception, match="The class 'XX' is not one of this model: auto, HC, PD"):
+    with pytest.raises(Exception, match=r"^The class 'XX' is not one of this model: auto, HC, PD\.$"):
         inspect.explain(heard, ["energy_map"], inspect.How(target="XX"))
 
 

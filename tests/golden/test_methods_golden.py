@@ -268,9 +268,21 @@ def test_guided_backprop_of_gelu_by_hand() -> None:
 
 
 def test_guided_backprop_without_rectifier_is_refused() -> None:
-    with pytest.raises(NotApplicable, match="no rectifier"):
+    with pytest.raises(
+        NotApplicable,
+        match=(
+            r"^this network has no rectifier \(ReLU, GELU, SiLU, \.\.\.\), so guided backpropagation "
+            r"would be the plain gradient; use saliency\.$"
+        ),
+    ):
         explain("guided_backprop")
-    with pytest.raises(NotApplicable, match="no rectifier"):
+    with pytest.raises(
+        NotApplicable,
+        match=(
+            r"^this network has no rectifier \(ReLU, GELU, SiLU, \.\.\.\), so guided backpropagation "
+            r"would be the plain gradient; use saliency\.$"
+        ),
+    ):
         explain("guided_backprop", TwoUnits(nn.Tanh()))
 
 

@@ -514,7 +514,7 @@ def test_synthetic_voices_stand_in_the_catalogue(started: Any) -> None:
     voice = sources.catalogue_recording(None, row["recording"])
     assert (voice.id, voice.label) == (row["recording"], row["label"])
     assert sources.rows_by_name()[row["recording"]]["speaker"] == row["speaker"]
-    with pytest.raises(SpeechXAIError, match=r"^x: there is no such recording"):
+    with pytest.raises(SpeechXAIError, match=r"^x: there is no such recording\. Choose one from the list\.$"):
         sources.catalogue_recording(None, "x")
     assert sources.data_card().startswith("**Synthetic voices.**")
     started(data="figshare-voice")
@@ -538,7 +538,9 @@ def test_a_readers_recording_is_known_by_its_content_and_named_as_it_was(
     assert (found.sample_rate, len(found.waveform)) == (8_000, len(voice.waveform))
     assert float(found.waveform.abs().max()) == pytest.approx(0.5, abs=1e-3)  # neither leveled nor moved
     broken = sources.add_mine("bad", b"nothing")
-    with pytest.raises(SpeechXAIError, match=r"^bad: ") as error:
+    with pytest.raises(
+        SpeechXAIError, match=(r"^bad: this is text, not audio, whatever its name says\. Name the recording itself\.$")
+    ) as error:
         sources.original(broken)
     assert "speechxai-" not in str(error.value)
 
@@ -572,7 +574,7 @@ def test_facts_of_a_run(tmp_path: Path) -> None:
     assert [name for _, name, _, _ in again.files] == ["scores.csv", "table.tex"]
     folder.table = lambda _: table[:0]
     with pytest.raises(
-        SpeechXAIError, match=r"no recording is scored yet\. Continue with 'speechxai evaluate --resume"
+        SpeechXAIError, match=r": no recording is scored yet\. Continue with 'speechxai evaluate --resume .*'\.$"
     ):
         sources._evaluation(folder)
 

@@ -216,7 +216,13 @@ def test_deep_lift_names_what_it_does_not_cover(layer: nn.Module, reason: str) -
             values = (magnitude * magnitude).sum((1, 2))
             return torch.stack([values, -values], 1)
 
-    with pytest.raises(NotApplicable, match="combines two activations by 'mul'"):
+    with pytest.raises(
+        NotApplicable,
+        match=(
+            r"^DeepLift's rescale rule does not cover this network: it combines two activations by 'mul'; "
+            r"use integrated_gradients\.$"
+        ),
+    ):
         METHODS["deep_lift"](Product(), small, TARGET)
 
     class Disguised(nn.Module):
@@ -224,7 +230,13 @@ def test_deep_lift_names_what_it_does_not_cover(layer: nn.Module, reason: str) -
             values = (magnitude * (magnitude > magnitude.mean()).float()).sum((1, 2))
             return torch.stack([values, -values], 1)
 
-    with pytest.raises(NotApplicable, match="miss the difference"):
+    with pytest.raises(
+        NotApplicable,
+        match=(
+            r"^DeepLift's contributions miss the difference of the logits by .*: this network has a part "
+            r"that the rescale rule does not cover; use integrated_gradients\.$"
+        ),
+    ):
         METHODS["deep_lift"](Disguised(), small, TARGET)
 
 

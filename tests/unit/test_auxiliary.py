@@ -521,7 +521,13 @@ def test_what_shuffled_labels_show_follows_from_their_interval(low: float, high:
 
 def test_an_unfinished_study_has_no_table() -> None:
     settings = AuxiliarySettings((), "original", **QUICK)  # type: ignore[arg-type]
-    with pytest.raises(SpeechXAIError, match="not finished: 'permuted_labels' has no answer for 5 recordings"):
+    with pytest.raises(
+        SpeechXAIError,
+        match=(
+            r"^The study is not finished: 'permuted_labels' has no answer for 5 recordings with folds by "
+            r"speaker\. Run the same command again\.$"
+        ),
+    ):
         arms([], settings, 5)
 
 
@@ -576,8 +582,12 @@ def test_maps_that_do_not_fit_are_named() -> None:
     maps = [torch.rand(129, 40) for _ in range(6)]
     made = material(frame, maps)
     maps[2] = torch.rand(129, 39)
-    with pytest.raises(SpeechXAIError, match=r"a/s2/r2: the map of 'saliency' has shape \(129, 39\)"):
+    with pytest.raises(
+        SpeechXAIError, match=(r"^a/s2/r2: the map of 'saliency' has shape \(129, 39\), the spectrogram \(129, 40\)\.$")
+    ):
         Row(made, AuxiliarySettings(("saliency",), **QUICK), "saliency")  # type: ignore[arg-type]
     unlabeled = frame.assign(label=pd.array([pd.NA, 1, 0, 1, 0, 1], dtype="Int64"))
-    with pytest.raises(SpeechXAIError, match="needs the label of every recording"):
+    with pytest.raises(
+        SpeechXAIError, match=(r"^An auxiliary study needs the label of every recording: leave the others out\.$")
+    ):
         study(material(unlabeled, maps), AuxiliarySettings(("saliency",)), Memory())

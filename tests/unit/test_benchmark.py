@@ -129,7 +129,10 @@ def test_cues_are_planted_at_the_recordings_own_rate() -> None:
     assert place[262:].sum() <= 0.001 * place.sum()
     assert place[128:256].sum() > 0
     for label in (1, 2):
-        with pytest.raises(SpeechXAIError, match="of another class"):
+        with pytest.raises(
+            SpeechXAIError,
+            match=(r"^set/0: cues are planted into healthy voices only, and this one is of another class\.$"),
+        ):
             planted(Task("set", "tremor", 1.0, 0), settings, [voice(0, label=label)])
     silent = Recording(torch.zeros(8_000 * 3), 8_000, "set/9", "set/9")
     skipped = planted(Task("set", "tremor", 1.0, 0), settings, [silent]).skipped

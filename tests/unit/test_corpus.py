@@ -63,7 +63,13 @@ def test_a_file_that_changed_since_the_manifest_is_refused(folder: Path) -> None
     manifest, _ = build_manifest("folder", folder)
     row = manifest[manifest["recording"] == "pd3_a"].iloc[0].to_dict()
     soundfile.write(folder / "PD" / "pd3_a.wav", voice(99), 16_000)
-    with pytest.raises(SpeechXAIError, match="has changed since the manifest was made"):
+    with pytest.raises(
+        SpeechXAIError,
+        match=(
+            r"/PD/pd3_a\.wav: the file has changed since the manifest was made \(its sha256 differs\)\. "
+            r"Make the manifest again\.$"
+        ),
+    ):
         load(row, folder)
 
 

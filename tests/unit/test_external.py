@@ -97,27 +97,48 @@ def test_normalization_of_the_feature_extractor(tmp_path: Path) -> None:
 
 def test_huggingface_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     transformers = pytest.importorskip("transformers")
-    with pytest.raises(SpeechXAIError, match="cannot be loaded as a Hugging Face audio classifier"):
+    with pytest.raises(
+        SpeechXAIError, match=(r"/nothing: cannot be loaded as a Hugging Face audio classifier: OSError: .*$")
+    ):
         from_huggingface(str(tmp_path / "nothing"))
     small_model(
         tmp_path / "four", num_labels=4, id2label={k: str(k) for k in range(4)}, label2id={str(k): k for k in range(4)}
     )
     assert from_huggingface(str(tmp_path / "four")).class_names == ("0", "1", "2", "3")
-    with pytest.raises(SpeechXAIError, match=r"has 4 outputs\. Got 2 class names"):
+    with pytest.raises(SpeechXAIError, match=r"/four: the model has 4 outputs\. Got 2 class names instead\.$"):
         from_huggingface(str(tmp_path / "four"), class_names=("HC", "PD"))
     config = transformers.ASTConfig(
         hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, max_length=32, num_mel_bins=16
     )
     transformers.ASTForAudioClassification(config).save_pretrained(tmp_path / "ast")
-    with pytest.raises(SpeechXAIError, match="hears features of its own"):
+    with pytest.raises(
+        SpeechXAIError,
+        match=(
+            r"^A 'audio-spectrogram-transformer' model hears features of its own and not the waveform\. "
+            r"Write a factory of a callable 'waveform -> logits' that computes them with torch, and name "
+            r"it as 'module:function'\.$"
+        ),
+    ):
         from_huggingface(str(tmp_path / "ast"))
-    with pytest.raises(SpeechXAIError, match="does not describe an audio classifier"):
+    with pytest.raises(
+        SpeechXAIError,
+        match=(
+            r"^The 'config_json' parameter of the backbone 'huggingface' does not describe an audio "
+            r"classifier: .*$"
+        ),
+    ):
         build("huggingface", config_json="{}")
     text = transformers.HubertConfig(**SMALL).to_json_string(use_diff=False)
     rebuilt = build("huggingface", config_json=text)
     assert rebuilt(spectrogram(voice()).magnitude, spectrogram(voice()).phase).shape == (2, 2)
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(SpeechXAIError, match=r"pip install 'speechxai\[huggingface\]'"):
+    with pytest.raises(
+        SpeechXAIError,
+        match=(
+            r"^Hugging Face models need the package 'transformers'\. Install it with: pip install "
+            r"'speechxai\[huggingface\]'$"
+        ),
+    ):
         from_huggingface(str(tmp_path / "four"))
 
 
@@ -168,7 +189,13 @@ def test_network_of_the_users_own(my_network: str) -> None:
             assert explain(classifier, spec, method, torch.tensor([1, 0])).values.abs().amax() > 0
     plain = from_factory(f"{my_network}:plain")
     assert explain(plain, spec, "saliency", torch.tensor([1, 1])).values.max() > 0
-    with pytest.raises(NotApplicable, match="no attention"):
+    with pytest.raises(
+        NotApplicable,
+        match=(
+            r"^attention_rollout: this network has no attention layers that can be read, so there is "
+            r"nothing to roll out; use saliency or occlusion\.$"
+        ),
+    ):
         explain(plain, spec, "attention_rollout", torch.tensor([1, 1]))
     same = build(f"{my_network}:load", StftConfig())
     torch.testing.assert_close(same(spec.magnitude, spec.phase), classifier(spec.magnitude, spec.phase))
@@ -191,8 +218,16 @@ def test_wrong_factories_are_named(name: str, message: str, my_network: str) -> 
 
 def test_wrong_outputs_are_named(my_network: str) -> None:
     spec = spectrogram(voice())
-    with pytest.raises(SpeechXAIError, match=r"must return logits of shape \(2, C\)"):
+    with pytest.raises(
+        SpeechXAIError,
+        match=(
+            r"^'my_network_of_test:wrong' must return logits of shape \(2, C\) for waveforms \(B, N\)\. "
+            r"Got \(\) instead\.$"
+        ),
+    ):
         from_factory(f"{my_network}:wrong")(spec.magnitude, spec.phase)
-    with pytest.raises(SpeechXAIError, match="does not take these options"):
+    with pytest.raises(
+        SpeechXAIError, match=(r"^The backbone 'my_network_of_test:load' does not take these options: TypeError: .*$")
+    ):
         build(f"{my_network}:load", StftConfig(), depth=3)
     assert isinstance(from_factory(f"{my_network}:load"), Classifier)

@@ -229,7 +229,13 @@ def open_factory_of(make: Callable[[], Any], monkeypatch: pytest.MonkeyPatch, **
 
 
 def test_a_score_between_0_and_1_is_not_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SpeechXAIError, match="Let it state output = 'logit' or output = 'probability'"):
+    with pytest.raises(
+        SpeechXAIError,
+        match=(
+            r"^networks_of_test:make: nobody sees whether its score is a logit or a probability\. Let it "
+            r"state output = 'logit' or output = 'probability'\.$"
+        ),
+    ):
         opened(lambda: saying(Net(TAILS["logit inside 0 to 1"], 1), output="score"), monkeypatch)
     said = opened(lambda: saying(Net(TAILS["logit inside 0 to 1"], 1), output="logit"), monkeypatch)
     value = Net(TAILS["logit inside 0 to 1"], 1)(voice_waveform()).detach()
@@ -271,7 +277,13 @@ def test_what_a_backbone_says_is_heeded(output: str | None, n_outputs: int, whol
 
 
 def test_a_backbone_states_a_logit_or_a_probability() -> None:
-    with pytest.raises(SpeechXAIError, match="A backbone states 'logit' or 'probability' instead"):
+    with pytest.raises(
+        SpeechXAIError,
+        match=(
+            r"^the network: states output = 'score'\. A backbone states 'logit' or 'probability' "
+            r"instead\.$"
+        ),
+    ):
         predict(Classifier(Spectral("score", 1), STFT), voice_spec())
 
 
@@ -424,9 +436,21 @@ def test_code_runs_only_when_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "my_net_of_test.py").write_text("raise SystemError('ran')\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    with pytest.raises(SpeechXAIError, match=r"^my_net_of_test:make: this runs code.*--allow-code"):
+    with pytest.raises(
+        SpeechXAIError,
+        match=(
+            r"^my_net_of_test:make: this runs code of that module\. If you trust it, give --allow-code "
+            r"\(allow_code=True\)\.$"
+        ),
+    ):
         load_bundle("my_net_of_test:make")
-    with pytest.raises(SpeechXAIError, match="cannot be imported: SystemError: ran"):
+    with pytest.raises(
+        SpeechXAIError,
+        match=(
+            r"^my_net_of_test:make: the module 'my_net_of_test' cannot be imported: SystemError: ran\. "
+            r"Install it, set PYTHONPATH to its folder, or run the command in that folder\.$"
+        ),
+    ):
         load_bundle("my_net_of_test:make", allow_code=True)
 
 

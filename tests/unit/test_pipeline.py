@@ -181,7 +181,7 @@ def test_a_sink_that_cannot_write_ends_the_run() -> None:
         def write(self, result: UnitResult) -> None:
             raise SpeechXAIError("runs/x: cannot write: No space left on device.")
 
-    with pytest.raises(SpeechXAIError, match="No space left"):
+    with pytest.raises(SpeechXAIError, match=r"^runs/x: cannot write: No space left on device\.$"):
         evaluate_recordings(["a", "b"], lambda name: Job(noise_recording(name), tiny_classifier()), SETTINGS, Full())
 
 

@@ -287,7 +287,13 @@ def test_a_network_of_magnitudes_in_bfloat16() -> None:
     torch.testing.assert_close(rounded, exact, atol=0.05, rtol=0.05)
     assert at_precision(model, "float32") == (model, model)
     assert at_precision(model, "masked-bfloat16")[0] is model
-    with pytest.raises(SpeechXAIError, match="'precision' parameter must be one of float32"):
+    with pytest.raises(
+        SpeechXAIError,
+        match=(
+            r"^The 'precision' parameter must be one of float32, masked-bfloat16, bfloat16\. Got "
+            r"'float16' instead\.$"
+        ),
+    ):
         at_precision(model, "float16")
 
 

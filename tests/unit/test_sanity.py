@@ -97,7 +97,7 @@ def test_every_mutant_fails(name: str, fails: str, cases: list[sanity.BuiltCase]
 
 def test_every_mutant_is_listed() -> None:
     assert len({*MUTANTS, OTHER_CLASS}) == 7
-    with pytest.raises(SpeechXAIError, match="Unknown mutant"):
+    with pytest.raises(SpeechXAIError, match=r"^Unknown mutant 'upside down'\. Known: .*$"):
         mutated("upside down")
 
 

@@ -149,11 +149,17 @@ def test_damaged_files_are_named(name: str, content: bytes, tmp_path: Path) -> N
 def test_other_contents_are_refused(tmp_path: Path) -> None:
     for content in ([torch.ones(2)], {"a": 1}, {}, {"state_dict": {"a": "b"}}):
         torch.save(content, tmp_path / "fold_1.pt")
-        with pytest.raises(SpeechXAIError, match="no dictionary of weights"):
+        with pytest.raises(
+            SpeechXAIError,
+            match=(
+                r"/fold_1\.pt: holds no dictionary of weights by name\. Save the network's state_dict\(\) "
+                r"alone\.$"
+            ),
+        ):
             imports.read_weights(tmp_path / "fold_1.pt")
-    with pytest.raises(SpeechXAIError, match="no such file"):
+    with pytest.raises(SpeechXAIError, match=r"/fold_2\.pt: no such file of weights\.$"):
         imports.read_weights(tmp_path / "fold_2.pt")
-    with pytest.raises(SpeechXAIError, match=r"fold_1\.pt, fold_2\.pt"):
+    with pytest.raises(SpeechXAIError, match=r"/nothing: no files named fold_1\.pt, fold_2\.pt, \.\.\. are there\.$"):
         imports.ssl4pr_folds(tmp_path / "nothing")
 
 
@@ -183,12 +189,15 @@ def test_unknown_models_are_named(config: object, message: str, tmp_path: Path) 
 
 def test_folder_without_weights(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "hubert"}))
-    with pytest.raises(SpeechXAIError, match=r"neither model\.safetensors nor pytorch_model\.bin"):
+    with pytest.raises(SpeechXAIError, match=r": neither model\.safetensors nor pytorch_model\.bin is there\.$"):
         imports.pretrained(tmp_path)
 
 
 def test_unknown_source_lists_the_known_ones() -> None:
-    with pytest.raises(SpeechXAIError, match=r"HUBERT_BASE.*WAVLM_LARGE"):
+    with pytest.raises(
+        SpeechXAIError,
+        match=(r"^HUBERT_HUGE: no such folder or file, and no pretrained model of that name\. Known: .*$"),
+    ):
         imports.pretrained("HUBERT_HUGE")
 
 
@@ -200,7 +209,13 @@ def test_offline_says_which_file_goes_where(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(utils, "load_state_dict_from_url", no_network)
     with pytest.raises(
-        SpeechXAIError, match=r"fetch .*hubert_fairseq_base_ls960\.pth and put it here as .*checkpoints"
+        SpeechXAIError,
+        match=(
+            r"^The pretrained weights HUBERT_BASE cannot be downloaded: <urlopen error no network>\. On a "
+            r"machine with a network, fetch "
+            r"https://download\.pytorch\.org/torchaudio/models/hubert_fairseq_base_ls960\.pth and put it "
+            r"here as .*, or give the file's path instead of the name\.$"
+        ),
     ) as caught:
         imports.pretrained("HUBERT_BASE")
     assert str(Path(torch.hub.get_dir()) / "checkpoints" / "hubert_fairseq_base_ls960.pth") in str(caught.value)
@@ -256,7 +271,15 @@ def test_foundation_keeps_the_head(tmp_path: Path) -> None:
         backbone.network.ssl.encoder.transformer.layers[0].attention.q_proj.weight,
     )
     assert not other.network.head.output.weight.any()
-    with pytest.raises(SpeechXAIError, match="without a trained head"):
+    with pytest.raises(
+        SpeechXAIError,
+        match=(
+            r"/own\.safetensors: a foundation model without a trained head cannot classify; fine-tune it "
+            r"first\.$"
+        ),
+    ):
         imports.classifier_of(imports.pretrained(tmp_path / "own.safetensors"))
-    with pytest.raises(SpeechXAIError, match="need the backbone 'ssl'"):
+    with pytest.raises(
+        SpeechXAIError, match=(r"/own\.safetensors: weights of a speech foundation model need the backbone 'ssl'\.$")
+    ):
         imports.pretrained(tmp_path / "own.safetensors").load_into(build("cnn"))

@@ -47,7 +47,7 @@ def test_auc_by_hand() -> None:
     assert auc([1, 1, 1], [0, 1, 1]) == 0.5
     assert auc([0.9, np.nan, 0.1], [0, 0, 1]) == 0
     assert math.isnan(auc([1, 2], [1, 1]))
-    with pytest.raises(SpeechXAIError, match="Got 2 and 3"):
+    with pytest.raises(SpeechXAIError, match=r"^Values, labels and speakers must have one length\. Got 2 and 3\.$"):
         auc([1, 2], [0, 1, 1])
 
 
@@ -86,7 +86,7 @@ def test_calibration_by_hand() -> None:
     assert expected_calibration_error([0.39, 0.41], [1, 0]) == pytest.approx(0.51)
     assert expected_calibration_error([0.39, 0.41], [1, 0], n_bins=2) == pytest.approx(0.1)
     assert math.isnan(expected_calibration_error([], []))
-    with pytest.raises(SpeechXAIError, match=r"in \[0, 1\]"):
+    with pytest.raises(SpeechXAIError, match=r"^The 'probabilities' parameter must hold values in \[0, 1\]\.$"):
         expected_calibration_error([1.2], [1])
 
 
@@ -195,7 +195,9 @@ def test_shares_of_speakers() -> None:
     assert math.isnan(low)
     assert math.isnan(high)
     assert all(math.isnan(end) for end in share_interval(0, 0))
-    with pytest.raises(SpeechXAIError, match="from 0 to n = 7"):
+    with pytest.raises(
+        SpeechXAIError, match=(r"^The 'k' parameter of a share must be from 0 to n = 7\. Got 8 instead\.$")
+    ):
         share_interval(8, 7)
 
 
@@ -466,13 +468,23 @@ def test_fold_summary_by_hand() -> None:
 
 
 def test_wrong_tables() -> None:
-    with pytest.raises(SpeechXAIError, match="lacks value"):
+    with pytest.raises(
+        SpeechXAIError,
+        match=(
+            r"^The score table lacks value\. It needs recording, speaker, label, predicted, model, "
+            r"recipe, metric, value\.$"
+        ),
+    ):
         summarize(make_scores().drop(columns="value"), CONTROLS)
     with pytest.raises(
-        SpeechXAIError, match="two values for model net, recording r0, recipe saliency, metric faithfulness"
+        SpeechXAIError,
+        match=(
+            r"^The score table has two values for model net, recording r0, recipe saliency, metric "
+            r"faithfulness\.$"
+        ),
     ):
         summarize(pd.concat([make_scores(), make_scores().iloc[:1]]), CONTROLS)
-    with pytest.raises(SpeechXAIError, match="fold"):
+    with pytest.raises(SpeechXAIError, match=r"^Unknown column of the score table 'fold'\. Known: .*$"):
         fold_summary(make_scores().drop(columns="fold"))
 
 

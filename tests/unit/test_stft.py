@@ -106,11 +106,20 @@ def test_settings_without_an_inverse_are_refused(settings_: dict[str, object], m
 
 def test_spectrogram_refuses_what_is_none() -> None:
     good = spectrogram(torch.randn(1, 1000))
-    with pytest.raises(SpeechXAIError, match="negative"):
+    with pytest.raises(SpeechXAIError, match=r"^The spectrogram's magnitude has negative values\.$"):
         Spectrogram(-good.magnitude, good.phase, good.n_samples, good.stft)
-    with pytest.raises(SpeechXAIError, match="NaN"):
+    with pytest.raises(SpeechXAIError, match=r"^The spectrogram has NaN or infinite values\.$"):
         Spectrogram(good.magnitude * float("nan"), good.phase, good.n_samples, good.stft)
-    with pytest.raises(SpeechXAIError, match=r"one shape \(B, F, T\)"):
+    with pytest.raises(
+        SpeechXAIError,
+        match=(
+            r"^A spectrogram needs magnitude and phase of one shape \(B, F, T\)\. Got \(513, 7\) and "
+            r"\(513, 7\)\.$"
+        ),
+    ):
         Spectrogram(good.magnitude[0], good.phase[0], good.n_samples, good.stft)
-    with pytest.raises(SpeechXAIError, match="must have"):
+    with pytest.raises(
+        SpeechXAIError,
+        match=(r"^A spectrogram of 1000 samples must have \(F, T\) = \(513, 7\)\. Got \(513, 6\) instead\.$"),
+    ):
         Spectrogram(good.magnitude[..., :-1], good.phase[..., :-1], good.n_samples, good.stft)

@@ -114,7 +114,13 @@ def test_killed_and_resumed_gives_the_same_bundle(trained: Bundle, tmp_path: Pat
 
     with pytest.raises(KeyboardInterrupt):
         train_bundle(corpus(), PLAN, tmp_path / "toy", kill)
-    with pytest.raises(SpeechXAIError, match=r"was interrupted here\. Go on with --resume"):
+    with pytest.raises(
+        SpeechXAIError,
+        match=(
+            r"/toy\.training: a training was interrupted here\. Go on with --resume, or begin anew with "
+            r"--overwrite\.$"
+        ),
+    ):
         train_bundle(corpus(), PLAN, tmp_path / "toy")
     resumed = train_bundle(corpus(), PLAN, tmp_path / "toy", resume=True)
     assert resumed.config.weights.sha256 == trained.config.weights.sha256

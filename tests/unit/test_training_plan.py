@@ -60,14 +60,16 @@ def test_published_recipe(weights: Path) -> None:
 def test_wrong_recipes_are_named(tmp_path: Path, weights: Path) -> None:
     path = tmp_path / "recipe.toml"
     path.write_text("lerning_rate = 1e-4")
-    with pytest.raises(SpeechXAIError, match=r"recipe\.toml: .*Did you mean 'learning_rate'"):
+    with pytest.raises(
+        SpeechXAIError, match=(r": Unknown setting 'lerning_rate'\. Did you mean 'learning_rate'\? Known: .*$")
+    ):
         read_recipe(path)
     path.write_text("learning_rate = ")
-    with pytest.raises(SpeechXAIError, match=r"recipe\.toml: not valid TOML"):
+    with pytest.raises(SpeechXAIError, match=r": not valid TOML: .*$"):
         read_recipe(path)
     with pytest.raises(SpeechXAIError, match="'augment' table"):
         plan_of({"augment": {"loudness": 1}, "out": "a"})
-    with pytest.raises(SpeechXAIError, match="need the backbone 'ssl'"):
+    with pytest.raises(SpeechXAIError, match=r"^Pretrained weights need the backbone 'ssl'\. Got 'cnn' instead\.$"):
         plan_of({"pretrained": str(weights), "out": "a"})
 
 

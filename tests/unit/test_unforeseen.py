@@ -204,7 +204,13 @@ def test_a_whole_corpus_is_read_but_for_those(voices: Path, tmp_path: Path) -> N
         manifest.assign(label=0).to_csv(tmp_path / "all.csv", index=False)
         heard = healthy_voices(str(tmp_path / "all.csv"), voices / "voices", unreadable)
         trained = read_corpus("folder", voices / "voices", Plan("x"))
-        with pytest.raises(SpeechXAIError, match=r"\.wav: [A-Za-z]+"):
+        with pytest.raises(
+            SpeechXAIError,
+            match=(
+                r"/voices/HC/s10/UnicodeDecodeError\.wav: UnicodeDecodeError: 'utf-8' codec can't decode "
+                r"byte 0xff in position 0: invalid start byte$"
+            ),
+        ):
             healthy_voices(str(tmp_path / "all.csv"), voices / "voices")
     assert len(report.quality) == len(heard) == len(trained.recordings) == 2
     assert len(report.unreadable) == len(unreadable) == len(trained.unreadable) == len(ERRORS)
