@@ -1,0 +1,207 @@
+"""Every page of the app word by word: what stands on it is what stood there when somebody read it all.
+
+`app_pages.txt` holds the pages. After a change that is meant to be seen: `python tests/surface/test_app_pages.py`
+writes them anew; read the difference as a reader of the app would.
+"""
+
+from __future__ import annotations
+
+import html
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pandas as pd
+import pytest
+import soundfile
+from app_server import write_bundle, write_run, write_truth
+
+from speechxai.data.manifest import write_manifest
+from speechxai.data.synthetic import corpus
+
+ROOT = Path(__file__).resolve().parents[2]
+FROZEN = Path(__file__).with_name("app_pages.txt")
+NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?:[ \u00a0]%)?")
+STUDY = "[header] What do the maps alone know?"
+HERE = (
+    (r"(\w+) \d+\.\d+\.\d+(?=[,. ])", r"\1 VERSION"),
+    (r"(?<=Model )[0-9a-f]{12}", "HASH"),
+    (re.escape(str(Path.home())) + r"(?=/speechxai-cases)", "~"),
+    (r"(?<=are kept in\n).*(?= so that)", "CACHE"),
+)
+
+
+def press(label: str) -> Callable[[Any], None]:
+    """Turn on the switch of this label."""
+
+    def do(page: Any) -> None:
+        next(toggle for toggle in page.toggle if toggle.label == label).set_value(True)
+
+    return do
+
+
+def bring(name: str) -> Callable[[Any], None]:
+    """Bring a file as a reader does."""
+
+    def do(page: Any) -> None:
+        page.session_state["mine"] = {"brought": (name, (FOLDERS[-1] / name).read_bytes())}
+        page.session_state["mine_now"] = ("mine", "brought")
+
+    return do
+
+
+def few(page: Any) -> None:
+    page.multiselect[0].set_value(["saliency"])
+
+
+def other_run(page: Any) -> None:
+    box = next(box for box in page.selectbox if box.label == "Run")
+    box.set_value(next(path for path in STARTED["--run"] if path.endswith("run-one")))
+
+
+FOLDERS: list[Path] = []
+STARTED: dict[str, list[str]] = {}
+PAGES: dict[str, tuple[str, list[Callable[[Any], None]]]] = {
+    "Inspect": ("inspect_recording", []),
+    "Compare": ("compare", [press("Union")]),
+    "Compare one map": ("compare", [few]),
+    "Try yours, before": ("try_yours", []),
+    "Try yours": ("try_yours", [bring("voice-2.wav")]),
+    "Try yours, no sound": ("try_yours", [bring("broken.wav")]),
+    "Try yours, too soft": ("try_yours", [bring("soft.wav")]),
+    "Cohort": ("cohort", [press("Check what else separates the classes")]),
+    "Benchmark, truth known": ("benchmark", []),
+    "Benchmark, truth unknown": ("benchmark", [other_run]),
+    "About": ("about", []),
+}
+
+
+def write_all(folder: Path) -> list[str]:
+    """Write voices, one file that is none, a network, a run and a benchmark; how the app is started with them."""
+    rows = []
+    for place, voice in enumerate(corpus(12, 1_000, tasks=["vowel-a"])):
+        name = f"voice-{place + 1}"
+        soundfile.write(folder / f"{name}.wav", voice.waveform.numpy()[:16_000], 16_000, subtype="PCM_16")
+        about = {"speaker": voice.speaker, "label": voice.label, "task": voice.task, "dataset": "made"}
+        rows.append({"recording": name, "path": f"{name}.wav", **about, "sex": "FFM"[place % 3], "age": 40 + 4 * place})
+    soundfile.write(folder / "soft.wav", 0.001 * voice.waveform.numpy()[:16_000], 16_000, subtype="PCM_16")
+    (folder / "broken.wav").write_text("This is no recording.")
+    rows.append({**rows[0], "recording": "broken", "path": "broken.wav"})
+    write_manifest(pd.DataFrame(rows[:-1]), folder / "manifest.csv")
+    model = write_bundle(folder)
+    runs = [str(write_truth(folder)), str(write_run(folder))]
+    write_manifest(pd.DataFrame(rows), folder / "manifest.csv")
+    STARTED["--run"] = runs
+    FOLDERS.append(folder)
+    words = ["speechxai", "--data", str(folder / "manifest.csv"), "--root", str(folder), "--model", str(model)]
+    return [*words, *(word for run in runs for word in ("--run", run))]
+
+
+def lines(element: Any) -> Iterator[str]:
+    """What a page says, element by element."""
+    for child in element.children.values():
+        kind = child.type
+        if hasattr(child, "children"):
+            label = getattr(getattr(child, "proto", None), "label", "")
+            if label:
+                yield f"[{kind}] {label}"
+            yield from lines(child)
+            continue
+        value = getattr(child, "value", None)
+        if kind == "html":
+            text = re.sub(r"<style>.*?</style>", "", child.proto.body, flags=re.DOTALL)
+            for image in re.findall(r'(?:alt|aria-label|title)="([^"]*)"', text):
+                yield f"[named] {html.unescape(image)}"
+            parts = [html.unescape(part).strip() for part in re.split(r"<[^>]*>", text)]
+            yield " | ".join(part for part in parts if part)
+        elif kind == "arrow_data_frame" or isinstance(value, pd.DataFrame):
+            cells = (
+                [f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row] for row in value.to_numpy()
+            )
+            yield from (" | ".join(row) for row in [value.columns, *cells])
+        elif kind == "bidi_component":
+            yield f"[component] {child.proto.id.split('-', 2)[2]}"
+        elif isinstance(value, str) and not hasattr(child, "label"):
+            yield f"[{kind}] {value}"
+        else:
+            options = list(map(str, getattr(child, "options", None) or []))
+            offered = " / ".join(options if len(options) < 4 else [*options[:2], "..."])
+            words = (getattr(child, "label", ""), offered, str(value), getattr(child.proto, "help", ""))
+            yield f"[{kind}] " + " | ".join(word for word in words if word)
+
+
+def shown(name: str) -> str:
+    """A page's text, with what differs from machine to machine left out."""
+    from streamlit.testing.v1 import AppTest
+
+    from app import widgets
+
+    script, steps = PAGES[name]
+    page = AppTest.from_file(str(ROOT / "app" / "screens" / f"{script}.py"), default_timeout=60)
+    if steps and not script.startswith("try"):
+        page.run()
+    for step in steps:
+        step(page)
+    page.run()
+    assert not page.exception, page.exception
+    text = "\n".join(line for line in lines(page.main) if line)
+    for pattern, put in HERE:
+        text = re.sub(pattern, put, text)
+    return text.replace(str(FOLDERS[-1]), "FOLDER").replace(widgets.plain(FOLDERS[-1]), "FOLDER")
+
+
+def read(frozen: str) -> dict[str, str]:
+    """Pages by name."""
+    parts = re.split(r"^== (.*)$", frozen, flags=re.MULTILINE)
+    return {name: text.strip() for name, text in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def close(now: str, then: str) -> bool:
+    """Counts are the same, figures differ by one in their last digit at most: other processors round otherwise."""
+    a, b = (float(re.sub(r"[^\d.]", "", text)) for text in (now, then))
+    decimals = len(then.rstrip("\u00a0 %").partition(".")[2])
+    return abs(a - b) <= (1.01 * 10**-decimals if decimals or then.endswith("%") else 0)
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.usefixtures("started")
+def test_a_page_says_what_it_said(name: str) -> None:
+    now, then = shown(name).splitlines(), read(FROZEN.read_text(encoding="utf-8"))[name].splitlines()
+    assert [NUMBER.sub("#", line) for line in now] == [NUMBER.sub("#", line) for line in then]
+    if STUDY in then:  # what a network learned in one epoch is another network's on another processor
+        now, then = (text[: text.index(STUDY)] for text in (now, then))
+    for line, before in zip(now, then, strict=True):
+        pairs = list(zip(NUMBER.findall(line), NUMBER.findall(before), strict=True))
+        assert all(close(*pair) for pair in pairs), [pair for pair in pairs if not close(*pair)]
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[None]:
+    """The app as it is started with what lies in a folder, forgetting what it knew before and after."""
+    import streamlit as st
+
+    kept = {"SPEECHXAI_CACHE": str(folder / "cache")}
+    with mock.patch.object(sys, "argv", write_all(folder)), mock.patch.dict(os.environ, kept):
+        for cache in (st.cache_resource, st.cache_data):
+            cache.clear()
+        yield
+        for cache in (st.cache_resource, st.cache_data):
+            cache.clear()
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with running(tmp_path_factory.mktemp("pages")):
+        yield
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as made, running(Path(made)):
+        FROZEN.write_text("\n\n".join(f"== {name}\n{shown(name)}" for name in PAGES) + "\n", encoding="utf-8")
