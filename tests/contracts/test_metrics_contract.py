@@ -9,7 +9,16 @@ from torch import Tensor, nn
 from speechxai.classifiers import Classifier, build, predict
 from speechxai.errors import SpeechXAIError
 from speechxai.mancini2025.maps import PUBLISHED_DEFINITIONS
-from speechxai.metrics import DEFAULT_METRICS, LOCALIZATION_METRICS, METRICS, PUBLISHED_METRICS, Case, resolve, score
+from speechxai.metrics import (
+    DEFAULT_METRICS,
+    LOCALIZATION_METRICS,
+    METRICS,
+    PUBLISHED_METRICS,
+    Case,
+    check_options,
+    resolve,
+    score,
+)
 from speechxai.signal.stft import SegmentConfig, spectrogram
 from speechxai.types import Attribution, Spectrogram, StftConfig
 
@@ -225,6 +234,8 @@ def test_names() -> None:
         match=(r"^Unknown metric 'comprehensivness@5'\. Did you mean 'comprehensiveness@5'\? Known: .*$"),
     ):
         resolve(["comprehensivness@5"])
+    with pytest.raises(SpeechXAIError, match=r"^Unknown option of 'faithfulness' 'fil'\. Known: none\.$"):
+        check_options({"faithfulness": {"fil": 1}})
     assert not any(name in METRICS for name in ("published_average_drop", "input_fidelity_corrected"))
     assert set(PUBLISHED_DEFINITIONS) <= set(METRICS)
 

@@ -118,6 +118,22 @@ def test_what_is_listed_of_methods_and_metrics() -> None:
     assert all(n > 0 for _, n in flags.values())
 
 
+def test_headings_of_lists() -> None:
+    assert {name: " | ".join(table()[0]) for name, table in listing._TABLES.items()} == {
+        "methods": "method | map | random | source | what it is",
+        "combinations": "combination | source | what it is",
+        "metrics": "metric | paper | best | bounds | source | what it is",
+        "models": "model | backbone | fold models | title",
+        "cards": "data card | title",
+        "backbones": "backbone | hears | source | what it is",
+        "presets": "flag | preset | entries",
+        "configs": "configuration | for | what it is",
+    }
+    assert all(
+        len(row) == len(header) for header, rows in (table() for table in listing._TABLES.values()) for row in rows
+    )
+
+
 # --- spreadsheets ---------------------------------------------------------------------------------------------------
 
 

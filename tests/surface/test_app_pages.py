@@ -56,8 +56,9 @@ def bring(name: str) -> Callable[[Any], None]:
     return do
 
 
-def few(page: Any) -> None:
-    page.multiselect[0].set_value(["saliency"])
+def maps(*recipes: str) -> Callable[[Any], None]:
+    """Choose the maps to compare."""
+    return lambda page: page.multiselect[0].set_value(list(recipes))
 
 
 def other_run(page: Any) -> None:
@@ -70,7 +71,9 @@ STARTED: dict[str, list[str]] = {}
 PAGES: dict[str, tuple[str, list[Callable[[Any], None]]]] = {
     "Inspect": ("inspect_recording", []),
     "Compare": ("compare", [press("Union")]),
-    "Compare one map": ("compare", [few]),
+    "Compare one map": ("compare", [maps("saliency")]),
+    "Compare two maps": ("compare", [maps("saliency", "gradcam"), press("Intersection")]),
+    "Compare a map with a control": ("compare", [maps("saliency", "energy_map")]),
     "Try yours, before": ("try_yours", []),
     "Try yours": ("try_yours", [bring("voice-2.wav")]),
     "Try yours, no sound": ("try_yours", [bring("broken.wav")]),

@@ -347,7 +347,18 @@ def test_config_file_and_check(voices: Path, model: Path, tmp_path: Path, run: R
     )
     answer = run("check", study)
     assert answer.status == 0, answer.err
-    assert "4 of 4 speakers (2 HC, 2 PD)" in answer.out
+    assert {tuple(re.split(r"  +", line, maxsplit=1)) for line in answer.out.splitlines()} >= {
+        ("model", "tiny, 2 fold models"),
+        ("recordings", "4 of 4 speakers (2 HC, 2 PD)"),
+        ("not placed", "0 files"),
+        ("recipes", "5: saliency, occlusion, random_map, energy_map, ..."),
+        ("metrics", "1: faithfulness"),
+        ("protocol", "standard, evidence auto, removed bins filled with silence, seed 0"),
+        ("passes a recording", "39 forward and 1 backward, for one of 0.5 s"),
+        ("passes in all", "156 forward and 4 backward"),
+        ("maps kept", "no"),
+        ("run folder", "give --out"),
+    }
     assert f"{study} is valid." in answer.out
     assert not (tmp_path / "run").exists()
     flags = ("--limit", 2, "--recipes", "saliency", "--data", voices / "HC", "--root", voices, "--model", "nowhere")

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,16 @@ import torch
 from speechxai.classifiers import predict
 from speechxai.classifiers.bundle import Bundle, bundle_names, load_bundle
 from speechxai.classifiers.fit import FitConfig
-from speechxai.classifiers.training import Corpus, Plan, _confounds, _repeats, draw_folds, read_corpus, train_bundle
+from speechxai.classifiers.training import (
+    Corpus,
+    Plan,
+    _confounds,
+    _repeats,
+    draw_folds,
+    fold_facts,
+    read_corpus,
+    train_bundle,
+)
 from speechxai.classifiers.validation import Subjects, confounds, cross_validate
 from speechxai.errors import SpeechXAIError
 from speechxai.signal.stft import spectrogram
@@ -153,3 +163,28 @@ def test_a_card_says_undefined_where_nobody_knows_ages_and_counts_only_sexes_tha
     assert "| sex alone | 6 | 0.875" in text
     assert "| 0 | 0.500 | undefined |" in text
     assert "nan" not in text
+
+
+def test_what_each_folds_network_said() -> None:
+    p = torch.tensor([[0.9, 0.1], [0.4, 0.6], [0.7, 0.3], [0.2, 0.8], [0.3, 0.7]], dtype=torch.float64)
+    logits = torch.tensor([[0.0, 1.0], [0.0, 0.0], [0.0, 3.0], [0.0, 2.0], [0.0, 2.0]])
+    folds = torch.tensor([0, 1, 0, 1, 1])
+    validated = SimpleNamespace(folds=folds, logits=logits, calibrated=p.log(), restarts=(0, 2), flat=["", "flat"])
+    first, second = fold_facts(validated)  # type: ignore[arg-type]
+    # Fold 0 holds p(PD) .1 and .3, log odds 1 and 3; fold 1 .6, .8, .7, log odds 0, 2, 2: mean 4/3, variance 8/9.
+    assert first == {
+        "n_recordings": 2,
+        "spread": 1.0,
+        "low": [0.7, 0.1],
+        "high": [0.9, 0.3],
+        "restarts": 0,
+        "problem": "",
+    }
+    assert second == {
+        "n_recordings": 3,
+        "spread": 0.942809,
+        "low": [0.2, 0.6],
+        "high": [0.4, 0.8],
+        "restarts": 2,
+        "problem": "flat",
+    }
