@@ -119,6 +119,7 @@ def lines(element: Any) -> Iterator[str]:
         value = getattr(child, "value", None)
         if kind == "html":
             text = re.sub(r"<style>.*?</style>", "", child.proto.body, flags=re.DOTALL)
+            text = re.sub(r'(<tr class="muted"><th[^>]*>)', r"\1(gray) ", text)
             for image in re.findall(r'(?:alt|aria-label|title)="([^"]*)"', text):
                 yield f"[named] {html.unescape(image)}"
             parts = [html.unescape(part).strip() for part in re.split(r"<[^>]*>", text)]

@@ -170,3 +170,11 @@ def test_in_a_batch_the_others_are_scored_and_the_failures_listed(
     assert len(failures) == 7
     for name in ("empty.wav", "text.wav", "truncated.wav", "silent.wav", "nan.wav", "short.wav", "channels.wav"):
         assert failures["message"].str.contains(name).any(), name
+
+
+def test_import_needs_two_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for classes in ("PD", "PD,"):
+        with pytest.raises(SystemExit):
+            main(["import", str(tmp_path), "--classes", classes, "--out", str(tmp_path / "m")])
+        said = f"Error: --classes {classes!r}: write at least two names with commas between them.\n"
+        assert capsys.readouterr().err == said

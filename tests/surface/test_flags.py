@@ -17,6 +17,7 @@ from speechxai.evaluation.config import EvaluateConfig
 from speechxai.files import config_names, config_path
 
 ROOT = Path(__file__).resolve().parents[2]
+HELP = Path(__file__).with_name("help.txt")
 GROUP: Any = typer.main.get_command(cli.app)
 
 
@@ -128,3 +129,22 @@ def test_no_text_names_a_file_that_an_installed_package_lacks() -> None:
         if re.search(r"\bscripts/|import_checkpoint|train_classifier|train_auxiliary", line)
     ]
     assert not found
+
+
+def help_text() -> str:
+    """Every command: what it is for, then its arguments and flags, one a line."""
+    told = []
+    for name, command in sorted(COMMANDS.items()):
+        told += [f"== {name}", " ".join(str(command.help).split()), " ".join(str(command.epilog or "").split())]
+        for one in command.params:
+            told.append(f"{', '.join(one.opts) if one.opts[0].startswith('-') else one.name}: {one.help}")
+    return "\n".join(" ".join(line.split()) for line in told if line) + "\n"
+
+
+def test_help_says_what_it_said() -> None:
+    """After a change that is meant: `python tests/surface/test_flags.py` writes it anew."""
+    assert help_text().splitlines() == HELP.read_text(encoding="utf-8").splitlines()
+
+
+if __name__ == "__main__":
+    HELP.write_text(help_text(), encoding="utf-8")

@@ -112,7 +112,8 @@ def test_a_training_that_was_stopped_goes_on(voices: Path, run: Run, monkeypatch
         patch.setattr(training, "fit_final", stop)
         answer = run(*words)
     assert answer.status == 130
-    assert "goes on with --resume" in answer.err
+    said = "Stopped. What is done is kept: the same command goes on with --resume."
+    assert answer.err.splitlines()[-1] == said
     assert "a training was interrupted here. Go on with --resume" in run(*words).err
     assert run(*words, "--resume").status == 0
     assert not Path(f"{out}.training").exists()

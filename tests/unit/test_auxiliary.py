@@ -591,3 +591,11 @@ def test_maps_that_do_not_fit_are_named() -> None:
         SpeechXAIError, match=(r"^An auxiliary study needs the label of every recording: leave the others out\.$")
     ):
         study(material(unlabeled, maps), AuxiliarySettings(("saliency",)), Memory())
+    three = frame.assign(label=pd.array([0, 1, 2, 0, 1, 2], dtype="Int64"), classes="HC;PD;MSA")
+    published = AuxiliarySettings(("saliency",), architecture="cnn14-linear", n_mels=32)
+    said = (
+        "The published network 'cnn14-linear' tells two classes apart, and there are 3: choose --architecture small or"
+        " cnn14."
+    )
+    with pytest.raises(SpeechXAIError, match=f"^{said}$"):
+        study(material(three, maps), published, Memory())
