@@ -29,8 +29,10 @@ from speechxai import Recording, RunFolder, SpeechXAIError
 from speechxai.classifiers.bundle import Bundle, bundle_names, load_bundle
 from speechxai.data import corpus
 from speechxai.data.cards import root_of
+from speechxai.data.manifest import Locator
 from speechxai.errors import named
 from speechxai.evaluation.config import EvaluateConfig, check_protocol
+from speechxai.evaluation.machine import give_back_memory
 from speechxai.files import cache_folder, fingerprint
 from speechxai.metrics import PUBLISHED_METRICS
 from speechxai.registry import code_of, load_plugins
@@ -274,6 +276,12 @@ def catalogue_root() -> Path:
 
 
 @st.cache_resource
+def locator() -> Locator:
+    """Finds the files of the catalogue."""
+    return Locator(catalogue_root())
+
+
+@st.cache_resource
 def rows_by_name() -> dict[str, dict[str, Any]]:
     """The catalogue as rows by recording; nobody may write into them."""
     return by_name(catalogue())
@@ -299,15 +307,10 @@ def catalogue_recording(model: str | None, name: str) -> Recording:
         if take is None:
             raise SpeechXAIError(f"{name}: there is no such recording. Choose one from the list.")
         return take.recording()  # type: ignore[no-any-return]
-    rows = catalogue()
-    row = rows[rows["recording"] == name]
-    if row.empty:
+    row = rows_by_name().get(name)
+    if row is None:
         raise SpeechXAIError(f"{name}: there is no such recording. Choose one from the list.")
-    return corpus.load(
-        {str(k): v for k, v in row.iloc[0].to_dict().items()},
-        catalogue_root(),
-        **reading(model),
-    )
+    return corpus.load(row, locator(), **reading(model))
 
 
 def reading(model: str | None) -> dict[str, Any]:
@@ -324,8 +327,13 @@ def mine() -> dict[str, tuple[str, bytes]]:
 
 
 def add_mine(name: str, content: bytes) -> Key:
-    """Take a recording into the session."""
+    """Take a recording into the session. What was computed of the one before is forgotten: the maps of a few minutes
+    are large, and their memory goes back to the system."""
     digest = hashlib.sha256(content).hexdigest()[:16]
+    if digest not in mine():
+        for kept in ("mine_results", "mine_kept"):
+            st.session_state.pop(kept, None)
+        give_back_memory()
     mine()[digest] = (name, content)
     return "mine", digest
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -55,6 +56,9 @@ not."""
 
 MOST_KEPT_BYTES = 4_000_000
 """Larger blocks for the player, of recordings over 20 s, are made again."""
+
+KEEP_EVERY_S = 10.0
+"""How often the answers of a cohort are written down while they come, s: a kill loses no more."""
 
 KEPT_FORM = 2
 """Of what lies on disk: another number where what is kept of a map changes."""
@@ -281,7 +285,7 @@ def predictions(model: str, tick: Any = None) -> pd.DataFrame:
     if kept is None:
         kept = (read_json(path) or {}) if settings().keep_cache else {}
         memory().put(("predictions", model), kept)
-    new = 0
+    new, written = 0, time.monotonic()
     try:
         for done, row in enumerate(rows.to_dict("records")):
             name = str(row["recording"])
@@ -292,6 +296,9 @@ def predictions(model: str, tick: Any = None) -> pd.DataFrame:
                 tick(done, len(rows))
             kept[mark] = _predicted(model, name)
             new += 1
+            if settings().keep_cache and time.monotonic() - written > KEEP_EVERY_S:
+                _write_json(path, kept)
+                new, written = 0, time.monotonic()
     finally:
         if new and settings().keep_cache:
             _write_json(path, kept)

@@ -4,6 +4,7 @@ recording."""
 from __future__ import annotations
 
 import difflib
+import re
 import traceback
 
 
@@ -82,6 +83,36 @@ def named(error: Exception, name: object) -> SpeechXAIError:
     found = UnforeseenError(f"{encodable(name)}: {told(error)}")
     found.trace = traced(error)
     return found
+
+
+ENOUGH = 50
+"""So many first items that all fail for one reason end the work: the reason is not theirs."""
+
+
+class FirstFailures:
+    """Watches the first items of a long work, and ends it where all of them fail for one reason."""
+
+    def __init__(self) -> None:
+        self._reason: str | None = ""
+        self._n = 0
+
+    def good(self) -> None:
+        """One item went well, so the others may."""
+        self._reason = None
+
+    def bad(self, message: str) -> None:
+        """One item failed; messages begin with the item's name.
+
+        Raises:
+            SpeechXAIError: it is one of ENOUGH that came first, and all of them failed for its reason.
+        """
+        if self._reason is None:
+            return
+        reason = re.sub(r"\d+", "#", message.partition(": ")[2] or message)
+        self._n += 1
+        self._reason = reason if self._n == 1 or reason == self._reason else None
+        if self._reason is not None and self._n == ENOUGH:
+            raise SpeechXAIError(f"Stopped: the first {ENOUGH} recordings all fail for one reason. {message}")
 
 
 def in_range(owner: str, name: str, value: object, low: float, high: float, *, whole: bool = False) -> None:

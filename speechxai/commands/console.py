@@ -156,7 +156,13 @@ def progress_bar(title: str, total: int) -> Iterator[Callable[[Progress], None]]
         with Bar(*columns, console=Console(stderr=True)) as bar:
             task = bar.add_task(title, total=total)
 
+            n_worked = 0
+
             def draw(step: Progress) -> None:
+                nonlocal n_worked
+                n_worked += step.state != "skipped"
+                if n_worked == 1:  # what was loaded and skipped before says nothing of the time left
+                    bar.reset(task, completed=step.n_done)
                 bar.update(task, completed=step.n_done)
                 if step.state == "failed":
                     bar.console.print(f"failed: {step.recording}: {step.message}", markup=False, highlight=False)
@@ -164,20 +170,21 @@ def progress_bar(title: str, total: int) -> Iterator[Callable[[Progress], None]]
             yield draw
         return
     started = last = time.monotonic()
-    n_worked = 0
+    first, n_worked = 0.0, 0
 
     def line(step: Progress) -> None:
-        nonlocal last, n_worked
+        nonlocal last, first, n_worked
         now = time.monotonic()
         n_worked += step.state != "skipped"
+        if n_worked == 1 and step.state != "skipped":
+            first = now  # what was loaded and skipped before says nothing of the time left
         if step.state == "failed":
             warn(f"failed: {step.recording}: {step.message}")
         if step.n_done == step.n_total or now - last >= 10:
             last = now
-            left = (now - started) / max(1, n_worked) * (step.n_total - step.n_done)
-            warn(
-                f"{title}: {step.n_done} of {step.n_total} recordings, {duration(now - started)}, {duration(left)} left"
-            )
+            each = (now - first) / (n_worked - 1) if n_worked > 1 else now - started
+            left = duration(each * (step.n_total - step.n_done))
+            warn(f"{title}: {step.n_done} of {step.n_total} recordings, {duration(now - started)}, {left} left")
 
     yield line
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -71,6 +72,7 @@ def evaluate(
     threads: Annotated[
         int | None, setting("threads", also="Without it all cores, or the cores shared out among workers.")
     ] = None,
+    agreement: Annotated[bool | None, setting("agreement")] = None,
     maps: Annotated[bool | None, setting("maps")] = None,
     by: Annotated[list[str] | None, setting("by")] = None,
     pictures: Annotated[int | None, setting("pictures")] = None,
@@ -141,6 +143,7 @@ def run(settings: EvaluateConfig, folder: RunFolder | None, overwrite: bool = Fa
     from speechxai.evaluation.session import check_run, create_run, prepare, resume
     from speechxai.mancini2025.study import parts
 
+    began = time.perf_counter(), time.process_time()
     check_executor(settings)
     if folder is None:
         check_run(settings, overwrite)
@@ -156,6 +159,8 @@ def run(settings: EvaluateConfig, folder: RunFolder | None, overwrite: bool = Fa
         f"{session.bundle.name}: {len(session.settings.recipes)} recipes x {len(session.settings.metrics)} metrics "
         f"on {n_open} of {len(session.recordings)} recordings"
     )
+    if session.n_missing:
+        warn(f"{session.n_missing:,} of {len(session.recordings):,} recordings are missing below {session.root}.")
     rounded = precision_line(session.settings.precision)
     if rounded:
         say(rounded)
@@ -168,23 +173,30 @@ def run(settings: EvaluateConfig, folder: RunFolder | None, overwrite: bool = Fa
         warn(session.bundle.assumption)
     if session.synthetic:
         say("The voices are synthetic: made by this program, not recorded from people.")
+    # Where everything is there already, nothing is computed, written or drawn again.
+    new = bool(n_open) or not folder.is_finished()
     try:
         with progress_bar("Evaluating", len(session.recordings)) as progress:
-            execute(session, folder, progress)
+            if new:
+                execute(session, folder, progress)
     except KeyboardInterrupt:
         warn(f"Stopped. What is done is kept. Continue with: speechxai evaluate --resume {folder.path}")
         raise typer.Exit(130) from None
     if folder.done_units():
         complete_protocol(session, folder)
-    if session.config.pictures and folder.done_units() and session.settings.protocol == "standard":
+    wanted = session.config.pictures and folder.done_units() and session.settings.protocol == "standard"
+    if wanted and (new or not (folder.path / "pictures" / "index.json").is_file()):
         draw_examples(session, folder)
-    report = write_html(folder, sections=sections(folder.path)) if folder.done_units() else None
+        new = True
+    report = folder.path / "report.html" if folder.done_units() else None
+    if report is not None and (new or not report.is_file()):
+        write_html(folder, report, sections=sections(folder.path))
     say()
     status = folder.status()
     if report is not None:
         say(console_table(folder))
         say()
-        say(cost_line(folder))
+        say(cost_line(folder, time.perf_counter() - began[0], time.process_time() - began[1]))
         if rounded:
             say(rounded)
         say(f"Report: {report}")
@@ -235,12 +247,17 @@ def quantus_line(session: Session) -> str:
     )
 
 
-def cost_line(folder: RunFolder) -> str:
-    """Say what the run cost: time, memory, passes."""
+def cost_line(folder: RunFolder, wall_s: float, cpu_s: float) -> str:
+    """Say what the run cost: time of this process, tables and report included, and of its workers; memory; passes."""
+    from speechxai.evaluation.machine import peak_memory_mb
+
     environment = folder.environment
     last = environment["sessions"][-1]
-    line = f"{folder.status().n_done} recordings scored; this session {duration(last['wall_s'])} "
-    line += f"({duration(last['cpu_s'])} of processor time), peak memory {last['peak_memory_mb'] / 1024:.2f} GiB."
+    others = list(last.get("workers", {}).values()) if last.get("executor") != "serial" else []
+    cpu_s += sum(each["cpu_s"] for each in others)
+    peak_mb = max(peak_memory_mb(), *(each["peak_memory_mb"] for each in others), 0.0)
+    line = f"{folder.status().n_done} recordings scored; this session {duration(wall_s)} "
+    line += f"({duration(cpu_s)} of processor time), peak memory {peak_mb / 1024:.2f} GiB."
     cost = environment["cost"]
     if cost:
         line += (

@@ -13,9 +13,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from speechxai.data.manifest import Locator, classes_of, is_token, to_recording_kwargs
+from speechxai.data.manifest import Locator, classes_of, is_token, n_missing, to_recording_kwargs
 from speechxai.data.tables import not_understood, spelled_differently
-from speechxai.errors import SpeechXAIError, named
+from speechxai.errors import FirstFailures, SpeechXAIError, named
 from speechxai.signal import audio
 from speechxai.signal import quality as qualities
 from speechxai.stats import auc
@@ -220,15 +220,22 @@ def check(manifest: pd.DataFrame, root: str | Path, progress: Callable[[int, int
         manifest: a valid manifest.
         root: folder that its paths are relative to.
         progress: called with files done and files in all.
+
+    Raises:
+        SpeechXAIError: no file is there, or the first ones all cannot be read for one reason.
     """
     measured: list[dict[str, Any]] = []
     unreadable: list[tuple[str, str]] = []
     said: list[tuple[str, str]] = []
     sounds: dict[str, Sound] = {}
+    n_missing(map(str, manifest["path"]), Locator(root))
+    first = FirstFailures()
     for done, item in enumerate(iterate(manifest, root, sample_rate=None, normalize="none", offset="kept"), start=1):
         if item.recording is None:
             unreadable.append((item.id, str(item.error)))
+            first.bad(str(item.error))
         else:
+            first.good()
             try:
                 found = qualities.quality(item.recording.waveform, item.recording.sample_rate)
             except Exception as error:

@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from speechxai.data.tables import is_known, number, read_table, sexes
-from speechxai.errors import SpeechXAIError, did_you_mean
+from speechxai.errors import SpeechXAIError, did_you_mean, encodable
 from speechxai.files import csv_table, from_csv_cells, read_bytes, write_atomically
 from speechxai.signal.audio import files_under
 from speechxai.types import CLASS_NAMES, class_key
@@ -370,3 +370,27 @@ class Locator:
                 f"{self.root}: no file belongs to the pseudonymous path {path}. "
                 f"The manifest was made with another copy of the data or another {SALT_FILE}; make it again."
             ) from None
+
+
+def n_missing(paths: Iterable[str], locator: Locator) -> int:
+    """Look at all files of a data set before anything begins: how many of them are not there.
+
+    Raises:
+        SpeechXAIError: none is.
+    """
+    n, missing, first = 0, 0, ""
+    for path in paths:
+        n += 1
+        try:
+            there = locator.locate(path).exists()
+        except (SpeechXAIError, OSError, ValueError):
+            there = False
+        if not there:
+            missing += 1
+            first = first or path
+    if missing and missing == n:
+        what = f"{n:,} of {n:,} recordings are missing" if n > 1 else "the recording is missing"
+        raise SpeechXAIError(
+            f"{encodable(locator.root)}: {what} below it, the first is {encodable(first)}; check --root."
+        )
+    return missing

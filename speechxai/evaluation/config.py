@@ -129,6 +129,7 @@ class EvaluateConfig(BaseModel):
     precision: Literal["float32", "masked-bfloat16", "bfloat16"] = "float32"
     deterministic: bool = False
     threads: int | None = Field(None, ge=1, le=1024)
+    agreement: bool = True
     maps: bool = False
     by: tuple[str, ...] = ()
     pictures: int = Field(4, ge=0, le=50)
@@ -179,6 +180,7 @@ class EvaluateConfig(BaseModel):
             seed=self.seed,
             options=self.options,
             metric_options=self.metric_options,
+            agreement=self.agreement,
             keep_maps=self.maps,
             memory_mb=self.memory_mb,
             precision=self.precision,

@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -28,13 +28,13 @@ from typing import Any
 from uuid import uuid4
 
 from speechxai import __version__
-from speechxai.errors import SpeechXAIError
+from speechxai.errors import FirstFailures, SpeechXAIError
 from speechxai.evaluation.config import EvaluateConfig, from_dict
 from speechxai.evaluation.machine import begin_process, peak_memory_mb, thread_environment
 from speechxai.evaluation.runs import RunFolder, finish
 from speechxai.evaluation.session import Session, check_basis, check_run, create_run, prepare, resume
 from speechxai.evaluation.values import PROTOCOLS, Failure, Progress, evaluate_recordings
-from speechxai.files import hold
+from speechxai.files import hold, is_held
 from speechxai.registry import Registry, load_plugins, look_in
 
 MAX_ATTEMPTS = 3
@@ -382,6 +382,29 @@ def joblib(order: Order, ledger: Ledger, work: Work) -> Iterator[UnitRecord]:
     finally:
         for pool in (*idle, *(pool for pool, _ in running.values())):
             pool.shutdown(wait=False, kill_workers=True)
+        clear_up()
+
+
+def clear_up(folder: Path = Path("/dev/shm"), older_than_s: float = 3600.0) -> None:  # noqa: S108
+    """Remove what killed processes left behind: semaphores of workers whose parent is gone, locks of GPUs."""
+    for path in folder.glob("sem.loky-*"):
+        with suppress(OSError, ValueError, IndexError):
+            parent = int(path.name.split("-")[1])
+            if path.stat().st_mtime < time.time() - older_than_s and not is_running(parent):
+                path.unlink()
+    for path in _private(None).glob("gpu-*.lock"):
+        is_held(path)
+
+
+def is_running(process: int) -> bool:
+    """Whether there is a process of this number."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
 
 
 CONNECT_S = 30
@@ -450,7 +473,8 @@ def connect(order: Order) -> Iterator[Any]:
         stack.callback(quiet.setLevel, level)
         try:
             if order.scheduler == "local":
-                target: Any = stack.enter_context(_on_this_machine(order))
+                scratch = stack.enter_context(tempfile.TemporaryDirectory("-dask", ignore_cleanup_errors=True))
+                target: Any = stack.enter_context(_on_this_machine(order, scratch))
             elif order.scheduler == "slurm":
                 target = stack.enter_context(_in_slurm_jobs(order, stack))
             else:
@@ -491,7 +515,7 @@ def _settings(order: Order) -> dict[str, Any]:
     return settings
 
 
-def _on_this_machine(order: Order) -> Any:
+def _on_this_machine(order: Order, scratch: str) -> Any:
     from distributed import LocalCluster
     from distributed.security import Security
 
@@ -504,6 +528,7 @@ def _on_this_machine(order: Order) -> Any:
         scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # a port that answers nothing; not a fixed one
         security=Security.temporary(),
         memory_limit=0,
+        local_directory=scratch,
         silence_logs=logging.CRITICAL,
     )
 
@@ -607,7 +632,8 @@ def run_units(
         For the record: executor, n_workers, n_lost_workers, and for each of `workers` its cpu_s and peak_memory_mb.
 
     Raises:
-        SpeechXAIError: the folder cannot be written, workers cannot be had, or none of them survives.
+        SpeechXAIError: the folder cannot be written, workers cannot be had, none of them survives, or the first
+            recordings all fail for one reason.
     """
     recordings = folder.recordings
     done = set(folder.done_units())
@@ -619,6 +645,7 @@ def run_units(
                 progress(Progress(recording, "skipped", n_done, len(recordings)))
     ledger = Ledger([recording for recording in recordings if recording not in done], order.n_workers)
     workers: dict[str, UnitRecord] = {}
+    first = FirstFailures()
     for record in EXECUTORS[executor](order, ledger, work) if len(ledger) else ():
         n_done += 1
         if record.state == "lost":
@@ -628,6 +655,10 @@ def run_units(
         state = {"lost": "failed", "busy": "skipped"}.get(record.state, record.state)
         if progress is not None:
             progress(Progress(record.recording, state, n_done, len(recordings), record.message))
+        if state == "failed":
+            first.bad(record.message)
+        elif state == "done":
+            first.good()
     cost = {name: {"cpu_s": w.cpu_s, "peak_memory_mb": w.peak_memory_mb} for name, w in sorted(workers.items())}
     return {"executor": executor, "n_workers": order.n_workers, "n_lost_workers": ledger.n_lost, "workers": cost}
 
@@ -646,6 +677,7 @@ def execute(session: Session, folder: RunFolder, progress: Callable[[Progress], 
     serial = session.config.executor == "serial"
     work = partial(compute_in, session, folder) if serial else compute_unit
     cost = run_units(folder, order_of(session.config, folder.path), session.config.executor, work, progress)
+    folder.sweep()
     others = [] if serial else list(cost["workers"].values())
     record = {
         "started": started,

@@ -4,6 +4,7 @@ used."""
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import platform
 import signal
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -62,6 +64,15 @@ def keep_freed_memory() -> bool:
     # The largest blocks go back all the same: kept, they leave holes, and the peak grows by half.
     settings = ((_M_MMAP_THRESHOLD, 32 * 2**20), (_M_TRIM_THRESHOLD, -1), (_M_TOP_PAD, 64 * 2**20))
     return all(mallopt(name, value) == 1 for name, value in settings)
+
+
+def give_back_memory() -> None:
+    """Give freed memory back to the system, where something large is over and the process goes on; glibc alone knows
+    how."""
+    gc.collect()
+    if sys.platform.startswith("linux"):
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def dask_setup(worker: object) -> None:

@@ -497,8 +497,11 @@ class RunFolder:
         return {recipe: _hash_of_map(values) for recipe, values in maps.items()}
 
     def sweep(self, older_than_s: float = 3600.0) -> None:
-        """Remove what killed processes left behind: half-written files and maps that nobody has touched for a while."""
+        """Remove what killed processes left behind: half-written files and maps that nobody has touched for a while,
+        and locks that nobody holds."""
         before = time.time() - older_than_s
+        for lock in (self.path / "units").glob("*.lock"):
+            is_held(lock)
         for folder in (self.path, self.path / "units", self.path / "maps.zarr", self.path / "sessions"):
             with suppress(OSError):
                 for entry in os.scandir(folder):

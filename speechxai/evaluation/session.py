@@ -23,7 +23,7 @@ from speechxai.classifiers.network import Compared, compared
 from speechxai.classifiers.scope import compare
 from speechxai.data.cards import find, places_of, root_of
 from speechxai.data.corpus import load
-from speechxai.data.manifest import Locator, classes_of, column_to_group_by, validate
+from speechxai.data.manifest import Locator, classes_of, column_to_group_by, n_missing, validate
 from speechxai.errors import SpeechXAIError, did_you_mean
 from speechxai.evaluation.config import FORMAT, FREE_ON_RESUME, EvaluateConfig, is_folder
 from speechxai.evaluation.machine import configure, machine, versions
@@ -48,6 +48,7 @@ class Session:
         unmatched: (path, reason) of files that may be recordings but could not be placed.
         hardware: what this process asked of it and may change results, see `machine.configure`.
         resumed: sentences about what was found where a run was continued.
+        n_missing: recordings whose file is not there.
     """
 
     config: EvaluateConfig
@@ -58,6 +59,7 @@ class Session:
     unmatched: list[tuple[str, str]] = field(default_factory=list)
     hardware: Mapping[str, Any] = field(default_factory=dict)
     resumed: list[str] = field(default_factory=list)
+    n_missing: int = 0
 
     @property
     def recordings(self) -> list[str]:
@@ -153,7 +155,7 @@ def prepare(config: EvaluateConfig, manifest: pd.DataFrame | None = None, bundle
         bundle: the classifier, where it is loaded already.
 
     Raises:
-        SpeechXAIError: a recipe, metric, model, device or data set that is not there.
+        SpeechXAIError: a recipe, metric, model, device or data set that is not there, or none of its files is.
     """
     settings = config.settings()
     hardware = configure(device_of(config.device), threads=config.threads, deterministic=config.deterministic)
@@ -167,6 +169,7 @@ def prepare(config: EvaluateConfig, manifest: pd.DataFrame | None = None, bundle
     if config.data == "synthetic":
         rate = bundle.config.stft.sample_rate
         voices = {voice.id: resampled(voice, rate) for voice in synthetic_voices(config)}
+    new = manifest is None and not voices
     if manifest is None and voices:
         manifest = chosen(manifest_of(list(voices.values())), config)
     elif manifest is None:
@@ -181,6 +184,8 @@ def prepare(config: EvaluateConfig, manifest: pd.DataFrame | None = None, bundle
             f"{bundle.name}: {said}, and the protocol '{settings.protocol}' must know which of them is the disease."
             " Name the model's outputs as the data do (id2label, class_names or 'classes')."
         )
+    if new:
+        session.n_missing = n_missing(map(str, manifest["path"]), Locator(session.root))
     return session
 
 
@@ -337,6 +342,8 @@ def basis_of(session: Session) -> dict[str, Any]:
     # What chooses the recordings changes none of them; a model is its weights, not its name.
     elsewhere = ("data", "limit", "tasks", "synthetic_speakers", "model", "controls", "auxiliary", "published")
     settings = {key: value for key, value in config.items() if key not in (*FREE_ON_RESUME, *elsewhere)}
+    if settings["agreement"]:  # the rule, which older runs do not state
+        del settings["agreement"]
     settings |= {
         "recipes": list(session.settings.recipes),
         "metrics": list(session.settings.metrics),

@@ -65,7 +65,7 @@ def standard(job: Job, settings: EvaluateSettings, stages: list[str]) -> UnitRes
         values, undefined = score_all(judge, spec, probability, attributions, settings)
         clock.lap("score_s")
     stages.append("agreement")
-    agreement = agreement_of_methods(attributions, kind=settings.evidence)
+    agreement = agreement_of_methods(attributions, kind=settings.evidence) if settings.agreement else {}
     clock.lap("agreement_s")
     names = as_network(model).class_names
     facts: dict[str, Any] = {

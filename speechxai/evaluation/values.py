@@ -59,6 +59,7 @@ class EvaluateSettings:
         seed: of every stochastic method.
         options: options by method name, for example {"integrated_gradients": {"n_steps": 16}}.
         metric_options: options by metric, for example {"quantus:PixelFlipping": {"features_in_step": 513}}.
+        agreement: whether the maps of methods are compared in pairs.
         keep_maps: whether results carry the maps, float16.
         memory_mb: bound on the maps that are tested at once, MB.
         precision: "float32", "masked-bfloat16" or "bfloat16", see `classifiers.precision`.
@@ -71,6 +72,7 @@ class EvaluateSettings:
     protocol: str = "standard"
     seed: int = 0
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    agreement: bool = True
     keep_maps: bool = False
     memory_mb: int = 1024
     clip_s: float = 10.0

@@ -13,17 +13,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 import numpy as np
 import soundfile
-import torch
-from torch import Tensor
 
 from speechxai.errors import SpeechXAIError
 from speechxai.files import sha256_of
 from speechxai.signal.container import CHECKED, Stated, examine
 from speechxai.types import Array, Recording
+
+if TYPE_CHECKING:  # files are found and probed without it
+    from torch import Tensor
 
 # Which files are recordings, and opening one: only regular files, with a header that states their length
 
@@ -406,6 +407,8 @@ def read_audio(
         "offset": offset,
         **({} if mixing is None else {"mixing": mixing}),
     }
+    import torch
+
     stem = Path(path).stem
     return Recording(
         waveform=torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32)),
@@ -434,7 +437,7 @@ def write(
             written.
     """
     target = Path(path)
-    samples = waveform.detach().cpu().to(torch.float32).numpy()
+    samples = waveform.detach().cpu().float().numpy()
     if samples.ndim != 1 or samples.size == 0 or not np.isfinite(samples).all():
         raise SpeechXAIError(f"{path}: only finite waveforms of shape (N,) are written. Got shape {samples.shape}.")
     kind = target.suffix.lower().lstrip(".").upper()

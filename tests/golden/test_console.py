@@ -46,9 +46,9 @@ def test_a_log_of_a_run(clock: list[float], capsys: pytest.CaptureFixture[str]) 
         ):
             clock[0] = at
             line(one)
-    # Two worked on in 10 s leave 5 x 5 s; a skipped one costs nothing. At the end 4 have been worked on.
+    # Time is counted from the first one worked on, which waits for what is loaded: 1 s for the next leaves 5 x 1 s.
     assert capsys.readouterr().err.splitlines() == [
-        "Scoring: 3 of 8 recordings, 10 s, 25 s left",
+        "Scoring: 3 of 8 recordings, 10 s, 5.00 s left",
         "failed: r: why",
         "Scoring: 8 of 8 recordings, 1 min 40 s, 0.00 s left",
     ]

@@ -482,7 +482,7 @@ def test_the_report_of_a_case(seen: Inspection) -> None:
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
-    cached = (sources.memory, sources.disk, sources.catalogue, sources.rows_by_name, sources._takes)
+    cached = (sources.memory, sources.disk, sources.catalogue, sources.rows_by_name, sources.locator, sources._takes)
 
     def start(**settings: Any) -> None:
         for each in cached:
@@ -613,7 +613,7 @@ def test_blocks_are_made_once_unless_they_are_large(monkeypatch: pytest.MonkeyPa
 
 
 def test_answers_about_the_catalogue_are_kept_and_one_bad_recording_is_named(
-    started: Any, monkeypatch: pytest.MonkeyPatch
+    started: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     started(keep_cache=True)
     table = pd.DataFrame({"recording": ["a", "b", "c"], "label": [0, 1, 1], "sha256": "x"})
@@ -645,6 +645,15 @@ def test_answers_about_the_catalogue_are_kept_and_one_bad_recording_is_named(
     table["sha256"] = "y"  # other recordings of the same names
     state.predictions("m")
     assert len(asked) == 6
+    # What is done is written while it comes: who is killed loses no more than the last seconds.
+    table["sha256"] = "z"
+    monkeypatch.setattr(state, "KEEP_EVERY_S", -1.0)
+    written = tmp_path / "cache" / "predictions" / f"{state._table_name(chosen)}.json"
+
+    def look(done: int, _: int) -> None:
+        assert [f"{name}|z" in json.loads(written.read_text()) for name in "abc"] == [at < done for at in range(3)]
+
+    state.predictions("m", look)
 
 
 @pytest.mark.parametrize("place", ["mine", "catalogue"])

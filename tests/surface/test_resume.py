@@ -497,3 +497,51 @@ def test_an_auxiliary_study_never_mixes_either(tmp_path: Path, monkeypatch: pyte
     (study.path / "facts.json").write_text("{}")
     with pytest.raises(SpeechXAIError, match=r"facts\.json: missing or damaged\. Train the study anew with --again\."):
         studies.begin(tmp_path / "study", settings, source)
+
+
+def test_a_resume_that_computes_nothing_writes_nothing(
+    call: Callable[..., Answer], place: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    words = ["--data", place / "voices", "--model", place / "tiny", *WORDS[:-1], "1", "--out", run]
+    assert call("evaluate", *words).status == 0
+
+    def state() -> dict[str, tuple[int, bytes]]:
+        return {str(p): (p.stat().st_mtime_ns, p.read_bytes()) for p in run.rglob("*") if p.is_file()}
+
+    before = state()
+    assert any(name.endswith(".png") for name in before)
+    assert not any(name.endswith(".lock") for name in before)
+    again = call("evaluate", "--resume", run)
+    assert again.status == 0
+    assert "3 recordings scored" in again.out
+    assert state() == before
+    (run / "scores.csv").write_bytes(b"")
+    assert call("evaluate", "--resume", run).status == 0
+    assert (run / "scores.csv").read_bytes() == before[str(run / "scores.csv")][1]
+
+
+def test_files_that_are_not_there_are_one_sentence(call: Callable[..., Answer], place: Path, tmp_path: Path) -> None:
+    rows = [f"r{i},{i}.wav,s/{i},{'HC' if i % 2 else 'PD'}" for i in range(200)]
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("\n".join(["recording,path,speaker,label", *rows]))
+    root = tmp_path / "voices"
+    root.mkdir()
+    words = ["--data", manifest, "--root", root, "--model", place / "tiny", *WORDS, "--out", tmp_path / "run"]
+    told = call("evaluate", *words)
+    assert told.status == 2
+    assert told.err.splitlines()[-1].startswith(f"Error: {root}: 200 of 200 recordings are missing below it")
+    assert not (tmp_path / "run").exists()
+    told = call("data", "check", manifest, "--root", root)
+    assert told.status == 2
+    assert "200 of 200 recordings are missing" in told.err
+    for index in range(60):
+        (root / f"{index}.wav").write_bytes(b"no sound")
+    told = call("evaluate", *words)
+    assert told.status == 2
+    assert "140 of 200 recordings are missing" in told.err
+    assert "Stopped: the first 50 recordings all fail for one reason." in told.err.splitlines()[-1]
+    assert len(list((tmp_path / "run" / "units").glob("*.failed"))) == 50
+    told = call("data", "check", manifest, "--root", root)
+    assert told.status == 2
+    assert "the first 50 recordings all fail for one reason" in told.err

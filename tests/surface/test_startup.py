@@ -8,6 +8,7 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+from pathlib import Path
 from statistics import median
 
 import pytest
@@ -66,3 +67,30 @@ def test_the_rooms_of_the_main_job_add_little_to_torch() -> None:
     assert {loaded.strip() for _, loaded in lines} == {"[]"}
     # 0.2 to 0.4 s, of which torch.nn's parts are most; scipy.signal alone would take 2 s.
     assert min(float(seconds) for seconds, _ in lines) < 1.0
+
+
+def test_a_manifest_is_made_without_a_network(tmp_path: Path) -> None:
+    """Commands that only read tables need no PyTorch: a fifth of the memory, and the first line at once."""
+    for name in ("HC", "PD"):
+        (tmp_path / f"{name}.wav").touch()
+    (tmp_path / "labels.csv").write_text("file,label,speaker\nHC.wav,HC,a\nPD.wav,PD,b\n")
+    words = [
+        "data",
+        "import",
+        str(tmp_path),
+        "--labels",
+        str(tmp_path / "labels.csv"),
+        "--out",
+        str(tmp_path / "m.csv"),
+    ]
+    code = f"""
+import atexit, re, sys
+from pathlib import Path
+from speechxai.cli import main
+status = Path("/proc/self/status")
+peak_kb = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", status.read_text())[1]) if status.is_file() else 0
+atexit.register(lambda: print("torch" in sys.modules, peak_kb() // 1024))
+main({words!r})"""
+    loaded, megabytes = child(code).stdout.splitlines()[-1].split()
+    assert loaded == "False"
+    assert int(megabytes) < 200

@@ -364,3 +364,14 @@ def test_workers_in_jobs_of_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "--tls-key " in script
     assert not list((folder.path / "cluster").glob(".*.pem")), "keys stay behind"
     assert (folder.path / "cluster").stat().st_mode & 0o077 == 0
+
+
+def test_what_killed_workers_left_is_cleared(tmp_path: Path) -> None:
+    mine, gone, young = (tmp_path / f"sem.loky-{name}-abc" for name in (os.getpid(), 2**22 + 7, 2**22 + 8))
+    other = tmp_path / "sem.other"
+    for path in (mine, gone, young, other):
+        path.touch()
+        if path != young:
+            os.utime(path, (0, 0))
+    executors.clear_up(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted([mine, young, other])

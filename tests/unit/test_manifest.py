@@ -10,9 +10,11 @@ import pytest
 from speechxai.data.cards import root_of
 from speechxai.data.manifest import (
     COLUMNS,
+    Locator,
     classes_of,
     label_index,
     label_names,
+    n_missing,
     own_columns,
     read_manifest,
     remembered_root,
@@ -178,3 +180,13 @@ def test_a_manifest_remembers_its_root(tmp_path: Path) -> None:
     gone = again.assign(root="/nowhere/at/all")
     assert root_of(elsewhere, None, gone) == elsewhere.parent  # moved together with its recordings
     assert remembered_root(again.assign(root=["/a", "/b", "/a"])) is None
+
+
+def test_all_files_are_looked_at_before_anything_begins(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").touch()
+    assert n_missing(["a.wav", "b.wav", "c/d.wav", f"x{0:0400}.wav"], Locator(tmp_path)) == 3
+    assert n_missing([], Locator(tmp_path)) == 0
+    with pytest.raises(SpeechXAIError, match=r"1,000 of 1,000 recordings are missing below it, .*v0.wav; check --root"):
+        n_missing((f"v{i}.wav" for i in range(1000)), Locator(tmp_path))
+    with pytest.raises(SpeechXAIError, match="the recording is missing below it"):
+        n_missing(["b.wav"], Locator(tmp_path))
