@@ -109,14 +109,80 @@ def dials(source: str, n: int) -> None:
         print(f"{name:22}{', '.join(said) or 'none'}")
 
 
+SIGN_OF: dict[str, str] = {
+    "breathiness": "breathiness",
+    "amplitude_tremor": "tremor",
+    "frequency_tremor": "tremor",
+    "burst_weakening": "consonant_precision",
+    "formant_centralization": "vowel_space",
+    "monopitch": "pitch_range",
+}
+"""Which dial must come first for a model that learned a planted cue; written before any was run."""
+
+
+def order(cues: list[str], seeds: list[int], n_recordings: int) -> None:
+    """Train classifiers of one planted cue on synthetic voices, and print which dial comes first on held-out voices."""
+    from collections import Counter
+
+    from speechxai.planted import task as tasks
+    from speechxai.planted.material import folds_of, make_material
+    from speechxai.planted.settings import LEARNED, BenchmarkSettings, Task
+    from speechxai.signs.whatif import CONFUSABLE, what_if
+
+    print("cue / seed: right sign first | a confusable pair as one | among all dials, pair as one | n applicable")
+    for cue in cues:
+        for seed in seeds:
+            settings = BenchmarkSettings(cues=(cue,), seeds=(seed,))
+            task = next(each for each in settings.tasks() if isinstance(each, Task))
+            material = make_material(task, settings, [])
+            folds = folds_of(material, settings.n_folds, seed)
+            validated = tasks._train(task, settings, material, folds, lambda share, what: None)
+            facts = tasks.held_out(validated)
+            said = tasks.judged(facts["auc"], facts["twins_right"])
+            if said != LEARNED:
+                print(f"{cue} {seed}: not learned, AUC {facts['auc']:.3f}", flush=True)
+                continue
+            usable = tasks.choose(list(tasks.right(material, validated, True)), n_recordings, seed)
+            firsts: dict[str, Counter[str]] = {"without": Counter(), "with": Counter()}
+            counts: Counter[str] = Counter()
+            applicable = []
+            right = SIGN_OF[cue]
+            alike = {right}.union(*(pair for pair in CONFUSABLE if right in pair))
+            for explained in usable:
+                for twin, which in zip(explained.pair.twins, firsts, strict=True):
+                    found = what_if(explained.model, twin, doses=(-1.0, 0.0, 1.0), normalize="none", floors=False)
+                    first = found.signs[0].name
+                    every = max(found.curves, key=lambda curve: curve.strength).name
+                    firsts[which][first] += 1
+                    applicable.append(len(found.signs))
+                    counts["n"] += 1
+                    counts["strict"] += first == right
+                    counts["pair"] += first in alike
+                    counts["every"] += every in alike
+                    counts["alarm"] += found.alarm is not None
+            n = counts["n"]
+            print(
+                f"{cue} {seed} (AUC {facts['auc']:.2f}): {counts['strict']} of {n} | {counts['pair']} of {n} |"
+                f" {counts['every']} of {n} | alarm in {counts['alarm']} | n {min(applicable)} to {max(applicable)}",
+                flush=True,
+            )
+            for which, counter in firsts.items():
+                print(f"    twin {which}: " + ", ".join(f"{name} {k}" for name, k in counter.most_common()), flush=True)
+
+
 def main() -> None:
     """Parse the words and do what they say."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("people", "dials"))
+    parser.add_argument("what", choices=("people", "dials", "order"))
     parser.add_argument("--source", choices=("synthetic", "figshare-voice"), default="synthetic")
     parser.add_argument("--speakers", type=int, default=40, help="Healthy speakers of each source.")
+    parser.add_argument("--cue", action="append", choices=sorted(SIGN_OF), help="Of order; without it all.")
+    parser.add_argument("--seed", action="append", type=int, help="Of order; without it 0.")
+    parser.add_argument("--recordings", type=int, default=10, help="Pairs of held-out twins for each network.")
     given = parser.parse_args()
-    if given.what == "people":
+    if given.what == "order":
+        order(given.cue or sorted(SIGN_OF), given.seed or [0], given.recordings)
+    elif given.what == "people":
         people(given.speakers)
     else:
         dials(given.source, given.speakers)
