@@ -42,6 +42,10 @@ def healthy(source: str, n: int) -> Iterator[Recording]:
         yield load(row, DATA / "figshare-voice", sample_rate=RATE)
 
 
+OF_THE_VOICE = ("breathiness", "spectral_tilt", "pitch_level")
+"""Signs of the voice itself: people differ in speech as they do in a held vowel, where real ones were measured."""
+
+
 def people(n: int) -> None:
     """Print rows of the table of people."""
     found: dict[tuple[str, str, str, str], list[float]] = defaultdict(list)
@@ -55,13 +59,29 @@ def people(n: int) -> None:
                 if defined_on(name, recording.task) and np.isfinite(measured(name, values)):
                     for which in (sex, "any"):
                         found[name, kind, which, source].append(measured(name, values))
-    for (name, kind, sex, source), values in sorted(found.items()):
-        low, high = np.percentile(values, [5, 95])
+
+    def deviation(values: list[float]) -> float:
+        # Half of the way from the 16th to the 84th percentile: a pitch that is found an octave away is no person.
+        return float(np.diff(np.percentile(values, [16, 84]))[0] / 2)
+
+    for (name, kind, sex, _), values in sorted(found.items()):
+        kinds = {kind, "vowel"} if name in OF_THE_VOICE else {kind}
         # Of both sexes together the deviation within each: how far women lie from men is no dose.
-        groups = [found[name, kind, s, source] for s in ("F", "M")] if sex == "any" else [values]
-        within = sum(np.var(group, ddof=1) * (len(group) - 1) for group in groups) / sum(len(g) - 1 for g in groups)
-        numbers = ", ".join(f"{x:.4g}" for x in (np.mean(values), np.sqrt(within), low, high))
-        print(f'    ("{name}", "{kind}", "{sex}"): Spread({numbers}, {len(values)}, "{source}"),')
+        sexes = ("F", "M") if sex == "any" else (sex,)
+        wide = [
+            (deviation(group), len(group), of)
+            for each in kinds
+            for s in sexes
+            for of in ("figshare-voice", "synthetic")
+            if (group := found.get((name, each, s, of)))
+        ]
+        real = [w for w in wide if w[2] == "figshare-voice"] or wide
+        sd = np.sqrt(sum(d * d * n for d, n, _ in real) / sum(n for _, n, _ in real))
+        low, high = np.percentile(values, [5, 95])
+        middle = np.mean(values)
+        low, high = min(low, middle - 1.645 * sd), max(high, middle + 1.645 * sd)
+        numbers = ", ".join(f"{x:.4g}" for x in (middle, sd, low, high))
+        print(f'    ("{name}", "{kind}", "{sex}"): Spread({numbers}, {len(values)}, "{real[0][2]}"),')
 
 
 def dials(source: str, n: int) -> None:
@@ -159,11 +179,13 @@ def order(cues: list[str], seeds: list[int], n_recordings: int) -> None:
                     counts["strict"] += first == right
                     counts["pair"] += first in alike
                     counts["every"] += every in alike
+                    near = max(found.signs, key=lambda curve: np.nan_to_num(curve.per_db)).name
+                    counts["equal"] += near in alike
                     counts["alarm"] += found.alarm is not None
             n = counts["n"]
             print(
                 f"{cue} {seed} (AUC {facts['auc']:.2f}): {counts['strict']} of {n} | {counts['pair']} of {n} |"
-                f" {counts['every']} of {n} | alarm in {counts['alarm']} | n {min(applicable)} to {max(applicable)}",
+                f" {counts['every']} of {n} | at equal distance, pair as one {counts['equal']} of {n} | alarm in {counts['alarm']} | n {min(applicable)} to {max(applicable)}",
                 flush=True,
             )
             for which, counter in firsts.items():
