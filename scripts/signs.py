@@ -149,7 +149,8 @@ def order(cues: list[str], seeds: list[int], n_recordings: int) -> None:
     from speechxai.planted.settings import LEARNED, BenchmarkSettings, Task
     from speechxai.signs.whatif import CONFUSABLE, what_if
 
-    print("cue / seed: right sign first | a confusable pair as one | among all dials, pair as one | n applicable")
+    print("cue, seed: right sign first | a confusable pair as one | that among all dials | that at equal distance |")
+    print("    alarm | applicable signs, fewest to most")
     for cue in cues:
         for seed in seeds:
             settings = BenchmarkSettings(cues=(cue,), seeds=(seed,))
@@ -183,11 +184,9 @@ def order(cues: list[str], seeds: list[int], n_recordings: int) -> None:
                     counts["equal"] += near in alike
                     counts["alarm"] += found.alarm is not None
             n = counts["n"]
-            print(
-                f"{cue} {seed} (AUC {facts['auc']:.2f}): {counts['strict']} of {n} | {counts['pair']} of {n} |"
-                f" {counts['every']} of {n} | at equal distance, pair as one {counts['equal']} of {n} | alarm in {counts['alarm']} | n {min(applicable)} to {max(applicable)}",
-                flush=True,
-            )
+            shown = (f"{counts[key]} of {n}" for key in ("strict", "pair", "every", "equal"))
+            rest = f"alarm in {counts['alarm']} | {min(applicable)} to {max(applicable)}"
+            print(f"{cue} {seed} (AUC {facts['auc']:.2f}): {' | '.join(shown)} | {rest}", flush=True)
             for which, counter in firsts.items():
                 print(f"    twin {which}: " + ", ".join(f"{name} {k}" for name, k in counter.most_common()), flush=True)
 

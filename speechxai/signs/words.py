@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from speechxai.signs.whatif import Curve, Point, WhatIf
 
-NOT_PROVEN = ("loudness_range", "loudness_decay", "spectral_tilt", "rate", "pauses", "roughness", "pitch_level")
-"""Signs that nobody planted yet: that their dial comes first where a model learned them is not shown."""
+PROVEN: frozenset[str] = frozenset()
+"""Signs whose dial came first in nine tenths of the voices where a network had learned them: none yet. Breathiness came
+first in seven tenths."""
 
 
 def dose_words(curve: Curve, dose: float) -> str:
@@ -66,7 +67,7 @@ def sentences(found: WhatIf, class_words: Callable[[str], str] = str, most: int 
             f"Of the {n_signs} signs that apply, the model answers {which} to {first.facts['label']}:"
             f" {dose_words(first, first.at)} moves its logit by {first.effect:+.2g}{floor}."
         )
-        if first.name in NOT_PROVEN:
+        if first.name not in PROVEN:
             said.append(
                 f"Not proven: it has not been shown that {first.facts['label']} comes first where a model has learned"
                 " it."
