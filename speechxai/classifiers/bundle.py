@@ -344,7 +344,7 @@ def save_parts(
         (target / PARTS_FOLDER).mkdir(parents=True, exist_ok=True)
         for part, classifier in classifiers:
             answers[part], names[part] = answers_to_made_voices(classifier), classifier.class_names
-            state = {key: value.detach().cpu().contiguous() for key, value in classifier.state_dict().items()}
+            state = {key: value.detach().cpu().contiguous() for key, value in own_weights(classifier).items()}
             path = part_path(target, part)
             temporary = path.with_suffix(".part")
             save_file(state, temporary)
@@ -491,6 +491,7 @@ class Bundle:
             weights = _read_part(path, part)
         # Bundles of earlier versions have a temperature alone.
         weights.setdefault("intercept", torch.zeros(len(config.classes)))
+        weights |= {key: value for key, value in classifier.state_dict().items() if is_borrowed(classifier, key)}
         _check_fit(path, part, weights, classifier.state_dict())
         classifier.load_state_dict(weights)
         classifier.eval().requires_grad_(False)
@@ -498,6 +499,17 @@ class Bundle:
             # Weights are those that were checked before; code of others may have changed since.
             check(classifier).required(str(self.folder))
         return classifier
+
+
+def is_borrowed(classifier: Classifier, key: str) -> bool:
+    """Whether a weight is another's, which the backbone finds again when it is made (its attribute `borrowed`, the
+    beginnings of such names), so that a bundle does not store it."""
+    return key.startswith(tuple(f"backbone.{name}" for name in getattr(classifier.backbone, "borrowed", ())))
+
+
+def own_weights(classifier: Classifier) -> dict[str, Tensor]:
+    """The weights that a bundle stores, by name."""
+    return {key: value for key, value in classifier.state_dict().items() if not is_borrowed(classifier, key)}
 
 
 def _read_part(path: Path, part: str) -> dict[str, Tensor]:
@@ -665,7 +677,7 @@ def save_bundle(folder: str | Path, config: BundleConfig, classifiers: Mapping[s
     tensors = {
         f"{part}.{key}": value.detach().cpu().contiguous().clone()
         for part in wanted
-        for key, value in classifiers[part].state_dict().items()
+        for key, value in own_weights(classifiers[part]).items()
     }
     answers = {part: answers_to_made_voices(classifiers[part]) for part in wanted}
     content = to_safetensors(tensors)

@@ -65,6 +65,12 @@ def mel_filters(stft: StftConfig, n_mels: int, f_min_hz: float, f_max_hz: float)
     return torch.from_numpy((bands * heights[:, None]).T.astype(np.float32, order="C"))
 
 
+def slaney_mel_filters(sample_rate: int, n_fft: int, n_mels: int) -> Tensor:
+    """Triangles (M, F) of equal area on Slaney's mel scale from 0 to half the sample rate, as Whisper has them."""
+    mel, _ = _librosa()
+    return torch.from_numpy(mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels, dtype=np.float64)).float()
+
+
 def symmetric_mel_filters(stft: StftConfig, n_mels: int) -> Tensor:
     """Triangles (M, F) of height 1 around equal steps of HTK's mel scale from 0 to half the sample rate, as SpeechBrain
     has them: both sides are as wide as the step below the center."""
