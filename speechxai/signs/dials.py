@@ -74,7 +74,7 @@ SHARES: Mapping[str, float] = {"pause_ratio": 100.0}
 _TOLERANCE, _MOST_TRIES = 0.03, 6
 _ALLOWED = 0.1
 """A dial that misses the dose by more does not apply."""
-_HNR_FRAMES, _FORMANT_FRAMES = 300, 150
+_HNR_FRAMES, _FORMANT_FRAMES, _JITTER_FRAMES = 300, 150, 500
 _TREMOR_HZ, _TREMOR_BAND_HZ = 5.2, (3.0, 8.0)
 _TREMOR_DB_PER_SEMITONE = 3.0
 """Loudness swings with pitch in vocal tremor (gillivan2019tremor); how much is ours."""
@@ -128,6 +128,8 @@ def _reached(
             best = miss, result
         if miss <= _TOLERANCE * abs(dose) or not np.isfinite(got):
             break
+        if (got < dose and strength >= high) or (got > dose and strength <= low):
+            break  # the strongest edit is not enough
         if got < dose:
             below, bracketed[0] = strength, True
         else:
@@ -160,6 +162,12 @@ def _thinned(track: PitchTrack, most: int) -> PitchTrack:
     kept = voiced[:: max(1, -(-voiced.shape[0] // most))]
     f0 = np.full(track.f0_hz.shape[0], np.nan)
     f0[kept] = track.f0_hz[kept]
+    return PitchTrack(f0, track.strength, track.hop_samples)
+
+
+def _beginning(track: PitchTrack, most: int) -> PitchTrack:
+    """A track up to so many voiced frames: some hundred cycles in a row tell the jitter of the rest."""
+    f0 = np.where(np.cumsum(track.voiced) <= most, track.f0_hz, np.nan)
     return PitchTrack(f0, track.strength, track.hop_samples)
 
 
@@ -245,8 +253,10 @@ def roughness(waveform: Array, sample_rate: int, dose: float, *, seed: int = 0) 
     draw = np.random.default_rng([seed, 12])
     shakes = [draw.standard_normal((2, marks.shape[0])) for marks in runs]
 
+    track = _beginning(voice.track, _JITTER_FRAMES)
+
     def jitter(values: Array) -> float:
-        return perturbation(values - values.mean(), sample_rate, voice.track)["jitter_local_percent"]
+        return perturbation(values - values.mean(), sample_rate, track)["jitter_local_percent"]
 
     def edit(strength: float) -> Array:
         placed = []

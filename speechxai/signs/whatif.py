@@ -262,7 +262,7 @@ def placebo(operator: str, voice: Voice, seed: int) -> Callable[[float], Array]:
 
 
 def _matched(edit: Callable[[float], Array], voice: Voice, distance_db: float) -> Array:
-    """Edit so strongly that the log-spectral distance is the wanted one; as near as twelve halvings come."""
+    """Edit so strongly that the log-spectral distance is the wanted one; as near as twelve trials come."""
     low, high, strength = 0.0, np.inf, 1.0
     best, miss = voice.waveform, np.inf
     for _ in range(12):
@@ -273,7 +273,9 @@ def _matched(edit: Callable[[float], Array], voice: Voice, distance_db: float) -
         if miss <= 0.05 * distance_db or strength > 1e3:
             break
         low, high = (strength, high) if got < distance_db else (low, strength)
-        strength = 2 * strength if np.isinf(high) else 0.5 * (low + high)
+        # A distance grows nearly as the strength does.
+        step = strength * float(np.clip(distance_db / max(got, 1e-9), 0.1, 10.0))
+        strength = step if low < step < high else 0.5 * (low + min(high, 10 * strength))
     return best
 
 
