@@ -22,6 +22,11 @@ QUANTUS_OFFSET = 1e-7
 """What Quantus adds to every bin before its Gini index; our values agree with it to 1e-5 for any map of maximum 1."""
 
 
+def _total(values: Tensor) -> Tensor:
+    """Sum (B,) of each map (B, F, T) in float64. Frames are summed as they are, or all would be copied."""
+    return values.sum(dim=2).sum(dim=1, dtype=torch.float64)
+
+
 def _no_evidence_is_nan(case: Case, values: Tensor) -> Tensor:
     return torch.where(case.is_empty, torch.full_like(values, torch.nan), values)
 
@@ -34,24 +39,26 @@ def sparseness(case: Case) -> Tensor:
     """
     rows = case.mask.flatten(1)
     n = rows.shape[1]
-    if rows.device.type == "cpu" and rows.dtype in (torch.float32, torch.float64):
-        ordered = torch.from_numpy(np.sort(rows.numpy(), axis=1))  # a tenth of the time of torch's sort
-    else:
-        ordered = rows.sort(dim=1).values
     weight = torch.arange(1 - n, n, 2, dtype=torch.float64, device=rows.device)
-    ordered = ordered.double()
-    gini = (ordered @ weight) / (n * (ordered.sum(dim=1) + n * QUANTUS_OFFSET))
-    return _no_evidence_is_nan(case, gini.to(case.mask))
+    gini = []
+    for row in rows:  # one at a time: in float64 a map fits into the processor's cache, and a stack of them does not
+        if rows.device.type == "cpu" and rows.dtype in (torch.float32, torch.float64):
+            ordered = torch.from_numpy(np.sort(row.numpy())).double()  # a tenth of the time of torch's sort
+        else:
+            ordered = row.sort().values.double()
+        gini.append((ordered @ weight) / (n * (ordered.sum() + n * QUANTUS_OFFSET)))
+    return _no_evidence_is_nan(case, torch.stack(gini).to(case.mask))
 
 
 @METRICS.register(best="low", bounds=(0.0, None), cites="bhatt2020evaluating", published="COMP")
 def complexity(case: Case) -> Tensor:
     """Entropy of the map's mass, nats, between 0 and ln(F T): -sum s ln s, s = E / sum E; NaN for a map without
     evidence."""
-    rows = case.mask.flatten(1)
-    total = rows.sum(dim=1, dtype=torch.float64)
-    # -sum (E / m) ln(E / m) = ln m - sum(E ln E) / m, so that one pass over the bins is enough
-    entropy = total.log() - torch.special.xlogy(rows, rows).sum(dim=1, dtype=torch.float64) / total
+    mask = case.mask
+    total = _total(mask)
+    # -sum (E / m) ln(E / m) = ln m - sum(E ln E) / m, so that one pass over the bins is enough; 0 ln 0 is 0
+    products = torch.stack([_total(row[None].clamp(min=torch.finfo(row.dtype).tiny).log_().mul_(row))[0] for row in mask])
+    entropy = total.log() - products / total
     return _no_evidence_is_nan(case, entropy.clamp(min=0).to(case.mask))
 
 
@@ -59,7 +66,7 @@ def complexity(case: Case) -> Tensor:
 def mean_mask(case: Case) -> Tensor:
     """Mean of the evidence over all bins: the budget of the soft mask, without which soft-mask metrics cannot be
     compared."""
-    return case.mask.mean(dim=(1, 2), dtype=torch.float64).to(case.mask)
+    return (_total(case.mask) / case.mask[0].numel()).to(case.mask)
 
 
 @METRICS.register(best="low", bounds=(0.0, 1.0), cites="own")
