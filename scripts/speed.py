@@ -18,6 +18,8 @@ import copy
 import json
 import math
 import os
+import platform
+import re
 import resource
 import subprocess
 import sys
@@ -40,6 +42,7 @@ import torch
 from torch import Tensor, nn
 
 from speechxai.classifiers import Classifier, build
+from speechxai.classifiers.network import as_network
 from speechxai.classifiers.precision import at_precision
 from speechxai.classifiers.ssl import FAMILIES, SIZES
 from speechxai.data.synthetic import corpus
@@ -51,7 +54,7 @@ from speechxai.evaluation.values import EvaluateSettings, Job, evaluate_recordin
 from speechxai.explain import METHODS, OriginalPass, count_passes
 from speechxai.explain.combination import evidence
 from speechxai.explain.explain import explain, explain_all
-from speechxai.explain.passes import generator
+from speechxai.explain.passes import generator, logit_gradient, network_of
 from speechxai.explain.recipe import PUBLISHED_METHODS
 from speechxai.metrics import Case
 from speechxai.metrics.quantus_bridge import quantus_metric
@@ -128,6 +131,17 @@ def forward_s(model: nn.Module, spec: Spectrogram, n: int = 5) -> float:
         return cpu_s(lambda: model(spec.magnitude, spec.phase), n)
 
 
+def there_and_back_s(model: nn.Module, spec: Spectrogram, n: int = 5) -> float:
+    """Processor time of a forward pass and the way back to the spectrogram, s."""
+    target = torch.ones(len(spec), dtype=torch.int64)
+    logit_gradient(as_network(model), spec.magnitude, spec.phase, target)
+    return cpu_s(lambda: logit_gradient(as_network(model), spec.magnitude, spec.phase, target), n)
+
+
+N_FORWARD, N_BACKWARD = 93, 22
+"""Passes that the study needs; the floor is what they cost one recording at a time, and nothing else."""
+
+
 # The published study written plainly, as a measure: captum and Quantus map by map, one mask at a time, nothing shared.
 # Six methods, 30 combinations of two, seven metrics, a recording. Integrated gradients are computed in float64, and so
 # is every pass of a map that holds them, as in the published code (docs/protocol-mancini2025.md). 132 forward passes,
@@ -197,7 +211,8 @@ def naive_study(model: nn.Module, spec: Spectrogram, target: Tensor) -> tuple[Sc
     """Scores and evidence of the 36 maps of one recording (1, F, T) for its predicted class (1,), by recipe."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        maps = {name: np.abs(values) / np.abs(values).max() for name, values in attributed(model, spec, target).items()}
+        found = attributed(model, spec, target)  # read in the order in which recipes name them
+        maps = {name: np.abs(found[name]) / np.abs(found[name]).max() for name in PUBLISHED_METHODS}
         for first, second in combinations(list(maps), 2):
             for name, both in (("union", maps[first] + maps[second]), ("intersection", maps[first] * maps[second])):
                 maps[f"{name}({first}, {second})"] = both / both.max()
@@ -312,19 +327,22 @@ def exponent(sizes: list[float], costs: list[float]) -> float:
 
 
 # The study by both pipelines in turns, and how far their maps and scores agree.
-def studies(name: str, seconds: float, repeats: int) -> tuple[list[list[str]], list[list[str]]]:
-    """Both pipelines in turns on one recording: rows of cost, and rows of agreement with the naive one."""
+def studies(name: str, seconds: float, repeats: int) -> tuple[list[list[str]], list[list[str]], list[list[str]]]:
+    """Both pipelines in turns on one recording: rows of cost, of agreement with the naive one, and of the distance to
+    the floor of passes."""
     model, recording = network(name), voice(seconds)
     spec = spectrogram(recording.waveform[None])
     precisions = ("float32", "masked-bfloat16", "bfloat16")
-    times: dict[str, list[float]] = {key: [] for key in ("pass", "naive", *precisions)}
+    own = network_of(at_precision(model, "float32")[0], spec)
+    times: dict[str, list[float]] = {key: [] for key in ("pass", "back", "naive", *precisions)}
     found: dict[str, Any] = {}
     # Once unmeasured: what is imported, built and kept stays out of the comparison.
     standard(Job(voice(0.5), network("cnn")), STUDY, [])
     for precision in precisions:
         forward_s(at_precision(model, precision)[1], spec, 1)
     for _ in range(repeats):
-        times["pass"].append(forward_s(model, spec, 3))
+        times["pass"].append(forward_s(own, spec, 7))  # type: ignore[arg-type]
+        times["back"].append(there_and_back_s(own, spec, 7))  # type: ignore[arg-type]
         plain = naive_apart(name, seconds)
         times["naive"].append(plain["cpu_s"])
         for precision in precisions:
@@ -350,7 +368,17 @@ def studies(name: str, seconds: float, repeats: int) -> tuple[list[list[str]], l
         agreement(model, spec, precision, found[precision].values, plain["scores"], plain["maps"])
         for precision in precisions
     ]
-    return rows, agree
+    floors = [N_FORWARD * f + N_BACKWARD * (back - f) for f, back in zip(times["pass"], times["back"], strict=True)]
+    distances = [took / floor for took, floor in zip(times["float32"], floors, strict=True)]
+    floor_row = [
+        f"{1e3 * unit:.1f} ms",
+        f"{1e3 * median(times['back']):.1f} ms",
+        f"{median(floors):.2f} s = {median(floors) / unit:.0f} F",
+        f"{median(times['float32']):.2f} s = {median(times['float32']) / unit:.0f} F",
+        f"{median(distances):.2f}",
+        rows[1][-1],
+    ]
+    return rows, agree, [floor_row]
 
 
 def agreement(
@@ -412,7 +440,7 @@ def methods(name: str, given: argparse.Namespace) -> None:
 
 def study(name: str, given: argparse.Namespace) -> None:
     """The published study beside the naive pipeline."""
-    rows, agree = studies(name, given.seconds, given.repeats)
+    rows, agree, floor = studies(name, given.seconds, given.repeats)
     show(
         f"study, {name}, {given.seconds:g} s, {given.repeats} runs",
         ("pipeline", "forward", "backward", "cost in forward passes", "times as fast"),
@@ -428,6 +456,8 @@ def study(name: str, given: argparse.Namespace) -> None:
         "Gini, entropy",
     )
     show(f"agreement, {name}", head, agree)
+    head = ("F", "there and back", f"floor, {N_FORWARD} F + {N_BACKWARD} back", "study", "distance to the floor")
+    show(f"floor of passes, {name}, float32, medians of {given.repeats}", (*head, "times as fast as naive"), floor)
 
 
 def growth(title: str, sizes: Sequence[float], tasks: list[dict[str, object]], given: argparse.Namespace) -> None:
@@ -465,6 +495,14 @@ def memory(name: str, given: argparse.Namespace) -> None:
     show(f"memory, {name}, {given.seconds:g} s, two recordings", ("method", "peak, GiB"), rows)
 
 
+def processor() -> str:
+    """Name of the processor and which units of it count here."""
+    text = Path("/proc/cpuinfo").read_text("utf-8") if Path("/proc/cpuinfo").is_file() else ""
+    name = re.search(r"model name\s*:\s*(.+)", text)
+    units = [unit for unit in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if re.search(rf"\b{unit}\b", text)]
+    return f"{name[1] if name else platform.machine()} ({', '.join(units) or 'units unknown'})"
+
+
 def arguments() -> argparse.Namespace:
     """What is to be measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -493,7 +531,8 @@ def main() -> None:
     if given.child:
         print(json.dumps((naive_work if "naive" in given.child else work)(given.child)))
         return
-    print(f"{configure(threads=int(os.environ.get('OMP_NUM_THREADS', 0)) or None)}, torch {torch.__version__}")
+    chosen = configure(threads=int(os.environ.get("OMP_NUM_THREADS", 0)) or None)
+    print(f"{processor()}, torch {torch.__version__}; choices: {chosen}")
     networks = given.network or (["cnn"] if given.quick else ["cnn", "hubert"])
     for part in given.part or PARTS:
         for name in networks:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -132,6 +132,22 @@ class Classifier(nn.Module):
             return values[:, 0]
         return segments.stitch(values, n_frames, self.segment.frames(self.stft.frame_rate_hz)[1])
 
+    def segment_starts(self, n_frames: int) -> list[int]:
+        """First frame of every segment of a recording of `n_frames`."""
+        if self.segment is None:
+            return [0]
+        return segments.starts(n_frames, *self.segment.heard(n_frames, self.stft))
+
+    def _streamed(self, magnitude: Tensor, phase: Tensor, places: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Segments of recordings (B, F, T) as `cut` gives them, `max_batch` at a time: those of an hour are never in
+        memory together."""
+        assert self.segment is not None
+        length, _ = self.segment.heard(magnitude.shape[-1], self.stft)
+        wanted = [(row, slice(place, place + length)) for row in range(len(magnitude)) for place in places]
+        for first in range(0, len(wanted), self.max_batch):
+            part = wanted[first : first + self.max_batch]
+            yield tuple(torch.stack([values[row, :, at] for row, at in part]) for values in (magnitude, phase))  # type: ignore[misc]
+
     def segment_logits(self, magnitude: Tensor, phase: Tensor) -> Tensor:
         """Logits of segments (S, F, L) -> (S, C), calibrated, without chunking."""
         logits = logits_of(self.backbone(*self._heard(magnitude, phase)), self.output, "the network")
@@ -150,6 +166,11 @@ class Classifier(nn.Module):
         At most `max_batch` segments are in memory at once; where gradients are wanted and there are more, the backward
         pass computes the chunks again instead of keeping them.
         """
+        if not (torch.is_grad_enabled() and magnitude.requires_grad):
+            places = self.segment_starts(magnitude.shape[-1])
+            if len(magnitude) * len(places) > self.max_batch and len(places) > 1:
+                found = [self.segment_logits(*part) for part in self._streamed(magnitude, phase, places)]
+                return torch.cat(found).reshape(len(magnitude), len(places), -1).mean(dim=1)
         cut_magnitude, cut_phase = self.cut(magnitude), self.cut(phase)
         n_batch, n_segments = cut_magnitude.shape[:2]
         flat_magnitude, flat_phase = cut_magnitude.flatten(0, 1), cut_phase.flatten(0, 1)

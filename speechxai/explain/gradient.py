@@ -73,12 +73,9 @@ def streamed(
         for first in range(0, n_samples, n_at_once):
             drawn = [sample(index, part) for index in range(first, min(first + n_at_once, n_samples))]
             n_drawn = len(drawn)
-            gradients = logit_gradient(
-                network,
-                torch.cat([point for point, _ in drawn]),
-                spec.phase[part].repeat(n_drawn, 1, 1),
-                target[part].repeat(n_drawn),
-            )
+            points = drawn[0][0] if n_drawn == 1 else torch.cat([point for point, _ in drawn])
+            phase = spec.phase[part] if n_drawn == 1 else spec.phase[part].repeat(n_drawn, 1, 1)
+            gradients = logit_gradient(network, points, phase, target[part].repeat(n_drawn))
             for gradient, (_, factor) in zip(torch.split(gradients, n_rows), drawn, strict=True):
                 total = total + factor * (gradient.abs() if absolute else gradient)
         totals.append(torch.as_tensor(total))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from speechxai.classifiers.base import Classifier
 from speechxai.classifiers.network import Delegate, Network, as_network, is_scripted
 from speechxai.errors import NotApplicable, SpeechXAIError
 from speechxai.explain.rectifiers import RectifierMode, Rule, gradients_inside, hidden_rectifier
@@ -315,12 +316,38 @@ def logit_gradient(network: Network, magnitude: Tensor, phase: Tensor, target: T
     Raises:
         NotApplicable: the network is not differentiable in the magnitude.
     """
+    if isinstance(network, Classifier) and len(magnitude) == 1:
+        places = network.segment_starts(magnitude.shape[-1])
+        if len(places) > network.max_batch:
+            return _gradient_in_pieces(network, magnitude, phase, target, places)
     with quiet(network):
         point = leaf(magnitude)
-        logits = network(point, plain(phase))
-        if not logits.requires_grad:
-            raise NotApplicable(NOT_DIFFERENTIABLE)
-        return torch.autograd.grad(target_logit(logits, target).sum(), point)[0]
+        return _gradient(network(point, plain(phase)), target, point)
+
+
+def _gradient(logits: Tensor, target: Tensor, point: Tensor) -> Tensor:
+    if not logits.requires_grad:
+        raise NotApplicable(NOT_DIFFERENTIABLE)
+    return torch.autograd.grad(target_logit(logits, target).sum(), point)[0]
+
+
+def _gradient_in_pieces(
+    network: Classifier, magnitude: Tensor, phase: Tensor, target: Tensor, places: Sequence[int]
+) -> Tensor:
+    """`logit_gradient` of one long recording (1, F, T), `max_batch` segments there and back at a time: the logit is the
+    mean over segments, so no segment is computed twice and none waits in memory."""
+    found = torch.zeros_like(magnitude)
+    assert network.segment is not None
+    length, _ = network.segment.heard(magnitude.shape[-1], network.stft)
+    with quiet(network):
+        for first in range(0, len(places), network.max_batch):
+            part = places[first : first + network.max_batch]
+            here = slice(part[0], part[-1] + length)
+            point, beside = leaf(magnitude[..., here]), plain(phase[..., here])
+            cuts = [slice(place - part[0], place - part[0] + length) for place in part]
+            logits = network.segment_logits(*(torch.stack([each[0, :, at] for at in cuts]) for each in (point, beside)))
+            found[..., here] += _gradient(logits / len(places), target.expand(len(part)), point)
+    return found
 
 
 @dataclass

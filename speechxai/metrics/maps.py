@@ -57,7 +57,8 @@ def complexity(case: Case) -> Tensor:
     mask = case.mask
     total = _total(mask)
     # -sum (E / m) ln(E / m) = ln m - sum(E ln E) / m, so that one pass over the bins is enough; 0 ln 0 is 0
-    products = torch.stack([_total(row[None].clamp(min=torch.finfo(row.dtype).tiny).log_().mul_(row))[0] for row in mask])
+    least = torch.finfo(mask.dtype).tiny
+    products = torch.cat([_total(row[None].clamp(min=least).log_().mul_(row)) for row in mask])
     entropy = total.log() - products / total
     return _no_evidence_is_nan(case, entropy.clamp(min=0).to(case.mask))
 

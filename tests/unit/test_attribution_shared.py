@@ -9,15 +9,16 @@ import pytest
 import torch
 from torch import nn
 
-from speechxai.classifiers import Classifier, build, probabilities
+from speechxai.classifiers import Classifier, build, predict, probabilities
 from speechxai.errors import NotApplicable, SpeechXAIError
 from speechxai.evaluation.unit import standard
 from speechxai.evaluation.values import EvaluateSettings, Job
 from speechxai.explain import METHODS, OriginalPass, completeness_error, count_passes
+from speechxai.explain.passes import logit_gradient
 from speechxai.metrics import DEFAULT_METRICS
 from speechxai.signal.stft import SegmentConfig, spectrogram
 from speechxai.testing import noise_recording
-from speechxai.types import Spectrogram
+from speechxai.types import Spectrogram, StftConfig
 
 TARGET = torch.tensor([1, 0])
 FAMILY = ["saliency", "input_x_gradient", "guided_backprop", "gradcam", "guided_gradcam"]
@@ -284,3 +285,24 @@ def test_options_at_their_bounds_are_taken(
     assert found.shape == spec.magnitude.shape
     if name == "smoothgrad":  # one copy without noise
         torch.testing.assert_close(found.abs(), METHODS["saliency"](model, spec, TARGET))
+
+
+@pytest.mark.parametrize("n_recordings", [1, 2])
+def test_a_long_recording_is_explained_in_pieces_and_no_segment_twice(n_recordings: int) -> None:
+    torch.manual_seed(0)
+    stft = StftConfig(128, 128, 64, sample_rate=8_000)
+    backbone = build("cnn", stft, n_mels=8, channels=[4, 4])
+    model = Classifier(backbone, stft, SegmentConfig(0.2, 0.07), max_batch=4).eval()
+    spec = spectrogram(0.1 * torch.randn(n_recordings, 12_345), stft)
+    target = torch.ones(n_recordings, dtype=torch.int64)
+    assert len(model.segment_starts(spec.magnitude.shape[-1])) > 4
+    whole = copy.copy(model)
+    whole.max_batch = 1_000
+    rows = [slice(row, row + 1) for row in range(n_recordings)]
+    with count_passes(model, spec) as passes:
+        found = [logit_gradient(model, spec.magnitude[row], spec.phase[row], target[row]) for row in rows]
+    assert passes.forward == pytest.approx(n_recordings)
+    assert passes.backward == pytest.approx(n_recordings)
+    at_once = logit_gradient(whole, spec.magnitude, spec.phase, target)
+    torch.testing.assert_close(torch.cat(found), at_once, atol=1e-7, rtol=1e-5)
+    torch.testing.assert_close(predict(model, spec), predict(whole, spec), atol=1e-6, rtol=0)
