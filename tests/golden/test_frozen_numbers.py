@@ -308,6 +308,7 @@ AUXILIARY = {
     "permuted_labels": 0.0,
     "majority": 0.0,
     "original": 0.7,
+    "answer": 0.4,
 }
 
 
