@@ -14,6 +14,7 @@ from speechxai.planted.folder import BenchmarkFolder
 from speechxai.planted.settings import TRUTH
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "findings.py"
+RESULTS = SCRIPT.parents[1] / "docs" / "results"
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +48,16 @@ def test_packed_results_go_on_where_they_were(script: ModuleType, tmp_path: Path
     assert "| synthetic, tremor | 0.980, 0.980, 0.980 |" in page
     assert "3 learned" in page
     assert "2 excluded" in page
+
+
+@pytest.mark.parametrize("packed", sorted(RESULTS.glob("benchmark-*")), ids=lambda path: path.name)
+def test_what_is_committed_can_be_continued(script: ModuleType, packed: Path, tmp_path: Path) -> None:
+    """Every finished task is whole, by its own seal, and of this version of the benchmark."""
+    folder = script.unpack(packed, tmp_path / "run")
+    assert folder.is_current
+    done = list(folder.results())
+    assert len(done) == folder.status().n_done == len(list((packed / "units").iterdir()))
+    assert {result.task for result in done} <= {task.id for task in folder.settings.tasks()}
 
 
 def made(script: ModuleType, said: list[tuple[str, str]], networks: int = 9) -> object:
