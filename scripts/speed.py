@@ -18,8 +18,6 @@ import copy
 import json
 import math
 import os
-import platform
-import re
 import resource
 import subprocess
 import sys
@@ -48,7 +46,7 @@ from speechxai.classifiers.ssl import FAMILIES, SIZES
 from speechxai.data.synthetic import corpus
 from speechxai.errors import NotApplicable, SpeechXAIError
 from speechxai.evaluation.config import resolve_metrics, resolve_recipes
-from speechxai.evaluation.machine import configure
+from speechxai.evaluation.machine import choices, configure, processor
 from speechxai.evaluation.unit import standard
 from speechxai.evaluation.values import EvaluateSettings, Job, evaluate_recordings
 from speechxai.explain import METHODS, OriginalPass, count_passes
@@ -336,6 +334,7 @@ def studies(name: str, seconds: float, repeats: int) -> tuple[list[list[str]], l
     own = network_of(at_precision(model, "float32")[0], spec)
     times: dict[str, list[float]] = {key: [] for key in ("pass", "back", "naive", *precisions)}
     found: dict[str, Any] = {}
+    batch = choices(model).masked_batch
     # Once unmeasured: what is imported, built and kept stays out of the comparison.
     standard(Job(voice(0.5), network("cnn")), STUDY, [])
     for precision in precisions:
@@ -347,7 +346,8 @@ def studies(name: str, seconds: float, repeats: int) -> tuple[list[list[str]], l
         times["naive"].append(plain["cpu_s"])
         for precision in precisions:
             start = time.process_time()
-            found[precision] = standard(Job(recording, model), replace(STUDY, precision=precision), [])
+            settings = replace(STUDY, precision=precision, masked_batch=batch)
+            found[precision] = standard(Job(recording, model), settings, [])
             times[precision].append(time.process_time() - start)
     unit = median(times["pass"])
     rows = [
@@ -457,6 +457,10 @@ def study(name: str, given: argparse.Namespace) -> None:
     )
     show(f"agreement, {name}", head, agree)
     head = ("F", "there and back", f"floor, {N_FORWARD} F + {N_BACKWARD} back", "study", "distance to the floor")
+    made = choices(network(name), "masked-bfloat16")
+    print(
+        f"\nChoices: float32 products {made.float32_products}, masked passes of {made.masked_batch}; gains {made.gains}"
+    )
     show(f"floor of passes, {name}, float32, medians of {given.repeats}", (*head, "times as fast as naive"), floor)
 
 
@@ -493,14 +497,6 @@ def memory(name: str, given: argparse.Namespace) -> None:
         except SystemExit as error:
             rows.append([title, "not applicable" if "NotApplicable" in str(error) else str(error)])
     show(f"memory, {name}, {given.seconds:g} s, two recordings", ("method", "peak, GiB"), rows)
-
-
-def processor() -> str:
-    """Name of the processor and which units of it count here."""
-    text = Path("/proc/cpuinfo").read_text("utf-8") if Path("/proc/cpuinfo").is_file() else ""
-    name = re.search(r"model name\s*:\s*(.+)", text)
-    units = [unit for unit in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if re.search(rf"\b{unit}\b", text)]
-    return f"{name[1] if name else platform.machine()} ({', '.join(units) or 'units unknown'})"
 
 
 def arguments() -> argparse.Namespace:

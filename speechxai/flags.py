@@ -80,6 +80,11 @@ EVALUATE: Mapping[str, Flag] = {
     "precision": Flag(
         "float32, masked-bfloat16 (masked passes only) or bfloat16 (throughout, a preview).", default="float32"
     ),
+    "force_precision": Flag(
+        "Compute in the precision that was asked for also where this machine is slower in it than in float32.",
+        ("--force-precision",),
+        default=False,
+    ),
     "deterministic": Flag("Only kernels that give the same bytes every time on this machine.", default=False),
     "threads": Flag("Threads of each process.", min=1, max=1024),
     "agreement": Flag("Compare the maps of every two methods: a tenth of the time of a small network.", default=True),

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+# What a machine does fastest is tried in a place of the tests' own.
+os.environ.setdefault("SPEECHXAI_CACHE", tempfile.mkdtemp(prefix="speechxai-tests-"))
 
 # Small tensors on many threads spend their time waiting for each other; to be set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -9,7 +9,9 @@ convolutional layers are made in bfloat16, which holds 8 bits of a number.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeGuard
 from weakref import WeakKeyDictionary
 
@@ -221,6 +223,87 @@ PRECISION_NOTES = {
 
 _Weights = tuple[tuple[int, int], ...]
 _twins: WeakKeyDictionary[nn.Module, dict[torch.dtype, tuple[_Weights, nn.Module | None]]] = WeakKeyDictionary()
+
+
+# What this machine does fastest, tried on the network's own shapes.
+WORTH = 1.03
+"""So many times as fast a way must be, or the usual one stays: less is within what two equal trials differ by."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """How a network is computed on a machine.
+
+    Args:
+        float32_products: setting of `torch.set_float32_matmul_precision`.
+        masked_batch: segments of masked recordings that pass at once.
+        gains: times as fast as what stands for it otherwise, by choice: "float32_products" (the other setting),
+            "masked_batch" (as many as fit), and a precision below float32 where one was asked for (float32).
+    """
+
+    float32_products: str
+    masked_batch: int
+    gains: dict[str, float]
+
+
+def choose(model: nn.Module, products: Sequence[str], precision: str = "float32") -> Choices:
+    """Try what a machine may do faster on passes of a network's own shapes, a few hundred ms, or seconds for a large
+    network.
+
+    Args:
+        model: the classifier.
+        products: settings of float32 products that are exact here, the usual one first.
+        precision: what was asked for.
+    """
+    gains: dict[str, float] = {}
+    before = torch.get_float32_matmul_precision()
+    judge = at_precision(model, "float32")[1]
+    n = as_network(judge).max_batch
+    try:
+        took: dict[str, float] = {}
+        for name in products:
+            torch.set_float32_matmul_precision(name)
+            took[name] = _segment_s(judge, 1)
+        best = min(took, key=lambda name: took[name] * (WORTH if name != products[0] else 1))
+        gains |= {"float32_products": max(took.values()) / took[best]} if len(took) > 1 else {}
+        torch.set_float32_matmul_precision(best)
+        alone, together = took[best], _segment_s(judge, n)
+        batch = n if together <= alone * WORTH else 1
+        if n > 1:
+            gains["masked_batch"] = together / min(alone, together) if batch == 1 else 1.0
+        if precision != "float32":
+            own = at_precision(model, precision)[1]
+            rounded = _segment_s(own, 1)
+            # Where it is several times as slow, as without units for it, more trials would only take long.
+            rounded = rounded if rounded > 2 * alone else min(rounded, _segment_s(own, n))
+            gains[precision] = min(alone, together) / rounded
+    finally:
+        torch.set_float32_matmul_precision(before)
+    return Choices(best, batch, {name: round(gain, 3) for name, gain in gains.items()})
+
+
+TRIED_S = 2.0
+"""Length of the recording that a network hears when it is tried, where it hears them whole, s."""
+
+ENOUGH_S = 2.0
+"""A trial that has taken so long is not repeated."""
+
+
+def _segment_s(model: nn.Module, n: int) -> float:
+    """Least processor time of a segment of up to four passes of n, s."""
+    network = as_network(model)
+    n_samples = round(TRIED_S * network.stft.sample_rate)
+    network, n_frames = network.for_length(n_samples), network.stft.n_frames(n_samples)
+    n_frames = n_frames if network.segment is None else network.segment.heard(n_frames, network.stft)[0]
+    random = torch.Generator().manual_seed(0)
+    magnitude, phase = (torch.rand(n, network.stft.n_bins, n_frames, generator=random) for _ in range(2))
+    times: list[float] = []
+    with torch.inference_mode():
+        while len(times) < 4 and sum(times) < ENOUGH_S:
+            start = time.process_time()
+            network.segment_logits(magnitude, phase)
+            times.append(time.process_time() - start)
+    return max(min(times), 1e-6) / n
 
 
 def at_precision(model: nn.Module, precision: str) -> tuple[nn.Module, nn.Module]:

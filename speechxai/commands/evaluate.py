@@ -68,6 +68,7 @@ def evaluate(
     max_duration_s: Annotated[float | None, setting("max_duration_s")] = None,
     device: Annotated[str | None, setting("device")] = None,
     precision: Annotated[str | None, setting("precision")] = None,
+    force_precision: Annotated[bool | None, setting("force_precision")] = None,
     deterministic: Annotated[bool | None, setting("deterministic")] = None,
     threads: Annotated[
         int | None, setting("threads", also="Without it all cores, or the cores shared out among workers.")
@@ -159,6 +160,12 @@ def run(settings: EvaluateConfig, folder: RunFolder | None, overwrite: bool = Fa
         f"{session.bundle.name}: {len(session.settings.recipes)} recipes x {len(session.settings.metrics)} metrics "
         f"on {n_open} of {len(session.recordings)} recordings"
     )
+    if "precision_asked" in session.hardware:
+        asked, gain = session.hardware["precision_asked"], session.hardware["gains"]
+        say(
+            f"Precision {asked} would be slower here ({gain[asked]:.2f} times as fast as float32), so float32 is used;"
+            " --force-precision takes it all the same."
+        )
     if session.n_missing:
         warn(f"{session.n_missing:,} of {len(session.recordings):,} recordings are missing below {session.root}.")
     rounded = precision_line(session.settings.precision)

@@ -33,7 +33,7 @@ truth."""
 FREE_ON_RESUME = (
     *("out", "max_duration_s", "pictures", "max_batch", "memory_mb", "threads"),
     *("executor", "workers", "scheduler", "cluster", "imports", "allow_code"),
-    *("root", "labels", "by"),
+    *("root", "labels", "by", "force_precision"),
 )
 """Keys that may change when a run is continued: they do not change its numbers. Where the recordings lie may, since
 they are compared by their content."""
@@ -127,6 +127,7 @@ class EvaluateConfig(BaseModel):
     metric_options: dict[str, dict[str, Any]] = Field(default_factory=dict)
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     precision: Literal["float32", "masked-bfloat16", "bfloat16"] = "float32"
+    force_precision: bool = False
     deterministic: bool = False
     threads: int | None = Field(None, ge=1, le=1024)
     agreement: bool = True

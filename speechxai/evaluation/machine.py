@@ -7,18 +7,26 @@ import ctypes
 import gc
 import os
 import platform
+import re
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import asdict
 from functools import cache
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from speechxai.files import cache_folder, fingerprint, read_json, to_json, write_atomically
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
+
+    from speechxai.classifiers.precision import Choices
 
 # What processes begin with, before anything heavy is imported.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
@@ -195,3 +203,44 @@ def product_error() -> float:
     exact = left.double() @ right.double().T
     found = torch.nn.functional.linear(left, right).double()
     return float((found - exact).norm() / exact.norm())
+
+
+def processor() -> str:
+    """Name of the processor and of the units that decide how fast it multiplies."""
+    try:
+        text = Path("/proc/cpuinfo").read_text("utf-8")
+    except OSError:
+        return platform.processor() or platform.machine()
+    name = re.search(r"model name\s*:\s*(.+)", text)
+    units = [unit for unit in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if re.search(rf"\b{unit}\b", text)]
+    return f"{name[1] if name else platform.machine()} ({', '.join(units) or 'units unknown'})"
+
+
+def choices(model: nn.Module, precision: str = "float32") -> Choices:
+    """What this machine does fastest with a network's shapes, tried once and kept in the cache folder.
+
+    Args:
+        model: the classifier, on the CPU.
+        precision: what was asked for.
+    """
+    import torch
+
+    from speechxai.classifiers.network import as_network
+    from speechxai.classifiers.precision import Choices, choose
+
+    network = as_network(model)
+    shapes = [list(values.shape) for values in model.parameters()]
+    heard = [str(network.segment), str(network.stft), network.max_batch, type(network.backbone).__name__]
+    key = fingerprint([processor(), torch.__version__, torch.get_num_threads(), shapes, heard, precision])
+    path = cache_folder() / "choices.json"
+    known = read_json(path) or {}
+    with suppress(KeyError, TypeError):  # not tried, or by another version
+        found = Choices(**known[key])
+        if found.float32_products in ("highest", "medium") and found.masked_batch >= 1:
+            return found
+    fast = fastest_exact_products()
+    found = choose(model, ("highest", *([fast] if fast != "highest" else [])), precision)
+    with suppress(OSError):  # a place that cannot be written costs another trial
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, to_json({**known, key: asdict(found)}))
+    return found

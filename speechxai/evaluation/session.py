@@ -26,7 +26,7 @@ from speechxai.data.corpus import load
 from speechxai.data.manifest import Locator, classes_of, column_to_group_by, n_missing, validate
 from speechxai.errors import SpeechXAIError, did_you_mean
 from speechxai.evaluation.config import FORMAT, FREE_ON_RESUME, EvaluateConfig, is_folder
-from speechxai.evaluation.machine import configure, machine, versions
+from speechxai.evaluation.machine import choices, configure, machine, versions
 from speechxai.evaluation.runs import RunFolder, describe, unlike
 from speechxai.evaluation.values import PROTOCOLS, EvaluateSettings, Job
 from speechxai.files import check_apart, check_out, fingerprint, sha256_of, to_toml
@@ -161,6 +161,8 @@ def prepare(config: EvaluateConfig, manifest: pd.DataFrame | None = None, bundle
     hardware = configure(device_of(config.device), threads=config.threads, deterministic=config.deterministic)
     if bundle is None:
         bundle = bundle_of(config)
+    if not config.deterministic and device_of(config.device).type == "cpu":
+        config, settings = _at_its_fastest(config, settings, bundle, hardware, new=manifest is None)
     check = PROTOCOLS.facts(settings.protocol).get("check")
     if check is not None:
         check(bundle, config)
@@ -187,6 +189,23 @@ def prepare(config: EvaluateConfig, manifest: pd.DataFrame | None = None, bundle
     if new:
         session.n_missing = n_missing(map(str, manifest["path"]), Locator(session.root))
     return session
+
+
+def _at_its_fastest(
+    config: EvaluateConfig, settings: EvaluateSettings, bundle: Bundle, hardware: dict[str, Any], *, new: bool
+) -> tuple[EvaluateConfig, EvaluateSettings]:
+    """Take what `machine.choices` found to be fastest, and note it in `hardware`. A new run in a precision that is
+    slower than float32 here is one in float32, unless forced: its folder says so to workers and to who continues it."""
+    found = choices(bundle.classifier(), config.precision)
+    torch.set_float32_matmul_precision(found.float32_products)
+    hardware |= {"float32_products": found.float32_products, "masked_batch": found.masked_batch, "gains": found.gains}
+    if config.max_batch is None:
+        settings = replace(settings, masked_batch=found.masked_batch)
+    if new and not config.force_precision and found.gains.get(config.precision, 1.0) < 1.0:
+        hardware["precision_asked"] = config.precision
+        config = config.model_copy(update={"precision": "float32"})
+        settings = replace(settings, precision="float32")
+    return config, settings
 
 
 MODEL = "ssl4pr"

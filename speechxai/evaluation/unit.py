@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
@@ -41,6 +42,9 @@ def standard(job: Job, settings: EvaluateSettings, stages: list[str]) -> UnitRes
         SpeechXAIError: a recording, map or network that cannot be used.
     """
     model, judge = at_precision(job.model.eval(), settings.precision)
+    if settings.masked_batch is not None:
+        judge = copy.copy(judge)
+        judge.max_batch = settings.masked_batch  # type: ignore[assignment]
     recording = job.recording
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     clock = _Clock()

@@ -63,6 +63,7 @@ class EvaluateSettings:
         keep_maps: whether results carry the maps, float16.
         memory_mb: bound on the maps that are tested at once, MB.
         precision: "float32", "masked-bfloat16" or "bfloat16", see `classifiers.precision`.
+        masked_batch: segments of masked recordings that pass at once; None: the model's `max_batch`.
     """
 
     recipes: tuple[str, ...]
@@ -78,6 +79,7 @@ class EvaluateSettings:
     clip_s: float = 10.0
     level: str = "peak"
     precision: str = "float32"
+    masked_batch: int | None = None
     metric_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 

@@ -17,10 +17,12 @@ from typing import Any, NamedTuple
 import pandas as pd
 import pytest
 import soundfile
+import torch
 
 from speechxai.auxiliary import folder as studies
 from speechxai.auxiliary.study import units
 from speechxai.auxiliary.values import AuxiliarySettings, Fit, Material
+from speechxai.classifiers import precision
 from speechxai.cli import main
 from speechxai.errors import SpeechXAIError
 from speechxai.evaluation import session
@@ -545,3 +547,44 @@ def test_files_that_are_not_there_are_one_sentence(call: Callable[..., Answer], 
     told = call("data", "check", manifest, "--root", root)
     assert told.status == 2
     assert "the first 50 recordings all fail for one reason" in told.err
+
+
+def test_a_precision_that_is_slower_here_is_not_taken_unless_forced(
+    call: Callable[..., Answer], place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a machine does fastest is tried once, kept, and said; nothing is tried where bytes must repeat."""
+    trials: list[str] = []
+    gains = {"masked-bfloat16": 0.4, "bfloat16": 1.6}
+
+    def choose(model: Any, products: Any, asked: str = "float32") -> precision.Choices:
+        trials.append(asked)
+        return precision.Choices("highest", 2, {asked: gains[asked]} if asked in gains else {})
+
+    monkeypatch.setattr(precision, "choose", choose)
+    monkeypatch.setenv("SPEECHXAI_CACHE", str(tmp_path / "cache"))
+    words = ["evaluate", "--data", place / "voices", "--model", place / "tiny", *WORDS[:-3], "--pictures", "0"]
+
+    def run(name: str, *more: object) -> tuple[Answer, dict[str, Any], str]:
+        told = call(*words, "--out", tmp_path / name, *more)
+        assert told.status == 0
+        config = tomllib.loads((tmp_path / name / "config.toml").read_text())
+        return told, RunFolder.open(tmp_path / name).environment, config["precision"]
+
+    told, environment, used = run("slower", "--precision", "masked-bfloat16")
+    assert "Precision masked-bfloat16 would be slower here (0.40 times as fast as float32), so float32" in told.out
+    assert used == environment["precision"] == "float32"
+    assert environment["precision_asked"] == "masked-bfloat16"
+    assert environment["gains"] == {"masked-bfloat16": 0.4}
+    assert environment["masked_batch"] == 2
+    told, environment, used = run("forced", "--precision", "masked-bfloat16", "--force-precision")
+    assert used == environment["precision"] == "masked-bfloat16"
+    assert "slower" not in told.out
+    assert run("faster", "--precision", "bfloat16")[2] == "bfloat16"
+    assert trials == ["masked-bfloat16", "bfloat16"]  # the second time it is known
+    assert call("evaluate", "--resume", tmp_path / "forced").status == 0
+    assert "gains" not in run("fixed", "--deterministic", "--precision", "masked-bfloat16")[1]
+    torch.use_deterministic_algorithms(False)
+    assert trials == ["masked-bfloat16", "bfloat16"]
+    (tmp_path / "cache" / "choices.json").write_text("{")  # damaged: tried again
+    assert run("again")[2] == "float32"
+    assert trials[2:] == ["float32"]

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from speechxai.classifiers import Classifier, build
+from speechxai.classifiers import Classifier, build, precision
 from speechxai.classifiers.precision import (
     PRECISIONS,
     FourierConvolution,
@@ -379,3 +379,25 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
         for keep in ("True", "keep_freed_memory()")
     ]
     assert faults[1] < 100 < faults[0]
+
+
+def test_what_is_fastest_is_chosen_by_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    took = {("highest", 1): 1.0, ("medium", 1): 0.9, ("highest", 4): 0.95, ("medium", 4): 0.95}
+
+    def of(model: Any, n: int) -> float:
+        rounded = model is not found
+        return 2.5 if rounded else took[torch.get_float32_matmul_precision(), n]
+
+    backbone = build("cnn", n_mels=16, channels=[4, 4])
+    found = Classifier(backbone, segment=SegmentConfig(0.3, 0.3), max_batch=4).eval()
+    monkeypatch.setattr(precision, "_segment_s", of)
+    before = torch.get_float32_matmul_precision()
+    made = precision.choose(found, ("highest", "medium"), "masked-bfloat16")
+    assert (made.float32_products, made.masked_batch) == ("medium", 1)  # 4 together take 6 % more each than alone
+    assert made.gains == {"float32_products": 1.111, "masked_batch": 1.056, "masked-bfloat16": 0.36}
+    assert torch.get_float32_matmul_precision() == before
+    took["medium", 1] = 0.98  # within what equal trials differ by
+    made = precision.choose(found, ("highest", "medium"))
+    assert (made.float32_products, made.masked_batch) == ("highest", 4)
+    monkeypatch.undo()
+    assert precision.choose(found, ("highest",), "bfloat16").gains["bfloat16"] > 0
