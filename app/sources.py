@@ -276,9 +276,9 @@ def catalogue_root() -> Path:
 
 
 @st.cache_resource
-def locator() -> Locator:
-    """Finds the files of the catalogue."""
-    return Locator(catalogue_root())
+def locator(root: Path) -> Locator:
+    """Finds the files of a catalogue below its root."""
+    return Locator(root)
 
 
 @st.cache_resource
@@ -310,7 +310,7 @@ def catalogue_recording(model: str | None, name: str) -> Recording:
     row = rows_by_name().get(name)
     if row is None:
         raise SpeechXAIError(f"{name}: there is no such recording. Choose one from the list.")
-    return corpus.load(row, locator(), **reading(model))
+    return corpus.load(row, locator(catalogue_root()), **reading(model))
 
 
 def reading(model: str | None) -> dict[str, Any]:

@@ -87,7 +87,9 @@ def test_the_order_of_outputs_changes_nothing(voices: Path, tmp_path: Path, caps
     first = found["as-is"]
     assert set(first.table("predictions")["predicted"]) == {0, 1}  # or the test says nothing
     other = found["swapped"]
-    pd.testing.assert_frame_equal(other.table("scores").assign(model="as-is"), first.table("scores"))
+    pd.testing.assert_frame_equal(
+        other.table("scores").assign(model="as-is"), first.table("scores").astype({"model": "str"})
+    )
     columns = ["recording", "label", "predicted", "p_HC", "p_PD"]
     pd.testing.assert_frame_equal(other.table("predictions")[columns], first.table("predictions")[columns])
     assert sections(other) == sections(first)
