@@ -79,14 +79,22 @@ def heard_twice(model: Classifier, voice: Recording) -> tuple[float, float]:
     return float(z.sigmoid()), float(torch.cat(cuts).mean().sigmoid())
 
 
-def leak(root: Path, out: Path, n_speakers: int) -> pd.DataFrame:
-    """Accuracy and AUROC of the auxiliary classifier, split by clip and by speaker."""
-    table, _ = build_manifest("figshare-voice", root / "figshare-voice")
+def leak(root: Path, out: Path, n_speakers: int, *, card: str = "figshare-voice", epochs: int = 30) -> pd.DataFrame:
+    """Accuracy and AUROC of the auxiliary classifier, split by clip and by speaker.
+
+    Args:
+        root: folder with the recordings of `card`, one a speaker.
+        out: where clips, network and study are written.
+        n_speakers: half of each class.
+        card: name of a data card.
+        epochs: of the auxiliary classifier's training.
+    """
+    table, _ = build_manifest(card, root)
     rows = table.groupby("label").head(n_speakers // 2).to_dict("records")
     stft = StftConfig(n_fft=256, win_length=256, hop_length=64, sample_rate=8_000)
     for row in rows:
-        voice = load(row, Locator(root / "figshare-voice"), sample_rate=stft.sample_rate)
-        folder = out / "clips" / ("HC", "PD")[row["label"]] / Path(row["path"]).stem
+        voice = load(row, Locator(root), sample_rate=stft.sample_rate)
+        folder = out / "clips" / ("HC", "PD")[row["label"]] / Path(row["speaker"]).name
         folder.mkdir(parents=True, exist_ok=True)
         for number, part in enumerate(voice.waveform.chunk(3)):
             soundfile.write(folder / f"{number}.wav", part.numpy(), stft.sample_rate)
@@ -115,7 +123,7 @@ def leak(root: Path, out: Path, n_speakers: int) -> pd.DataFrame:
     folder = create_run(session)
     execute(session, folder)
     settings = AuxiliarySettings(
-        ("saliency",), input="masked", n_seeds=3, n_folds=4, n_mels=32, epochs=30, checkpoints=False
+        ("saliency",), input="masked", n_seeds=3, n_folds=4, n_mels=32, epochs=epochs, checkpoints=False
     )
     found = run_study(RunFolder(folder.path), settings).table("leak")
     shown = found["metric"].isin(("accuracy", "auroc")) & found["name"].isin(("saliency", "original"))
@@ -132,7 +140,7 @@ def main() -> None:
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     if given.leak:
-        print(leak(given.root, given.out, given.leak).to_string(index=False))
+        print(leak(given.root / "figshare-voice", given.out, given.leak).to_string(index=False))
         return
     table = chosen(given.root, given.telephone)
     write_manifest(table, given.out / "manifest.csv")

@@ -4,16 +4,19 @@ networks."""
 from __future__ import annotations
 
 import re
+import runpy
 import warnings
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import soundfile
 import torch
 
 from speechxai.classifiers.imports import import_folds
 from speechxai.cli import main
+from speechxai.data.synthetic import takes
 from speechxai.errors import SpeechXAIError
 from speechxai.evaluation.config import load
 from speechxai.evaluation.runs import RunFolder
@@ -277,3 +280,21 @@ def test_what_does_not_fit_is_named(tree: Path, tmp_path: Path) -> None:
     split.write_text(split.read_text().replace(",hc,", ",PD,").replace(",pd,", ",hc,").replace(",PD,", ",pd,"))
     with pytest.raises(SpeechXAIError, match=r"the data card says speaker .* the published fold 3 says"):
         find_published(config)
+
+
+def test_split_by_clip_measures_a_leak_and_nothing_else(tmp_path: Path) -> None:
+    """The script's last correction: both rows hear the same clips, and only the first has a tested speaker's others."""
+    script = runpy.run_path(str(ROOT / "scripts" / "protocol.py"))
+    for take in takes(8, seed=3, tasks=["vowel-a"]):
+        voice = take.recording()
+        path = tmp_path / "voices" / ("HC", "PD")[voice.label or 0] / Path(voice.speaker).name / "a.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, voice.waveform.numpy(), voice.sample_rate)
+    found = script["leak"](tmp_path / "voices", tmp_path / "out", 8, card="folder", epochs=1)
+    assert len(list((tmp_path / "out" / "clips").rglob("*.wav"))) == 24
+    rows = set(found[["name", "architecture", "metric"]].itertuples(index=False, name=None))
+    kinds = (("saliency", "original"), ("small", "linear"), ("accuracy", "auroc"))
+    assert rows == set(product(*kinds))
+    assert found["added"].to_numpy() == pytest.approx(found["by_recording"] - found["by_speaker"], abs=2e-3)
+    assert found[["by_speaker", "by_recording"]].stack().between(0, 1).all()
+    assert (found["low"] < found["high"]).all()
