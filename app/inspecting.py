@@ -171,6 +171,8 @@ def show_case(case: Explanation, title: str, label: int | None, words_place: Any
         found = inspection_of(case)
         widgets.show_html(widgets.sentences(found.sentences))
     worth.html(widgets.map_verdict(found.verdict))
+    with picture_place:
+        player.judge(case.heard.digest, case.map.recipe, found.verdict.key, key="worth")
     return found
 
 

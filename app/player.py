@@ -201,6 +201,27 @@ def _component() -> Any:
     )
 
 
+WORTH = """
+export default function ({ data }) {
+  window.__speechxaiWorth = data;
+  window.dispatchEvent(new Event("speechxai-worth"));
+}
+"""
+"""Tells the player the verdict on its map, which comes later than the map, without sending sound and picture again."""
+
+
+@functools.lru_cache(maxsize=1)
+def _worth() -> Any:
+    import streamlit as st
+
+    return st.components.v2.component("speechxai_worth", html="<span hidden></span>", js=WORTH)
+
+
+def judge(recording: str, recipe: str, verdict: str, key: str) -> None:
+    """Tell the player what the map of a recording by a recipe is worth; evidence that explains nothing is striped."""
+    _worth()(data={"recording": recording, "map": recipe, "verdict": verdict}, key=key)
+
+
 def show(data: bytes, key: str) -> None:
     """Mount the player with a block from `pack`; the same `key` goes on playing when the data change."""
     _component()(data=data, key=key)

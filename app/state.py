@@ -60,7 +60,7 @@ MOST_KEPT_BYTES = 4_000_000
 KEEP_EVERY_S = 10.0
 """How often the answers of a cohort are written down while they come, s: a kill loses no more."""
 
-KEPT_FORM = 2
+KEPT_FORM = 3
 """Of what lies on disk: another number where what is kept of a map changes."""
 
 
@@ -140,14 +140,14 @@ def verdict(model: str, key: Key, recipe: str, tick: Tick | None = None) -> Verd
     if found is None:
         stored = None if key[0] == "mine" else disk().get(_map_name(what, canonical, "verdict"))
         if stored is not None:
-            found = Verdict(copies=tuple(stored[0].tolist()), **stored[1])
+            found = Verdict(copies=tuple(stored[0].tolist()), **{**stored[1], "in_time": tuple(stored[1]["in_time"])})
         else:
             map_ = explained(model, key, [recipe], tick)[recipe]
             if isinstance(map_, str):
                 raise NotApplicable(map_)
             found = inspect.judge(what, map_, lock=bundle_and_lock(model)[1], tick=tick)
             if key[0] != "mine":
-                facts = {"fall": found.fall, "energy": found.energy, "edges": found.edges}
+                facts = {"fall": found.fall, "energy": found.energy, "edges": found.edges, "in_time": found.in_time}
                 disk().put(_map_name(what, canonical, "verdict"), np.asarray(found.copies), facts)
         store.put(name, found)
     return found  # type: ignore[no-any-return]

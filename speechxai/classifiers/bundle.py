@@ -409,6 +409,12 @@ class Bundle:
         return self.config.use
 
     @property
+    def top_hz(self) -> float:
+        """Highest frequency that its network is given, Hz."""
+        stated, nyquist = self.config.options.get("f_max_hz"), self.config.stft.sample_rate / 2
+        return min(float(stated), nyquist) if isinstance(stated, int | float) and stated > 0 else nyquist
+
+    @property
     def probability_words(self) -> str:
         """What its probabilities may be called."""
         calibrated = self.config.calibration.calibrated

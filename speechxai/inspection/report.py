@@ -106,6 +106,8 @@ def numbers(found: Inspection) -> dict[str, Any]:
             "margin_fall": verdict.fall,
             "copies_below": verdict.n_below,
             "margin_fall_of_copies": list(verdict.copies),
+            "copies_below_in_time": verdict.n_below_in_time,
+            "margin_fall_of_copies_in_time": list(verdict.in_time),
             "margin_fall_of_energy_map": verdict.energy,
             "margin_fall_of_edge_map": verdict.edges,
         },
@@ -206,7 +208,7 @@ def budget_rows(found: Inspection) -> list[tuple[str, ...]]:
 def case_html(found: Inspection, title: str) -> bytes:
     """Return the report of one case as a page without links to anything outside."""
     heard, map_, bundle = found.heard, found.map, found.heard.bundle
-    style = plots.Style(width_in=9.2, height_in=3.0, title="")
+    style = plots.Style(width_in=9.2, height_in=3.0, title="", hatched=found.explains_nothing)
     picture = plots.evidence_overlay(heard.spec.magnitude[0].cpu().numpy(), map_.mask, heard.spec.stft, style)
     now = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
     name, model = html.escape(found.class_name), html.escape(bundle.config.title or bundle.name)
@@ -364,7 +366,7 @@ def _write_one(folder: Path, found: Inspection) -> dict[str, Any]:
             gains[f"{prefix}{half}"] = gain_db
             write(folder / files[f"{prefix}{half}"], torch.from_numpy(sound), stft.sample_rate)
     title = f"{map_.recipe}: evidence for {target} (p = {map_.p:.2f})"
-    style = plots.Style(width_in=10, height_in=3.2, title=title)
+    style = plots.Style(width_in=10, height_in=3.2, title=title, hatched=found.explains_nothing)
     picture = plots.evidence_overlay(heard.spec.magnitude[0].cpu().numpy(), map_.mask, stft, style)
     with naming_folder(folder, "write the explanation"):
         write_atomically(folder / files["picture"], picture)

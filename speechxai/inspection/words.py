@@ -63,6 +63,7 @@ ROUNDING = 1e-4
 
 VERDICTS = {
     "explains": "explains the answer",
+    "frequencies": "explains which frequencies, not when",
     "no_better": "no better than loudness or edges",
     "nothing": "explains nothing",
 }
@@ -73,18 +74,22 @@ class Verdict:
     """What one map of one recording is worth. Falls are those of the explained class's logit margin.
 
     The map must fall further than MIN_BELOW of its own copies, moved elsewhere, and further than the energy and edge
-    maps with as many bins. A rise is no fall, however much more the copies rise.
+    maps with as many bins. A rise is no fall, however much more the copies rise. A map that does all this, but no more
+    than some copy of it that is moved in time alone, says which frequencies matter and not when: of a map that marks
+    the wrong moments of a held vowel no more is true.
 
     Args:
         fall: when the map's strongest bins are removed.
         copies: of each copy.
         energy, edges: of the energy and the edge map, with as many bins.
+        in_time: of each copy that is moved in time alone, evenly over the recording; empty where the rest has decided.
     """
 
     fall: float
     copies: tuple[float, ...]
     energy: float
     edges: float
+    in_time: tuple[float, ...] = ()
 
     def above(self, other: float) -> bool:
         """Whether the map's fall is larger than another."""
@@ -96,11 +101,18 @@ class Verdict:
         return sum(self.above(copy) for copy in self.copies)
 
     @property
-    def key(self) -> Literal["explains", "no_better", "nothing"]:
+    def n_below_in_time(self) -> int:
+        """Copies moved in time alone that fall less than the map itself."""
+        return sum(self.above(copy) for copy in self.in_time)
+
+    @property
+    def key(self) -> Literal["explains", "frequencies", "no_better", "nothing"]:
         """Which of VERDICTS holds."""
         if not self.above(0.0) or self.n_below < MIN_BELOW:
             return "nothing"
-        return "explains" if self.above(self.energy) and self.above(self.edges) else "no_better"
+        if not (self.above(self.energy) and self.above(self.edges)):
+            return "no_better"
+        return "frequencies" if self.n_below_in_time < len(self.in_time) else "explains"
 
     @property
     def label(self) -> str:
@@ -116,6 +128,12 @@ class Verdict:
             return (
                 f"This map explains the answer: {began} weakens more than without {tries}, and more than without as"
                 " many of the loudest bins or of the edges."
+            )
+        if self.key == "frequencies":
+            return (
+                f"This map explains which frequencies matter, not when: {began} weakens more than without {tries}, but"
+                f" not more than without {len(self.in_time) - self.n_below_in_time} of {len(self.in_time)} moved in"
+                " time alone."
             )
         if self.key == "no_better":
             as_good = [
@@ -153,6 +171,9 @@ HARDLY = 0.02
 PAUSES = 0.20
 """More evidence than this in pauses raises an alarm."""
 
+ABOVE = 0.05
+"""More evidence than this above what recording or network hold is said."""
+
 UNSURE = 0.10
 """Probabilities this near 0.5 are called unsure."""
 
@@ -184,6 +205,7 @@ class Facts:
             less
             where a map has less evidence.
         range_p: lowest and highest probability when a fifth of the recording is left out.
+        nothing_above: frequencies, Hz, above which there is nothing to explain, and why.
         unlike: ways in which the recording is unlike those the model learned from, and what the model's training says
             against its answers.
         warnings: what the recording check says against the recording.
@@ -202,6 +224,7 @@ class Facts:
     overlaps: Mapping[str, float] = field(default_factory=dict)
     shares: Mapping[str, float] = field(default_factory=dict)
     range_p: tuple[float, float] | None = None
+    nothing_above: Sequence[tuple[float, str]] = ()
     unlike: Sequence[str] = ()
     warnings: Sequence[str] = ()
 
@@ -354,7 +377,18 @@ def cautions(facts: Facts) -> list[Sentence]:
         found.append(Sentence("caution", key, text))
 
     total = facts.evidence.sum(dtype=np.float64)
+    if facts.verdict.key == "nothing":
+        say("nothing", "This map explains nothing: where it lies is no reason for the answer.")
     if total > 0:
+        by_bin = facts.evidence.sum(axis=1, dtype=np.float64)
+        for hz, why in facts.nothing_above:
+            share = by_bin[np.arange(len(by_bin)) * facts.bin_hz > hz].sum() / total
+            if share > ABOVE:
+                say(
+                    "band",
+                    f"{percent(share)} of the evidence lies above {hertz(round(hz, -2))}, where {why}: there it"
+                    " explains nothing.",
+                )
         quiet = facts.evidence[:, facts.voicing == 0].sum(dtype=np.float64) / total
         if quiet > PAUSES:
             say(

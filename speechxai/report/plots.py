@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator
 
 from speechxai.errors import SpeechXAIError
@@ -39,6 +40,7 @@ class Style:
         title: text over the picture; None for none.
         f_max_hz: highest frequency shown; None shows all.
         dynamic_db: range of levels shown below the loudest, dB.
+        hatched: whether evidence is drawn in stripes, as of a map that explains nothing.
     """
 
     width_in: float = 8.0
@@ -47,6 +49,7 @@ class Style:
     title: str | None = None
     f_max_hz: float | None = None
     dynamic_db: float = 70.0
+    hatched: bool = False
 
 
 class Picture(bytes):
@@ -110,6 +113,15 @@ def _axes_of_sound(axes: Axes, stft: StftConfig, f_max_hz: float | None) -> None
     axes.set_xlim(left=0)
 
 
+def _stripes(style: Style) -> Path:
+    """Slanted stripes over a whole picture, in parts of its axes: a third of the area."""
+    slant, step = style.height_in / style.width_in, 0.12 / style.width_in
+    lefts = np.arange(-slant, 1.0, step)
+    return Path.make_compound_path(
+        *(Path([(x, 0), (x + step / 3, 0), (x + step / 3 + slant, 1), (x + slant, 1), (x, 0)]) for x in lefts)
+    )
+
+
 def _draw_overlay(axes: Axes, magnitude: Array, evidence: Array | None, stft: StftConfig, style: Style) -> None:
     n_pixels = int(style.width_in * style.dpi)
     extent = _extent(magnitude.shape, stft)
@@ -121,7 +133,9 @@ def _draw_overlay(axes: Axes, magnitude: Array, evidence: Array | None, stft: St
         color = np.zeros((*strength.shape, 4))
         color[..., :3] = [int(EVIDENCE_COLOR[i : i + 2], 16) / 255 for i in (1, 3, 5)]
         color[..., 3] = np.sqrt(np.clip(strength, 0, 1)) * 0.9  # square root: weak evidence stays visible
-        axes.imshow(color, interpolation="nearest", **settings)
+        image = axes.imshow(color, interpolation="nearest", **settings)
+        if style.hatched:
+            image.set_clip_path(_stripes(style), transform=axes.transAxes)
     _axes_of_sound(axes, stft, style.f_max_hz)
 
 
@@ -175,6 +189,10 @@ class Inspected(Protocol):
     def class_name(self) -> str:
         """The explained class as people read it."""
 
+    @property
+    def explains_nothing(self) -> bool:
+        """Whether the map explains nothing, so that its evidence is drawn in stripes."""
+
 
 def plot_map(inspection: Inspected, style: Style | None = None) -> Picture:
     """Draw an inspected recording: its spectrogram in gray, and in orange what speaks for the explained class.
@@ -185,7 +203,8 @@ def plot_map(inspection: Inspected, style: Style | None = None) -> Picture:
     """
     map_, spec = inspection.map, inspection.heard.spec
     title = f"{map_.recipe}: evidence for {inspection.class_name}, probability {map_.p:.3f}"
-    return evidence_overlay(spec.magnitude[0].cpu().numpy(), map_.mask, spec.stft, style or Style(title=title))
+    style = replace(style or Style(title=title), hatched=inspection.explains_nothing)
+    return evidence_overlay(spec.magnitude[0].cpu().numpy(), map_.mask, spec.stft, style)
 
 
 def map_picture(values: Array, stft: StftConfig, style: Style | None = None) -> Picture:

@@ -63,7 +63,11 @@ def heard_by(weights: np.ndarray, magnitude: np.ndarray | None = None) -> Heard:
     logits = model(spec.magnitude, spec.phase)[0].numpy()
     p = torch.from_numpy(logits).softmax(-1)[None].numpy()
     bundle: Any = SimpleNamespace(
-        name="by-hand", config=SimpleNamespace(architecture="cnn"), concerns=lambda fold: [], probability_words="p"
+        name="by-hand",
+        config=SimpleNamespace(architecture="cnn"),
+        concerns=lambda fold: [],
+        probability_words="p",
+        top_hz=4_000.0,
     )
     inside = Verdict("inside")
     return Heard(bundle, Recording(torch.ones(36), 8_000, "r", "s"), "", None, logits, p, p, spec, model, inside)
@@ -133,10 +137,28 @@ def test_verdict_of_the_right_map() -> None:
     n_loud = int((inspect.strongest(np.ones((N_BINS, N_FRAMES))) & bins).sum())
     assert found.energy == pytest.approx(0.3 * n_loud, abs=1e-5)
     assert found.edges == pytest.approx(0.0, abs=1e-6)
+    # The same moved in time alone, by 1 to 9 of 10 frames.
+    overlaps = [(np.roll(bins, frames, axis=1) & bins).sum() for frames in range(1, 10)]
+    assert found.in_time == pytest.approx([0.3 * int(n) for n in overlaps], abs=1e-5)
+    assert found.n_below_in_time == 9
     assert found.key == "explains"
     rows = heard.model.rows  # type: ignore[attr-defined]
-    assert sum(rows) == 22
+    assert sum(rows) == 31  # the energy and edge maps, 20 copies, 9 moved in time
     assert max(rows) == 6  # max_batch
+
+
+def test_a_map_of_frequencies_says_not_when() -> None:
+    """A network that reads one band at all times, as of a held vowel: a map may mark any of its frames."""
+    heard = heard_by(weights_at(0.3, (slice(1, 2), slice(None))))
+    found = inspect.judge(heard, map_of(weights_at(1.0, (slice(1, 2), slice(None))), heard))
+    assert found.fall == pytest.approx(3.0)
+    assert found.n_below == 20
+    assert found.in_time == pytest.approx((3.0,) * 9)
+    assert (found.n_below_in_time, found.key) == (0, "frequencies")
+    # What is decided already costs no more passes.
+    heard.model.rows.clear()  # type: ignore[attr-defined]
+    assert inspect.judge(heard, map_of(weights_at(1.0, (slice(3, 5), slice(5, 10))), heard)).in_time == ()
+    assert sum(heard.model.rows) == 22  # type: ignore[attr-defined]
 
 
 def test_verdict_where_the_loudest_bins_do_as_well() -> None:

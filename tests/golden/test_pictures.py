@@ -132,7 +132,10 @@ def test_an_inspected_recording(drawn: list[Figure]) -> None:
 
     spec = SimpleNamespace(magnitude=torch.from_numpy(MAP)[None], stft=STFT)
     shown: Any = SimpleNamespace(
-        heard=SimpleNamespace(spec=spec), map=SimpleNamespace(recipe="rise", mask=MAP**2, p=0.1236), class_name="PD"
+        heard=SimpleNamespace(spec=spec),
+        map=SimpleNamespace(recipe="rise", mask=MAP**2, p=0.1236),
+        class_name="PD",
+        explains_nothing=False,
     )
     plots.plot_map(shown)
     (axes,) = drawn[0].axes
@@ -141,6 +144,13 @@ def test_an_inspected_recording(drawn: list[Figure]) -> None:
     plots.plot_map(shown, Style(title="mine", dynamic_db=20))
     assert drawn[1].axes[0].get_title(loc="left") == "mine"
     assert drawn[1].axes[0].get_images()[0].get_clim() == (-20, 0)
+    # A map that explains nothing is drawn in stripes: a third of it is seen.
+    shown.explains_nothing = True
+    plots.plot_map(shown)
+    path: Any = drawn[2].axes[0].get_images()[1].get_clip_path()
+    path = path.get_fully_transformed_path()
+    seen = [path.contains_point(drawn[2].axes[0].transAxes.transform((x, 0.5))) for x in np.linspace(0.01, 0.99, 400)]
+    assert 0.25 < np.mean(seen) < 0.42
 
 
 @pytest.mark.parametrize(

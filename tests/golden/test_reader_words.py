@@ -146,6 +146,13 @@ def test_verdicts_say_why() -> None:
         f"This map is no better than loudness or edges: {began} weakens more than without {moved}, but not more than"
         " without as many of the edges."
     )
+    assert Verdict(1.0, copies, 0.9, 0.9, (0.5,) * 18 + (1.0, 1.0)).text == (
+        f"This map explains which frequencies matter, not when: {began} weakens more than without {moved}, but not more"
+        " than without 2 of 20 moved in time alone."
+    )
+    assert Verdict(1.0, copies, 0.9, 0.9, (0.5,) * 19 + (1.0,)).key == "frequencies"
+    assert Verdict(1.0, copies, 0.9, 0.9, (0.5,) * 20).key == "explains"
+    assert Verdict(1.0, copies, 1.5, 0.9, (1.0,) * 20).key == "no_better"
     assert Verdict(1.0, copies, 1.5, 1.5).text.endswith("without as many of the loudest bins or of the edges.")
     assert Verdict(0.05, copies, 0.0, 0.0).text == (
         f"This map explains nothing: {began} weakens more than without 0 of 20 copies of it moved elsewhere in time and"
@@ -234,6 +241,23 @@ def test_caution_disagreement() -> None:
     evidence = block(500, 1_000, 30, 100)
     assert "disagreement" in keys(facts(evidence, overlaps={"a": 0.2}))
     assert "disagreement" not in keys(facts(evidence, overlaps={"a": 0.5}))
+
+
+def test_caution_evidence_where_there_is_nothing_to_explain() -> None:
+    nothing = [(3_940.0, "the network hears nothing")]
+    said = [s.text for s in words.cautions(facts(block(3_000, 5_000, 30, 100), nothing_above=nothing))]
+    # 40 bins of 50 Hz from 3,000 Hz, of which those from 3,950 Hz lie above: 21 of 40.
+    assert said == [
+        "52 % of the evidence lies above 3.9 kHz, where the network hears nothing: there it explains nothing."
+    ]
+    assert "band" not in keys(facts(block(500, 4_000, 30, 100), nothing_above=nothing))  # one bin of 70
+
+
+def test_caution_that_the_map_explains_nothing() -> None:
+    evidence = block(500, 1_000, 30, 100)
+    nothing = Verdict(2.0, (2.0,) * 20, energy=1.0, edges=1.5)
+    assert keys(facts(evidence, verdict=nothing)) == {"nothing"}
+    assert keys(facts(evidence, verdict=replace(nothing, copies=(0.5,) * 20, energy=3.0))) == set()
 
 
 def test_caution_recording_and_training() -> None:

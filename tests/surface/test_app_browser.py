@@ -374,6 +374,18 @@ def test_opacity_and_colors_need_no_server(shared: Tab) -> None:
         assert statistics.median(times) <= 100
 
 
+def test_evidence_of_a_map_that_explains_nothing_is_striped(tab: Tab) -> None:
+    striped = {}
+    for recipe in ("random_map", "input_x_gradient"):
+        page = tab.open(f"?recording=ten-seconds&recipe={recipe}&model={quote(str(tab.server.folder / 'embedded'))}")
+        tab.player()
+        tab.settled()
+        worth = str(page.locator(".sx-worth").get_attribute("class"))
+        striped[recipe] = page.locator(".player").get_attribute("data-hatched") is not None
+        assert striped[recipe] == ("nothing" in worth)
+    assert striped == {"random_map": True, "input_x_gradient": False}
+
+
 def test_hover_reads_time_frequency_level_and_evidence(shared: Tab) -> None:
     shared.page.locator(".seat").hover(position={"x": 400, "y": 100})
     text = shared.page.locator(".readout").inner_text()

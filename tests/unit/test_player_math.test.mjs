@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import * as axis from "../../app/components/player/axis.js";
 import { colorTable, evidenceColor, SCHEMES } from "../../app/components/player/colors.js";
+import { onStripe } from "../../app/components/player/draw.js";
 import { audacityLabels, fileName, textGrid, wav } from "../../app/components/player/exports.js";
 import { keyAction, KEYS } from "../../app/components/player/keys.js";
 import { histogram, pyramid, sums, unpack } from "../../app/components/player/unpack.js";
@@ -196,6 +197,15 @@ test("a container is read back, and a wrong one is refused by name", () => {
 test("histogram counts", () => {
   const counts = histogram(Uint8Array.from([0, 3, 3, 255]));
   assert.deepEqual([counts[0], counts[3], counts[255]], [1, 2, 1]);
+});
+
+test("a third of the evidence of a map that explains nothing is drawn, in slanted stripes", () => {
+  for (const ratio of [1, 2]) {
+    const row = (y) => Array.from({ length: 9 * ratio }, (_, x) => onStripe(x, y, ratio));
+    assert.equal(row(0).filter(Boolean).length, 3 * ratio);
+    assert.deepEqual(row(0).slice(0, 3 * ratio), Array(3 * ratio).fill(true));
+    assert.deepEqual(row(ratio), [...row(0).slice(ratio), ...row(0).slice(0, ratio)]); // a step down is a step to the side
+  }
 });
 
 test("TextGrid covers the recording without holes", () => {

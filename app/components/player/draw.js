@@ -31,11 +31,16 @@ export function layout(width, options) {
   return { width, height: overview.y + overview.height + 5, panels, tracks, axis, overview, bands };
 }
 
+/** Whether a device pixel lies on a stripe: evidence of a map that explains nothing is drawn in stripes. */
+export function onStripe(x, y, ratio) {
+  return ((x + y) / ratio) % 9 < 3;
+}
+
 /** Write the visible part of one map over the spectrogram into an ImageData of the panel's device pixels. */
 export function paint(image, model, map, settings) {
   const { width, height, data } = image;
   const { n_bins: nBins, n_frames: nFrames, frame_rate_hz: rate, max_hz: maxHz } = model.header;
-  const { view, axis, table, color, opacity, least } = settings;
+  const { view, axis, table, color, opacity, least, hatched, ratio } = settings;
   const framesPerPixel = ((view.end - view.start) * rate) / width;
   const wanted = Math.max(0, Math.ceil(Math.log2(Math.max(1, framesPerPixel)) - 1e-9));
   const pick = (levels) => levels[Math.min(levels.length - 1, wanted)];
@@ -74,7 +79,7 @@ export function paint(image, model, map, settings) {
           if (over.codes[at + f] > seen) seen = over.codes[at + f];
         }
       }
-      const alpha = keep[seen];
+      const alpha = hatched && !onStripe(x, y, ratio) ? 0 : keep[seen];
       const rest = 1 - alpha;
       const i = 4 * (y * width + x);
       data[i] = table[3 * code] * rest + red * alpha;

@@ -30,6 +30,8 @@ class Player {
     this.listen();
     this.observer = new ResizeObserver(() => this.model && this.draw());
     this.observer.observe(this.part(".stage"));
+    this.judged = () => this.model && this.settle();
+    window.addEventListener("speechxai-worth", this.judged);
   }
 
   /** Take a payload: a new recording starts afresh, a new map of the same recording keeps place, view and sound. */
@@ -71,6 +73,13 @@ class Player {
     this.settle();
   }
 
+  /** Whether the verdict on the shown map, which comes later than the map, is that it explains nothing. */
+  hatched() {
+    const { header } = this.model;
+    const said = window.__speechxaiWorth;
+    return header.maps.length === 1 && said?.verdict === "nothing" && said.recording === header.recording && said.map === header.maps[0].key;
+  }
+
   /** Bring codes and sums in line with the settings, then draw. */
   settle() {
     const share = SHARES[taste.strongest];
@@ -87,6 +96,7 @@ class Player {
     strongest.setAttribute("aria-valuetext", share >= 1 ? "all bins" : `strongest ${+(100 * share).toFixed(1)} percent of the bins`);
     this.part(".share").textContent = words;
     const color = evidenceColor(taste.scheme).join(",");
+    this.box.toggleAttribute("data-hatched", this.hatched());
     this.part(".legend i").style.background = `linear-gradient(90deg, rgba(${color},.15), rgb(${color}))`;
     this.draw();
   }
@@ -121,7 +131,7 @@ class Player {
     this.plan.panels.forEach((rect, i) => {
       const image = context.createImageData(Math.round(rect.width * ratio), Math.round(rect.height * ratio));
       const map = model.maps[i];
-      paint(image, model, map, { view: this.view, axis: taste.axis, table: colorTable(taste.scheme), color, opacity: taste.opacity, least: map.least });
+      paint(image, model, map, { view: this.view, axis: taste.axis, table: colorTable(taste.scheme), color, opacity: taste.opacity, least: map.least, hatched: this.hatched(), ratio });
       context.putImageData(image, Math.round(rect.x * ratio), Math.round(rect.y * ratio));
     });
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
@@ -385,6 +395,7 @@ class Player {
 
   close() {
     this.observer.disconnect();
+    window.removeEventListener("speechxai-worth", this.judged);
     cancelAnimationFrame(this.frame);
     this.sound.close();
   }
