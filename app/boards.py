@@ -385,14 +385,22 @@ def sanity_rows(sanity: pd.DataFrame) -> list[dict[str, Any]]:
             if check in row:
                 side, limit = LIMITS[check]
                 line[f"{words} (fails {side} {limit:.2f})"] = _number(row[check])
-        fails = row.get("fails")
-        named = [CHECKS.get(f, f) for f in str(fails).split(", ")] if isinstance(fails, str) else []
-        line["fails"] = ", ".join(named) or "nothing"
+        named = [_checks(row.get("fails"))]
+        alone = row.get("fails_in")
+        for part in alone.split("; ") if isinstance(alone, str) and alone else ():
+            group, _, failed = part.partition(": ")
+            named.append(f"{cue_words(group)} alone: {_checks(failed)}")
+        line["fails"] = "; ".join(each for each in named if each) or "nothing"
         missing = row.get("unchecked")
         if isinstance(missing, str) and missing:
-            line["not checked"] = ", ".join(CHECKS.get(each, each) for each in missing.split(", "))
+            line["not checked"] = _checks(missing)
         rows.append(line)
     return rows
+
+
+def _checks(names: object) -> str:
+    """Names of checks, "class_flip, lag_bins", as people read them."""
+    return ", ".join(CHECKS.get(name, name) for name in names.split(", ")) if isinstance(names, str) else ""
 
 
 def ruler(chance: pd.DataFrame, group: str) -> list[dict[str, Any]]:

@@ -25,6 +25,7 @@ from speechxai.explain.recipe import CONTROLS
 from speechxai.files import to_toml
 from speechxai.metrics import PUBLISHED_METRICS
 from speechxai.planted.folder import BenchmarkFolder
+from speechxai.planted.report import failures
 from speechxai.planted.ruler import RESOLUTIONS
 from speechxai.planted.settings import TRUTH
 from speechxai.planted.tables import ALL_CUES, AS_CONTRAST, BASE, FEWEST_NETWORKS, singles
@@ -264,11 +265,7 @@ def sane(told: Told) -> Iterator[str]:
         return
     for words, control in (("Methods", False), ("Controls", True)):
         part = table[table["recipe"].isin(CONTROLS) == control]
-        fails = [
-            f"`{r['recipe']}` ({r['fails']})"
-            for r in part.to_dict("records")
-            if isinstance(r["fails"], str) and r["fails"]
-        ]
+        fails = [f"`{r['recipe']}` ({failures(r)})" for r in part.to_dict("records") if failures(r)]
         yield f"- {words} that fail a check: {'; '.join(fails) or 'none'}."
     columns = ["class_flip", "randomized_all", "permuted_labels", "permuted_labels_beyond_energy", "max_sensitivity"]
     rows = [

@@ -236,7 +236,12 @@ def mutants(run: Run) -> None:
     for name in (*MUTANTS, OTHER_CLASS):
         print(f"{name}: fails {', '.join(failed_checks(built_checks(mutated(name), cases)[name])) or 'NOTHING'}")
     sanity = run.folder.table("sanity")
-    print(sanity[["recipe", "fails"]].to_string(index=False) if len(sanity) else "No sanity checks in this run.", "\n")
+    print(
+        sanity[["recipe", "fails", "fails_in"]].to_string(index=False)
+        if len(sanity)
+        else "No sanity checks in this run.",
+        "\n",
+    )
 
 
 def giveaway(run: Run) -> None:

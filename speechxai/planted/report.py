@@ -328,7 +328,7 @@ def _sanity(sanity: pd.DataFrame) -> Table:
         _row(
             str(row["recipe"]),
             [
-                _failures(row),
+                _checked(row),
                 *(number(row[check], 2) for check in CHECKS if check in sanity),
             ],
             "Controls" if is_control(str(row["recipe"])) else "Methods",
@@ -338,20 +338,24 @@ def _sanity(sanity: pd.DataFrame) -> Table:
     ]
     limits = "; ".join(f"{name} {side} {limit}" for name, (side, limit) in LIMITS.items())
     text = (
-        f"Means over the recordings checked. A method fails with {limits}: such a method is broken, and one that does"
-        " not fail may still be poor. What is measured:"
+        "Means over the recordings checked; what fails by the mean of one cue alone is named with it. A method fails"
+        f" with {limits}: such a method is broken, and one that does not fail may still be poor. What is measured:"
         f" {'; '.join(f'{name}: {what}' for name, what in CHECKS.items())}."
     )
     header = ["explanation", "fails", *(name.replace("_", " ") for name in CHECKS if name in sanity)]
     return Table("Sanity checks", tuple(header), tuple(rows), text)
 
 
-def _failures(row: Mapping[Any, Any]) -> str:
+def failures(row: Mapping[Any, Any]) -> str:
+    """What a method fails over all cues, and in single ones: "class_flip; tremor: max_sensitivity". Empty: nothing."""
+    return "; ".join(row[name] for name in ("fails", "fails_in") if isinstance(row.get(name), str) and row[name])
+
+
+def _checked(row: Mapping[Any, Any]) -> str:
     """What a method fails, and what was not checked: nothing is passed by a value that is missing."""
-    fails, unchecked = (
-        row[name] if isinstance(row.get(name), str) and row[name] else "" for name in ("fails", "unchecked")
-    )
-    return f"{fails or 'none'}{f'; not checked: {unchecked}' if unchecked else ''}"
+    unchecked = row.get("unchecked")
+    missing = f"; not checked: {unchecked}" if isinstance(unchecked, str) and unchecked else ""
+    return f"{failures(row) or 'none'}{missing}"
 
 
 def _group(summary: pd.DataFrame, group: str) -> Table:
@@ -424,9 +428,9 @@ def _sentences(folder: BenchmarkFolder) -> list[str]:
     said += _combinations(folder.table("combinations"))
     said += _which_metric(folder.table("believable"))
     sanity = folder.table("sanity")
-    failing = [row for row in sanity.to_dict("records") if isinstance(row["fails"], str) and row["fails"]]
+    failing = [row for row in sanity.to_dict("records") if failures(row)]
     for words, control in (("Methods that fail sanity checks", False), ("Controls fail them as they must", True)):
-        named = [f"{row['recipe']} ({row['fails']})" for row in failing if is_control(str(row["recipe"])) is control]
+        named = [f"{row['recipe']} ({failures(row)})" for row in failing if is_control(str(row["recipe"])) is control]
         if named or not (control or sanity.empty):
             said.append(f"{words}: {'; '.join(named) or 'none'}.")
     return said

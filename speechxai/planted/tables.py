@@ -6,7 +6,7 @@ Networks are the units (`stats.network_interval`), and speakers within them; nev
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -106,6 +106,11 @@ def _mean_area(result: TaskResult, sign: str) -> float:
     return float(np.mean(areas)) if areas else float("nan")
 
 
+def group_of(facts: Mapping[str, Any]) -> str:
+    """The group that a task counts in: material/cue/severity, marked where its networks learned a contrast alone."""
+    return f"{facts['group']}{AS_CONTRAST if facts.get('verdict') == CONTRAST else ''}"
+
+
 def score_table(results: Iterable[TaskResult]) -> pd.DataFrame:
     """Tidy table of scores; `model` names the group (material/cue/severity), so that seeds of one cue count together,
     and `network` the seed and the fold."""
@@ -114,7 +119,7 @@ def score_table(results: Iterable[TaskResult]) -> pd.DataFrame:
     blocks = []
     for result in results:
         facts = result.facts
-        group = f"{facts['group']}{AS_CONTRAST if facts.get('verdict') == CONTRAST else ''}"
+        group = group_of(facts)
         for entry in result.scores:
             recipes, metrics = list(entry["values"]), list(entry["metrics"])
             faint = {name for name, area in entry["areas"].items() if area < ruler.SMALLEST_SHARE}
@@ -367,7 +372,7 @@ def chance_table(results: Iterable[TaskResult], scores: pd.DataFrame) -> pd.Data
     for result in results:
         for entry in result.scores:
             for name, value in entry["areas"].items():
-                areas.setdefault((str(result.facts["group"]), name), []).append(value)
+                areas.setdefault((group_of(result.facts), name), []).append(value)
     rows = []
     for (model, metric), board in boards(scores[scores["metric"].str.contains(" | ", regex=False)]).items():
         score, _, name = metric.partition(" | ")
@@ -377,7 +382,7 @@ def chance_table(results: Iterable[TaskResult], scores: pd.DataFrame) -> pd.Data
         if choice.reading != "positive":  # a map of chance has one reading
             continue
         key = f"near | {name}" if score == "pointing_game" else name
-        known = areas.get((model.removesuffix(AS_CONTRAST), key), [])
+        known = areas.get((model, key), [])
         least = 0.0 if score == "pointing_game" else ruler.SMALLEST_SHARE
         known = [value for value in known if value >= least]
         mean, low, high = board.interval(board.of("random_map")[:, None])
@@ -518,21 +523,38 @@ def combination_table(scores: pd.DataFrame) -> pd.DataFrame:
 
 def sanity_table(results: Iterable[TaskResult]) -> pd.DataFrame:
     """Methods x checks, means over the recordings checked, in the order of CHECKS; `fails`, the limits that are broken,
-    and `unchecked`, those that no value stands behind."""
+    `fails_in`, the groups whose own means break a limit that the mean over all groups keeps ("group: check, check;
+    ..."), and `unchecked`, the limits that no value stands behind."""
     import pandas as pd
 
-    rows = [row for result in results for row in result.sanity]
+    rows = [{**row, "model": group_of(result.facts)} for result in results for row in result.sanity]
     if not rows:
-        return pd.DataFrame(columns=["recipe", *CHECKS, "fails", "unchecked"])
+        return pd.DataFrame(columns=["recipe", *CHECKS, "fails", "fails_in", "unchecked"])
     frame = pd.DataFrame(rows)
-    wide = frame.pivot_table(index="recipe", columns="check", values="value", sort=False)
-    wide = wide.reindex(index=list(dict.fromkeys(frame["recipe"])), columns=list(CHECKS))
-    fails = [
-        ", ".join(failed_checks({str(k): float(v) for k, v in row.items()}, is_signed(str(recipe))))
-        for recipe, row in zip(wide.index, wide.to_dict("records"), strict=True)
-    ]
+    wide = _means_of_checks(frame)
+    fails = {recipe: _failed(recipe, row) for recipe, row in wide.iterrows()}
+    fails_in: dict[Any, list[str]] = {recipe: [] for recipe in wide.index}
+    for group, part in frame.groupby("model", sort=False):
+        for recipe, row in _means_of_checks(part).iterrows():
+            alone = [check for check in _failed(recipe, row) if check not in fails[recipe]]
+            if alone:
+                fails_in[recipe].append(f"{group}: {', '.join(alone)}")
     unchecked = [", ".join(name for name in LIMITS if row[name] != row[name]) for row in wide.to_dict("records")]
-    return wide.assign(fails=fails, unchecked=unchecked).reset_index()
+    return wide.assign(
+        fails=[", ".join(fails[recipe]) for recipe in wide.index],
+        fails_in=["; ".join(fails_in[recipe]) for recipe in wide.index],
+        unchecked=unchecked,
+    ).reset_index()
+
+
+def _means_of_checks(frame: pd.DataFrame) -> pd.DataFrame:
+    wide = frame.pivot_table(index="recipe", columns="check", values="value", sort=False)
+    return wide.reindex(index=list(dict.fromkeys(frame["recipe"])), columns=list(CHECKS))
+
+
+def _failed(recipe: Hashable, row: pd.Series[Any]) -> list[str]:
+    values = {str(name): float(value) for name, value in row.items()}
+    return failed_checks(values, is_signed(str(recipe)))
 
 
 def is_signed(recipe: str) -> bool:

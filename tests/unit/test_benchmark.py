@@ -19,8 +19,9 @@ from speechxai.explain import METHODS
 from speechxai.planted import settings as benchmark
 from speechxai.planted import task as benchmark_task
 from speechxai.planted.material import Material, folds_of, giveaways, make_material, pieces, planted, synthetic
+from speechxai.planted.report import failures
 from speechxai.planted.ruler import CHOICES, RESOLUTIONS, THRESHOLDS_DB, measure, measure_truth
-from speechxai.planted.settings import METRICS_OF_BENCHMARK, TRUTH, BenchmarkSettings, Task, TaskResult
+from speechxai.planted.settings import CONTRAST, METRICS_OF_BENCHMARK, TRUTH, BenchmarkSettings, Task, TaskResult
 from speechxai.planted.tables import (
     BASE,
     average_over_cues,
@@ -373,6 +374,38 @@ def test_leaderboard_keeps_cues_apart_and_an_average_has_its_parts() -> None:
     # what has no value is not passed
     assert sanity.loc["saliency", "unchecked"].startswith("lag_frames, lag_bins")
     assert "randomized_all" not in sanity.loc["saliency", "unchecked"]
+
+
+def test_a_check_that_one_cue_breaks_is_not_averaged_away() -> None:
+    """Means of two cues .97 and .71 (limit .90): .84 passes, and the first cue is named."""
+    first, second = TaskResult("a", {"group": "synthetic/a/1"}), TaskResult("b", {"group": "synthetic/b/1"})
+    for result, values in ((first, (0.96, 0.98)), (second, (0.70, 0.72))):
+        result.sanity.extend(
+            {"recording": str(n), "recipe": "saliency", "check": "randomized_all", "value": value}
+            for n, value in enumerate(values)
+        )
+    [row] = sanity_table([first, second]).to_dict("records")
+    assert row["randomized_all"] == pytest.approx(0.84)
+    assert (row["fails"], row["fails_in"]) == ("", "synthetic/a/1: randomized_all")
+    assert failures(row) == "synthetic/a/1: randomized_all"
+    from app import boards
+
+    [shown] = boards.sanity_rows(pd.DataFrame([row]))
+    assert shown["fails"] == "A in synthetic voices alone: random weights"
+    [both] = sanity_table([first]).to_dict("records")
+    assert (both["fails"], both["fails_in"]) == ("randomized_all", "")
+
+
+def test_chance_is_that_of_the_tasks_that_are_scored() -> None:
+    """Of one cue, two seeds are learned (area .1) and one is a contrast (area .4): each has the chance of its own."""
+    results = [result for result in made_results() if result.facts["group"] == "synthetic/breathiness/1"]
+    assert len(results) == 3
+    results[2].facts["verdict"] = CONTRAST
+    for entry in results[2].scores:
+        entry["areas"] = dict.fromkeys(entry["areas"], 0.4)
+    chance = chance_table(results, score_table(results)).set_index(["model", "metric"])["expected"]
+    assert chance["synthetic/breathiness/1", ADDED] == pytest.approx(0.1)
+    assert chance["synthetic/breathiness/1 (contrast)", ADDED] == pytest.approx(0.4)
 
 
 def test_a_statement_must_hold_by_every_way_to_measure() -> None:
