@@ -125,7 +125,7 @@ def read_ctranslate2(path: Path) -> dict[str, Tensor]:
         nonlocal place
         length = number("H")  # counts a closing zero byte
         if place + length > len(content):
-            raise struct.error("it ends within a name")
+            raise SpeechXAIError(f"{path}: it ends within a name. Copy the file again.")
         value = content[place : place + length - 1].decode()
         place += length
         return value
@@ -147,6 +147,8 @@ def read_ctranslate2(path: Path) -> dict[str, Tensor]:
         for _ in range(number("I")):
             alias, target = text(), text()
             tensors[alias] = tensors[target]
+    except SpeechXAIError:
+        raise
     except (struct.error, UnicodeDecodeError, KeyError, ValueError) as error:
         raise SpeechXAIError(f"{path}: no CTranslate2 model, or a damaged one ({told(error)}).") from error
     return tensors
@@ -245,6 +247,8 @@ def _from_hugging_face(path: Path) -> tuple[int, dict[str, Tensor]]:
         found |= _layers(state, "layers", _HUGGING_FACE, qkv)
         found |= {"norm.weight": state["layer_norm.weight"], "norm.bias": state["layer_norm.bias"]}
         return int(config["encoder_attention_heads"]), found
+    except SpeechXAIError:
+        raise
     except (KeyError, TypeError, ValueError, AttributeError, SafetensorError) as error:
         raise SpeechXAIError(f"{path}: no folder of a Whisper model ({told(error)}).") from error
 
