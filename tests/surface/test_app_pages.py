@@ -12,11 +12,13 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pandas as pd
 import pytest
 import soundfile
@@ -46,6 +48,15 @@ def press(label: str) -> Callable[[Any], None]:
     return do
 
 
+def pick(key: str, option: str) -> Callable[[Any], None]:
+    """Press one of several buttons in a row."""
+
+    def do(page: Any) -> None:
+        page.session_state[key] = option
+
+    return do
+
+
 def bring(name: str) -> Callable[[Any], None]:
     """Bring a file as a reader does."""
 
@@ -66,6 +77,12 @@ def other_run(page: Any) -> None:
     box.set_value(next(path for path in STARTED["--run"] if path.endswith("run-one")))
 
 
+def second_model(page: Any) -> None:
+    other_run(page)
+    page.run()
+    next(box for box in page.selectbox if box.label == "Model").set_value("two")
+
+
 FOLDERS: list[Path] = []
 STARTED: dict[str, list[str]] = {}
 PAGES: dict[str, tuple[str, list[Callable[[Any], None]]]] = {
@@ -82,7 +99,47 @@ PAGES: dict[str, tuple[str, list[Callable[[Any], None]]]] = {
     "Benchmark, truth known": ("benchmark", []),
     "Benchmark, truth unknown": ("benchmark", [other_run]),
     "About": ("about", []),
+    "Inspect, wrong ones first": ("inspect_recording", [press("Wrong ones first"), pick("filter_label", "HC")]),
+    "Inspect, nothing left": ("inspect_recording", [pick("filter_predicted", "HC")]),
+    "Cohort, few and broken": ("cohort", []),
+    "Benchmark, two models": ("benchmark", [second_model]),
+    "Benchmark, maps alone": ("benchmark", [other_run]),
+    "Benchmark, no controls": ("benchmark", [other_run]),
+    "Benchmark, nothing learned": ("benchmark", []),
 }
+
+
+def of(model: str, mean: float, summary: pd.DataFrame) -> pd.DataFrame:
+    """The scores as if they were another model's, by so much higher."""
+    return summary.assign(model=model, mean=summary["mean"] + mean)
+
+
+def few_and_broken(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of twelve voices nine are left, the last four unheard and outside."""
+    rows = rows.head(9)
+    broken = np.arange(9) >= 5
+    return rows.assign(
+        problem=np.where(broken, rows["recording"] + ": broken", ""),
+        probability=rows["probability"].where(~broken),
+        scope=np.where(np.arange(9) == 0, "outside", "inside"),
+    )
+
+
+def scores(change: Callable[[pd.DataFrame], pd.DataFrame]) -> tuple[str, Callable[[Any], Any]]:
+    """Other scores of the run whose truth nobody knows."""
+    return "run", lambda run: run if run.has_truth else replace(run, summary=change(run.summary))
+
+
+CHANGES: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "Cohort, few and broken": ("predictions", few_and_broken),
+    "Benchmark, two models": scores(lambda rows: pd.concat([of("one", 0.0, rows), of("two", 0.1, rows)])),
+    "Benchmark, maps alone": scores(lambda rows: rows[rows["metric"] == "mean_mask"]),
+    "Benchmark, no controls": scores(
+        lambda rows: rows[rows["recipe"] == "saliency"].drop(columns=rows.filter(like="vs_"))
+    ),
+    "Benchmark, nothing learned": ("run", lambda run: replace(run, summary=run.summary.head(0))),
+}
+"""What a page is given instead of what the app knows: the function of `app.state`, and what becomes of its answer."""
 
 
 def write_all(folder: Path) -> list[str]:
@@ -142,11 +199,24 @@ def lines(element: Any) -> Iterator[str]:
 
 def shown(name: str) -> str:
     """A page's text, with what differs from machine to machine left out."""
-    from streamlit.testing.v1 import AppTest
-
-    from app import widgets
+    from app import state, widgets
 
     script, steps = PAGES[name]
+    if name in CHANGES:
+        of_state, change = CHANGES[name]
+        known = getattr(state, of_state)
+        changed = mock.patch.object(state, of_state, lambda *given: change(known(*given)))
+    else:
+        changed = nullcontext()  # type: ignore[assignment]
+    with changed:
+        text = said(script, steps)
+    return text.replace(str(FOLDERS[-1]), "FOLDER").replace(widgets.plain(FOLDERS[-1]), "FOLDER")
+
+
+def said(script: str, steps: list[Callable[[Any], None]]) -> str:
+    """A page's text after what a reader does on it."""
+    from streamlit.testing.v1 import AppTest
+
     page = AppTest.from_file(str(ROOT / "app" / "screens" / f"{script}.py"), default_timeout=60)
     if steps and not script.startswith("try"):
         page.run()
@@ -157,7 +227,7 @@ def shown(name: str) -> str:
     text = "\n".join(line for line in lines(page.main) if line)
     for pattern, put in HERE:
         text = re.sub(pattern, put, text)
-    return text.replace(str(FOLDERS[-1]), "FOLDER").replace(widgets.plain(FOLDERS[-1]), "FOLDER")
+    return text
 
 
 def read(frozen: str) -> dict[str, str]:
