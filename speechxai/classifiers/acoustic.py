@@ -65,6 +65,7 @@ class Acoustic(nn.Module):
                 "The 'names' parameter of the backbone 'acoustic' must hold different measures, at least one."
             )
         self.stft = stft
+        self.output = "logit"  # without a gradient nobody sees that it is none of a sigmoid where all lie in (0, 1)
         self.names = tuple(names)
         self.weight = nn.Parameter(torch.zeros(len(names)), requires_grad=False)
         self.bias = nn.Parameter(torch.zeros(()), requires_grad=False)

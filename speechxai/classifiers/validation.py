@@ -122,7 +122,7 @@ class CrossValidation:
         """Which calibrations are none, and why, in words; "" where all are."""
         problems: dict[str, list[str]] = {}
         for k, calibration in enumerate(self.calibrations):
-            problems.setdefault(calibration.problem, []).append(f"fold {k + 1}")
+            problems.setdefault(calibration.problem, []).append(f"fold {k}")
         problems.setdefault(self.final_calibration.problem, []).append("the final model")
         return "; ".join(f"{', '.join(where)}: {problem}" for problem, where in problems.items() if problem)
 

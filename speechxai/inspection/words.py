@@ -316,7 +316,7 @@ def when(facts: Facts) -> Sentence:
     )
 
 
-REMOVED = {"energy_map": "as many of the loudest bins", "edge_map": "of the edges", "random_map": "random bins"}
+REMOVED = {"energy_map": "of the loudest bins", "edge_map": "of the edges", "random_map": "random bins"}
 """What removing a control's bins removes, in words."""
 
 
@@ -330,7 +330,7 @@ def control(facts: Facts) -> Sentence:
     does = {"no_effect": "hardly changes", "fall": "lowers", "rise": "raises"}[key]
     text = f"Removing it {does} the probability of {facts.class_name} from {facts.p:.2f} to {facts.p_removed:.2f}"
     others = [f"{words} to {facts.controls[name]:.2f}" for name, words in REMOVED.items() if name in facts.controls]
-    return Sentence("control", key, f"{text}; removing {listing(others)}." if others else f"{text}.")
+    return Sentence("control", key, f"{text}; removing as many {listing(others)}." if others else f"{text}.")
 
 
 def listing(names: Sequence[str]) -> str:

@@ -96,6 +96,16 @@ def test_removing_is_compared_with_all_three_controls() -> None:
         " bins to 0.60, of the edges to 0.55 and random bins to 0.80."
     )
     assert words.control(facts(np.ones((N_BINS, N_FRAMES)), controls={})).text.endswith("from 0.90 to 0.40.")
+    # A map that is itself a control is compared with the others.
+    for left, text in (
+        ({"edge_map": 0.55, "random_map": 0.8}, "removing as many of the edges to 0.55 and random bins to 0.80."),
+        (
+            {"energy_map": 0.6, "random_map": 0.8},
+            "removing as many of the loudest bins to 0.60 and random bins to 0.80.",
+        ),
+        ({"random_map": 0.8}, "removing as many random bins to 0.80."),
+    ):
+        assert words.control(facts(np.ones((N_BINS, N_FRAMES)), controls=left)).text.endswith(text)
 
 
 @pytest.mark.parametrize(
@@ -269,6 +279,30 @@ def test_caution_recording_and_training() -> None:
         "Unlike.",
         "The recording check says noisy: speech is only 9 dB above the background.",
     ]
+
+
+def test_cautions_word_by_word_and_at_their_bounds() -> None:
+    """All four at once; and each bound: pauses above 0.20, unsure under 0.10 from one half, fragile from one half."""
+    evidence = block(500, 1_000, 0, 100)
+    at_once = facts(evidence, p=0.59, range_p=(0.42, 0.8), overlaps={"a": 0.2})
+    assert [s.text for s in words.cautions(at_once)] == [
+        "The model is unsure: its probability of 0.59 is close to 0.50.",
+        "The methods do not agree, so no single map should be read as the reason.",
+    ]
+    weak = facts(evidence, p=0.7, range_p=(0.499, 0.8), warnings=["w"], unlike=["Unlike."])
+    weak = replace(weak, evidence=block(500, 1_000, 0, 21) * 4 + block(500, 1_000, 21, 100))
+    # 20 frames of 4 in pauses, of 84 + 79
+    assert [s.text for s in words.cautions(weak)] == [
+        "49 % of the evidence lies in pauses, where nobody speaks: the model may have learned the room or the"
+        " microphone.",
+        "The answer hangs on a part of the recording: without one fifth of it the probability falls to 0.50.",
+        "Unlike.",
+        "The recording check says w.",
+    ]
+    assert keys(facts(evidence, p=0.61)) == set()  # 20 of 100 frames are pauses: not above one fifth
+    assert keys(facts(evidence, p=0.41, range_p=(0.41, 0.45))) == {"unsure"}
+    assert keys(facts(evidence, p=0.7, range_p=(0.5, 0.8))) == set()
+    assert keys(facts(evidence, p=0.39, range_p=(0.3, 0.45))) == set()
 
 
 def test_a_map_without_evidence_says_only_that() -> None:

@@ -11,6 +11,7 @@ import torch
 from speechxai.classifiers import BACKBONES, Classifier, acoustic, build, predict
 from speechxai.classifiers.acoustic import Z_LIMIT, Acoustic
 from speechxai.classifiers.fit import FitConfig, fit
+from speechxai.classifiers.network import check
 from speechxai.errors import NotApplicable, SpeechXAIError
 from speechxai.signal.acoustics import MEASURE_NAMES, measures
 from speechxai.signal.stft import spectrogram
@@ -155,6 +156,16 @@ def test_all_measures_are_read_by_default_and_wrong_names_answered() -> None:
             build("acoustic", STFT, names=wrong)
     with pytest.raises(SpeechXAIError, match=r"^Unknown option of the backbone 'acoustic' 'colour'\. Known: .*$"):
         build("acoustic", STFT, colour="red")
+
+
+def test_log_odds_between_0_and_1_are_not_taken_for_probabilities() -> None:
+    """A weak model's answers to everything may all lie there, and it has no gradient that would tell."""
+    backbone = build("acoustic", STFT, names=NAMES)
+    assert isinstance(backbone, Acoustic)
+    with torch.no_grad():
+        backbone.weight.fill_(0.01)
+        backbone.bias.fill_(0.4)
+    assert not check(Classifier(backbone, STFT)).problem
 
 
 def test_too_few_speakers_are_refused() -> None:

@@ -272,7 +272,7 @@ def test_training_says_which_calibrations_are_none() -> None:
     calibrations = (fine, fit_calibration(perfect, labels))
     for name, value in {"calibrations": calibrations, "logits": perfect, "labels": labels}.items():
         object.__setattr__(made, name, value)
-    assert made.uncalibrated_because.startswith("fold 2, the final model: no slope is steep enough")
+    assert made.uncalibrated_because.startswith("fold 1, the final model: no slope is steep enough")
     object.__setattr__(made, "calibrations", (fine, fine))
     object.__setattr__(made, "labels", torch.tensor([1, 0] * 2 + [0, 1]))
     assert made.uncalibrated_because == ""
