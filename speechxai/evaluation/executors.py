@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -422,11 +422,11 @@ def dask(order: Order, ledger: Ledger, work: Work) -> Iterator[UnitRecord]:
     Raises:
         SpeechXAIError: no scheduler or workers, or the scheduler has gone.
     """
-    from distributed import KilledWorker, as_completed
+    from distributed import CancelledError, KilledWorker, wait
 
     running: dict[Any, Task] = {}
+    waiting: set[str] = set()
     with connect(order) as client:
-        completed = as_completed(loop=client.loop)
         try:
             while True:
                 n_slots = order.n_workers
@@ -434,26 +434,53 @@ def dask(order: Order, ledger: Ledger, work: Work) -> Iterator[UnitRecord]:
                     n_slots = max(1, sum(client.nthreads().values()))
                 while len(running) < n_slots and (task := ledger.take()) is not None:
                     name = f"speechxai-{uuid4().hex}"
-                    future = client.submit(work, order, task, key=name, pure=False)
-                    running[future] = task
-                    completed.add(future)
+                    running[client.submit(work, order, task, key=name, pure=False)] = task
                 if not running:
                     return
-                future = next(completed)
-                task = running.pop(future)
-                if future.cancelled():
-                    raise SpeechXAIError(
-                        "The dask scheduler has gone or cancelled its tasks. Continue with 'speechxai evaluate"
-                        f" --resume {order.run}'."
-                    )
                 try:
-                    record = future.result()
-                except KilledWorker:
-                    yield from ledger.lose(task)
-                else:
-                    yield from ledger.settle(task, record)
+                    with client.as_current():
+                        ended = wait(list(running), timeout=LOOK_S, return_when="FIRST_COMPLETED").done
+                except TimeoutError:
+                    forgotten, waiting = waiting, _not_begun(client, running, order.scheduler == "local")
+                    for future in [each for each in running if each.key in forgotten & waiting]:
+                        task = running.pop(future)
+                        client.cancel([future])
+                        yield from ledger.lose(task)
+                    continue
+                except CancelledError:
+                    ended = [future for future in running if future.cancelled()]
+                for future in ended:
+                    task = running.pop(future)
+                    if future.cancelled():
+                        raise SpeechXAIError(
+                            "The dask scheduler has gone or cancelled its tasks. Continue with 'speechxai evaluate"
+                            f" --resume {order.run}'."
+                        )
+                    try:
+                        record = future.result()
+                    except KilledWorker:
+                        yield from ledger.lose(task)
+                    else:
+                        yield from ledger.settle(task, record)
         finally:
             client.cancel(list(running))
+
+
+LOOK_S = 60.0
+"""How long nothing may end before the scheduler is asked what it does, s. A task that waits beside an idle worker at
+two such looks is one that the scheduler has forgotten, and is given out again: a run never hangs."""
+
+
+def _not_begun(client: Any, running: Iterable[Any], ours: bool) -> set[str]:
+    """Keys of tasks that no worker computes although one has nothing to do, or (of workers that are ours) none is left.
+
+    Elsewhere there may be none: a job of Slurm waits as long as it likes.
+    """
+    computing = client.processing()
+    if all(computing.values()) and (computing or not ours):
+        return set()
+    begun = {str(key) for keys in computing.values() for key in keys}
+    return {future.key for future in running if not future.done()} - begun
 
 
 @contextmanager

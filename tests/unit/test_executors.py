@@ -40,7 +40,7 @@ from speechxai.evaluation.session import create_run, prepare
 from speechxai.evaluation.values import Progress
 from speechxai.files import hold
 from speechxai.testing import noise_recording, tiny_bundle
-from tests.unit.executor_work import always_busy, deadly, full_disk, grow, wait_to_be_killed
+from tests.unit.executor_work import always_busy, deadly, full_disk, grow, tame, wait_to_be_killed
 from tests.unit.test_runs import make
 
 TABLES = ("scores.csv", "scores.parquet", "summary.csv", "agreement.csv", "failures.csv")
@@ -140,6 +140,26 @@ def test_a_recording_that_always_kills_its_worker_is_listed_and_the_others_are_d
     assert failure["message"].startswith("b/1: the worker process ended 3 times while it computed this recording")
     assert cost["n_lost_workers"] == MAX_ATTEMPTS == 3
     assert {step.recording: step.state for step in steps} == {"a": "done", "b/1": "failed", "c": "done"}
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_task_that_the_scheduler_forgets_is_given_out_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given to a worker that is not there, a task waits for ever beside two that have nothing to do."""
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(executors, "LOOK_S", 1.0)
+    submit, forgotten = distributed.Client.submit, []
+
+    def forgetful(client: Any, *given: Any, **options: Any) -> Any:
+        if not forgotten:
+            forgotten.append(options["key"])
+            options |= {"workers": ["127.0.0.1:1"], "allow_other_workers": False}
+        return submit(client, *given, **options)
+
+    monkeypatch.setattr(distributed.Client, "submit", forgetful)
+    folder = make(tmp_path)
+    cost = run_units(folder, Order(str(folder.path), {}, 2), "dask", tame, lambda step: None)
+    assert folder.done_units() == ["a", "b/1", "c"]
+    assert cost["n_lost_workers"] == len(forgotten) == 1
 
 
 @pytest.mark.parametrize("executor", SEVERAL)
