@@ -4,7 +4,11 @@ differ."""
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,6 +16,7 @@ from torch import Tensor, nn
 from speechxai.errors import SpeechXAIError
 from speechxai.explain.agreement import iou
 from speechxai.explain.combination import evidence
+from speechxai.mancini2025 import report
 from speechxai.mancini2025.maps import (
     PUBLISHED_DEFINITIONS,
     PosteriorLogits,
@@ -128,6 +133,130 @@ def test_post_sigmoid_is_what_is_explained() -> None:
 def test_more_than_two_classes_are_refused() -> None:
     with pytest.raises(SpeechXAIError, match=r"^The 'mancini2025' protocol is for two classes\. This network has 3\.$"):
         PosteriorLogits(lambda m, p: torch.zeros(1, 3))(torch.zeros(1, 2, 2), torch.zeros(1, 2, 2))  # type: ignore[arg-type]
+
+
+def cells(table: Any) -> list[list[str]]:
+    return [[row.group, row.name, *(cell.text for cell in row.cells)] for row in table.rows]
+
+
+def test_what_each_correction_changes_in_words_and_numbers() -> None:
+    # means of 40 and 50, of 44 and 42: +4 and -8, the largest by size; the rest was not run
+    changed = pd.DataFrame(
+        [
+            ("level", "average_increase", "saliency", 40.0, 44.0, 4.0),
+            ("level", "average_increase", "smoothgrad", 50.0, 42.0, -8.0),
+            ("level", "faithfulness", "saliency", 0.5, math.nan, math.nan),
+            ("leak", "", "", math.nan, math.nan, math.nan),
+        ],
+        columns=["correction", "metric", "recipe", "published", "corrected", "difference"],
+    )
+    table = report.correction_table(changed)
+    assert table.title == "What each correction changes by itself, everything else as published: means over maps"
+    assert table.columns == ("metric", "published", "corrected", "difference", "largest", "maps or pairs")
+    level, leak = report.CORRECTIONS["level"], report.CORRECTIONS["leak"]
+    assert cells(table) == [
+        [level, "AI (%)", "45.00", "43.00", "−2.00", "−8.00", "2"],
+        [level, "FF", "0.5000", "–", "–", "–", "0"],
+        [leak, "not run", "–", "–", "–", "–", "0"],
+    ]
+    detail = report.detail_table(changed)
+    assert (detail.title, detail.columns) == (
+        "The same, map by map",
+        ("map and metric", "published", "corrected", "difference"),
+    )
+    assert cells(detail) == [
+        [level, "saliency, AI (%)", "40.00", "44.00", "4.00"],
+        [level, "smoothgrad, AI (%)", "50.00", "42.00", "−8.00"],
+        [level, "saliency, FF", "0.5000", "–", "–"],
+    ]
+
+
+def test_the_classifier_over_folds() -> None:
+    # fold 0: 2 of 3 right, of PD 1 of 2, of HC 1 of 1; fold 1: 1 of 2, of PD 1 of 1, of HC 0 of 1
+    predictions = pd.DataFrame(
+        {"fold": [0, 0, 0, 1, 1, 1], "label": [1, 1, 0, 1, 0, math.nan], "predicted": [1, 0, 0, 1, 1, 1]}
+    )
+    folder: Any = SimpleNamespace(table=lambda name: predictions)
+    table = report.classifier_table(folder)
+    assert table.title == "The classifier, by recording: percent, mean ± standard deviation over folds"
+    assert table.columns == ("measure", "ours", "authors")
+    authors = report.reference()["classifier"]
+    assert [row[1:3] for row in cells(table)] == [
+        ["accuracy", "58.3 ± 8.3"],
+        ["sensitivity", "75.0 ± 25.0"],
+        ["specificity", "50.0 ± 50.0"],
+    ]
+    assert cells(table)[1][3] == f"{authors['sensitivity'][0]:.1f} ± {authors['sensitivity'][1]:.1f}"
+    assert report.accuracy_by_fold(folder) == pytest.approx([200 / 3, 50])
+    assert report.mean_std([1.0, math.nan, 3.0]) == (2.0, 1.0)
+
+
+def test_maps_beside_the_authors() -> None:
+    part = pd.DataFrame(
+        [
+            {
+                **{"recipe": "guided_gradcam", "metric": "average_drop", "published": 12.0, "published_std": 1.5},
+                **{"authors": 11.0, "authors_std": math.nan, "corrected": 9.0, "low": 8.0, "high": 10.5},
+                **{"degenerate": True, "noise": True, "undefined": 3},
+            }
+        ]
+    )
+    table = report.comparison_table(part, "Methods", ["average_drop", "sparseness"])
+    assert table.title == "Methods: AD (%), SPS"
+    assert table.columns[:4] == ("map", "AD (%) published", "AD (%) authors", "AD (%) corrected")
+    assert cells(table) == [
+        ["", "guided_gradcam †‡", "12.00 ± 1.50 (3 undefined)", "11.00", "9.00 [8.00, 10.50]", "–", "–", "–"]
+    ]
+    plain = report.comparison_table(part.assign(degenerate=False, noise=False, undefined=0, low=math.nan), "M", ["iou"])
+    assert cells(plain) == [["", "guided_gradcam", "–", "–", "–"]]
+
+
+def test_a_leak_and_rounding_are_called_so() -> None:
+    known = report.reference()["auxiliary"]["saliency"][0]
+    leak = report.auxiliary_table({"saliency": {"by_recording": 0.9, "by_speaker": 0.6}, "mine": leaky(0.5, 0.4)})
+    assert leak.title == (
+        "Auxiliary classifier, accuracy: split by clip the tested speakers are in the training data (a leak, never a"
+        " result)"
+    )
+    assert leak.columns == ("input", "by clip: LEAKS", "authors, by clip", "by speaker")
+    assert cells(leak) == [["", "saliency", "0.900", f"{known:.2f}", "0.600"], ["", "mine", "0.500", "–", "0.400"]]
+    scores = pd.DataFrame(
+        [("average_gain", 5.0, 7.0, 2.0, 30.0)], columns=["metric", "published", "nudged", "difference", "largest"]
+    )
+    noise = report.Rounding(10, 4, 3e-7, 0.25, scores)
+    table = report.noise_table(noise)
+    assert (
+        table.title == "Guided Grad-CAM when every bin of a recording moves by at most 1e-07 of its largest magnitude"
+    )
+    assert table.columns == ("metric", "published", "moved", "difference", "largest of one recording")
+    assert cells(table) == [["", "AG (%)", "5.00", "7.00", "2.00", "30.00"]]
+    (said,) = report.warnings_of(noise)
+    assert said.startswith(
+        "‡ Rounding noise: in 4 of 10 recordings the weights of the published guided Grad-CAM are 3e-07"
+    )
+    assert "moves the mask by 25 % of its size (median)" in said
+    assert report.warnings_of(None) == report.warnings_of(report.Rounding(10, 0, 1.0, 0.0, scores)) == []
+
+
+def leaky(by_recording: float, by_speaker: float) -> dict[str, float]:
+    return {"by_recording": by_recording, "by_speaker": by_speaker}
+
+
+def test_what_a_report_of_the_protocol_lacks(tmp_path: Path) -> None:
+    folder: Any = SimpleNamespace(path=tmp_path)
+    assert report.missing_parts(folder) == [
+        "The second pass is missing (the run kept no maps): published numbers are by each recording's own maximum.",
+        "The maps were not made at the other level.",
+        "The corrected protocol was not run.",
+        "No auxiliary study with both splits belongs to this run: the configuration mancini2025-auxiliary makes one.",
+    ]
+
+
+def test_the_raw_count_follows_the_kept_class() -> None:
+    # predicted 1 0 0, kept as predicted: yes no yes, so kept 1 1 0; each is compared with all: 1 1 2 -> mean 4/3
+    part = pd.DataFrame({"predicted": [1, 0, 0, 1], "value": [1.0, 0.0, 1.0, math.nan]})
+    assert report._count(part) == pytest.approx(4 / 3)
+    assert math.isnan(report._count(part[3:]))
 
 
 def test_protocol_options_are_options_that_the_methods_take() -> None:

@@ -112,6 +112,44 @@ def test_what_would_be_dropped_in_silence_is_refused(
     assert capsys.readouterr().err.splitlines()[-1] == f"Error: {message}"
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("import x --out m --classes HC", "--classes 'HC': write at least two names with commas between them."),
+        ("import x --out m --classes HC,,PD", "--classes 'HC,,PD': write at least two names with commas between them."),
+        ("import x", "The model needs a folder: give --out, for example --out models/ssl4pr."),
+        (
+            "evaluate --data synthetic --model synthetic-cnn",
+            "The run needs a folder: give --out, for example --out runs/first.",
+        ),
+        ("benchmark --tables", "--tables writes the tables of a benchmark that has begun. Name it with --resume."),
+        (
+            "benchmark --resume b --seeds 3",
+            "b: a benchmark is continued with its own settings. Leave the other options away.",
+        ),
+        ("app --root x", "--root names the folder of a data set's recordings: name the data set with --data."),
+        ("app --allow-host a/b", "--allow-host 'a/b': write NAME or NAME:PORT, as in the browser's address bar."),
+        ("app --run gone", "gone: there is no such folder of a run."),
+        ("explain a.wav --out x --evidence most", "Unknown evidence 'most'. Known: auto, positive, absolute."),
+        ("whatif a.wav --out x --sex f", "Unknown sex 'f'. Known: F, M, any."),
+    ],
+)
+def test_flags_that_do_not_go_together_are_answered(
+    words: str, message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words.split())
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"Error: {message}"
+
+
+def test_two_names_of_classes_are_enough(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["import", str(tmp_path / "gone"), "--out", str(tmp_path / "m"), "--classes", "HC,PD"])
+    assert "--classes" not in capsys.readouterr().err
+
+
 def test_repeatable_flags_are_repeated_under_every_name(capsys: pytest.CaptureFixture[str]) -> None:
     words = "evaluate --data synthetic --model synthetic-cnn --out y -r rise --recipe saliency --recipes nonsense"
     with pytest.raises(SystemExit):

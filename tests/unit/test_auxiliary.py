@@ -472,6 +472,36 @@ def test_sentences_follow_from_the_numbers() -> None:
     assert "nobody can say" in said(clear, facts={**FACTS, "unknown_held_out": 1})
 
 
+def test_what_a_study_says_word_by_word() -> None:
+    """What a map knows beside the ceiling, what a mask alone lets through, and from where on folds leak."""
+    rows = [
+        {"name": name, "vs_original_low": low, "vs_original_high": high}
+        for name, low, high in (("a", -0.2, -0.01), ("b", -0.1, 0.0), ("c", 0.0, 0.1), ("d", 0.01, 0.2))
+    ]
+    assert tables._survival(rows, {"value": 0.9}).text == (
+        "Against the spectrogram itself (AUROC 0.90): 1 of 4 explanations know less, 2 cannot be told from it, 1 know"
+        " more (d): these maps carry what the explained network has learned or decided, not only what the voice holds."
+    )
+    assert tables._survival(rows[:3], {"value": 0.9}).text == (
+        "Against the spectrogram itself (AUROC 0.90): 1 of 3 explanations know less, 2 cannot be told from it."
+    )
+    tells = tables._masked({"value": 0.7, "low": 0.51, "high": 0.9})
+    assert (tells.text, tells.tone) == (
+        "Masked with chance alone the spectrogram still tells the classes apart (AUROC 0.70, 0.51 to 0.90): the input"
+        " 'masked' shows what a mask lets through, not what the map knows. Read it only against this floor, or take the"
+        " input 'map'.",
+        "caution",
+    )
+    nothing = tables._masked({"value": 0.7, "low": 0.5, "high": 0.9})
+    assert nothing.text == "Masked with chance the spectrogram tells nothing (AUROC 0.70, 0.50 to 0.90)."
+    bad = tables._held_out({"n_recordings": 40, "not_held_out": 3, "unknown_held_out": 2})
+    assert [one.text for one in bad] == [
+        "3 of 40 maps come from a network that heard the speaker in training. Such maps can carry the label itself: do"
+        " not report this study.",
+        "For 2 of 40 maps nobody can say whether the network had heard the speaker in training.",
+    ]
+
+
 def test_maps_are_held_against_the_answer_that_they_may_give_away() -> None:
     """The floor `answer` is the classifier's number as it is: no network, the same rows, its own AUROC."""
     table_ = manifest([f"s/{i}" for i in range(12)], [i % 2 for i in range(12)])
