@@ -619,11 +619,12 @@ class RunFolder:
             return False
 
     def is_finished(self) -> bool:
-        """Whether the tables are there as they were written."""
+        """Whether the tables are there as they were written, and what the run cost is known."""
         environment = self.environment
-        return (self.path / "summary.csv").exists() and all(
-            self._is_whole(name, environment) for name in environment.get("tables", {})
-        )
+        tables = environment.get("tables", {})
+        # An environment that was written anew, after damage, states neither.
+        known = "summary.csv" in tables and {"sessions", "cost"} <= environment.keys()
+        return known and all(self._is_whole(name, environment) for name in tables)
 
     def write_tables(self, tables: Mapping[str, pd.DataFrame], environment: Mapping[str, Any]) -> None:
         """Write tables by the names of their files, then the environment, which states their hashes."""

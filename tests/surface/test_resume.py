@@ -348,6 +348,21 @@ def test_a_damaged_map_is_never_handed_out(run: Path) -> None:
     assert folder.maps(two, "saliency").ndim == 2
 
 
+@pytest.mark.parametrize("left", [None, b"", b'{"format": ', b"[1, 2]"], ids=["missing", "empty", "cut", "a list"])
+def test_a_lost_environment_alone_costs_no_recording(
+    left: bytes | None, run: Path, place: Path, call: Callable[..., Answer]
+) -> None:
+    path = run / "environment.json"
+    path.unlink() if left is None else path.write_bytes(left)
+    answer = call("evaluate", "--resume", run)
+    assert answer.status == 0
+    assert f"{N} recordings scored; this session" in answer.out
+    assert tables(run) == tables(place / "run")
+    folder = RunFolder.open(run)
+    assert folder.is_finished()
+    assert {"sessions", "cost", "basis"} <= folder.environment.keys()
+
+
 def test_tables_that_were_changed_are_written_again(run: Path, place: Path, call: Callable[..., Answer]) -> None:
     for name in TABLES:
         whole = (run / name).read_bytes()
