@@ -55,15 +55,20 @@ def matrix(labels: Sequence[str], values: Array, caption: str) -> str:
     )
 
 
-def table(rows: Sequence[Mapping[str, Any]], caption: str) -> str:
-    """A small table; numbers get three digits, and an interval in brackets stands under its value."""
+def table(rows: Sequence[Mapping[str, Any]], caption: str, muted: Sequence[bool] = ()) -> str:
+    """A small table; numbers get three digits, an interval in brackets stands under its value, `muted` rows are
+    gray."""
     if not rows:
         return ""
     head = "".join(
         f'<th scope="col"{" class=n" if isinstance(v, float | int) else ""}>{escape(k)}</th>'
         for k, v in rows[0].items()
     )
-    body = "".join(f"<tr>{''.join(_cell(value) for value in row.values())}</tr>" for row in rows)
+    gray = [*muted, *([False] * len(rows))]
+    body = "".join(
+        f"<tr{' class=muted' if gray[i] else ''}>{''.join(_cell(value) for value in row.values())}</tr>"
+        for i, row in enumerate(rows)
+    )
     return scrolled(
         f'<table class="sx-table"><caption>{escape(caption)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>",

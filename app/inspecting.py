@@ -24,18 +24,20 @@ from speechxai.inspection.words import class_words, recipe_words
 
 def sounds(heard: Heard, map_: Explained) -> list[Voice]:
     """Original, kept and removed at one level, each with the probability of the explained class."""
-    name, share = heard.class_names[map_.target], words.percent(STRONGEST)
-    voices = [
-        Voice("original", "Original", heard.waveform, f"{name} {map_.p:.2f}", "The recording as the model hears it.")
-    ]
+    scale, share = heard.scale(map_.target), words.percent(STRONGEST)
+
+    def said(p: float) -> str:
+        return f"{scale} {heard.shown(p, map_.target):.2f}"
+
+    voices = [Voice("original", "Original", heard.waveform, said(map_.p), "The recording as the model hears it.")]
     told = {
         "kept": ("Kept", map_.p_kept, f"Only the strongest {share} of the evidence"),
         "removed": ("Removed", map_.p_removed, f"Without the strongest {share} of the evidence"),
     }
     for key, (loud, gain_db) in report.sounds(heard, map_).items():
         label, p, what = told[key]
-        title = f"{what}; probability of {name} {p:.2f}. Level matched: {gain_db:+.0f} dB."
-        voices.append(Voice(key, label, loud, f"{name} {p:.2f}", title))
+        title = f"{what}; {said(p)}. Level matched: {gain_db:+.0f} dB."
+        voices.append(Voice(key, label, loud, said(p), title))
     return voices
 
 
@@ -43,7 +45,11 @@ def player_view(heard: Heard, map_: Explained, title: str, tiers: Sequence[Mappi
     """The player's block for one map."""
     name = class_words(heard.class_names[map_.target])
     inside = heard.scope.state == "inside"
-    summary = f"The model says {name}, probability {map_.p:.2f}." if inside else f"Evidence for {name}."
+    p = heard.shown(map_.p, map_.target)
+    answer = class_words(heard.class_names[heard.predicted])
+    summary = f"Evidence for {name}."
+    if inside:
+        summary = f"The model says {answer}, {heard.scale(map_.target)} {p:.2f}. {summary}"
     return pack(
         View(
             title=title,
@@ -71,7 +77,13 @@ def compare_view(heard: Heard, maps: Mapping[str, Explained], title: str) -> byt
             frame_rate_hz=heard.frame_rate_hz,
             sample_rate_hz=heard.sample_rate_hz,
             maps=[
-                Map(m.recipe, recipe_words(m.recipe), m.mask, f"without it: {m.p_removed:.2f} (whole: {m.p:.2f})")
+                Map(
+                    m.recipe,
+                    recipe_words(m.recipe),
+                    m.mask,
+                    f"{heard.scale(m.target)} without it: {heard.shown(m.p_removed, m.target):.2f} (whole:"
+                    f" {heard.shown(m.p, m.target):.2f})",
+                )
                 for m in maps.values()
             ],
             sounds=[Voice("original", "Original", heard.waveform)],
@@ -158,7 +170,7 @@ def show_case(case: Explanation, title: str, label: int | None, words_place: Any
         index = state.classes(case.model).index(label)
         labeled = "" if label is None else classes_of(sources.catalogue())[label]
         same = None if index is None else index == case.heard.predicted
-        widgets.show_html(widgets.verdict(case.heard, labeled, same))
+        widgets.show_html(widgets.verdict(case.heard, labeled, same, widgets.share_of_ill()))
         said = st.container()
     with picture_place:
         worth = st.empty()
@@ -169,6 +181,9 @@ def show_case(case: Explanation, title: str, label: int | None, words_place: Any
         player.show(block, key="player")
     with said:
         found = inspection_of(case)
+        widgets.show_html(widgets.cautions(found.sentences))
+        if case.heard.bundle.config.held_out is not None:
+            widgets.choose_share()
         widgets.show_html(widgets.sentences(found.sentences))
     worth.html(widgets.map_verdict(found.verdict))
     with picture_place:
@@ -178,10 +193,11 @@ def show_case(case: Explanation, title: str, label: int | None, words_place: Any
 
 def case_tools(case: Explanation, found: Inspection, title: str) -> None:
     """What to take away from a case, and segments to put under it."""
+    share = widgets.share_of_ill()
     one, two, three, four = st.columns([1, 1, 1, 1.4], vertical_alignment="bottom")
     with one:
         widgets.button(
-            "Case report (HTML)", f"{title}_report.html", "text/html", lambda: report.case_html(found, title)
+            "Case report (HTML)", f"{title}_report.html", "text/html", lambda: report.case_html(found, title, share)
         )
     with two:
         widgets.button(
@@ -219,7 +235,7 @@ def details(found: Inspection) -> None:
     with st.expander("Numbers behind the words"):
         rows = [dict(zip(report.BUDGET_HEADER, row, strict=True)) for row in report.budget_rows(found)]
         caption = (
-            f"Probability of {found.class_name}, the chosen map beside maps that know nothing of the model: at one"
+            f"{found.heard.scale(found.map.target)}, the chosen map beside maps that know nothing of the model: at one"
             " budget, and by the soft mask, whose mass differs from map to map."
         )
         widgets.show_html(charts.table(rows, caption))

@@ -18,6 +18,7 @@ import streamlit as st
 
 from app import charts, sources, state
 from app.sources import Key
+from speechxai.inspection import words
 from speechxai.inspection.inspect import Heard
 from speechxai.inspection.report import file_name
 from speechxai.inspection.words import NOTICE, Sentence, Verdict, class_words, recipe_words
@@ -187,8 +188,9 @@ def working(label: str, job: str) -> Iterator[Callable[..., None]]:
 # ---- answers
 
 
-def verdict(what: Heard, labeled: str = "", same: bool | None = None) -> str:
-    """HTML of the model's answer: class, probability, how far it moves, and whether the label says the same.
+def verdict(what: Heard, labeled: str = "", same: bool | None = None, share: float = words.USUAL_SHARE) -> str:
+    """HTML of the model's answer: class, probability, how stable it is, whether the label says the same, and how often
+    such an answer is right.
 
     No class is named outside of what the model was made for, nor where it does not say what that is.
 
@@ -196,6 +198,7 @@ def verdict(what: Heard, labeled: str = "", same: bool | None = None) -> str:
         what: the recording and the answer.
         labeled: name of its label, "" where there is none.
         same: whether the two are one class; None where nobody knows.
+        share: of the ill among the people that the reader sees.
     """
     if what.scope.state != "inside":
         head = "No class" if what.scope.state == "outside" else "Scope unknown"
@@ -204,32 +207,61 @@ def verdict(what: Heard, labeled: str = "", same: bool | None = None) -> str:
             f'</div><p class="note">{unbroken(what.scope.reason)}</p></div>'
         )
     index = what.predicted
-    name, p = what.class_names[index], float(what.probability[index])
-    low, high = what.range(index)
+    p = what.shown(float(what.probability[index]), index)
+    low, high = sorted(what.shown(end, index) for end in what.range(index))
+    scale = what.scale(index)
     truth = ""
     if labeled:
         told = "as labeled" if same else f"{'' if same is None else 'but '}labeled {class_words(labeled)}"
         truth = f" <span>({html.escape(told)})</span>"
     whom = "by a network that never heard this speaker" if what.fold is not None else "by the final network"
-    how = "when any fifth of the recording is left out"
+    how = "any fifth of the recording is left out"
     if len(what.folds) > 1:
-        how += f" or with the {len(what.folds) - 1} other networks"
+        how += f" or one of the {len(what.folds) - 1} other networks answers"
     stated = what.bundle.probability_words
     stated = html.escape(stated[0].upper() + stated[1:])
     x = [4 + 292 * v for v in (low, p, high)]
+    at = what.condition
+    ends = ("0", "1") if at is None else (f"0 {what.class_names[1 - at]}", f"1 {what.class_names[at]}")
     svg = (
         '<svg viewBox="0 0 300 30"><line x1="4" x2="296" y1="10" y2="10" stroke="#dfe6e6" stroke-width="6"'
         f' stroke-linecap="round"/><line x1="{x[0]:.1f}" x2="{x[2]:.1f}" y1="10" y2="10" stroke="#8fbfc3"'
         ' stroke-width="6" stroke-linecap="round"/><line x1="150" x2="150" y1="2" y2="18" stroke="#56646b"'
         f' stroke-width="1"/><circle cx="{x[1]:.1f}" cy="10" r="6" fill="#0b6670"/><g font-size="10" fill="#4d5c64"'
-        ' font-family="system-ui,sans-serif"><text x="0" y="29">0</text><text x="150" y="29"'
-        ' text-anchor="middle">0.5</text><text x="300" y="29" text-anchor="end">1</text></g></svg>'
+        f' font-family="system-ui,sans-serif"><text x="0" y="29">{html.escape(ends[0])}</text><text x="150" y="29"'
+        f' text-anchor="middle">0.5</text><text x="300" y="29" text-anchor="end">{html.escape(ends[1])}</text></g>'
+        "</svg>"
     )
-    scale = charts.figure(svg, f"Probability {p:.2f}, between {low:.2f} and {high:.2f}")
+    drawn = charts.figure(svg, f"{scale} {p:.2f}, stable between {low:.2f} and {high:.2f}")
+    counts = "".join(f"<p>{unbroken(sentence)}</p>" for sentence in what.chances(share))
     return (
         f'<div class="sx-card sx-verdict"><div class="says">The model says{truth}</div>'
-        f'<div class="answer"><b>{html.escape(class_words(name))}</b><span>{p:.2f}</span></div>{scale}'
-        f'<p class="note">{stated} {whom}; {low:.2f} to {high:.2f} {how}.</p></div>'
+        f'<div class="answer"><b>{html.escape(class_words(what.class_names[index]))}</b>'
+        f"<span><small>{html.escape(scale)}</small> {p:.2f}</span></div>{drawn}"
+        f'<p class="note">{stated} {whom}. Stability: {low:.2f} to {high:.2f} when {how}.</p>'
+        f'<div class="counts">{counts}</div></div>'
+    )
+
+
+SHARES = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5)
+"""Shares of the ill that a reader may name."""
+
+
+def share_of_ill() -> float:
+    """Share of the ill among the people that the reader sees, as chosen or linked to."""
+    options = [words.one_in(share) for share in SHARES]
+    return SHARES[recalled("share", options, words.one_in(words.USUAL_SHARE))]
+
+
+def choose_share() -> None:
+    """How many of the people that the reader sees are ill: what an answer means depends on it."""
+    options = [words.one_in(share) for share in SHARES]
+    choose(
+        "Of the people you see, ill are",
+        "share",
+        options,
+        help_text="Half of a data set is ill; of the people in a corridor few are, and most alarms are wrong there.",
+        default=words.one_in(words.USUAL_SHARE),
     )
 
 
@@ -244,14 +276,16 @@ def unbroken(text: str) -> str:
     return re.sub(r"(\d) (%|k?Hz|dB|s)(?![A-Za-z])", "\\1\u00a0\\2", html.escape(text))
 
 
-def sentences(found: Sequence[Sentence]) -> str:
-    """HTML of what matters, in words, and of what speaks against trusting it."""
-    said = "".join(f"<p>{unbroken(s.text)}</p>" for s in found if s.kind not in ("caution", "verdict"))
+def cautions(found: Sequence[Sentence]) -> str:
+    """HTML of what speaks against trusting the answer or the map; "" where nothing does."""
     against = "".join(f"<li>{unbroken(s.text)}</li>" for s in found if s.kind == "caution")
-    text = f'<div class="sx-card sx-words"><h2>What matters</h2>{said}</div>'
-    if against:
-        text += f'<div class="sx-caution" style="margin-top:10px"><h2>Before you trust it</h2><ul>{against}</ul></div>'
-    return text
+    return f'<div class="sx-caution"><h2>Before you trust it</h2><ul>{against}</ul></div>' if against else ""
+
+
+def sentences(found: Sequence[Sentence]) -> str:
+    """HTML of what matters, in words."""
+    said = "".join(f"<p>{unbroken(s.text)}</p>" for s in found if s.kind not in ("caution", "verdict"))
+    return f'<div class="sx-card sx-words"><h2>What matters</h2>{said}</div>'
 
 
 def problem(error: Exception) -> None:

@@ -8,7 +8,7 @@ from app import charts, inspecting, player, sources, state, widgets
 from speechxai import SpeechXAIError
 from speechxai.explain.agreement import STRONGEST
 from speechxai.explain.recipe import CONTROLS
-from speechxai.inspection import words
+from speechxai.inspection import inspect, words
 from speechxai.inspection.inspect import Explained
 
 MOST = 6
@@ -39,8 +39,9 @@ with more, st.popover("Combine", width="stretch"):
     joined = [n for n in ("union", "intersection") if st.toggle(n.capitalize(), key=f"compare_{n}")]
 recipes = [*chosen]
 plain = [r for r in chosen if r not in CONTROLS]
+if joined and len(plain) < 2:
+    st.info("A combination needs two methods; controls are none.", icon=":material/join:")
 recipes += [f"{n}({', '.join(plain)})" for n in joined if len(plain) > 1]
-recipes = recipes[:MOST]
 if len(recipes) < 2:
     st.info("Choose at least two maps to compare.", icon=":material/compare_arrows:")
     widgets.foot()
@@ -68,8 +69,10 @@ agreed = state.agreement(model, key, tuple(maps))
 labels = [words.recipe_words(r) for r in maps]
 if agreed.pairs:
     text = (
-        f"{len({i for pair in agreed.pairs for i in pair})} methods share {words.percent(agreed.mean)} of their"
-        f" strongest bins, averaged over pairs, where unrelated maps share {words.percent(STRONGEST)}"
+        f"{words.listing([labels[i] for i in sorted({i for pair in agreed.pairs for i in pair})])} share"
+        f" {words.percent(agreed.mean)} of their strongest bins"
+        f"{', averaged over pairs' if len(agreed.pairs) > 1 else ''}, where unrelated maps share"
+        f" {words.percent(STRONGEST)}"
     )
     if len(agreed.pairs) > 1:
         (a, b), (c, d) = (choose(agreed.pairs, key=lambda pair: agreed.overlaps[pair]) for choose in (max, min))
@@ -77,7 +80,7 @@ if agreed.pairs:
             f": most {labels[a]} and {labels[b]} ({words.percent(agreed.overlaps[a, b])}), least {labels[c]} and"
             f" {labels[d]} ({words.percent(agreed.overlaps[c, d])})"
         )
-    widgets.show_html(f'<p class="sx-sub">{charts.escape(text)}.</p>')
+    widgets.show_html(f'<p class="sx-sub">{charts.escape(text[0].upper() + text[1:])}.</p>')
 block = state.kept(model, key, ("compare", name, *maps), lambda: inspecting.compare_view(heard, maps, name))
 player.show(block, key="compare_player")
 
@@ -97,25 +100,32 @@ with one:
         )
     )
 with two:
+    controls = {c: m for c in CONTROLS if isinstance(m := found[c], Explained)}
     st.header("What each map is worth")
     scores = [
         {
             "map": words.recipe_words(r),
-            "whole": m.p,
-            "kept: strongest 20 % alone": m.p_kept,
-            "removed: all but them": m.p_removed,
-            "lost": m.p_fall,
-            "soft mask: kept": m.soft_kept,
-            "soft mask: removed": m.soft_removed,
+            "whole": heard.shown(m.p, m.target),
+            "kept: strongest 20 % alone": heard.shown(m.p_kept, m.target),
+            "removed: all but them": heard.shown(m.p_removed, m.target),
+            "probability lost": m.p_fall,
+            "soft mask: kept": heard.shown(m.soft_kept, m.target),
+            "soft mask: removed": heard.shown(m.soft_removed, m.target),
+            "loses to": ", ".join(words.recipe_words(c) for c in inspect.loses_to(m, controls)).replace(
+                " (control)", ""
+            )
+            if r not in CONTROLS
+            else "",
         }
         for r, m in [*maps.items(), *((c, found[c]) for c in CONTROLS if c not in maps)]
         if isinstance(m, Explained)
     ]
-    name_of = words.class_words(heard.class_names[heard.predicted])
     widgets.show_html(
         charts.table(
             scores,
-            f"Probability of {name_of} at one budget; a map that loses no more than the controls explains nothing.",
+            f"{heard.scale(heard.predicted)} at one budget, and how much probability the answer loses; gray: it"
+            " weakens no more than without as many bins of a control.",
+            muted=[bool(row["loses to"]) for row in scores],
         )
     )
 with st.expander("Rank correlation of each pair"):

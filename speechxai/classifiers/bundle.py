@@ -28,6 +28,7 @@ import speechxai
 from speechxai.classifiers import Classifier, build
 from speechxai.classifiers.external import Opened, open_factory, open_huggingface
 from speechxai.classifiers.fit import flat_words
+from speechxai.classifiers.held_out import HeldOut
 from speechxai.classifiers.network import answers_to_made_voices, check
 from speechxai.classifiers.scope import Scope
 from speechxai.errors import SpeechXAIError, VersionWarning, did_you_mean
@@ -61,7 +62,7 @@ FINAL = "final"
 NOT_SAVED = "0" * 64
 """Hash of what is not on disk yet."""
 
-ABOUT = ("format", "name", "title", "training", "libraries", "check", "sha256", "max_batch")
+ABOUT = ("format", "name", "title", "training", "libraries", "check", "sha256", "max_batch", "held_out")
 """Keys that change no answer; all others do."""
 
 
@@ -161,6 +162,7 @@ class BundleConfig(_Strict):
         training: what it was trained on and how; for people.
         calibration: what it did, and whether probabilities may be called calibrated.
         folds: how every fold's network answered, where training has looked.
+        held_out: answers of two classes about people that the answering network never heard.
         scope: what it was made for; without it nobody knows which recordings it may be asked about.
         libraries: versions at training.
         weights: hash and number of fold models.
@@ -183,6 +185,7 @@ class BundleConfig(_Strict):
     training: dict[str, Any] = Field(default_factory=dict)
     calibration: CalibrationSettings = Field(default_factory=CalibrationSettings)
     folds: tuple[FoldFacts, ...] = ()
+    held_out: HeldOut | None = None
     scope: Scope | None = None
     libraries: dict[str, str] = Field(default_factory=dict)
     weights: WeightsFile = Field(default_factory=WeightsFile)
@@ -442,6 +445,11 @@ class Bundle:
         if settings.calibrated is False:
             found.append(f"The model's probabilities are not calibrated: {settings.reason}.")
         facts = enumerate(self.config.folds)
+        if self.config.held_out is not None and not self.config.held_out.separates:
+            found.append(
+                f"This network separates nobody that could be shown: AUC {self.config.held_out.auc} over"
+                f" {len(self.config.held_out.labels)} people it never heard, where chance is 0.50."
+            )
         found += [flat_words(k, each.problem) for k, each in facts if each.problem and fold in (None, k)]
         return found
 

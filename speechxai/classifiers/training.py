@@ -30,6 +30,7 @@ from speechxai.classifiers.bundle import (
     save_parts,
 )
 from speechxai.classifiers.fit import AugmentConfig, FitConfig, Progress, initialized, spread_of
+from speechxai.classifiers.held_out import held_out_of
 from speechxai.classifiers.imports import pretrained
 from speechxai.classifiers.network import check
 from speechxai.classifiers.scope import Scope
@@ -365,7 +366,7 @@ def train_bundle(
     raw = subjects_of(data.recordings, validated, calibrated=False)
     problem = validated.uncalibrated_because or not_calibrated_because(subjects, raw)
     config = _config(data, plan, validated, len(history.epochs), problem)
-    config = config.model_copy(update={"check": found.table()})
+    config = config.model_copy(update={"check": found.table(), "held_out": held_out_of(subjects)})
     repeats = [_repeat(plan.fit.seed, subjects)]
     for seed in plan.repeats:
         again = _validate(data.recordings, replace(plan, fit=replace(plan.fit, seed=seed)), states, progress)

@@ -87,6 +87,8 @@ def explain(
         say(f"{file}: {heard.recording.duration_s:.2f} s, {said_class}{unknown}")
     else:
         say(f"{file}: {heard.recording.duration_s:.2f} s, no class. {heard.scope.reason}")
+    for text in heard.chances():
+        say(text)
     said = [f"{check.name}: {check}" for check in checks if check.state != "good"]
     say(f"Recording check: {'; '.join(said) or 'fine'}.")
     if not usable(checks):

@@ -27,7 +27,7 @@ from speechxai.classifiers.base import device_of
 from speechxai.classifiers.base import predict as class_probabilities
 from speechxai.classifiers.bundle import Bundle, load_bundle
 from speechxai.classifiers.fit import FLAT, spread_of
-from speechxai.classifiers.network import as_network
+from speechxai.classifiers.network import as_network, class_order
 from speechxai.data.synthetic import takes
 from speechxai.errors import NotApplicable, SpeechXAIError
 from speechxai.explain import METHODS
@@ -37,7 +37,17 @@ from speechxai.explain.combination import evidence
 from speechxai.explain.explain import explain_all
 from speechxai.explain.passes import recordings_at_once
 from speechxai.explain.recipe import CONTROLS, parse
-from speechxai.inspection.words import N_COPIES, Facts, Sentence, Verdict, class_words, summary
+from speechxai.inspection.words import (
+    N_COPIES,
+    ROUNDING,
+    USUAL_SHARE,
+    Facts,
+    Sentence,
+    Verdict,
+    chances,
+    class_words,
+    summary,
+)
 from speechxai.signal.acoustics import f0_hz, segments_by_voicing
 from speechxai.signal.audio import read_audio, resample
 from speechxai.signal.quality import Check, checks, concerns, quality
@@ -99,6 +109,42 @@ class Heard:
     def predicted(self) -> int:
         """Index of the most probable class."""
         return int(self.probability.argmax())
+
+    @property
+    def condition(self) -> int | None:
+        """Of two classes the index of the one that probabilities are of: the disease where the names say which it is,
+        else the second. None of more classes."""
+        if len(self.class_names) != 2:
+            return None
+        known = class_order(self.class_names)
+        return 1 if known is None else known[1]
+
+    def mirrored(self, target: int) -> bool:
+        """Whether a probability of this class is shown as that of the condition."""
+        return self.condition not in (None, target)
+
+    def scale(self, target: int) -> str:
+        """What probabilities are shown as, whichever class is explained: P(PD)."""
+        return f"P({self.class_names[target if self.condition is None else self.condition]})"
+
+    def shown(self, p: float, target: int) -> float:
+        """A probability of a class on that scale."""
+        return 1 - p if self.mirrored(target) else p
+
+    def chances(self, share: float = USUAL_SHARE) -> list[str]:
+        """How often an answer like this is right, in sentences; none where no class is named.
+
+        Args:
+            share: of the ill among the people that the reader sees.
+        """
+        at = self.condition
+        if self.scope.state != "inside" or at is None:
+            return []
+        made_for, held_out = self.bundle.config.scope, self.bundle.config.held_out
+        people = "made voices" if made_for is not None and made_for.synthetic else "people"
+        names = (self.class_names[1 - at], self.class_names[at])
+        known = held_out.mirrored() if held_out is not None and at == 0 else held_out
+        return chances(known, names, float(self.probability[at]), self.predicted == at, share, people)
 
     def range_without_fifths(self, target: int) -> tuple[float, float]:
         """Lowest and highest probability of a class when any fifth of the recording is left out."""
@@ -396,7 +442,7 @@ def says_the_same(model: Classifier) -> str:
     p = z.softmax(-1)[:, -1]
     return (
         f"This network separates nobody: of {len(z)} made voices, with and without simulated signs, it says nearly the"
-        f" same, {class_words(model.class_names[-1])} {float(p.min()):.2f} to {float(p.max()):.2f}."
+        f" same, P({model.class_names[-1]}) {float(p.min()):.2f} to {float(p.max()):.2f}."
     )
 
 
@@ -620,6 +666,8 @@ def facts_of(
         class_name=class_words(heard.class_names[map_.target]),
         p=map_.p,
         p_removed=map_.p_removed,
+        scale=heard.scale(map_.target),
+        mirrored=heard.mirrored(map_.target),
         verdict=verdict,
         controls={name: found.p_removed for name, found in controls.items()},
         overlaps={name: overlap(map_.mask, found.mask) for name, found in others.items()},
@@ -735,8 +783,9 @@ class Agreement:
 
     @property
     def pairs(self) -> list[tuple[int, int]]:
-        """Pairs of methods, controls left out, whose overlap is known."""
-        own = [i for i, name in enumerate(self.names) if name not in CONTROLS]
+        """Pairs of methods whose overlap is known: controls are left out, and combinations, which agree with their own
+        parts by construction."""
+        own = [i for i, name in enumerate(self.names) if name not in CONTROLS and not parse(name).parts]
         return [(i, j) for i, j in combinations(own, 2) if not np.isnan(self.overlaps[i, j])]
 
     @property
@@ -755,6 +804,15 @@ def agreement(maps: Mapping[str, Explained]) -> Agreement:
         a, b = torch.from_numpy(first)[None], torch.from_numpy(second)[None]
         ranks[i, j] = ranks[j, i] = float(rank_correlation(a, b)[0])
     return Agreement(names, overlaps, ranks, np.array([maps[name].share for name in names]))
+
+
+def loses_to(map_: Explained, controls: Mapping[str, Explained]) -> tuple[str, ...]:
+    """Controls whose bins the answer needs no less than the map's: as many of them weaken it as much."""
+    return tuple(
+        name
+        for name, control in controls.items()
+        if name != map_.recipe and not map_.margin_fall > control.margin_fall + ROUNDING
+    )
 
 
 # What the strongest bins sound like, and where they lie.

@@ -26,7 +26,7 @@ from speechxai.explain.agreement import STRONGEST
 from speechxai.files import naming_folder, read_json, to_json, to_plain, write_atomically
 from speechxai.inspection import inspect
 from speechxai.inspection.inspect import Explained, Heard, Inspection
-from speechxai.inspection.words import NOTICE, class_words, percent, recipe_words
+from speechxai.inspection.words import NOTICE, USUAL_SHARE, class_words, percent, recipe_words
 from speechxai.report import plots
 from speechxai.signal.audio import write
 from speechxai.signal.stft import bin_frequencies_hz, frame_times_s
@@ -199,14 +199,24 @@ BUDGET_HEADER = (
 def budget_rows(found: Inspection) -> list[tuple[str, ...]]:
     """Rows of that table: the map, then the controls."""
     maps = [found.map, *(map_ for name, map_ in found.controls.items() if name != found.map.recipe)]
+    shown = found.heard.shown
     return [
-        (recipe_words(m.recipe), *(f"{p:.3f}" for p in (m.p, m.p_kept, m.p_removed, m.soft_kept, m.soft_removed)))
+        (
+            recipe_words(m.recipe),
+            *(f"{shown(p, m.target):.3f}" for p in (m.p, m.p_kept, m.p_removed, m.soft_kept, m.soft_removed)),
+        )
         for m in maps
     ]
 
 
-def case_html(found: Inspection, title: str) -> bytes:
-    """Return the report of one case as a page without links to anything outside."""
+def case_html(found: Inspection, title: str, share: float = USUAL_SHARE) -> bytes:
+    """Return the report of one case as a page without links to anything outside.
+
+    Args:
+        found: the case.
+        title: name of the recording.
+        share: of the ill among the people that the reader sees.
+    """
     heard, map_, bundle = found.heard, found.map, found.heard.bundle
     style = plots.Style(width_in=9.2, height_in=3.0, title="", hatched=found.explains_nothing)
     picture = plots.evidence_overlay(heard.spec.magnitude[0].cpu().numpy(), map_.mask, heard.spec.stft, style)
@@ -222,10 +232,12 @@ def case_html(found: Inspection, title: str) -> bytes:
         f'<h1>{html.escape(title)}</h1><p class="muted">Case report, {now} · model {model} · explained by ',
         f"{html.escape(recipe_words(map_.recipe))} · {heard.recording.duration_s:.2f} s</p>",
         f'<p class="answer">{_said(heard)} ',
+        *(f"{html.escape(sentence)} " for sentence in heard.chances(share)),
         f"The map of the evidence for {name}: <b>{found.verdict.label}</b>.</p>",
         f'<img alt="Spectrogram with the evidence for {name}" src="data:image/png;base64,{data}">',
         f"<h2>What matters</h2>{_list([s.text for s in found.sentences])}",
-        f"<h2>Probability of {name}</h2>{_rows(BUDGET_HEADER, budget_rows(found))}",
+        f"<h2>{html.escape(heard.scale(map_.target))}, whole and in halves</h2>",
+        _rows(BUDGET_HEADER, budget_rows(found)),
         f"<h2>Where half of the evidence lies</h2>{_rows(('stretch', 'time'), regions)}",
         f"<h2>The recording</h2>{_rows(('check', 'found', 'in numbers'), checked)}",
         f"<h2>What the model cannot do</h2>{_list(limits, ' class=caveats')}",
@@ -242,7 +254,8 @@ def _said(heard: Heard) -> str:
         return f"<b>{head}</b>. {html.escape(heard.scope.reason)}"
     name = html.escape(class_words(heard.class_names[heard.predicted]))
     stated = html.escape(heard.bundle.probability_words)
-    return f"The model says <b>{name}</b>, {stated} {heard.probability.max():.2f}."
+    scale, p = heard.scale(heard.predicted), heard.shown(float(heard.probability.max()), heard.predicted)
+    return f"The model says <b>{name}</b>, {html.escape(scale)} {p:.2f}: {stated}."
 
 
 # Where an answer comes from: with it, the same can be had again.
@@ -365,7 +378,8 @@ def _write_one(folder: Path, found: Inspection) -> dict[str, Any]:
             files[f"{prefix}{half}"] = f"{name}.{prefix.replace('_', '-')}{half}.wav"
             gains[f"{prefix}{half}"] = gain_db
             write(folder / files[f"{prefix}{half}"], torch.from_numpy(sound), stft.sample_rate)
-    title = f"{map_.recipe}: evidence for {target} (p = {map_.p:.2f})"
+    scale, p = heard.scale(map_.target), heard.shown(map_.p, map_.target)
+    title = f"{map_.recipe}: evidence for {class_words(target)}, {scale} = {p:.2f}"
     style = plots.Style(width_in=10, height_in=3.2, title=title, hatched=found.explains_nothing)
     picture = plots.evidence_overlay(heard.spec.magnitude[0].cpu().numpy(), map_.mask, stft, style)
     with naming_folder(folder, "write the explanation"):

@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from speechxai.classifiers.held_out import HeldOut
 from speechxai.explain.agreement import STRONGEST, likeness
 from speechxai.explain.recipe import CONTROLS
 from speechxai.types import Array
@@ -155,6 +156,68 @@ class Verdict:
         )
 
 
+# How often the model is right, in counts of people.
+USUAL_SHARE = 0.01
+"""Of the people that a reader sees, how many are ill, where nobody says: 1 in 100."""
+
+
+def one_in(share: float) -> str:
+    """A share as people count it.
+
+    >>> one_in(0.01), one_in(0.5), one_in(0.001)
+    ('1 in 100', '1 in 2', '1 in 1,000')
+    """
+    return f"1 in {round(1 / share):,}"
+
+
+def chances(
+    held_out: HeldOut | None,
+    classes: Sequence[str],
+    probability: float,
+    says_ill: bool,
+    share: float = USUAL_SHARE,
+    people: str = "people",
+) -> list[str]:
+    """How often an answer like this is right, in sentences; figures are of people that the answering network never
+    heard.
+
+    Args:
+        held_out: answers about them; None where the model states none.
+        classes: names, the condition last.
+        probability: of the condition.
+        says_ill: whether the condition is the answer.
+        share: of the ill among the people that the reader sees.
+        people: what they are called.
+    """
+    if held_out is None:
+        return ["How often it is right about people it never heard is not known: the model states no figures."]
+    ill = class_words(classes[-1])
+    k, n, low, high = held_out.alike(probability)
+    like = f"a value like this ({low:.1f} to {high:.1f})"
+    alike = f"Of {n} {people} with {like} {k} had {ill}." if n else f"None of its {people} had {like}."
+    finds = (
+        f"It finds {held_out.found} of {held_out.n_ill} with {ill} and wrongly alarms {held_out.alarms} of"
+        f" {held_out.n_healthy} without."
+    )
+    of = 100 if says_ill else 1_000
+
+    def have_it(among: float) -> str:
+        right = held_out.right(says_ill, among)
+        if right != right:
+            return "none"
+        count = round(of * (right if says_ill else 1 - right))
+        return f"{count}" if count else "fewer than 1"
+
+    said = ill if says_ill else class_words(classes[0])
+    there = held_out.share_ill
+    return [
+        alike,
+        finds,
+        f"Of {of:,} of whom it says {said}, {have_it(there)} have {ill} where {percent(there)} have it, as in its data;"
+        f" {have_it(share)} where {one_in(share)} has it.",
+    ]
+
+
 # What matters, in words: sentences computed from a map, each true of it.
 Kind = Literal["verdict", "where", "when", "control", "agreement", "caution"]
 
@@ -198,6 +261,8 @@ class Facts:
         bin_hz, frame_rate_hz: of the grid.
         class_name: the explained class, in words.
         p, p_removed: probability of that class, whole and without the strongest bins.
+        scale: what probabilities are shown as: of two classes always that of the second, such as "P(PD)".
+        mirrored: whether the explained class is the other one, so that 1 - p is shown.
         verdict: on the map.
         controls: p_removed of CONTROLS, maps that know nothing of the model, with as many bins.
         overlaps: share of the strongest bins in common with other methods, in [0, 1]; unrelated maps have STRONGEST.
@@ -223,10 +288,16 @@ class Facts:
     controls: Mapping[str, float] = field(default_factory=dict)
     overlaps: Mapping[str, float] = field(default_factory=dict)
     shares: Mapping[str, float] = field(default_factory=dict)
+    scale: str = "P(PD)"
+    mirrored: bool = False
     range_p: tuple[float, float] | None = None
     nothing_above: Sequence[tuple[float, str]] = ()
     unlike: Sequence[str] = ()
     warnings: Sequence[str] = ()
+
+    def shown(self, p: float) -> str:
+        """A probability of the explained class on the one scale."""
+        return f"{1 - p if self.mirrored else p:.2f}"
 
 
 def percent(share: float, digits: int = 0) -> str:
@@ -327,9 +398,13 @@ def control(facts: Facts) -> Sentence:
     """
     drop = facts.p - facts.p_removed
     key = "no_effect" if abs(drop) < HARDLY else "fall" if drop > 0 else "rise"
-    does = {"no_effect": "hardly changes", "fall": "lowers", "rise": "raises"}[key]
-    text = f"Removing it {does} the probability of {facts.class_name} from {facts.p:.2f} to {facts.p_removed:.2f}"
-    others = [f"{words} to {facts.controls[name]:.2f}" for name, words in REMOVED.items() if name in facts.controls]
+    does = "hardly changes" if key == "no_effect" else "lowers" if (key == "fall") != facts.mirrored else "raises"
+    text = f"Removing it {does} {facts.scale} from {facts.shown(facts.p)} to {facts.shown(facts.p_removed)}"
+    if facts.mirrored and key != "no_effect":
+        text += f", {'away from' if key == 'fall' else 'towards'} {facts.class_name}"
+    others = [
+        f"{words} to {facts.shown(facts.controls[name])}" for name, words in REMOVED.items() if name in facts.controls
+    ]
     return Sentence("control", key, f"{text}; removing as many {listing(others)}." if others else f"{text}.")
 
 
@@ -398,11 +473,12 @@ def cautions(facts: Facts) -> list[Sentence]:
             )
     low, _ = facts.range_p or (facts.p, facts.p)
     if abs(facts.p - 0.5) < UNSURE:
-        say("unsure", f"The model is unsure: its probability of {facts.p:.2f} is close to 0.50.")
+        say("unsure", f"The model is unsure: {facts.scale} {facts.shown(facts.p)} is close to 0.50.")
     elif low < 0.5 <= facts.p:
         say(
             "fragile",
-            f"The answer hangs on a part of the recording: without one fifth of it the probability falls to {low:.2f}.",
+            "The answer hangs on a part of the recording: without one fifth of it"
+            f" {facts.scale} is {facts.shown(low)}.",
         )
     agreement = agree(facts)
     if agreement is not None and agreement.key == "disagree":

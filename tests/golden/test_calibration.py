@@ -81,7 +81,7 @@ def test_a_probability_is_called_what_the_bundle_says(bundle: Bundle, calibratio
     told = changed(bundle, calibration=calibration)
     heard = inspect.hear(told, noise_recording("n"))
     found, _ = inspect.inspect_all(heard, ["saliency"], ())
-    assert f"</b>, {words} " in report.case_html(found["saliency"], "t").decode()
+    assert f": {words}." in report.case_html(found["saliency"], "t").decode()
     note = widgets.verdict(heard, None)
     assert f"{words[0].upper()}{words[1:]} by the final network" in note
     cautions = [s.text for s in found["saliency"].sentences if s.kind == "caution"]

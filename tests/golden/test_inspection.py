@@ -230,6 +230,20 @@ def test_overlap_and_agreement_by_hand() -> None:
     assert agreed.mean == pytest.approx(0.5)
     assert agreed.overlaps[0, 2] == pytest.approx(1.0)
     assert agreed.shares.tolist() == [0.2] * 5
+    first, second = (SimpleNamespace(mask=mask, share=0.2) for mask in (np.eye(5), np.eye(5)))
+    joined: Any = {"saliency": first, "gradcam": second, "union(saliency, gradcam)": first}
+    assert inspect.agreement(joined).pairs == [(0, 1)]  # nor are combinations, which agree with their parts
+
+
+def test_a_map_that_loses_to_a_control_by_hand() -> None:
+    def falls(recipe: str, fall: float) -> Any:
+        return SimpleNamespace(recipe=recipe, margin_fall=fall)
+
+    controls = {"random_map": falls("random_map", 0.1), "energy_map": falls("energy_map", 1.0)}
+    assert inspect.loses_to(falls("saliency", 1.1), controls) == ()
+    assert inspect.loses_to(falls("saliency", 1.00005), controls) == ("energy_map",)  # rounding
+    assert inspect.loses_to(falls("saliency", 0.0), controls) == ("random_map", "energy_map")
+    assert inspect.loses_to(falls("random_map", 0.1), controls) == ("energy_map",)
 
 
 def test_regions_hold_half_of_the_strongest_evidence() -> None:
@@ -292,7 +306,7 @@ def test_the_case_report_says_what_the_inspection_holds(inspected: Inspection) -
     assert f"The model says <b>{inspected.class_name.replace(chr(39), '&#x27;')}</b>" in page
     assert f"<b>{inspected.verdict.label}</b>" in page
     for value in (inspected.map.p_kept, inspected.map.p_removed, inspected.map.soft_kept, inspected.map.soft_removed):
-        assert f"<td>{value:.3f}</td>" in page
+        assert f"<td>{inspected.heard.shown(value, inspected.map.target):.3f}</td>" in page
     for control in ("random map (control)", "energy map (control)", "edge map (control)"):
         assert f"<td>{control}</td>" in page
     assert "not a medical device" in page

@@ -247,9 +247,13 @@ def said(**changes: Any) -> Any:
     """A recording of which the model says PD with .75; without a fifth it is between .5 and 1."""
     facts: dict[str, Any] = {
         "predicted": 1,
+        "condition": 1,
         "class_names": ("HC", "PD"),
         "probability": np.array([0.25, 0.75]),
         "range": lambda index: (0.5, 1.0) if index == 1 else (0.0, 0.0),
+        "scale": lambda index: "P(PD)",
+        "shown": lambda p, index: p if index == 1 else 1 - p,
+        "chances": lambda share: [f"Half of 1 in {round(1 / share)}."],
         "fold": 0,
         "folds": np.zeros((1, 2)),
         "bundle": SimpleNamespace(probability_words="probability, not calibrated <"),
@@ -263,18 +267,28 @@ def test_the_answer_and_how_far_it_moves() -> None:
     assert words(page) == [
         "The model says",
         "Parkinson&#x27;s disease",
+        "P(PD)",
         "0.75",
-        "Probability, not calibrated &lt; by a network that never heard this speaker; 0.50 to 1.00 when any fifth of"
-        " the recording is left out.",
+        "Probability, not calibrated &lt; by a network that never heard this speaker. Stability: 0.50 to 1.00 when any"
+        " fifth of the recording is left out.",
+        "Half of 1 in 100.",
     ]
-    assert 'alt="Probability 0.75, between 0.50 and 1.00"' in page
+    assert 'alt="P(PD) 0.75, stable between 0.50 and 1.00"' in page
     # 292 points a unit, from 4.
     svg = drawn(page)
     assert 'x1="150.0" x2="296.0"' in svg
     assert '<circle cx="223.0"' in svg
     page = widgets.verdict(said(fold=None, folds=np.zeros((6, 2))), "HC", same=False)
     assert words(page)[1] == "(but labeled Healthy control)"
-    assert "by the final network; 0.50 to 1.00 when any fifth of the recording is left out or with the 5 other" in page
+    assert (
+        "by the final network. Stability: 0.50 to 1.00 when any fifth of the recording is left out or one of the 5"
+        " other networks answers." in page
+    )
+    # Of two classes there is one scale, whichever is the answer.
+    page = widgets.verdict(said(predicted=0, probability=np.array([0.75, 0.25])))
+    assert words(page)[1:4] == ["Healthy control", "P(PD)", "0.25"]
+    assert '<circle cx="77.0"' in drawn(page)
+    assert widgets.verdict(said(), share=0.05).endswith("<p>Half of 1 in 20.</p></div></div>")
     assert words(widgets.verdict(said(), "PD", same=True))[1] == "(as labeled)"
     assert words(widgets.verdict(said(), "x", same=None))[1] == "(labeled x)"
     for kind, head in (("outside", "No class"), ("unknown", "Scope unknown")):
@@ -289,7 +303,9 @@ def test_words_of_a_map() -> None:
         "1\u00a0s, 20\u00a0%, 3\u00a0kHz, 4\u00a0Hz, -5\u00a0dB, 2 samples &amp; 6 Hzx"
     )
     lines: Any = [SimpleNamespace(kind=k, text=f"{k}.") for k in ("verdict", "where", "caution", "when")]
-    assert words(widgets.sentences(lines)) == ["What matters", "where.", "when.", "Before you trust it", "caution."]
+    assert words(widgets.sentences(lines)) == ["What matters", "where.", "when."]
+    assert words(widgets.cautions(lines)) == ["Before you trust it", "caution."]
+    assert widgets.cautions(lines[:2]) == ""
     assert words(widgets.sentences(lines[:2])) == ["What matters", "where."]
 
 
@@ -405,25 +421,24 @@ def header(block: bytes) -> dict[str, Any]:
 
 def test_the_player_is_told_what_it_plays(seen: Inspection) -> None:
     heard, one = seen.heard, seen.map
-    name = heard.class_names[one.target]
+    name, scale = heard.class_names[one.target], "P(PD)"
+    p, p_kept, p_removed = (heard.shown(v, one.target) for v in (one.p, one.p_kept, one.p_removed))
     found = header(inspecting.player_view(heard, one, "title", [{"name": "t", "intervals": []}]))
     assert [s["label"] for s in found["sounds"]] == ["Original", "Kept", "Removed"]
     assert [s["key"] for s in found["sounds"]] == ["original", "kept", "removed"]
-    assert [s["note"] for s in found["sounds"]] == [f"{name} {p:.2f}" for p in (one.p, one.p_kept, one.p_removed)]
+    assert [s["note"] for s in found["sounds"]] == [f"{scale} {v:.2f}" for v in (p, p_kept, p_removed)]
     gains = [gain for _, gain in report.sounds(heard, one).values()]
     assert [s["title"] for s in found["sounds"]] == [
         "The recording as the model hears it.",
-        f"Only the strongest 20 % of the evidence; probability of {name} {one.p_kept:.2f}. Level matched:"
-        f" {gains[0]:+.0f} dB.",
-        f"Without the strongest 20 % of the evidence; probability of {name} {one.p_removed:.2f}. Level matched:"
-        f" {gains[1]:+.0f} dB.",
+        f"Only the strongest 20 % of the evidence; {scale} {p_kept:.2f}. Level matched: {gains[0]:+.0f} dB.",
+        f"Without the strongest 20 % of the evidence; {scale} {p_removed:.2f}. Level matched: {gains[1]:+.0f} dB.",
     ]
     whole = {"HC": "Healthy control", "PD": "Parkinson's disease"}[name]
-    assert found["summary"] == f"The model says {whole}, probability {one.p:.2f}."
+    assert found["summary"] == f"The model says {whole}, {scale} {p:.2f}. Evidence for {whole}."
     assert found["tiers"] == [{"name": "t", "intervals": []}]
     both = header(inspecting.compare_view(heard, {"a": one, "b": seen.controls["edge_map"]}, "title"))
     assert [m["key"] for m in both["maps"]] == ["input_x_gradient", "edge_map"]
-    assert both["maps"][0]["note"] == f"without it: {one.p_removed:.2f} (whole: {one.p:.2f})"
+    assert both["maps"][0]["note"] == f"{scale} without it: {p_removed:.2f} (whole: {p:.2f})"
     assert both["summary"] == "2 maps of one recording: input x gradient, edge map (control)."
     assert len(both["sounds"]) == 1
 
@@ -454,25 +469,29 @@ def test_a_saved_case_holds_everything(seen: Inspection, tmp_path: Path) -> None
 def test_the_report_of_a_case(seen: Inspection) -> None:
     page = report.case_html(seen, "a <b>").decode()
     said = words(re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL))
-    p = seen.heard.probability.max()
+    shown = seen.heard.shown
     assert said[:2] == ["a &lt;b&gt;: case report", "a &lt;b&gt;"]
     assert re.fullmatch(
         r"Case report, [\d-]+ [\d:]+ · model Random weights, for tests · explained by\s+input x gradient · 0\.80 s",
         said[2],
     )
-    assert said[5].endswith(f"{p:.2f}. \nThe map of the evidence for {seen.class_name.replace(chr(39), '&#x27;')}:")
+    assert said[5].startswith(f", P(PD) {seen.heard.probability[1]:.2f}: ")
+    assert "How often it is right about people it never heard is not known" in said[5]
+    assert said[5].endswith(f"\nThe map of the evidence for {seen.class_name.replace(chr(39), '&#x27;')}:")
     assert said[6] == seen.verdict.label
     heads = [text for text in said if re.fullmatch(r"[A-Z][^.:]*\??", text) and f"<h2>{text}</h2>" in page]
     assert heads == [
         "What matters",
-        f"Probability of {seen.class_name.replace(chr(39), '&#x27;')}",
+        "P(PD), whole and in halves",
         "Where half of the evidence lies",
         "The recording",
         "What the model cannot do",
     ]
     (row,) = re.findall(r"<tr><td>input x gradient</td>(.*?)</tr>", page)
     m = seen.map
-    assert words(row) == [f"{v:.3f}" for v in (m.p, m.p_kept, m.p_removed, m.soft_kept, m.soft_removed)]
+    assert words(row) == [
+        f"{shown(v, m.target):.3f}" for v in (m.p, m.p_kept, m.p_removed, m.soft_kept, m.soft_removed)
+    ]
     assert page.count("</td></tr>") == 1 + len(seen.controls) + min(12, len(seen.regions)) + len(seen.checks)
     assert "The model card names none." in page
 

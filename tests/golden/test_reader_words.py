@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from speechxai.classifiers.held_out import HeldOut
 from speechxai.inspection import words
 from speechxai.inspection.words import Facts, Verdict
 
@@ -92,8 +93,8 @@ def test_removing_is_compared_with_all_three_controls() -> None:
     said = words.control(facts(np.ones((N_BINS, N_FRAMES))))
     assert said.key == "fall"
     assert said.text == (
-        "Removing it lowers the probability of Parkinson's disease from 0.90 to 0.40; removing as many of the loudest"
-        " bins to 0.60, of the edges to 0.55 and random bins to 0.80."
+        "Removing it lowers P(PD) from 0.90 to 0.40; removing as many of the loudest bins to 0.60, of the edges to 0.55"
+        " and random bins to 0.80."
     )
     assert words.control(facts(np.ones((N_BINS, N_FRAMES)), controls={})).text.endswith("from 0.90 to 0.40.")
     # A map that is itself a control is compared with the others.
@@ -120,7 +121,59 @@ def test_removing_is_compared_with_all_three_controls() -> None:
 def test_a_rise_is_called_a_rise(p_removed: float, key: str, does: str) -> None:
     said = words.control(facts(np.ones((N_BINS, N_FRAMES)), p_removed=p_removed))
     assert said.key == key
-    assert said.text.startswith(f"Removing it {does} the probability of Parkinson's disease from 0.90 to ")
+    assert said.text.startswith(f"Removing it {does} P(PD) from 0.90 to ")
+
+
+@pytest.mark.parametrize(
+    ("p_removed", "said"),
+    [
+        (0.4, "raises P(PD) from 0.10 to 0.60, away from Healthy control;"),
+        (0.95, "lowers P(PD) from 0.10 to 0.05, towards Healthy control;"),
+        (0.91, "hardly changes P(PD) from 0.10 to 0.09;"),
+    ],
+)
+def test_of_two_classes_there_is_one_scale(p_removed: float, said: str) -> None:
+    one = facts(block(500, 1_000, 30, 100), p_removed=p_removed, mirrored=True, class_name="Healthy control")
+    assert f"Removing it {said}" in words.control(one).text
+    assert words.control(one).text.endswith("bins to 0.40, of the edges to 0.45 and random bins to 0.20.")
+    unsure = replace(one, p=0.55, range_p=(0.42, 0.6))
+    assert [s.text for s in words.cautions(unsure)] == ["The model is unsure: P(PD) 0.45 is close to 0.50."]
+    (fragile,) = words.cautions(replace(unsure, p=0.7))
+    assert fragile.text == ("The answer hangs on a part of the recording: without one fifth of it P(PD) is 0.58.")
+
+
+HELD = HeldOut(
+    labels=(0,) * 6 + (1,) * 2 + (0,) * 1 + (1,) * 2 + (0,) * 3 + (1,) * 6,
+    probabilities=(0.1,) * 8 + (0.5,) * 3 + (0.9,) * 9,
+)
+"""Of 10 ill ones 6 have .9, 2 have .5 and 2 have .1; of 10 healthy ones 3 have .9, 1 has .5 and 6 have .1."""
+
+
+def test_chances_of_an_alarm_by_hand() -> None:
+    assert words.chances(HELD, ("HC", "PD"), 0.85, says_ill=True) == [
+        "Of 9 people with a value like this (0.8 to 1.0) 6 had Parkinson's disease.",
+        "It finds 6 of 10 with Parkinson's disease and wrongly alarms 3 of 10 without.",
+        # .6 x .5 / (.6 x .5 + .3 x .5) = .667; .6 x .01 / (.6 x .01 + .3 x .99) = .0198
+        "Of 100 of whom it says Parkinson's disease, 67 have Parkinson's disease where 50 % have it, as in its data; 2"
+        " where 1 in 100 has it.",
+    ]
+
+
+def test_chances_of_an_all_clear_by_hand() -> None:
+    said = words.chances(HELD, ("HC", "PD"), 0.3, says_ill=False, share=0.1, people="made voices")
+    assert said[0] == "None of its made voices had a value like this (0.2 to 0.4)."
+    # .4 x .5 / (.4 x .5 + .7 x .5) = .3636; .4 x .1 / (.4 x .1 + .7 x .9) = .0597
+    assert said[2] == (
+        "Of 1,000 of whom it says Healthy control, 364 have Parkinson's disease where 50 % have it, as in its data; 60"
+        " where 1 in 10 has it."
+    )
+    perfect = HeldOut(labels=(0, 0, 1, 1), probabilities=(0.1, 0.2, 0.8, 0.9))
+    assert "fewer than 1 where 1 in 100 has it." in words.chances(perfect, ("HC", "PD"), 0.1, says_ill=False)[2]
+    silent = HeldOut(labels=(0, 1), probabilities=(0.1, 0.2))
+    assert "none have Parkinson's disease where 50 %" in words.chances(silent, ("HC", "PD"), 0.6, says_ill=True)[2]
+    assert words.chances(None, ("HC", "PD"), 0.6, says_ill=True) == [
+        "How often it is right about people it never heard is not known: the model states no figures."
+    ]
 
 
 @pytest.mark.parametrize(
