@@ -339,7 +339,7 @@ def test_cautions_word_by_word_and_at_their_bounds() -> None:
     evidence = block(500, 1_000, 0, 100)
     at_once = facts(evidence, p=0.59, range_p=(0.42, 0.8), overlaps={"a": 0.2})
     assert [s.text for s in words.cautions(at_once)] == [
-        "The model is unsure: its probability of 0.59 is close to 0.50.",
+        "The model is unsure: P(PD) 0.59 is close to 0.50.",
         "The methods do not agree, so no single map should be read as the reason.",
     ]
     weak = facts(evidence, p=0.7, range_p=(0.499, 0.8), warnings=["w"], unlike=["Unlike."])
@@ -348,7 +348,7 @@ def test_cautions_word_by_word_and_at_their_bounds() -> None:
     assert [s.text for s in words.cautions(weak)] == [
         "49 % of the evidence lies in pauses, where nobody speaks: the model may have learned the room or the"
         " microphone.",
-        "The answer hangs on a part of the recording: without one fifth of it the probability falls to 0.50.",
+        "The answer hangs on a part of the recording: without one fifth of it P(PD) is 0.50.",
         "Unlike.",
         "The recording check says w.",
     ]
