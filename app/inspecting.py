@@ -57,7 +57,8 @@ def player_view(heard: Heard, map_: Explained, title: str, tiers: Sequence[Mappi
             magnitude=heard.magnitude,
             frame_rate_hz=heard.frame_rate_hz,
             sample_rate_hz=heard.sample_rate_hz,
-            maps=[Map(map_.recipe, recipe_words(map_.recipe), map_.mask)],
+            maps=[Map(f"{map_.recipe} for {name}", recipe_words(map_.recipe), map_.mask, against=map_.against)],
+            evidence=name,
             sounds=sounds(heard, map_),
             voicing=heard.voicing,
             f0_hz=heard.f0_hz,
@@ -89,6 +90,7 @@ def compare_view(heard: Heard, maps: Mapping[str, Explained], title: str) -> byt
             sounds=[Voice("original", "Original", heard.waveform)],
             voicing=heard.voicing,
             f0_hz=heard.f0_hz,
+            evidence=class_words(heard.class_names[heard.predicted]),
             summary=f"{len(maps)} maps of one recording: {', '.join(recipe_words(m.recipe) for m in maps.values())}.",
         )
     )
@@ -144,12 +146,12 @@ def stop_without_class(heard: Heard) -> None:
         st.stop()
 
 
-def explain_case(model: str, key: Key, recipe: str) -> Explanation:
+def explain_case(model: str, key: Key, recipe: str, target: str = "auto") -> Explanation:
     """Hear and explain a recording, showing how far it is. Raises NotApplicable where the network does not allow it."""
-    job = f"{model}|{key}|{recipe}"
+    job = f"{model}|{key}|{recipe}|{target}"
     with widgets.working(f"Explaining by {words.recipe_words(recipe)}", job) as tick:
         heard = state.heard(model, key, tick)
-        found = state.explained(model, key, [recipe], tick)[recipe] if heard.scope.named else ""
+        found = state.explained(model, key, [recipe], tick, target)[recipe] if heard.scope.named else ""
     stop_without_class(heard)
     if isinstance(found, str):
         raise NotApplicable(f"This network cannot be explained that way: {found} Choose another method.")
@@ -158,9 +160,10 @@ def explain_case(model: str, key: Key, recipe: str) -> Explanation:
 
 def inspection_of(case: Explanation) -> Inspection:
     """What is said of a case, with controls and other methods computed where they are missing."""
-    job = f"words {case.model}|{case.key}|{case.map.recipe}"
+    target = case.heard.class_names[case.map.target]
+    job = f"words {case.model}|{case.key}|{case.map.recipe}|{target}"
     with widgets.working("Asking the controls and other methods", job) as tick:
-        return state.inspection(case.model, case.key, case.map.recipe, tick)
+        return state.inspection(case.model, case.key, case.map.recipe, tick, target)
 
 
 def show_case(case: Explanation, title: str, label: int | None, words_place: Any, picture_place: Any) -> Inspection:
@@ -176,7 +179,7 @@ def show_case(case: Explanation, title: str, label: int | None, words_place: Any
         worth = st.empty()
         worth.html('<p class="sx-worth">Is this map worth reading? Asking the controls …</p>')
         tiers = st.session_state.get(f"tiers_{case.key[1]}", ())
-        name = ("player", case.map.recipe, title, str(tiers))
+        name = ("player", case.map.recipe, str(case.map.target), title, str(tiers))
         block = state.kept(case.model, case.key, name, lambda: player_view(case.heard, case.map, title, tiers=tiers))
         player.show(block, key="player")
     with said:
@@ -187,7 +190,7 @@ def show_case(case: Explanation, title: str, label: int | None, words_place: Any
         widgets.show_html(widgets.sentences(found.sentences))
     worth.html(widgets.map_verdict(found.verdict))
     with picture_place:
-        player.judge(case.heard.digest, case.map.recipe, found.verdict.key, key="worth")
+        player.judge(case.heard.digest, f"{case.map.recipe} for {found.class_name}", found.verdict.key, key="worth")
     return found
 
 

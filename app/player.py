@@ -31,12 +31,14 @@ MAX_FRAMES = 8_000
 
 @dataclass(frozen=True, eq=False)
 class Map:
-    """One evidence map: `values` (F, T) in [0, 1], its label and a note at the right of its title."""
+    """One evidence map: `values` (F, T) in [0, 1], its label, a note at the right of its title, and evidence `against`
+    the class on the same scale."""
 
     key: str
     label: str
     values: Array
     note: str = ""
+    against: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +67,7 @@ class View:
         voicing: (T,) 0 pause, 1 unvoiced, 2 voiced.
         f0_hz: (T,) NaN where there is none.
         summary: what a screen reader hears.
+        evidence: the class that the evidence speaks for, in words.
         tiers: segments from elsewhere: {"name": ..., "intervals": [{"start", "end", "label"}]}.
     """
 
@@ -78,6 +81,7 @@ class View:
     voicing: Array
     f0_hz: Array
     summary: str
+    evidence: str = ""
     tiers: Sequence[Mapping[str, Any]] = field(default=())
 
 
@@ -152,6 +156,7 @@ def pack(view: View) -> bytes:
         "title": view.title,
         "recording": view.recording,
         "summary": view.summary,
+        "evidence": view.evidence,
         "duration_s": len(view.sounds[0].samples) / view.sample_rate_hz,
         "n_frames": -(-n_frames // step),
         "n_bins": n_bins,
@@ -168,6 +173,7 @@ def pack(view: View) -> bytes:
         "level": blob(pool(level_codes(view.magnitude), step).T),
         "maps": [
             {"key": m.key, "label": m.label, "note": m.note, "blob": blob(pool(evidence_codes(m.values), step).T)}
+            | ({} if m.against is None else {"against": blob(pool(evidence_codes(m.against), step).T)})
             for m in view.maps
         ],
         "sounds": [

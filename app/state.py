@@ -60,7 +60,7 @@ MOST_KEPT_BYTES = 4_000_000
 KEEP_EVERY_S = 10.0
 """How often the answers of a cohort are written down while they come, s: a kill loses no more."""
 
-KEPT_FORM = 3
+KEPT_FORM = 4
 """Of what lies on disk: another number where what is kept of a map changes."""
 
 
@@ -84,76 +84,96 @@ def heard(model: str, key: Key, tick: Tick | None = None) -> Heard:
     return found  # type: ignore[no-any-return]
 
 
-def explained(model: str, key: Key, recipes: Sequence[str], tick: Tick | None = None) -> dict[str, Explained | str]:
-    """Maps by recipe as asked for; a text is the reason why a recipe does not apply to this network.
+def explained(
+    model: str, key: Key, recipes: Sequence[str], tick: Tick | None = None, target: str = "auto"
+) -> dict[str, Explained | str]:
+    """Maps by recipe as asked for; a text is the reason why a recipe does not apply to this network. `target` names the
+    explained class, "auto" the predicted one.
 
     Looks in memory, then on disk, and computes the rest together, so that shared passes are made once.
     """
     what = heard(model, key, tick)
+    of = class_of(what, target)
     store, found, missing = _store(key), {}, []
     for recipe in recipes:
         canonical = str(parse(recipe))
-        result = store.get(("map", what.digest, canonical))
+        result = store.get(("map", what.digest, of, canonical))
         if result is None and key[0] != "mine":
-            result = _from_disk(what, canonical)
+            result = _from_disk(what, canonical, of)
             if result is not None:
-                store.put(("map", what.digest, canonical), result)
+                store.put(("map", what.digest, of, canonical), result)
         if result is None:
             missing.append(canonical)
         found[recipe] = result
     if missing:
-        made, reasons = inspect.explain(what, missing, lock=bundle_and_lock(model)[1], tick=tick)
+        made, reasons = inspect.explain(what, missing, inspect.How(of), lock=bundle_and_lock(model)[1], tick=tick)
         for canonical in missing:
             result = made.get(canonical) or reasons[canonical]
-            store.put(("map", what.digest, canonical), result)
+            store.put(("map", what.digest, of, canonical), result)
             if key[0] != "mine" and isinstance(result, Explained):
                 facts = {f.name: getattr(result, f.name) for f in fields(result) if f.name not in NOT_KEPT}
-                disk().put(_map_name(what, canonical), result.mask, facts)
+                # A bin speaks for a class or against it, so that one array holds both.
+                both = result.mask if result.against is None else result.mask - result.against
+                disk().put(_map_name(what, canonical, of), both, {**facts, "two": result.against is not None})
             for recipe in recipes:
                 if str(parse(recipe)) == canonical:
                     found[recipe] = result
     return found
 
 
-NOT_KEPT = ("mask", "values", "params")
+def class_of(what: Heard, target: str) -> str:
+    """Name of the class that is explained: "auto", or one that the model has not, is the predicted one."""
+    return target if target in what.class_names else what.class_names[what.predicted]
+
+
+NOT_KEPT = ("mask", "against", "values", "params")
 """Fields of a map that do not lie on disk beside it: itself, and what only the command line writes."""
 
 
-def _map_name(what: Heard, canonical: str, kind: str = "map") -> str:
-    text = f"{what.digest}|{canonical}|seed 0|{__version__}|{STRONGEST}|{kind} {KEPT_FORM}|{plugin_code()}"
+def _map_name(what: Heard, canonical: str, of: str, kind: str = "map") -> str:
+    text = f"{what.digest}|{of}|{canonical}|seed 0|{__version__}|{STRONGEST}|{kind} {KEPT_FORM}|{plugin_code()}"
     return hashlib.sha256(text.encode()).hexdigest()[:40]
 
 
-def _from_disk(what: Heard, canonical: str) -> Explained | None:
-    stored = disk().get(_map_name(what, canonical))
+def _from_disk(what: Heard, canonical: str, of: str) -> Explained | None:
+    stored = disk().get(_map_name(what, canonical, of))
     if stored is None or stored[0].shape != what.magnitude.shape:
         return None
-    return Explained(mask=stored[0], **stored[1])
+    both, facts = stored
+    two = facts.pop("two")
+    return Explained(mask=np.maximum(both, 0), against=np.maximum(-both, 0) if two else None, **facts)
 
 
-def verdict(model: str, key: Key, recipe: str, tick: Tick | None = None) -> Verdict:
+def verdict(model: str, key: Key, recipe: str, tick: Tick | None = None, target: str = "auto") -> Verdict:
     """What a map is worth: looked for in memory, then on disk, like the map itself. Raises SpeechXAIError where the
     recipe does not apply."""
     what, canonical = heard(model, key, tick), str(parse(recipe))
-    store, name = _store(key), ("verdict", heard(model, key).digest, canonical)
+    of = class_of(what, target)
+    store, name = _store(key), ("verdict", what.digest, of, canonical)
     found = store.get(name)
     if found is None:
-        stored = None if key[0] == "mine" else disk().get(_map_name(what, canonical, "verdict"))
+        stored = None if key[0] == "mine" else disk().get(_map_name(what, canonical, of, "verdict"))
         if stored is not None:
             found = Verdict(copies=tuple(stored[0].tolist()), **{**stored[1], "in_time": tuple(stored[1]["in_time"])})
         else:
-            map_ = explained(model, key, [recipe], tick)[recipe]
+            map_ = explained(model, key, [recipe], tick, of)[recipe]
             if isinstance(map_, str):
                 raise NotApplicable(map_)
             found = inspect.judge(what, map_, lock=bundle_and_lock(model)[1], tick=tick)
             if key[0] != "mine":
-                facts = {"fall": found.fall, "energy": found.energy, "edges": found.edges, "in_time": found.in_time}
-                disk().put(_map_name(what, canonical, "verdict"), np.asarray(found.copies), facts)
+                facts = {
+                    "fall": found.fall,
+                    "energy": found.energy,
+                    "edges": found.edges,
+                    "in_time": found.in_time,
+                    "of": found.of,
+                }
+                disk().put(_map_name(what, canonical, of, "verdict"), np.asarray(found.copies), facts)
         store.put(name, found)
     return found  # type: ignore[no-any-return]
 
 
-def inspection(model: str, key: Key, recipe: str, tick: Tick | None = None) -> Inspection:
+def inspection(model: str, key: Key, recipe: str, tick: Tick | None = None, target: str = "auto") -> Inspection:
     """Everything that is shown of a recording explained by a recipe: controls and other methods computed where they are
     missing.
 
@@ -161,16 +181,17 @@ def inspection(model: str, key: Key, recipe: str, tick: Tick | None = None) -> I
         NotApplicable: the network does not allow the recipe.
     """
     what, canonical = heard(model, key, tick), str(parse(recipe))
-    name = ("inspection", what.digest, canonical)
+    of = class_of(what, target)
+    name = ("inspection", what.digest, of, canonical)
     store = _store(key)
     found = store.get(name)
     if found is None:
-        maps = explained(model, key, [canonical, *inspect.beside(what, canonical)], tick)
+        maps = explained(model, key, [canonical, *inspect.beside(what, canonical)], tick, of)
         reason = maps[canonical]
         if isinstance(reason, str):
             raise NotApplicable(reason)
         given = {name: found for name, found in maps.items() if isinstance(found, Explained)}
-        worth = verdict(model, key, canonical, tick)
+        worth = verdict(model, key, canonical, tick, of)
         found = inspect.assemble(what, given[canonical], worth, given, checked(model, key))
         store.put(name, found)
     return found  # type: ignore[no-any-return]

@@ -144,6 +144,18 @@ def choose_recipe(label: str = "Explained by") -> str:
     return choose(label, "recipe", options, recipe_words, help_text, state.FIRST_METHOD)
 
 
+def choose_class(model: str) -> str:
+    """The class that evidence is shown for: the answer's, unless another is chosen."""
+    names = sources.bundle(model).config.classes
+    return choose(
+        "Evidence for",
+        "target",
+        ["auto", *names],
+        lambda name: "the answer" if name == "auto" else words.class_words(name),
+        default="auto",
+    )
+
+
 # ---- long work
 
 

@@ -13,11 +13,13 @@ from speechxai.data.manifest import classes_of
 widgets.page("Why did the model say this about this recording?")
 
 rows = sources.catalogue()
-left, middle, right, more = st.columns([4.2, 2.6, 3.4, 1.1], vertical_alignment="bottom")
+left, middle, right, for_class, more = st.columns([3.9, 2.4, 2.4, 2.0, 1.1], vertical_alignment="bottom")
 with middle:
     model = widgets.choose_model()
 with right:
     recipe = widgets.choose_recipe()
+with for_class:
+    target = widgets.choose_class(model)
 with more, st.popover("Filter", width="stretch"):
     chosen = filters(rows, model)  # the very same table where nothing is filtered
 with left:
@@ -44,7 +46,7 @@ with left:
 
 key = ("catalogue", name)
 try:
-    case = explain_case(model, key, recipe)
+    case = explain_case(model, key, recipe, target)
 except SpeechXAIError as error:
     widgets.problem(error)
     widgets.foot()

@@ -55,11 +55,13 @@ if key is None or key[1] not in sources.mine():
     widgets.foot()
     st.stop()
 name = sources.mine()[key[1]][0]
-one, two = st.columns([1, 1])
+one, two, three = st.columns([2, 2, 1])
 with one:
     model = widgets.choose_model()
 with two:
     recipe = widgets.choose_recipe()
+with three:
+    target = widgets.choose_class(model)
 try:
     checks = state.checked(model, key)
 except SpeechXAIError as error:
@@ -83,7 +85,7 @@ if not usable(checks):
     widgets.foot()
     st.stop()
 try:
-    case = explain_case(model, key, recipe)
+    case = explain_case(model, key, recipe, target)
 except SpeechXAIError as error:
     widgets.problem(error)
     widgets.foot()

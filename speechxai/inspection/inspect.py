@@ -226,6 +226,8 @@ class Explained:
         margin_fall: of the explained class's logit margin over the next class when the strongest bins are removed.
         signed: whether evidence against the class was left out.
         mean_mask: mean of the soft mask.
+        against: what speaks against the class (F, T), on the scale of `mask`, at most 1; None where the map does not
+            tell.
         values: the map itself (F, T), signed for signed methods; None where it was kept as a mask alone.
         params: what was set to get it.
     """
@@ -241,6 +243,7 @@ class Explained:
     margin_fall: float
     signed: bool
     mean_mask: float
+    against: Array | None = None
     values: Array | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
 
@@ -529,10 +532,17 @@ def explain(
             found[recipe] = replace(
                 of_mask(heard, recipe, soft.cpu().numpy(), target),
                 signed=attribution.signed,
+                against=_against(attribution.values[0]) if attribution.signed and kind != "absolute" else None,
                 values=attribution.values[0].cpu().numpy(),
                 params=attribution.params,
             )
     return found, dict(maps.not_applicable)
+
+
+def _against(values: Tensor) -> Array | None:
+    """The negative part of a signed map (F, T) by the largest of its positive part, at most 1."""
+    top = values.clamp(min=0).amax()
+    return ((-values).clamp(min=0) / top).clamp(max=1).cpu().numpy() if top > 0 else None
 
 
 def of_mask(heard: Heard, recipe: str, mask: Array, target: int) -> Explained:
@@ -607,6 +617,8 @@ def judge(
 
         energy, edges, *copies = falls([*rivals, *(torch.roll(bins, move, dims=(0, 1)) for move in moves)])
         found = Verdict(map_.margin_fall, tuple(copies), energy=energy, edges=edges)
+        if map_.target != heard.predicted:
+            found = replace(found, of=f"what speaks for {class_words(heard.class_names[map_.target])}")
         if found.key != "explains":  # what is decided costs no more passes
             return found
         steps = sorted({round(bins.shape[1] * k / (N_COPIES + 1)) for k in range(1, N_COPIES + 1)} - {0, bins.shape[1]})

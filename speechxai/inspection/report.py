@@ -219,7 +219,8 @@ def case_html(found: Inspection, title: str, share: float = USUAL_SHARE) -> byte
     """
     heard, map_, bundle = found.heard, found.map, found.heard.bundle
     style = plots.Style(width_in=9.2, height_in=3.0, title="", hatched=found.explains_nothing)
-    picture = plots.evidence_overlay(heard.spec.magnitude[0].cpu().numpy(), map_.mask, heard.spec.stft, style)
+    magnitude = heard.spec.magnitude[0].cpu().numpy()
+    picture = plots.evidence_overlay(magnitude, map_.mask, heard.spec.stft, style, map_.against)
     now = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
     name, model = html.escape(found.class_name), html.escape(bundle.config.title or bundle.name)
     regions = [(str(i), f"{a:.2f} to {b:.2f} s") for i, (a, b) in enumerate(found.regions[:12], 1)]
@@ -235,6 +236,7 @@ def case_html(found: Inspection, title: str, share: float = USUAL_SHARE) -> byte
         *(f"{html.escape(sentence)} " for sentence in heard.chances(share)),
         f"The map of the evidence for {name}: <b>{found.verdict.label}</b>.</p>",
         f'<img alt="Spectrogram with the evidence for {name}" src="data:image/png;base64,{data}">',
+        f'<p class="muted">{legend(found)}</p>',
         f"<h2>What matters</h2>{_list([s.text for s in found.sentences])}",
         f"<h2>{html.escape(heard.scale(map_.target))}, whole and in halves</h2>",
         _rows(BUDGET_HEADER, budget_rows(found)),
@@ -245,6 +247,14 @@ def case_html(found: Inspection, title: str, share: float = USUAL_SHARE) -> byte
         f"{bundle.sha256[:12]}.</p></body></html>",
     ]
     return "\n".join(parts).encode()
+
+
+def legend(found: Inspection) -> str:
+    """What the colors of the picture mean, in HTML."""
+    name = html.escape(found.class_name)
+    text = f"Orange: evidence for {name}, stronger where it is fuller"
+    text += "" if found.map.against is None else "; blue: evidence against it"
+    return f"{text}{'; in stripes, since this map explains nothing' if found.explains_nothing else ''}."
 
 
 def _said(heard: Heard) -> str:
@@ -381,7 +391,7 @@ def _write_one(folder: Path, found: Inspection) -> dict[str, Any]:
     scale, p = heard.scale(map_.target), heard.shown(map_.p, map_.target)
     title = f"{map_.recipe}: evidence for {class_words(target)}, {scale} = {p:.2f}"
     style = plots.Style(width_in=10, height_in=3.2, title=title, hatched=found.explains_nothing)
-    picture = plots.evidence_overlay(heard.spec.magnitude[0].cpu().numpy(), map_.mask, stft, style)
+    picture = plots.evidence_overlay(heard.spec.magnitude[0].cpu().numpy(), map_.mask, stft, style, map_.against)
     with naming_folder(folder, "write the explanation"):
         write_atomically(folder / files["picture"], picture)
         write_atomically(folder / files["report"], case_html(found, heard.recording.id))

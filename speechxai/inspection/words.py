@@ -84,6 +84,7 @@ class Verdict:
         copies: of each copy.
         energy, edges: of the energy and the edge map, with as many bins.
         in_time: of each copy that is moved in time alone, evenly over the recording; empty where the rest has decided.
+        of: what is explained, in words.
     """
 
     fall: float
@@ -91,6 +92,7 @@ class Verdict:
     energy: float
     edges: float
     in_time: tuple[float, ...] = ()
+    of: str = "the answer"
 
     def above(self, other: float) -> bool:
         """Whether the map's fall is larger than another."""
@@ -117,17 +119,17 @@ class Verdict:
 
     @property
     def label(self) -> str:
-        """The verdict in three or four words."""
-        return VERDICTS[self.key]
+        """The verdict in a few words."""
+        return VERDICTS[self.key].replace("the answer", self.of)
 
     @property
     def text(self) -> str:
         """The verdict with its reason, in a sentence."""
-        began = f"without its strongest {percent(STRONGEST)} the answer"
+        began = f"without its strongest {percent(STRONGEST)} {self.of}"
         tries = f"{self.n_below} of {len(self.copies)} copies of it moved elsewhere in time and frequency"
         if self.key == "explains":
             return (
-                f"This map explains the answer: {began} weakens more than without {tries}, and more than without as"
+                f"This map explains {self.of}: {began} weakens more than without {tries}, and more than without as"
                 " many of the loudest bins or of the edges."
             )
         if self.key == "frequencies":

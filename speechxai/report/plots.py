@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from speechxai.types import Array, Spectrogram, StftConfig
 
 EVIDENCE_COLOR = "#e8590c"
+AGAINST_COLOR = "#1864ab"
 METHOD_COLOR = "#2b6cb0"
 CONTROL_COLOR = "#868e96"
 
@@ -122,6 +123,17 @@ def _stripes(style: Style) -> Path:
     )
 
 
+def _draw_evidence(axes: Axes, evidence: Array, stft: StftConfig, style: Style, hue: str) -> None:
+    strength = _shrink(evidence, int(style.width_in * style.dpi), "max")
+    color = np.zeros((*strength.shape, 4))
+    color[..., :3] = [int(hue[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    color[..., 3] = np.sqrt(np.clip(strength, 0, 1)) * 0.9  # square root: weak evidence stays visible
+    place = _extent(evidence.shape, stft)
+    image = axes.imshow(color, interpolation="nearest", origin="lower", aspect="auto", extent=place)
+    if style.hatched:
+        image.set_clip_path(_stripes(style), transform=axes.transAxes)
+
+
 def _draw_overlay(axes: Axes, magnitude: Array, evidence: Array | None, stft: StftConfig, style: Style) -> None:
     n_pixels = int(style.width_in * style.dpi)
     extent = _extent(magnitude.shape, stft)
@@ -129,24 +141,26 @@ def _draw_overlay(axes: Axes, magnitude: Array, evidence: Array | None, stft: St
     settings: dict[str, Any] = {"origin": "lower", "aspect": "auto", "extent": extent}
     axes.imshow(level, cmap="Greys", vmin=-style.dynamic_db, vmax=0, interpolation="nearest", **settings)
     if evidence is not None:
-        strength = _shrink(evidence, n_pixels, "max")
-        color = np.zeros((*strength.shape, 4))
-        color[..., :3] = [int(EVIDENCE_COLOR[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-        color[..., 3] = np.sqrt(np.clip(strength, 0, 1)) * 0.9  # square root: weak evidence stays visible
-        image = axes.imshow(color, interpolation="nearest", **settings)
-        if style.hatched:
-            image.set_clip_path(_stripes(style), transform=axes.transAxes)
+        _draw_evidence(axes, evidence, stft, style, EVIDENCE_COLOR)
     _axes_of_sound(axes, stft, style.f_max_hz)
 
 
-def evidence_overlay(magnitude: Array, evidence: Array | None, stft: StftConfig, style: Style | None = None) -> Picture:
-    """Spectrogram in gray with evidence in orange over it; opacity grows with the root of the evidence.
+def evidence_overlay(
+    magnitude: Array,
+    evidence: Array | None,
+    stft: StftConfig,
+    style: Style | None = None,
+    against: Array | None = None,
+) -> Picture:
+    """Spectrogram in gray with evidence in orange over it, and evidence against in blue; opacity grows with the root of
+    the evidence.
 
     Args:
         magnitude: (F, T) >= 0 in `stft.scale`.
         evidence: (F, T) in [0, 1]; None draws the spectrogram alone.
         stft: settings of the magnitude; gives the axes in Hz and s.
         style: size and title.
+        against: (F, T) on the scale of the evidence; None draws none.
 
     Raises:
         SpeechXAIError: shapes that do not fit.
@@ -157,6 +171,8 @@ def evidence_overlay(magnitude: Array, evidence: Array | None, stft: StftConfig,
         raise SpeechXAIError(f"The evidence has shape {np.asarray(evidence).shape}, the spectrogram {magnitude.shape}.")
     figure, (axes,) = _figure(style)
     _draw_overlay(axes, magnitude, None if evidence is None else np.asarray(evidence, dtype=np.float64), stft, style)
+    if against is not None:
+        _draw_evidence(axes, np.asarray(against, dtype=np.float64), stft, style, AGAINST_COLOR)
     return _png(figure)
 
 

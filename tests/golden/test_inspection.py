@@ -121,6 +121,31 @@ def test_another_class_is_explained_by_its_own_margin() -> None:
         inspect.explain(heard, ["energy_map"], inspect.How(target="XX"))
 
 
+def test_what_speaks_for_another_class_is_judged_as_such() -> None:
+    """HC of a recording of which the model says PD: a corner speaks for it."""
+    heard = heard_by(weights_at(0.3) + weights_at(-0.2, (slice(3, 5), slice(5, 10))))
+    assert heard.predicted == 1
+    bins = torch.from_numpy(inspect.strongest(weights_at(1.0, (slice(3, 5), slice(5, 10)))))
+    mask = bins.float().numpy()
+    found = inspect.judge(heard, inspect.of_mask(heard, "by hand", mask, 0))
+    assert found.fall == pytest.approx(2.0)
+    assert (found.key, found.of) == ("explains", "what speaks for Healthy control")
+    assert found.label == "explains what speaks for Healthy control"
+    assert found.text.startswith(
+        "This map explains what speaks for Healthy control: without its strongest 20 % what speaks for Healthy control"
+        " weakens more than without 20 of 20 copies"
+    )
+
+
+def test_evidence_against_has_the_scale_of_the_evidence_for() -> None:
+    values = torch.tensor([[2.0, -1.0], [0.0, -6.0]])
+    assert inspect._against(values).tolist() == [[0.0, 0.5], [0.0, 1.0]]  # type: ignore[union-attr]
+    assert inspect._against(-values.abs()) is None  # nothing speaks for the class: no scale
+    heard = heard_by(weights_at(0.3))
+    found, _ = inspect.explain(heard, ["saliency", "input_x_gradient"])
+    assert found["saliency"].against is None  # it does not tell
+
+
 def test_verdict_of_the_right_map() -> None:
     heard = heard_by(weights_at(0.3))
     heard.model.rows.clear()  # type: ignore[attr-defined]

@@ -436,6 +436,9 @@ def test_the_player_is_told_what_it_plays(seen: Inspection) -> None:
     whole = {"HC": "Healthy control", "PD": "Parkinson's disease"}[name]
     assert found["summary"] == f"The model says {whole}, {scale} {p:.2f}. Evidence for {whole}."
     assert found["tiers"] == [{"name": "t", "intervals": []}]
+    assert found["evidence"] == whole
+    assert found["maps"][0]["key"] == f"input_x_gradient for {whole}"
+    assert "against" in found["maps"][0]
     both = header(inspecting.compare_view(heard, {"a": one, "b": seen.controls["edge_map"]}, "title"))
     assert [m["key"] for m in both["maps"]] == ["input_x_gradient", "edge_map"]
     assert both["maps"][0]["note"] == f"{scale} without it: {p_removed:.2f} (whole: {p:.2f})"
@@ -682,7 +685,8 @@ def test_maps_of_the_catalogue_alone_lie_on_the_disk(
     disk, memory = sources.Disk(tmp_path / "maps"), sources.Memory(9)
     asked: list[list[str]] = []
 
-    def explain(what: Any, recipes: list[str], **_: Any) -> Any:
+    def explain(what: Any, recipes: list[str], how: How, **_: Any) -> Any:
+        assert how.target == seen.heard.class_names[seen.heard.predicted]
         asked.append(recipes)
         made = {"input_x_gradient": seen.map, "edge_map": seen.controls["edge_map"]}
         return {name: made[name] for name in recipes if name in made}, dict.fromkeys(recipes, "no reason")
@@ -691,7 +695,9 @@ def test_maps_of_the_catalogue_alone_lie_on_the_disk(
     monkeypatch.setattr(state, "disk", lambda: disk)
     monkeypatch.setattr(state, "_store", lambda _: memory)
     monkeypatch.setattr(state, "bundle_and_lock", lambda _: (None, None))
-    monkeypatch.setattr(state, "inspect", SimpleNamespace(explain=explain, judge=lambda *_, **__: seen.verdict))
+    monkeypatch.setattr(
+        state, "inspect", SimpleNamespace(explain=explain, judge=lambda *_, **__: seen.verdict, How=How)
+    )
     recipes = ["input_x_gradient", "rise", "edge_map"]
     for n_asked in (1, 1):  # the second time from the memory
         found = state.explained("m", (place, "r"), recipes)
@@ -706,6 +712,8 @@ def test_maps_of_the_catalogue_alone_lie_on_the_disk(
     one = again["input_x_gradient"]
     assert not isinstance(one, str)
     np.testing.assert_array_equal(one.mask, seen.map.mask)
+    assert (one.against is None) == (seen.map.against is None)
+    np.testing.assert_allclose(one.against, seen.map.against)  # type: ignore[arg-type]
     assert (one.p, one.p_kept, one.margin_fall, one.target) == (
         seen.map.p,
         seen.map.p_kept,

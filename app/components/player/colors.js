@@ -28,6 +28,11 @@ export function colorTable(name) {
   return table;
 }
 
+/** Color of evidence against the class: apart from that of the evidence for it with every color vision. */
+export function againstColor(scheme) {
+  return { gray: [0, 92, 190], viridis: [255, 255, 255], magma: [255, 255, 255], cividis: [120, 255, 255] }[scheme];
+}
+
 /** Color of the evidence over a scheme: one hue that stands apart from it in brightness and in hue. */
 export function evidenceColor(scheme) {
   return { gray: [213, 78, 0], viridis: [255, 96, 64], magma: [64, 224, 208], cividis: [255, 70, 110] }[scheme];

@@ -46,11 +46,12 @@ export function paint(image, model, map, settings) {
   const pick = (levels) => levels[Math.min(levels.length - 1, wanted)];
   const level = pick(model.level);
   const over = pick(map.levels);
+  const under = map.against && settings.against ? pick(map.against) : null;
   const step = 2 ** Math.min(model.level.length - 1, wanted);
   const { low, high } = rowBins(height, axis, nBins, maxHz);
   const keep = new Float32Array(256);
   for (let code = Math.max(1, least); code < 256; code += 1) keep[code] = opacity * Math.min(1, 0.18 + 0.95 * (code / 255));
-  const [red, green, blue] = color;
+  const [redAgainst, greenAgainst, blueAgainst] = settings.against ?? color;
   for (let x = 0; x < width; x += 1) {
     const frame = (view.start + ((x + 0.5) / width) * (view.end - view.start)) * rate;
     const place = Math.min(nFrames - 1, Math.max(0, frame)) / step;
@@ -64,6 +65,7 @@ export function paint(image, model, map, settings) {
     for (let y = 0; y < height; y += 1) {
       let code = 0;
       let seen = 0;
+      let other = 0;
       if (high[y] - low[y] <= 1.5) {
         const bin = (low[y] + high[y]) / 2;
         const f = Math.min(nBins - 2, Math.floor(bin));
@@ -72,14 +74,18 @@ export function paint(image, model, map, settings) {
         code = mix > 0 && b !== a ? one * (1 - mix) + (level.codes[to + f] * (1 - up) + level.codes[to + f + 1] * up) * mix : one;
         code = Math.round(code);
         seen = over.codes[at + Math.round(bin)];
+        if (under) other = under.codes[at + Math.round(bin)];
       } else {
         const last = Math.floor(high[y]);
         for (let f = Math.ceil(low[y]); f <= last; f += 1) {
           if (level.codes[at + f] > code) code = level.codes[at + f];
           if (over.codes[at + f] > seen) seen = over.codes[at + f];
+          if (under && under.codes[at + f] > other) other = under.codes[at + f];
         }
       }
-      const alpha = hatched && !onStripe(x, y, ratio) ? 0 : keep[seen];
+      const speaksAgainst = other > seen;
+      const [red, green, blue] = speaksAgainst ? [redAgainst, greenAgainst, blueAgainst] : color;
+      const alpha = hatched && !onStripe(x, y, ratio) ? 0 : keep[speaksAgainst ? other : seen];
       const rest = 1 - alpha;
       const i = 4 * (y * width + x);
       data[i] = table[3 * code] * rest + red * alpha;

@@ -1,7 +1,7 @@
 // The player: sound, picture and tracks on one time axis. Called by Streamlit whenever its data change; idempotent.
 import * as axis from "./axis.js";
 import { Sound } from "./audio.js";
-import { colorTable, evidenceColor, SCHEMES } from "./colors.js";
+import { againstColor, colorTable, evidenceColor, SCHEMES } from "./colors.js";
 import { drawBands, drawFrequencyAxis, drawTimeAxis, INK, layout, paint, write } from "./draw.js";
 import { audacityLabels, download, fileName, textGrid, wav } from "./exports.js";
 import { keyAction, KEYS } from "./keys.js";
@@ -12,7 +12,7 @@ import { sums, unpack } from "./unpack.js";
 export const SHARES = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1];
 const players = new WeakMap();
 // How a reader likes to look at pictures outlives a page: it is kept in the window, never on a disk.
-const taste = (window.__speechxaiTaste ??= { scheme: "gray", axis: "linear", opacity: 0.85, strongest: 5 });
+const taste = (window.__speechxaiTaste ??= { scheme: "gray", axis: "linear", opacity: 0.85, strongest: 5, against: true });
 
 class Player {
   constructor(root) {
@@ -97,7 +97,15 @@ class Player {
     this.part(".share").textContent = words;
     const color = evidenceColor(taste.scheme).join(",");
     this.box.toggleAttribute("data-hatched", this.hatched());
-    this.part(".legend i").style.background = `linear-gradient(90deg, rgba(${color},.15), rgb(${color}))`;
+    const ramp = (c) => `linear-gradient(90deg, rgba(${c},.15), rgb(${c}))`;
+    this.part(".legend i").style.background = ramp(color);
+    this.part(".legend i.other").style.background = ramp(againstColor(taste.scheme).join(","));
+    const { evidence } = this.model.header;
+    const two = this.model.maps.some((map) => map.against);
+    this.part(".legend .for").textContent = evidence ? `evidence for ${evidence}` : "evidence";
+    this.part(".legend .against").hidden = !two || !taste.against;
+    this.part(".with-against").hidden = !two;
+    this.part(".with-against input").checked = taste.against;
     this.draw();
   }
 
@@ -131,7 +139,7 @@ class Player {
     this.plan.panels.forEach((rect, i) => {
       const image = context.createImageData(Math.round(rect.width * ratio), Math.round(rect.height * ratio));
       const map = model.maps[i];
-      paint(image, model, map, { view: this.view, axis: taste.axis, table: colorTable(taste.scheme), color, opacity: taste.opacity, least: map.least, hatched: this.hatched(), ratio });
+      paint(image, model, map, { view: this.view, axis: taste.axis, table: colorTable(taste.scheme), color, opacity: taste.opacity, least: map.least, hatched: this.hatched(), ratio, against: taste.against ? againstColor(taste.scheme) : null });
       context.putImageData(image, Math.round(rect.x * ratio), Math.round(rect.y * ratio));
     });
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
@@ -362,6 +370,7 @@ class Player {
     for (const [selector, action, amount] of [[".play", "toggle"], [".loop", "loop"], [".in", "zoom", 1.6], [".out", "zoom", 1 / 1.6], [".fit", "fit"], [".help", "help"]]) on(selector, "click", () => this.act(action, amount));
     on(".opacity", "input", (e) => this.set({ opacity: e.target.value / 100 }));
     on(".strongest", "input", (e) => this.set({ strongest: Number(e.target.value) }));
+    on(".with-against input", "change", (e) => this.set({ against: e.target.checked }));
     on(".scheme", "change", (e) => this.set({ scheme: e.target.value }));
     on(".axis", "change", (e) => this.set({ axis: e.target.value }));
     const lists = [[".open-view", ".view-list"], [".open-export", ".export-list"]].map((pair) => pair.map((s) => this.part(s)));

@@ -13,7 +13,8 @@ export function unpack(bytes) {
   const level = pyramid(blob(header.level), header.n_frames, header.n_bins);
   const maps = header.maps.map((map) => {
     const codes = blob(map.blob);
-    return { ...map, levels: pyramid(codes, header.n_frames, header.n_bins), histogram: histogram(codes) };
+    const against = map.against ? pyramid(blob(map.against), header.n_frames, header.n_bins) : null;
+    return { ...map, levels: pyramid(codes, header.n_frames, header.n_bins), against, histogram: histogram(codes) };
   });
   const sounds = header.sounds.map((sound) => ({ ...sound, samples: new Int16Array(aligned(sound.blob)) }));
   const voicing = blob(header.voicing);
