@@ -375,17 +375,18 @@ def heard(classifier: Classifier, waveforms: Tensor) -> tuple[Tensor, Tensor]:
 
 def batches_heard(
     classifier: Classifier, recordings: Sequence[Recording]
-) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-    """Yield recordings with those of their length: their places (b), magnitude and phase (b, F, T)."""
+) -> Iterator[tuple[list[int], int, Tensor, Tensor]]:
+    """Yield recordings with those of their length: their places (b), their samples, magnitude and phase (b, F, T)."""
     of_length: dict[int, list[int]] = {}
     for index, recording in enumerate(recordings):
         of_length.setdefault(len(recording.waveform), []).append(index)
     size = 1 if classifier.one_at_a_time else AT_ONCE
     device = classifier.temperature.device
-    for places in of_length.values():
+    for n_samples, places in of_length.items():
         for first in range(0, len(places), size):
             part = places[first : first + size]
-            yield part, *heard(classifier, torch.stack([recordings[index].waveform for index in part]).to(device))
+            waveforms = torch.stack([recordings[index].waveform for index in part]).to(device)
+            yield part, n_samples, *heard(classifier, waveforms)
 
 
 class Heard:
@@ -408,11 +409,12 @@ def recording_logits(classifier: Classifier, recordings: Sequence[Recording]) ->
     return _logits(classifier, batches_heard(classifier, recordings))
 
 
-def _logits(classifier: Classifier, batches: Iterable[tuple[list[int], Tensor, Tensor]]) -> Tensor:
+def _logits(classifier: Classifier, batches: Iterable[tuple[list[int], int, Tensor, Tensor]]) -> Tensor:
     rows: dict[int, Tensor] = {}
     with torch.no_grad():
-        for places, magnitude, phase in batches:
-            rows |= dict(zip(places, classifier(magnitude, phase).cpu(), strict=True))
+        for places, n_samples, magnitude, phase in batches:
+            logits = classifier.for_length(n_samples)(magnitude, phase)  # the samples that `predict` hears, no more
+            rows |= dict(zip(places, logits.cpu(), strict=True))
     return torch.stack([rows[index] for index in range(len(rows))])
 
 
@@ -443,7 +445,7 @@ def set_front_end(classifier: Classifier, recordings: Sequence[Recording]) -> No
     if not isinstance(front_end, LogMel):
         return
     total, squares, n_frames = torch.zeros(()), torch.zeros(()), 0
-    for _, magnitude, _ in batches_heard(classifier, recordings):
+    for _, _, magnitude, _ in batches_heard(classifier, recordings):
         raw = front_end.raw(magnitude).double()
         total, squares = total + raw.sum((0, -1)), squares + raw.pow(2).sum((0, -1))
         n_frames += raw.shape[0] * raw.shape[-1]

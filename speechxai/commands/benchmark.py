@@ -24,6 +24,7 @@ Examples:
   speechxai benchmark --quick                                 a few minutes: does everything work?
   speechxai benchmark --out runs/benchmark                    6 cues, 5 seeds, synthetic voices
   speechxai benchmark --data figshare-voice --root DATA/figshare-voice --out runs/real     cues in real voices
+  speechxai benchmark --network whisper --out runs/whisper    the same tasks, learned by a head on Whisper's encoder
   speechxai benchmark --resume runs/benchmark                 after a stop: what is missing
   speechxai benchmark --resume runs/benchmark --tables        tables of what is done so far
 
@@ -51,6 +52,14 @@ def benchmark(
     explained: Annotated[
         int | None, typer.Option(min=1, help="Pairs of twins explained for each task (default: 9).")
     ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            help="What learns the tasks: cnn, whisper (extra 'pretrained'), whisper-random, or a model of yours as"
+            " --model of evaluate takes it, trained further for each task (default: cnn)."
+        ),
+    ] = None,
+    allow_code: Annotated[bool, flag("allow_code", also="Here --network names it.")] = False,
     processes: Annotated[int, typer.Option(min=1, max=64, help="Processes of one thread each.")] = 1,
     imports: Annotated[list[str] | None, flag("imports", also="Cues count as well.")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Continue a benchmark; its settings hold.")] = None,
@@ -66,6 +75,7 @@ def benchmark(
     from speechxai.errors import SpeechXAIError
     from speechxai.files import check_apart, check_out
     from speechxai.planted.folder import BenchmarkFolder, execute_together, voices_of
+    from speechxai.planted.networks import open_network
     from speechxai.planted.report import write_reports
     from speechxai.planted.settings import QUICK, BenchmarkSettings
 
@@ -76,6 +86,7 @@ def benchmark(
         "n_speakers": speakers,
         "epochs": epochs,
         "n_explained": explained,
+        "network": network,
     }
     chosen = {name: value for name, value in chosen.items() if value is not None}
     if resume is not None:
@@ -86,6 +97,8 @@ def benchmark(
         folder = BenchmarkFolder(resume)
         if root:
             folder.move(root)
+        if not tables:
+            open_network(folder.settings.network, allow_code)
     elif tables:
         raise SpeechXAIError("--tables writes the tables of a benchmark that has begun. Name it with --resume.")
     else:
@@ -100,6 +113,7 @@ def benchmark(
             for _, reason in unreadable:
                 warn(f"left out: {reason}")
         settings = BenchmarkSettings(**{**(QUICK if quick else {}), **chosen})
+        open_network(settings.network, allow_code)  # what is not there is said before anything is written
         if overwrite:
             BenchmarkFolder.remove(out)
         folder = BenchmarkFolder.begin(out, settings, sources, imports or ())
@@ -112,7 +126,7 @@ def benchmark(
     stopped = False
     if not tables:
         try:
-            execute_together(folder.path, processes, reporter(folder), overwrite)
+            execute_together(folder.path, processes, reporter(folder), overwrite, allow_code)
         except KeyboardInterrupt:
             stopped = True
     folder.finish()

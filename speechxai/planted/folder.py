@@ -24,7 +24,16 @@ from speechxai.evaluation.runs import RunFolder
 from speechxai.evaluation.values import checked
 from speechxai.files import fingerprint, naming_folder, wait_for
 from speechxai.planted import tables as benchmark_tables
-from speechxai.planted.settings import SPECIFICATION, SYNTHETIC, BenchmarkProgress, BenchmarkSettings, TaskResult
+from speechxai.planted.networks import Network, open_network
+from speechxai.planted.settings import (
+    CNN,
+    SCORED_AS,
+    SPECIFICATION,
+    SYNTHETIC,
+    BenchmarkProgress,
+    BenchmarkSettings,
+    TaskResult,
+)
 from speechxai.planted.task import run
 from speechxai.registry import code_of, load_plugins
 from speechxai.types import Recording, StftConfig
@@ -73,7 +82,7 @@ class BenchmarkFolder(RunFolder):
         config = {
             "specification": SPECIFICATION,
             "data": ", ".join(settings.materials),
-            "model": "cnn, one for every task and fold",
+            "model": f"{settings.network}, one for every task and fold",
             "protocol": "benchmark",
             "imports": list(imports),
             "sources": {name: list(source) for name, source in sources.items()},
@@ -214,19 +223,30 @@ def described(settings: BenchmarkSettings) -> dict[str, Any]:
         **machine(),
         "specification": SPECIFICATION,
         "synthetic": settings.materials == (SYNTHETIC,),
-        "model": {"name": "cnn", "title": "one network for every task and fold", "classes": ["without", "with"]},
+        "model": {
+            "name": settings.network,
+            "title": "one network for every task and fold",
+            "classes": ["without", "with"],
+        },
     }
 
 
 def basis_of(
-    settings: BenchmarkSettings, bases: Mapping[str, Sequence[Recording]], imports: Sequence[str]
+    settings: BenchmarkSettings,
+    bases: Mapping[str, Sequence[Recording]],
+    imports: Sequence[str],
+    network: Network | None = None,
 ) -> dict[str, Any]:
     """What every number of a benchmark depends on, as plain values: settings, program and libraries, code of the
-    modules that it `imports`, voices."""
+    modules that it `imports`, voices, weights that the `network` begins with."""
+    chosen = asdict(settings)
+    if chosen["network"] == CNN:
+        del chosen["network"]  # benchmarks that began before there was a choice go on
     return {
-        "settings": {"specification": SPECIFICATION, **asdict(settings)},
+        "settings": {"specification": SCORED_AS, **chosen},
         "versions": {**versions(("scikit-learn",)), **code_of(imports)},
         "material": material_of(bases),
+        **({"model": {"sha256": network.identity}} if network and network.identity else {}),
     }
 
 
@@ -279,7 +299,12 @@ def voices_of(
     return {name: healthy_voices(data, Path(root), unreadable) for name, (data, root) in sources.items()}
 
 
-def execute(path: Path, progress: Callable[[BenchmarkProgress], None] | None = None, overwrite: bool = False) -> None:
+def execute(
+    path: Path,
+    progress: Callable[[BenchmarkProgress], None] | None = None,
+    overwrite: bool = False,
+    allow_code: bool = False,
+) -> None:
     """Compute the tasks of a folder that are not done; other processes may work on it at the same time.
 
     Args:
@@ -287,22 +312,26 @@ def execute(path: Path, progress: Callable[[BenchmarkProgress], None] | None = N
         progress: called as tasks advance, and before with `state` "misfit" for units that do not fit: `n_total` of
             them, the reason as `message`.
         overwrite: whether tasks that were computed in another way are computed anew.
+        allow_code: whether a network "module:function" may run.
 
     Raises:
-        SpeechXAIError: tasks were computed in another way (other settings, versions or voices).
+        SpeechXAIError: tasks were computed in another way (other settings, versions or voices), or the network is not
+            there.
     """
     folder = BenchmarkFolder(path)
     settings = folder.settings
+    network = open_network(settings.network, allow_code)
     started, wall, cpu = datetime.now(UTC).isoformat(timespec="milliseconds"), time.perf_counter(), time.process_time()
     unreadable: list[tuple[str, str]] = []
     bases = voices_of(folder.sources, unreadable)
-    folder.agree_on(basis_of(settings, bases, folder.config.get("imports", ())), lambda: described(settings), overwrite)
+    basis = basis_of(settings, bases, folder.config.get("imports", ()), network)
+    folder.agree_on(basis, lambda: described(settings), overwrite)
     if folder.format < FORMAT:
         folder.configure(folder.config)
     for reason, number in folder.drop_misfits().items():
         if progress is not None:
             progress(BenchmarkProgress("", "misfit", 0, number, 0.0, reason))
-    run(settings, bases, folder, progress)
+    run(settings, bases, folder, progress, network)
     folder.add_session(
         {
             "started": started,
@@ -315,12 +344,12 @@ def execute(path: Path, progress: Callable[[BenchmarkProgress], None] | None = N
     )
 
 
-def _execute_quietly(path: str) -> None:
+def _execute_quietly(path: str, allow_code: bool) -> None:
     import torch
 
     keep_freed_memory()
     torch.set_num_threads(1)
-    execute(Path(path))
+    execute(Path(path), allow_code=allow_code)
 
 
 def execute_together(
@@ -328,9 +357,10 @@ def execute_together(
     n_processes: int,
     progress: Callable[[BenchmarkProgress], None] | None = None,
     overwrite: bool = False,
+    allow_code: bool = False,
 ) -> None:
-    """Compute a folder with several processes of one thread each; this process reports its own tasks. `overwrite` is
-    that of `execute`.
+    """Compute a folder with several processes of one thread each; this process reports its own tasks. `overwrite` and
+    `allow_code` are those of `execute`.
 
     Raises:
         SpeechXAIError: another process ended before its work was done.
@@ -340,20 +370,24 @@ def execute_together(
     import torch
 
     if n_processes < 2:
-        execute(path, progress, overwrite)
+        execute(path, progress, overwrite, allow_code)
         return
     folder = BenchmarkFolder(path)
     # Before the others begin, which may overwrite nothing.
-    basis = basis_of(folder.settings, voices_of(folder.sources, []), folder.config.get("imports", ()))
+    network = open_network(folder.settings.network, allow_code)
+    basis = basis_of(folder.settings, voices_of(folder.sources, []), folder.config.get("imports", ()), network)
     folder.agree_on(basis, lambda: described(folder.settings), overwrite)
     context = multiprocessing.get_context("spawn")
-    helpers = [context.Process(target=_execute_quietly, args=(str(path),), daemon=True) for _ in range(n_processes - 1)]
+    helpers = [
+        context.Process(target=_execute_quietly, args=(str(path), allow_code), daemon=True)
+        for _ in range(n_processes - 1)
+    ]
     for helper in helpers:
         helper.start()
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        execute(path, progress)
+        execute(path, progress, allow_code=allow_code)
         for helper in helpers:
             helper.join()
     finally:

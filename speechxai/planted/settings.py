@@ -23,8 +23,11 @@ from speechxai.explain.recipe import CONTROLS, PUBLISHED_METHODS, published_reci
 from speechxai.flags import MANY, MAX_SEED
 from speechxai.metrics import EQUAL_BUDGET_METRICS, MARGIN_METRICS, PUBLISHED_METRICS
 
-SPECIFICATION = "2.0"
+SPECIFICATION = "2.1"
 """Version of the tasks and the scoring; results of one major version can be compared."""
+
+SCORED_AS = "2.0"
+"""The version since which a task's numbers mean the same: what was computed since then goes on."""
 
 MIN_AUC = 0.9
 """A task is learned where the mean of the AUCs within its folds reaches this. AUC over all folds at once would ask for
@@ -45,6 +48,10 @@ CUES_OF_BENCHMARK = (
     "formant_centralization",
     "monopitch",
 )
+CNN, WHISPER, WHISPER_RANDOM = "cnn", "whisper", "whisper-random"
+"""Networks that learn the tasks: trained from nothing; Whisper tiny.en's encoder, which stays as it is, with a head
+that is fitted; and its twin with random weights, without which no gain is one of pretraining."""
+
 TRUTH = "truth_map"
 """Name of the row of the ground-truth map itself, which must score 1."""
 
@@ -118,6 +125,8 @@ class BenchmarkSettings:
         methods, combinations: explanations that are scored; controls are always added, combinations only in the first
             seed's tasks.
         n_stages: stages of the weight randomization.
+        network: what learns the tasks: CNN, WHISPER, WHISPER_RANDOM, or a model that is trained further for each task
+            (`networks.open_network`).
 
     Raises:
         SpeechXAIError: an unknown cue, a value out of range.
@@ -142,6 +151,7 @@ class BenchmarkSettings:
     methods: tuple[str, ...] = (*PUBLISHED_METHODS, *OTHER_METHODS)
     combinations: tuple[str, ...] = tuple(recipe for recipe in published_recipes() if "(" in recipe)
     n_stages: int = 4
+    network: str = CNN
 
     def __post_init__(self) -> None:
         for cue in self.cues:

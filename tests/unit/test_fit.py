@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from speechxai.classifiers import Classifier, build, validation
+from speechxai.classifiers import Classifier, build, predict, validation
 from speechxai.classifiers.cnn import Cnn
 from speechxai.classifiers.fit import (
     AugmentConfig,
@@ -31,6 +31,7 @@ from speechxai.classifiers.fit import (
     spec_augment,
     spread_of,
 )
+from speechxai.classifiers.network import WaveformDoor
 from speechxai.classifiers.validation import (
     Calibration,
     CrossValidation,
@@ -49,6 +50,7 @@ from speechxai.classifiers.validation import (
     reliability,
 )
 from speechxai.errors import SpeechXAIError
+from speechxai.signal.stft import spectrogram
 from speechxai.stats import auc, expected_calibration_error
 from speechxai.types import Recording, StftConfig
 
@@ -601,6 +603,25 @@ def test_recordings_are_heard_alike_alone_and_together() -> None:
     alone = torch.cat([recording_logits(network, [each]) for each in spoken])
     torch.testing.assert_close(recording_logits(network, spoken), alone)
     torch.testing.assert_close(Heard(network, spoken).logits(network), alone)
+
+
+class Counting(torch.nn.Module):
+    """Log odds of a waveform: a thousandth of the number of its samples."""
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        return torch.full((len(waveform), 1), waveform.shape[-1] / 1000)
+
+
+def test_training_judges_the_samples_that_an_answer_rests_on() -> None:
+    """The last hop of a recording is seldom whole: its rest is no part of the voice, and no network hears it."""
+    network = Classifier(WaveformDoor(Counting(), STFT), STFT).eval()
+    spoken = [Recording(torch.rand(n), STFT.sample_rate, f"r{n}", f"s{n}", 0) for n in (5001, 6000, 6000, 7002)]
+    z = torch.tensor([5.001, 6.0, 6.0, 7.002])
+    logits = torch.stack([-z / 2, z / 2], dim=1)
+    torch.testing.assert_close(recording_logits(network, spoken), logits)
+    torch.testing.assert_close(Heard(network, spoken).logits(network), logits)
+    answered = torch.cat([predict(network, spectrogram(each.waveform[None], STFT)) for each in spoken])
+    torch.testing.assert_close(logits.softmax(dim=1), answered)
 
 
 def test_patience_counts_from_the_least_epochs() -> None:

@@ -1,0 +1,84 @@
+"""Which network learns the tasks of a benchmark: `cnn` from nothing, Whisper's encoder with a head, one of yours."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from speechxai.classifiers import Classifier, build
+from speechxai.classifiers.bundle import load_bundle
+from speechxai.classifiers.whisper import EMBEDDED, read_encoder
+from speechxai.errors import SpeechXAIError
+from speechxai.planted.settings import CNN, WHISPER, WHISPER_RANDOM
+from speechxai.types import StftConfig
+
+CLASSES = ("without", "with")
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """What learns a task.
+
+    Args:
+        make: makes an untrained classifier for a seed.
+        identity: hash of weights that it begins with; empty where a seed draws them.
+        learning_rate: of its training, where it is trained by gradient steps.
+    """
+
+    make: Callable[[int], Classifier]
+    identity: str = ""
+    learning_rate: float = 2e-3
+
+
+def open_network(name: str, allow_code: bool = False) -> Network:
+    """Find what `BenchmarkSettings.network` names.
+
+    Args:
+        name: CNN, WHISPER, WHISPER_RANDOM, or a model as `load_bundle` takes it, which is trained further.
+        allow_code: whether "module:function" may run.
+
+    Raises:
+        SpeechXAIError: a model that is not there, or that hears another sample rate than the benchmark's voices have.
+    """
+    stft = StftConfig()
+    if name == CNN:
+        return Network(lambda seed: make_cnn())
+    if name in (WHISPER, WHISPER_RANDOM):
+        encoder = read_encoder(EMBEDDED)  # a missing one is said before anything is computed
+        is_random = name == WHISPER_RANDOM
+
+        def head_on(seed: int) -> Classifier:
+            network = build("whisper", stft, random=is_random, seed=seed if is_random else 0)
+            return Classifier(network, stft, None, CLASSES)
+
+        return Network(head_on, encoder.sha256)
+    bundle = load_bundle(name, allow_code)
+    given = bundle.classifier()
+    if given.stft.sample_rate != stft.sample_rate or len(given.class_names) != len(CLASSES):
+        raise SpeechXAIError(
+            f"{name}: a benchmark's network hears {stft.sample_rate} Hz and tells {len(CLASSES)} classes apart. This"
+            f" one hears {given.stft.sample_rate} Hz and tells {len(given.class_names)}."
+        )
+
+    def further(seed: int) -> Classifier:
+        backbone = copy.deepcopy(given.backbone).requires_grad_(True)
+        return Classifier(backbone, given.stft, given.segment, CLASSES, given.cam_layer, given.max_batch)
+
+    return Network(further, bundle.config.weights.sha256, learning_rate=3e-4)
+
+
+def make_cnn() -> Classifier:
+    """Return `cnn` with its defaults, untrained, hearing every recording whole.
+
+    Its two logits begin as each other's opposites and stay so, for their gradients are opposite too. Begun apart, their
+    sum would never be trained, and every map of one logit would hold it: structure that nobody learned.
+    """
+    network = Classifier(build("cnn"), StftConfig(), None, CLASSES, cam_layer="features")
+    head = network.get_submodule("backbone.classifier")
+    with torch.no_grad():
+        for values in head.parameters():
+            values.copy_((values - values.flip(0)) / 2)
+    return network
