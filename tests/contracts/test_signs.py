@@ -115,17 +115,22 @@ def crest_db(waveform: Array) -> float:
     return float(10 * np.log10((power / (median_filter(power, 81) + 1e-4 * np.percentile(high, 95))).max()))
 
 
+UNABLE = {("roughness", "vowel-a", "F"): -1, ("tremor", "vowel-a", "F"): -1, ("rate", "phrase", "M"): 1}
+"""Voices that are regular and steady already, or whose syllables do not come faster: direction of the refused dose."""
+
+
 @pytest.mark.parametrize(("name", "task", "sex"), CASES)
 def test_a_dial_moves_its_measure_by_the_dose(name: str, task: str, sex: str) -> None:
     before, asked = voice(task, sex), DOSES.get(name, 1.0)
-    reasons = []
+    refused = UNABLE.get((name, task, sex), 0)
     with analyses():
-        for dose in (-asked, asked):
-            try:
-                after = turned(SIGNS, name, before, RATE, dose)
-            except NotApplicable as error:
-                reasons.append(str(error))
+        for sign in (-1, 1):
+            dose = sign * asked
+            if sign == refused:
+                with pytest.raises(NotApplicable, match=r"this voice does not give so much: .* cannot be moved by"):
+                    turned(SIGNS, name, before, RATE, dose)
                 continue
+            after = turned(SIGNS, name, before, RATE, dose)
             assert np.isfinite(after).all()
             # Breath and the pitch tracker hear a syllable's edges in their own way.
             allowed = 0.1 if task.startswith("vowel") else 0.2
@@ -134,8 +139,6 @@ def test_a_dial_moves_its_measure_by_the_dose(name: str, task: str, sex: str) ->
             assert crest_db(after) < crest_db(before) + 6, (name, dose)
             power = (after**2).mean() / (before**2).mean()
             assert power == pytest.approx(1.0, abs=0.02) or name == "pauses"
-    assert all(len(reason) > 20 for reason in reasons)
-    assert len(reasons) < 2 or name in ("rate", "tremor"), reasons
 
 
 def test_a_voice_that_has_no_such_thing_says_so() -> None:
