@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
+from speechxai.auxiliary import report
 from speechxai.auxiliary.folder import Source, chosen_recipes
 from speechxai.auxiliary.study import BANDS_HZ, Crops, crop_frames, features, random_evidence, summary
 from speechxai.auxiliary.tables import Arm, Draws, measure, statistics
@@ -200,6 +201,24 @@ def test_random_maps_differ_by_recording_but_not_by_call() -> None:
     assert torch.equal(a, again)
     assert not torch.equal(a, b)
     assert 0 <= float(a.min()) <= float(a.max()) < 1
+
+
+def test_the_coefficients_of_a_readable_model() -> None:
+    part = pd.DataFrame(
+        [
+            ("0-500 Hz", "pause", 0.25, 0.8, 0.1),
+            ("0-500 Hz", "voiced", -1.5, 1.0, 0.1),
+            ("500-1000 Hz", "pause", 0.0, 1.0, 0.0),
+            ("500-1000 Hz", "voiced", 0.002, 0.6, 0.1),
+        ],
+        columns=["band", "segment", "log_odds", "same_sign", "std"],
+    )
+    found = report._coefficients(part, "t")
+    assert found.columns == ("band", "pause", "voiced")
+    assert [[row.name, *(cell.text for cell in row.cells)] for row in found.rows] == [
+        ["0-500 Hz", "+0.25 (80 %)", "−1.50 (100 %)"],
+        ["500-1000 Hz", "–", "0.00 (60 %)"],
+    ]
 
 
 def test_who_is_in_a_study() -> None:

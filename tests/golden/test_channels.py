@@ -124,6 +124,12 @@ def test_a_channel_without_a_voice_is_said(member: str, tmp_path: Path) -> None:
     assert text.endswith(f"choose one: --channel {UNLIKE[member][1]}")
 
 
+def test_a_quiet_channel_word_by_word(tmp_path: Path) -> None:
+    assert said(written(tmp_path, UNLIKE["40 dB lower"][0]())) == (
+        "unlike channels: one is 40 dB under the loudest and adds nothing but its noise; choose one: --channel 0"
+    )
+
+
 @pytest.mark.parametrize("member", FINE)
 def test_channels_that_lose_nothing_are_averaged(member: str, tmp_path: Path) -> None:
     assert said(written(tmp_path, FINE[member]())) == "fine: averaged"

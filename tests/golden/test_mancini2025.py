@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from speechxai.classifiers import Classifier
 from speechxai.errors import SpeechXAIError
 from speechxai.explain.agreement import iou
 from speechxai.explain.combination import evidence
@@ -25,8 +26,10 @@ from speechxai.mancini2025.maps import (
     published_running_means,
     score_published,
 )
+from speechxai.mancini2025.study import batch_maxima
+from speechxai.mancini2025.unit import facts_of
 from speechxai.metrics import METRICS, PUBLISHED_METRICS, Case
-from speechxai.types import Attribution, Spectrogram, StftConfig
+from speechxai.types import Attribution, Recording, Spectrogram, StftConfig
 
 TINY = StftConfig(n_fft=2, win_length=2, hop_length=1)
 LN2 = math.log(2)
@@ -250,6 +253,36 @@ def test_what_a_report_of_the_protocol_lacks(tmp_path: Path) -> None:
         "The corrected protocol was not run.",
         "No auxiliary study with both splits belongs to this run: the configuration mancini2025-auxiliary makes one.",
     ]
+
+
+def test_who_shares_a_maximum_by_hand() -> None:
+    # batches of two: a with b, c with d, e alone; another fold on its own
+    published = SimpleNamespace(batch=2)
+    session: Any = SimpleNamespace(
+        recordings=list("abcdef"),
+        settings=SimpleNamespace(recipes=("saliency",)),
+        config=SimpleNamespace(published=published),
+    )
+    tops = {"a": 1.0, "b": 4.0, "c": 2.0, "d": 0.5, "e": 8.0, "f": 3.0}
+    units: Any = {
+        name: SimpleNamespace(facts={"fold": "1" if name == "f" else "0", "top_saliency": top})
+        for name, top in tops.items()
+    }
+    found = batch_maxima(session, SimpleNamespace(), units)  # type: ignore[arg-type]
+    assert {name: each["shares"]["saliency"] for name, each in found.items()} == {
+        **{"a": 0.25, "b": 1.0, "c": 1.0, "d": 0.25, "e": 1.0, "f": 1.0}
+    }
+
+
+def test_what_a_table_says_of_a_recording() -> None:
+    spec = Spectrogram(torch.ones(1, 2, 8), torch.zeros(1, 2, 8), 7, TINY)
+    recording = Recording(torch.ones(10), 5, "r", "s/1", 0)
+    job: Any = SimpleNamespace(recording=recording, model=Classifier(Linear(), TINY), facts={"fold": "2"})
+    assert facts_of(job, spec, torch.tensor([[0.25, 0.75]])) == {
+        **{"speaker": "s/1", "label": 0, "predicted": 1, "p_HC": 0.25, "p_PD": 0.75},
+        **{"duration_s": 2.0, "n_frames": 8, "fold": "2"},
+    }
+    assert facts_of(job, spec, torch.tensor([[0.75, 0.25]]))["predicted"] == 0
 
 
 def test_the_raw_count_follows_the_kept_class() -> None:

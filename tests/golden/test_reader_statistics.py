@@ -244,6 +244,23 @@ def test_the_classifier_in_words() -> None:
     assert finding.tone == "good"
 
 
+def test_the_classifier_in_words_where_little_can_be_said() -> None:
+    for labels in ([1] * 4, [None] * 4):
+        nothing = classifier_sentence(predictions([0.1, 0.9, 0.2, 0.8], labels), CLASSES)
+        assert nothing is not None
+        assert (nothing.text, nothing.tone) == (
+            "The recordings hold one class or no labels, so nothing is said of the classifier's accuracy.",
+            "caution",
+        )
+    # 3 of 4 right; of 4 pairs 3 in order
+    few = classifier_sentence(predictions([0.1, 0.6, 0.55, 0.9], [0, 0, 1, 1]), CLASSES)
+    assert few is not None
+    assert few.text == (
+        "The classifier is right for 3 of 4 recordings; AUC 0.75, of too few speakers for an interval (2 in the smaller"
+        " class)."
+    )
+
+
 def test_every_fact_of_a_task_stands_under_its_own_heading() -> None:
     facts = {"auc": 0.95, "auc_low": 0.91, "auc_high": 0.98, "n_pairs": 18, "n_speakers": 12, "n_explained": 10}
     facts |= {"rms_auc": 0.51, "peak_auc": 0.52, "permuted_auc": 0.53, "contour_auc": 0.54, "crest_auc": 0.55}

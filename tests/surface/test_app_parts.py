@@ -8,6 +8,7 @@ import re
 import threading
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,26 @@ def test_disk_survives_a_restart_and_a_damaged_file(tmp_path: Path) -> None:
     assert Disk(tmp_path / "maps").get("x") is None
     assert Disk(None).get("x") is None
     Disk(None).put("x", values, {})
+
+
+def test_a_verdict_that_lay_on_disk_is_the_one_that_was_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from app import state
+    from speechxai.inspection.words import Verdict
+
+    found = Verdict(1.0, (0.5, 0.25), energy=0.75, edges=0.125, in_time=(0.3, 0.2), of="the answer")
+    heard = SimpleNamespace(digest="d", class_names=("HC", "PD"), predicted=1)
+    asked: list[str] = []
+    monkeypatch.setattr(state, "heard", lambda *given: heard)
+    monkeypatch.setattr(state, "disk", lambda: Disk(tmp_path))
+    monkeypatch.setattr(state, "_store", lambda key: Memory(2))
+    monkeypatch.setattr(state, "bundle_and_lock", lambda model: (None, None))
+    monkeypatch.setattr(state.inspect, "judge", lambda *given, **more: found)
+    monkeypatch.setattr(state, "explained", lambda *given: (asked.append("map"), {"saliency": object()})[1])
+    for _ in range(2):
+        again = state.verdict("m", ("catalogue", "r"), "saliency")
+        assert (again.fall, again.energy, again.edges) == (1.0, 0.75, 0.125)
+        assert (again.copies, again.in_time, again.of) == ((0.5, 0.25), (0.3, 0.2), "the answer")
+    assert asked == ["map"]  # once: then it lay on disk
 
 
 def test_disk_forgets_the_oldest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -36,6 +38,29 @@ def call(*words: object) -> int:
     with pytest.raises(SystemExit) as ended:
         main([str(word) for word in words])
     return int(ended.value.code or 0)
+
+
+def test_what_must_not_be_overlooked_is_said_before_anything_is_trained(capsys: pytest.CaptureFixture[str]) -> None:
+    from speechxai.commands.auxiliary import announce
+
+    facts = {"left_out": {"r1": "it has no label"}, "not_held_out": 3, "unknown_held_out": 2}
+    study: Any = SimpleNamespace(
+        facts=facts,
+        misfits=lambda: {"of other maps": 2, "of other settings": 1},
+        settings=SimpleNamespace(splits=("speaker",)),
+    )
+    announce(study)
+    said = capsys.readouterr()
+    assert said.out == "3 fits do not fit the study and are trained again: 2 of other maps, 1 of other settings.\n"
+    assert said.err.splitlines() == [
+        "Left out: r1: it has no label",
+        "WARNING: 3 maps come from a network that heard the speaker in training; of 2 nobody can say. Marked in the"
+        " report.",
+    ]
+    facts |= {"left_out": {}, "not_held_out": 0, "unknown_held_out": 0}
+    study.misfits = dict
+    announce(study)
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.fixture(scope="module")

@@ -42,6 +42,17 @@ def spec() -> Spectrogram:
 TARGET = torch.ones(1, dtype=torch.int64)
 
 
+def test_noise_is_a_share_of_each_recordings_own_largest_magnitude(spec: Spectrogram) -> None:
+    loud = Spectrogram(10 * spec.magnitude, spec.phase, spec.n_samples, spec.stft)
+    both = Spectrogram(
+        torch.cat([spec.magnitude, loud.magnitude]), spec.phase.repeat(2, 1, 1), spec.n_samples, spec.stft
+    )
+    near = neighbor(both, 0.02, 3).magnitude
+    torch.testing.assert_close(near[:1], neighbor(spec, 0.02, 3).magnitude)
+    torch.testing.assert_close(near[1:], neighbor(loud, 0.02, 3).magnitude)
+    assert 0 < float((near[0] - spec.magnitude[0]).abs().max()) <= 0.02 * float(spec.magnitude.max())
+
+
 def saliency(model: nn.Module, spec: Spectrogram, seed: int = 0) -> Tensor:
     return explain(model, spec, "saliency", 1).values
 
