@@ -107,6 +107,17 @@ def test_both_budgets_by_hand() -> None:
     np.testing.assert_allclose(one.values, weights, atol=1e-6)
 
 
+def test_what_is_kept_of_both_budgets() -> None:
+    mask = np.zeros((5, 10), np.float32)
+    mask[0] = 0.5
+    one = Explained("m", mask, 1, 0.9, 0.8, 0.3, 0.7, 0.2, 1.0, True, 0.1)
+    assert report.budgets(one) == {
+        **{"probability_original": 0.9, "probability_kept": 0.8, "probability_removed": 0.3},
+        **{"budget": 0.2, "share_of_bins": 0.2},
+        "soft_mask": {"mean": 0.1, "probability_kept": 0.7, "probability_removed": 0.2},
+    }
+
+
 def test_another_class_is_explained_by_its_own_margin() -> None:
     heard = heard_by(weights_at(0.3))
     found, _ = inspect.explain(heard, ["energy_map"], inspect.How(target="HC"))

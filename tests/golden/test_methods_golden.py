@@ -55,6 +55,27 @@ def close(found: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
+class Square(nn.Module):
+    """logit_1 = half the sum of X^2, whose gradient is X."""
+
+    def forward(self, magnitude: Tensor, phase: Tensor) -> Tensor:
+        half = 0.5 * magnitude.square().sum(dim=(1, 2))
+        return torch.stack([torch.zeros_like(half), half], dim=1)
+
+
+def test_smoothgrads_noise_is_a_share_of_what_lies_between_least_and_most() -> None:
+    ones, spec = torch.ones(2, dtype=torch.int64), recording(X + 5.0)  # the least bin lies far above 0
+
+    def noise(sigma: float, relative: bool) -> Tensor:
+        options = {"n_samples": 1, "sigma": sigma, "clamp": False, "relative": relative}
+        return explain("smoothgrad", Square(), spec, ones, **options) - X - 5.0
+
+    spread = (X.amax(dim=(1, 2)) - X.amin(dim=(1, 2)))[:, None, None]
+    for sigma in (0.1, 0.2):
+        expected = sigma * spread * noise(1.0, relative=False)
+        torch.testing.assert_close(noise(sigma, relative=True), expected, atol=1e-4, rtol=1e-4)
+
+
 def test_saliency_is_the_size_of_the_weight() -> None:
     close(explain("saliency"), W.abs())
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from app import boards, charts, inspecting, sources, state, widgets
+from app import boards, charts, inspecting, player, sources, state, widgets
 from app.charts import Row
 from speechxai.errors import SpeechXAIError
 from speechxai.explain import METHODS
@@ -417,6 +417,14 @@ def header(block: bytes) -> dict[str, Any]:
     (length,) = struct.unpack_from("<I", block, 4)
     found: dict[str, Any] = json.loads(block[8 : 8 + length])
     return found
+
+
+def test_a_long_recording_keeps_the_strongest_of_every_few_frames() -> None:
+    # five frames by two: the last one stands alone; (F, T) and (M, F, T) go the same way
+    values = np.array([[1.0, 5.0, 2.0, 0.0, 3.0], [4.0, 0.0, 0.0, 6.0, 1.0]])
+    assert player.pool(values, 2).tolist() == [[5, 2, 3], [4, 6, 1]]
+    assert player.pool(values[None], 3).tolist() == [[[5, 3], [4, 6]]]
+    assert player.pool(values, 1) is values
 
 
 def test_the_player_is_told_what_it_plays(seen: Inspection) -> None:

@@ -15,7 +15,7 @@ from scipy.interpolate import CubicSpline
 from scipy.signal import resample_poly
 
 from speechxai.errors import SpeechXAIError
-from speechxai.signal.quality import Check, Quality, checks, concerns, quality, usable
+from speechxai.signal.quality import Check, Quality, _voice, checks, concerns, quality, usable
 
 RATE_HZ = 16_000
 TIME_S = np.arange(2 * RATE_HZ) / RATE_HZ
@@ -223,6 +223,14 @@ def test_both_sides_of_every_threshold(field: str, good: float, caution: float, 
         (own,) = [check for check in found if check.name == name]
         assert own.value == pytest.approx(value, nan_ok=True)
         assert concerns(found) == ([] if state == "good" else [own])
+
+
+def test_a_voice_in_words() -> None:
+    assert {share: (found.state, str(found)) for share in (0.0, 0.01, 0.4) if (found := _voice(share))} == {
+        0.0: ("stop", "no voice: none was found; the model would answer to noise"),
+        0.01: ("caution", "little voice: a voice in only 1 % of the time; cut the rest off"),
+        0.4: ("good", "fine: a voice in 40 % of the time"),
+    }
 
 
 def test_sample_rate_and_voice_are_judged_where_they_are_known() -> None:

@@ -117,6 +117,20 @@ def test_which_score_to_believe(run: Run) -> None:
         ("comprehensiveness, strongest 20\u00a0%", 1.0),
         ("deletion AUC", -1.0),
     ]
+    wide = pd.DataFrame(
+        [
+            *(
+                {"within": 0.2, "within_low": -0.1, "within_high": 0.5, "n_speakers": n, "metric": "deletion_auc"}
+                for n in (4, 9)
+            ),
+            {"within": 0.3, "within_low": 0.1, "within_high": 0.6, "n_speakers": 5, "metric": "comprehensiveness@20"},
+        ]
+    ).assign(truth_metric=BASE, model=TREMOR)
+    assert [(r.value, r.low, r.high, r.muted) for r in boards.believable(wide, TREMOR, BASE)] == [
+        (0.3, 0.1, 0.6, False),
+        (0.2, -0.1, 0.5, True),
+        (0.2, -0.1, 0.5, False),
+    ]
     said = boards.which_score(rows)
     assert "comprehensiveness, strongest 20\u00a0% says most about where a map points" in said
     assert "prefer maps that point elsewhere: deletion AUC" in said
