@@ -17,6 +17,7 @@ from app.sources import Run
 from speechxai import SpeechXAIError
 from speechxai.planted.folder import TABLES, BenchmarkFolder
 from speechxai.planted.sanity import LIMITS
+from speechxai.planted.settings import SPECIFICATION
 from speechxai.planted.tables import BASE
 
 TREMOR = "synthetic/tremor/1"
@@ -167,7 +168,7 @@ def test_a_benchmark_of_an_older_version_is_shown_and_marked(tmp_path: Path) -> 
     assert found.facts.startswith("Benchmark, version 1.0 (its numbers do not compare")
     assert {label: make() for label, _, _, make in found.files}["Leaderboard (Markdown)"] == b"as it was"
     assert boards.board(found.summary, TREMOR, "relevance_rank")["recipe"].tolist()[0] == "integrated_gradients"
-    with pytest.raises(SpeechXAIError, match=r"version 1\.0 of the benchmark, this is 2\.0"):
+    with pytest.raises(SpeechXAIError, match=rf"version 1\.0 of the benchmark, this is {SPECIFICATION}: "):
         folder.settings  # noqa: B018
 
 
