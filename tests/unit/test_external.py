@@ -114,8 +114,9 @@ def test_huggingface_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(
         SpeechXAIError,
         match=(
-            r"^A 'audio-spectrogram-transformer' model hears features of its own and not the waveform\. "
-            r"Write a factory of a callable 'waveform -> logits' that computes them with torch, and name "
+            r"^A 'audio-spectrogram-transformer' model hears features that its feature extractor makes with NumPy, "
+            r"through which no gradient comes back to the waveform\. Write a factory of a callable "
+            r"'waveform -> logits' that computes them with torch, and name "
             r"it as 'module:function'\.$"
         ),
     ):
