@@ -223,3 +223,29 @@ def calibration(stated: Array, observed: Array, low: Array, high: Array, counts:
     )
     svg = f'<svg viewBox="0 0 {size + pad + 14} {size + 52}" {FONT}>{"".join(parts)}</svg>'
     return figure(svg, f"Calibration: {words}", "420px")
+
+
+def strip(values: Mapping[str, Sequence[float]], own: float) -> str:
+    """Values of two or more groups as rows of dots over one axis, and a line where one recording lies."""
+    known = [v for group in values.values() for v in group]
+    low, high = min([*known, own]), max([*known, own])
+    wide = (high - low) or 1.0
+    colors = (VOICE, WARM, INK, SOFT)
+
+    def x(value: float) -> float:
+        return 34 + 180 * (value - low) / wide
+
+    drawn = ""
+    for i, (name, group) in enumerate(values.items()):
+        y, color = 8 + 12 * i, colors[i % len(colors)]
+        drawn += f'<text x="28" y="{y + 4}" font-size="10" text-anchor="end" fill="{color}">{escape(name)}</text>'
+        drawn += "".join(f'<circle cx="{x(v):.1f}" cy="{y}" r="3" fill="{color}" fill-opacity=".35"/>' for v in group)
+    bottom = 4 + 12 * len(values)
+    drawn += f'<line x1="{x(own):.1f}" x2="{x(own):.1f}" y1="0" y2="{bottom}" stroke="{INK}" stroke-width="1.6"/>'
+    told = "; ".join(
+        f"{name}: {len(group)} recordings, middle half {np.quantile(group, 0.25):.3g} to {np.quantile(group, 0.75):.3g}"
+        for name, group in values.items()
+        if len(group)
+    )
+    svg = f'<svg viewBox="0 0 220 {bottom}" {FONT}>{drawn}</svg>'
+    return figure(svg, f"this recording {own:.3g}; {told}", "220px")

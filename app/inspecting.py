@@ -194,13 +194,12 @@ def show_case(case: Explanation, title: str, label: int | None, words_place: Any
     return found
 
 
-def case_tools(case: Explanation, found: Inspection, title: str) -> None:
+def case_tools(case: Explanation, found: Inspection, title: str, beside: report.Beside) -> None:
     """What to take away from a case, and segments to put under it."""
-    share = widgets.share_of_ill()
     one, two, three, four = st.columns([1, 1, 1, 1.4], vertical_alignment="bottom")
     with one:
         widgets.button(
-            "Case report (HTML)", f"{title}_report.html", "text/html", lambda: report.case_html(found, title, share)
+            "Case report (HTML)", f"{title}_report.html", "text/html", lambda: report.case_html(found, title, beside)
         )
     with two:
         widgets.button(
@@ -249,14 +248,14 @@ def details(found: Inspection) -> None:
         )
 
 
-def panel(case: Explanation, found: Inspection, name: str) -> None:
+def panel(case: Explanation, found: Inspection, name: str, beside: report.Beside) -> None:
     """Where to save a reader's own recording, and the button that does: nothing is kept unless it is pressed."""
     with st.expander("Save this case on this computer"):
         folder = st.text_input("Folder", st.session_state.get("save_to", sources.settings().save_to), key="save_folder")
         st.session_state["save_to"] = folder
         if st.button("Save", type="primary", key="save_case"):
             try:
-                target = report.save_case(found, name, sources.mine()[case.key[1]][1], Path(folder))
+                target = report.save_case(found, name, sources.mine()[case.key[1]][1], Path(folder), beside)
             except OSError as error:
                 st.error(
                     widgets.plain(f"{folder}: the case cannot be saved ({error.strerror}). Name another folder."),

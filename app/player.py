@@ -230,4 +230,14 @@ def judge(recording: str, recipe: str, verdict: str, key: str) -> None:
 
 def show(data: bytes, key: str) -> None:
     """Mount the player with a block from `pack`; the same `key` goes on playing when the data change."""
-    _component()(data=data, key=key)
+    _component()(data=data, key=key, on_region_change=lambda: None)
+
+
+def region(key: str, recording: str) -> tuple[float, float] | None:
+    """The stretch of a recording, s, that the reader asked to measure; None where there is none."""
+    import streamlit as st
+
+    asked = (st.session_state.get(key) or {}).get("region")
+    if not asked or asked.get("recording") != recording or asked.get("start") is None:
+        return None
+    return round(float(asked["start"]), 3), round(float(asked["end"]), 3)

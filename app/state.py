@@ -47,7 +47,9 @@ from speechxai.explain.recipe import CONTROLS, parse
 from speechxai.files import read_json
 from speechxai.inspection import inspect
 from speechxai.inspection.inspect import Agreement, Explained, Heard, Inspection, Tick
+from speechxai.inspection.voice import Measured, voice_measures
 from speechxai.inspection.words import Verdict
+from speechxai.signal.acoustics import measures, task_kind
 from speechxai.signal.quality import Check, quality
 
 FIRST_METHOD = "input_x_gradient"
@@ -254,6 +256,54 @@ def checked(model: str, key: Key) -> tuple[Check, ...]:
         found = inspect.recording_checks(original(key), bundle(model))
         store.put(("checked", model, *key), found)
     return found  # type: ignore[no-any-return]
+
+
+def measured(model: str, key: Key, region_s: tuple[float, float] | None = None) -> tuple[Measured, ...]:
+    """Voice measures of a recording as it was brought, and of a marked stretch."""
+    store, name = _store(key), ("measured", *key, str(region_s))
+    found = store.get(name)
+    if found is None:
+        found = voice_measures(original(key), region_s)
+        store.put(name, found)
+    return found  # type: ignore[no-any-return]
+
+
+def measured_people(kind: str, tick: Any = None) -> dict[str, dict[int, list[float]]]:
+    """Voice measures of the catalogue's recordings of one kind of task, by measure and label; kept on disk."""
+    given = settings()
+    path = app_settings.cache_folder() / "measures" / f"{_people_name()}.json"
+    kept = memory().get(("people",))
+    if kept is None:
+        kept = (read_json(path) or {}) if given.keep_cache else {}
+        memory().put(("people",), kept)
+    rows = [row for row in catalogue().to_dict("records") if task_kind(str(row["task"])) == kind]
+    rows = [row for row in rows if row["label"] == row["label"] and row["label"] is not None]
+    new = 0
+    for done, row in enumerate(rows):
+        name = str(row["recording"])
+        mark = f"{name}|{row.get('sha256', '')}"
+        if mark not in kept:
+            if tick:
+                tick(done, len(rows))
+            try:
+                voice = original(("catalogue", name))
+                values = measures(voice.waveform, voice.sample_rate)
+            except SpeechXAIError:  # one recording of many: the others are shown
+                values = {}
+            kept[mark] = {key: round(value, 6) for key, value in values.items() if value == value}
+            new += 1
+    if new and given.keep_cache:
+        _write_json(path, kept)
+    found: dict[str, dict[int, list[float]]] = {}
+    for row in rows:
+        for name, value in kept[f"{row['recording']}|{row.get('sha256', '')}"].items():
+            found.setdefault(name, {}).setdefault(int(row["label"]), []).append(value)
+    return found
+
+
+def _people_name() -> str:
+    text = f"{settings().data}|{settings().root}|{__version__}"
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def runs() -> dict[str, str]:

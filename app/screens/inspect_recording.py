@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from app import sources, state, widgets
+from app import panels, sources, state, widgets
 from app.inspecting import case_tools, explain_case, filters, show_case
 from speechxai import SpeechXAIError
 from speechxai.data.manifest import classes_of
@@ -54,5 +54,7 @@ except SpeechXAIError as error:
 
 words_place, picture_place = st.columns([3.1, 9.9], gap="medium")
 found = show_case(case, name, widgets.label_of(told[name]), words_place, picture_place)
-case_tools(case, found, name)
+with picture_place:
+    beside = panels.beside(case, found, name)
+case_tools(case, found, name, beside)
 widgets.foot()

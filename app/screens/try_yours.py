@@ -6,7 +6,7 @@ import html
 
 import streamlit as st
 
-from app import inspecting, sources, state, widgets
+from app import inspecting, panels, sources, state, widgets
 from app.inspecting import case_tools, explain_case, show_case
 from speechxai import SpeechXAIError
 from speechxai.signal.quality import concerns, usable
@@ -92,6 +92,8 @@ except SpeechXAIError as error:
     st.stop()
 words_place, picture_place = st.columns([3.1, 9.9], gap="medium")
 found = show_case(case, name, None, words_place, picture_place)
-case_tools(case, found, name)
-inspecting.panel(case, found, name)
+with picture_place:
+    beside = panels.beside(case, found, name)
+case_tools(case, found, name, beside)
+inspecting.panel(case, found, name, beside)
 widgets.foot()

@@ -49,6 +49,7 @@ def explain(
     from speechxai.explain.agreement import STRONGEST
     from speechxai.files import check_out
     from speechxai.inspection import inspect, report, words
+    from speechxai.inspection.voice import voice_measures
     from speechxai.signal.quality import usable
 
     if evidence not in ("auto", "positive", "absolute"):
@@ -77,7 +78,9 @@ def explain(
                 f" the same, name it: --target {heard.class_names[-1]}."
             )
         found, not_applicable = inspect.inspect_all(heard, chosen, checks, how)
-        content = report.write_explanation(out, heard, found, not_applicable, made)
+        content = report.write_explanation(
+            out, heard, found, not_applicable, made, report.Beside(measures=voice_measures(original))
+        )
 
     probabilities = ", ".join(f"{name} {p:.3f}" for name, p in content["probability"].items())
     who = "" if heard.fold is None else f" (by fold {heard.fold}, which never heard this speaker)"

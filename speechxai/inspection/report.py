@@ -11,6 +11,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ from speechxai.classifiers.bundle import library_versions
 from speechxai.data.textgrid import Interval, write_textgrid
 from speechxai.errors import SpeechXAIError
 from speechxai.explain.agreement import STRONGEST
-from speechxai.files import naming_folder, read_json, to_json, to_plain, write_atomically
-from speechxai.inspection import inspect
+from speechxai.files import csv_text, naming_folder, read_json, to_json, to_plain, write_atomically
+from speechxai.inspection import inspect, voice
 from speechxai.inspection.inspect import Explained, Heard, Inspection
+from speechxai.inspection.voice import Measured
 from speechxai.inspection.words import NOTICE, USUAL_SHARE, class_words, percent, recipe_words
 from speechxai.report import plots
 from speechxai.signal.audio import write
@@ -209,14 +211,36 @@ def budget_rows(found: Inspection) -> list[tuple[str, ...]]:
     ]
 
 
-def case_html(found: Inspection, title: str, share: float = USUAL_SHARE) -> bytes:
+@dataclass(frozen=True)
+class Beside:
+    """What stands beside a map in its report.
+
+    Args:
+        share: of the ill among the people that the reader sees.
+        measures: of the voice.
+        region_s: the marked stretch that they are of as well.
+        what_if: sentences of what-ifs.
+        notes: of the reader: name, place and text.
+        label: of the recording, "" where there is none.
+    """
+
+    share: float = USUAL_SHARE
+    measures: Sequence[Measured] = ()
+    region_s: tuple[float, float] | None = None
+    what_if: Sequence[str] = ()
+    notes: Sequence[tuple[str, str, str]] = ()
+    label: str = ""
+
+
+def case_html(found: Inspection, title: str, beside: Beside | None = None) -> bytes:
     """Return the report of one case as a page without links to anything outside.
 
     Args:
         found: the case.
         title: name of the recording.
-        share: of the ill among the people that the reader sees.
+        beside: what else stands in it.
     """
+    beside = beside or Beside()
     heard, map_, bundle = found.heard, found.map, found.heard.bundle
     style = plots.Style(width_in=9.2, height_in=3.0, title="", hatched=found.explains_nothing)
     magnitude = heard.spec.magnitude[0].cpu().numpy()
@@ -233,7 +257,7 @@ def case_html(found: Inspection, title: str, share: float = USUAL_SHARE) -> byte
         f'<h1>{html.escape(title)}</h1><p class="muted">Case report, {now} · model {model} · explained by ',
         f"{html.escape(recipe_words(map_.recipe))} · {heard.recording.duration_s:.2f} s</p>",
         f'<p class="answer">{_said(heard)} ',
-        *(f"{html.escape(sentence)} " for sentence in heard.chances(share)),
+        *(f"{html.escape(sentence)} " for sentence in heard.chances(beside.share)),
         f"The map of the evidence for {name}: <b>{found.verdict.label}</b>.</p>",
         f'<img alt="Spectrogram with the evidence for {name}" src="data:image/png;base64,{data}">',
         f'<p class="muted">{legend(found)}</p>',
@@ -241,12 +265,32 @@ def case_html(found: Inspection, title: str, share: float = USUAL_SHARE) -> byte
         f"<h2>{html.escape(heard.scale(map_.target))}, whole and in halves</h2>",
         _rows(BUDGET_HEADER, budget_rows(found)),
         f"<h2>Where half of the evidence lies</h2>{_rows(('stretch', 'time'), regions)}",
+        *_measures(beside),
+        f"<h2>What if</h2>{_list(beside.what_if)}" if beside.what_if else "",
+        f"<h2>Notes</h2>{_rows(('name', 'where', 'note'), beside.notes)}" if beside.notes else "",
         f"<h2>The recording</h2>{_rows(('check', 'found', 'in numbers'), checked)}",
         f"<h2>What the model cannot do</h2>{_list(limits, ' class=caveats')}",
         f'<p class="muted notice">{NOTICE} Made on this computer by speechxai {__version__}; model ',
         f"{bundle.sha256[:12]}.</p></body></html>",
     ]
     return "\n".join(parts).encode()
+
+
+def _measures(beside: Beside) -> Iterator[str]:
+    """The table of voice measures: those that the recording gives."""
+    given = [one for one in beside.measures if one.value == one.value]
+    if not given:
+        return
+    marked = beside.region_s is not None
+    header = [name for name in voice.HEADER if marked or name != "marked"]
+    lines = [[cell for i, cell in enumerate(row) if marked or i != 2] for row in voice.rows(given)]
+    where = f"; marked: {beside.region_s[0]:.2f} to {beside.region_s[1]:.2f} s" if beside.region_s else ""
+    yield f"<h2>Voice measures{where}</h2>{_rows(header, lines)}"
+
+
+def measures_csv(beside: Beside) -> bytes:
+    """Voice measures as a file, every one that there is."""
+    return csv_text(voice.csv_rows(beside.measures, beside.region_s)).encode()
 
 
 def legend(found: Inspection) -> str:
@@ -316,7 +360,7 @@ def check_folder(folder: Path, wanted: Mapping[str, Any], overwrite: bool = Fals
             " setting or version. Choose another folder with --out, or replace it with --overwrite."
         )
     with naming_folder(folder, "remove the old explanation"):
-        for name in (EXPLANATION, "maps.npz", *_files_of(there)):
+        for name in (EXPLANATION, "maps.npz", "measures.csv", *_files_of(there)):
             (folder / Path(name).name).unlink(missing_ok=True)
 
 
@@ -335,6 +379,7 @@ def write_explanation(
     found: Mapping[str, Inspection],
     not_applicable: Mapping[str, str],
     made: Mapping[str, Any] | None = None,
+    beside: Beside | None = None,
 ) -> dict[str, Any]:
     """Write pictures, maps, sounds, regions, reports and `explanation.json` into `folder`; returns the latter's
     content. `made` is the answer's `provenance`.
@@ -354,7 +399,7 @@ def write_explanation(
         "scope": {"state": heard.scope.state, "reason": heard.scope.reason},
         "probability": dict(zip(names, heard.probability.tolist(), strict=True)),
         "checks": [{"name": c.name, "state": c.state, "text": str(c)} for c in checked],
-        "explanations": {recipe: _write_one(folder, one) for recipe, one in found.items()},
+        "explanations": {recipe: _write_one(folder, one, beside) for recipe, one in found.items()},
         "not_applicable": dict(not_applicable),
         "agreement": _agreement({recipe: one.map for recipe, one in found.items()}),
         "made": dict(made or provenance(heard)),
@@ -368,11 +413,13 @@ def write_explanation(
     }
     with naming_folder(folder, "write the explanation"):
         np.savez_compressed(folder / "maps.npz", **{**maps, **axes})  # type: ignore[arg-type]
+        if beside is not None and beside.measures:
+            write_atomically(folder / "measures.csv", measures_csv(beside))
         write_atomically(folder / EXPLANATION, to_json(content))
     return content
 
 
-def _write_one(folder: Path, found: Inspection) -> dict[str, Any]:
+def _write_one(folder: Path, found: Inspection, beside: Beside | None) -> dict[str, Any]:
     heard, map_, stft = found.heard, found.map, found.heard.spec.stft
     error = inspect.split_error(heard, map_.mask)
     if not error <= TOLERANCE:
@@ -394,7 +441,7 @@ def _write_one(folder: Path, found: Inspection) -> dict[str, Any]:
     picture = plots.evidence_overlay(heard.spec.magnitude[0].cpu().numpy(), map_.mask, stft, style, map_.against)
     with naming_folder(folder, "write the explanation"):
         write_atomically(folder / files["picture"], picture)
-        write_atomically(folder / files["report"], case_html(found, heard.recording.id))
+        write_atomically(folder / files["report"], case_html(found, heard.recording.id, beside))
         write_atomically(folder / files["regions"], textgrid(found).encode())
     return {
         **numbers(found),
@@ -424,7 +471,7 @@ def _agreement(maps: Mapping[str, Explained]) -> list[dict[str, Any]]:
     ]
 
 
-def save_case(found: Inspection, name: str, content: bytes, folder: Path) -> Path:
+def save_case(found: Inspection, name: str, content: bytes, folder: Path, beside: Beside | None = None) -> Path:
     """Write recording, sounds, regions, report and numbers of a case into a new folder of `folder`; returns it.
 
     Args:
@@ -432,6 +479,7 @@ def save_case(found: Inspection, name: str, content: bytes, folder: Path) -> Pat
         name: the recording's file name.
         content: its bytes.
         folder: made where it is missing.
+        beside: what else stands in its report.
 
     Raises:
         OSError: the folder cannot be written.
@@ -447,7 +495,9 @@ def save_case(found: Inspection, name: str, content: bytes, folder: Path) -> Pat
     for half, (sound, gain_db) in sounds(found.heard, found.map).items():
         gains[half] = gain_db
         write(target / f"{stem}_{half}.wav", torch.from_numpy(sound), found.heard.sample_rate_hz)
-    (target / "report.html").write_bytes(case_html(found, name))
+    (target / "report.html").write_bytes(case_html(found, name, beside))
+    if beside is not None and beside.measures:
+        (target / "measures.csv").write_bytes(measures_csv(beside))
     facts = {
         "recording": name,
         "saved": now.isoformat(timespec="seconds"),

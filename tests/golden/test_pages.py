@@ -309,6 +309,17 @@ def test_words_of_a_map() -> None:
     assert words(widgets.sentences(lines[:2])) == ["What matters", "where."]
 
 
+def test_a_strip_of_people_by_hand() -> None:
+    page = charts.strip({"HC <": [1.0, 2.0], "PD": [3.0]}, 5.0)
+    svg = drawn(page)
+    # 180 points from 34 for 1 to 5: 45 a unit.
+    assert re.findall(r'<circle cx="([\d.]+)" cy="(\d+)"', svg) == [("34.0", "8"), ("79.0", "8"), ("124.0", "20")]
+    assert '<line x1="214.0" x2="214.0"' in svg
+    assert words(svg) == ["HC &lt;", "PD"]
+    assert 'alt="this recording 5; HC &lt;: 2 recordings, middle half 1.25 to 1.75; PD: 1 recordings' in page
+    assert "<circle" in drawn(charts.strip({"HC": [2.0]}, 2.0))  # one value: the axis has no width
+
+
 def test_labels_and_names_of_a_row() -> None:
     assert [widgets.label_of({"label": v}) for v in (None, NAN, "<NA>", 0, 1.0)] == [
         None,

@@ -386,6 +386,20 @@ def test_evidence_of_a_map_that_explains_nothing_is_striped(tab: Tab) -> None:
     assert striped == {"random_map": True, "input_x_gradient": False}
 
 
+def test_voice_measures_of_a_marked_region(tab: Tab) -> None:
+    page = tab.open("?recording=ten-seconds")
+    tab.player()
+    tab.settled()
+    table = page.locator(".sx-measures")
+    table.wait_for()
+    assert "marked" not in table.inner_text()
+    page.locator(".seat").focus()
+    for key in ("[", "Shift+ArrowRight", "Shift+ArrowRight", "]", "v"):
+        page.keyboard.press(key)
+    page.get_by_text(re.compile(r"marked: 0\.00 to 1\.00 s")).wait_for()
+    assert "marked" in table.inner_text()
+
+
 def test_hover_reads_time_frequency_level_and_evidence(shared: Tab) -> None:
     shared.page.locator(".seat").hover(position={"x": 400, "y": 100})
     text = shared.page.locator(".readout").inner_text()

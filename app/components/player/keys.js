@@ -13,6 +13,7 @@ export const KEYS = [
   { keys: ["]"], action: "mark_end" },
   { keys: ["l"], shown: "L", action: "loop", says: "repeat the region" },
   { keys: ["m"], shown: "M", action: "keep", says: "keep the region for the export" },
+  { keys: ["v"], shown: "V", action: "measure", says: "measure the region" },
   { keys: ["Escape"], shown: "Esc", action: "clear", says: "clear the region" },
   { keys: ["+", "="], shown: "+ −", action: "zoom", amount: 1.6, says: "zoom in or out" },
   { keys: ["-", "_"], action: "zoom", amount: 1 / 1.6 },

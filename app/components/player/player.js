@@ -265,6 +265,7 @@ class Player {
     } else if (!text) text = "Click to listen from there, drag to mark a region. Bars at the right: share of the evidence in each band; dark mark: share a map of the loudest sound would have.";
     if (!region && model.maps.length > 1) text = "Click to listen from there, drag to mark a region. The cursor is linked across all maps.";
     this.part(".status").textContent = text;
+    this.part(".measure").hidden = !region || model.maps.length > 1;
   }
 
   look(view) {
@@ -333,6 +334,11 @@ class Player {
         sound.setLoop(null);
         this.select(null);
       },
+      measure: () => {
+        if (!this.region) return this.say("Mark a region first.");
+        this.tell?.("region", { recording: model.header.recording, ...this.region });
+        this.say("Region measured: see the voice measures below.");
+      },
       zoom: () => this.look(axis.zoomView(this.view, amount, anchor, duration)),
       zoom_region: () => this.region && this.look(axis.clampView(this.region, duration)),
       fit: () => this.look({ start: 0, end: duration }),
@@ -367,7 +373,7 @@ class Player {
 
   listen() {
     const on = (selector, type, run) => this.part(selector).addEventListener(type, run);
-    for (const [selector, action, amount] of [[".play", "toggle"], [".loop", "loop"], [".in", "zoom", 1.6], [".out", "zoom", 1 / 1.6], [".fit", "fit"], [".help", "help"]]) on(selector, "click", () => this.act(action, amount));
+    for (const [selector, action, amount] of [[".play", "toggle"], [".loop", "loop"], [".in", "zoom", 1.6], [".out", "zoom", 1 / 1.6], [".fit", "fit"], [".help", "help"], [".measure", "measure"]]) on(selector, "click", () => this.act(action, amount));
     on(".opacity", "input", (e) => this.set({ opacity: e.target.value / 100 }));
     on(".strongest", "input", (e) => this.set({ strongest: Number(e.target.value) }));
     on(".with-against input", "change", (e) => this.set({ against: e.target.checked }));
@@ -410,13 +416,14 @@ class Player {
   }
 }
 
-export default function ({ data, parentElement }) {
+export default function ({ data, parentElement, setStateValue }) {
   if (!data) return undefined;
   let player = players.get(parentElement);
   if (!player) {
     player = new Player(parentElement);
     players.set(parentElement, player);
   }
+  player.tell = setStateValue;
   player.take(data);
   player.status();
   return () => {
