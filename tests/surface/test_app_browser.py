@@ -598,6 +598,7 @@ def test_save_keeps_a_case_where_asked(tab: Tab) -> None:
         "good.wav",
         "good.TextGrid",
         "good_labels.txt",
+        "measures.csv",
         "good_kept.wav",
         "good_removed.wav",
         "report.html",
