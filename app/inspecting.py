@@ -19,7 +19,8 @@ from speechxai.data.textgrid import TextGridError, read_textgrid
 from speechxai.explain.agreement import STRONGEST
 from speechxai.inspection import report, words
 from speechxai.inspection.inspect import Explained, Heard, Inspection
-from speechxai.inspection.words import class_words, recipe_words
+from speechxai.inspection.words import Sentence, class_words, recipe_words
+from speechxai.signs.words import alarm_words
 
 
 def sounds(heard: Heard, map_: Explained) -> list[Voice]:
@@ -184,7 +185,9 @@ def show_case(case: Explanation, title: str, label: int | None, words_place: Any
         player.show(block, key="player")
     with said:
         found = inspection_of(case)
-        widgets.show_html(widgets.cautions(found.sentences))
+        asked = state.known_what_if(case.model, case.key)
+        alarm = [] if asked is None or asked.alarm is None else [alarm_words(asked.alarm)]
+        widgets.show_html(widgets.cautions([*found.sentences, *(Sentence("caution", "alarm", text) for text in alarm)]))
         if case.heard.bundle.config.held_out is not None:
             widgets.choose_share()
         widgets.show_html(widgets.sentences(found.sentences))

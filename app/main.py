@@ -27,6 +27,7 @@ PAGES = HERE / "screens"
 st.navigation(
     [
         st.Page(PAGES / "inspect_recording.py", title="Inspect", default=True),
+        st.Page(PAGES / "what_if.py", title="What if", url_path="what-if"),
         st.Page(PAGES / "compare.py", title="Compare", url_path="compare"),
         st.Page(PAGES / "try_yours.py", title="Try yours", url_path="try-yours"),
         st.Page(PAGES / "cohort.py", title="Cohort", url_path="cohort"),

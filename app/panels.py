@@ -1,17 +1,29 @@
-"""What stands beside a map on a recording's page: voice measures of the whole and of what is marked."""
+"""What stands beside a map on a recording's page: voice measures of the whole and of what is marked, and what if."""
 
 from __future__ import annotations
 
+import base64
+import io
+import wave
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
 import streamlit as st
 
 from app import charts, player, sources, state, widgets
 from app.inspecting import Explanation
+from app.sources import Key
+from speechxai import SpeechXAIError
 from speechxai.data.manifest import classes_of
 from speechxai.inspection import report, voice
 from speechxai.inspection.inspect import Inspection
 from speechxai.inspection.voice import Measured
+from speechxai.inspection.words import class_words
+from speechxai.report import plots
 from speechxai.signal.acoustics import task_kind
-from speechxai.signs.whatif import kind_of
+from speechxai.signs import words as signs_words
+from speechxai.signs.whatif import WhatIf, kind_of
 
 TASKS = {"vowel": "a held vowel", "ddk": "repeated syllables"}
 
@@ -21,9 +33,81 @@ def beside(case: Explanation, found: Inspection, title: str) -> report.Beside:
     region = player.region("player", case.heard.digest)
     measured = state.measured(case.model, case.key, region)
     made = report.Beside(share=widgets.share_of_ill(), measures=measured, region_s=region)
+    with st.expander("What if this voice were different?", expanded=True, icon=":material/tune:"):
+        asked = ask(case.model, case.key)
+        if asked is not None:
+            answer(asked, first_only=True)
+            st.page_link("screens/what_if.py", label="Every dial", icon=":material/tune:")
+            made = replace(made, what_if=signs_words.sentences(asked, class_words))
     with st.expander("Voice measures", expanded=True, icon=":material/straighten:"):
         _measures(case, made, title)
     return made
+
+
+def ask(model: str, key: Key) -> WhatIf | None:
+    """What if, once a reader asks: every dial takes the model's time."""
+    known = state.known_what_if(model, key)
+    if known is not None:
+        return known
+    st.caption(
+        "Turns one sign of the voice at a time (breathier, lower, more tremulous), then the recording (noise, codec,"
+        " room), and asks the model again. Takes seconds to a minute."
+    )
+    wanted = f"what_if {model}|{key}"
+    if not st.session_state.get(wanted) and not st.button("Ask", key="ask_what_if", type="primary"):
+        return None
+    st.session_state[wanted] = True
+    try:
+        with widgets.working("Turning the dials", wanted) as tick:
+            return state.what_if(model, key, tick)
+    except SpeechXAIError as error:
+        widgets.problem(error)
+        return None
+
+
+def answer(found: WhatIf, first_only: bool = False) -> None:
+    """The curves with their floors, the sentences, and the edited sounds."""
+    curves = signs_words.first(found) if first_only else found.curves
+    if not curves:
+        st.info("No dial applies to this recording.", icon=":material/block:")
+        return
+    said = signs_words.sentences(found, class_words)
+    scale = f"P({found.class_names[found.target]})"
+    picture = plots.dose_curves([signs_words.panel(curve) for curve in curves], scale)
+    names = ", ".join(str(curve.facts["label"]) for curve in curves)
+    told = f"{scale} over the dose of: {names}. The gray band is what a random change of the same size does."
+    data = base64.b64encode(picture).decode()
+    widgets.show_html(
+        f'<img class="sx-figure" alt="{charts.escape(told)}" src="data:image/png;base64,{data}">'
+        f'<div class="sx-words">{"".join(f"<p>{charts.escape(text)}</p>" for text in said)}</div>'
+    )
+    sounds = {
+        f"{curve.facts['label']}: {signs_words.dose_words(curve, dose)}": (curve.name, dose)
+        for curve in curves
+        for name, dose in found.sounds
+        if name == curve.name
+    }
+    if not sounds:
+        return
+    chosen = st.selectbox("Listen to", list(sounds), key="what_if_sound")
+    edited = found.sounds[sounds[chosen]]
+    original = found.recording.waveform.numpy()
+    # One gain for both, so that they can be compared by ear and neither clips.
+    gain = min(1.0, 0.999 / max(float(np.abs(edited).max()), float(np.abs(original).max()), 1e-9))
+    rate = found.recording.sample_rate
+    widgets.sound("Original", wav_bytes(gain * original, rate), key="what_if_original")
+    widgets.sound("Edited", wav_bytes(gain * edited, rate), key="what_if_edited")
+
+
+def wav_bytes(samples: Any, rate: int) -> bytes:
+    """Samples (N,), full scale 1, as a WAV file of 16 bits."""
+    out = io.BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(player.pcm(np.asarray(samples)).tobytes())
+    return out.getvalue()
 
 
 def _measures(case: Explanation, made: report.Beside, title: str) -> None:

@@ -331,7 +331,7 @@ def add_mine(name: str, content: bytes) -> Key:
     are large, and their memory goes back to the system."""
     digest = hashlib.sha256(content).hexdigest()[:16]
     if digest not in mine():
-        for kept in ("mine_results", "mine_kept"):
+        for kept in ("mine_results", "mine_kept", "mine_what_ifs"):
             st.session_state.pop(kept, None)
         give_back_memory()
     mine()[digest] = (name, content)

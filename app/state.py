@@ -51,6 +51,8 @@ from speechxai.inspection.voice import Measured, voice_measures
 from speechxai.inspection.words import Verdict
 from speechxai.signal.acoustics import measures, task_kind
 from speechxai.signal.quality import Check, quality
+from speechxai.signs import whatif as signs
+from speechxai.signs.whatif import WhatIf
 
 FIRST_METHOD = "input_x_gradient"
 """What a first visitor sees: one pass, and better than the controls on the embedded models, which plain saliency is
@@ -266,6 +268,42 @@ def measured(model: str, key: Key, region_s: tuple[float, float] | None = None) 
         found = voice_measures(original(key), region_s)
         store.put(name, found)
     return found  # type: ignore[no-any-return]
+
+
+def known_what_if(model: str, key: Key) -> WhatIf | None:
+    """What was found when a reader asked what if, None where nobody has."""
+    return _what_ifs(key).get((model, heard(model, key).digest))
+
+
+def what_if(model: str, key: Key, tick: Any = None) -> WhatIf:
+    """All dials turned on a recording. Raises SpeechXAIError where it cannot be."""
+    found = known_what_if(model, key)
+    if found is None:
+        what = heard(model, key)
+        config, lock = bundle(model).config.audio, bundle_and_lock(model)[1]
+        with inspect.ticking(what.model, lock, None):
+            found = signs.what_if(
+                what.model,
+                what.recording,
+                target=what.condition if what.condition is not None else what.predicted,
+                normalize=config.normalize,
+                offset=config.offset,
+                progress=(lambda done, total, _: tick(done, total)) if tick else None,
+            )
+        _what_ifs(key).put((model, what.digest), found)
+    return found
+
+
+def _what_ifs(key: Key) -> Memory:
+    """The newest few: their sounds are large."""
+    if key[0] == "mine":
+        return st.session_state.setdefault("mine_what_ifs", Memory(2))  # type: ignore[no-any-return]
+    return _kept_what_ifs()
+
+
+@st.cache_resource
+def _kept_what_ifs() -> Memory:
+    return Memory(6)
 
 
 def measured_people(kind: str, tick: Any = None) -> dict[str, dict[int, list[float]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import html
 import json
 import re
@@ -351,7 +352,41 @@ export default function ({ data, parentElement, setTriggerValue }) {
 }
 """
 
+SOUND_HTML = '<span class="sound"><span class="name"></span><audio controls preload="auto"></audio></span>'
+SOUND_CSS = """
+.sound { display: flex; align-items: center; gap: 10px; font: 14px "Source Sans", "Source Sans Pro", system-ui, sans-serif; color: #1f2a30; }
+.sound .name { flex: 0 0 11rem; } .sound audio { height: 36px; flex: 1; min-width: 0; }
+"""  # noqa: E501
+SOUND_JS = """
+const urls = new WeakMap();
+export default function ({ data, parentElement }) {
+  if (!data) return;
+  const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+  const length = view.getUint32(0, true);
+  const header = JSON.parse(new TextDecoder().decode(data.subarray(4, 4 + length)));
+  const audio = parentElement.querySelector("audio");
+  if (audio.dataset.name === header.turn) return;
+  audio.dataset.name = header.turn;
+  parentElement.querySelector(".name").textContent = header.label;
+  audio.setAttribute("aria-label", header.label);
+  if (urls.has(audio)) URL.revokeObjectURL(urls.get(audio));
+  urls.set(audio, URL.createObjectURL(new Blob([data.slice(4 + length)], { type: "audio/wav" })));
+  audio.src = urls.get(audio);
+}
+"""
+
 Make = Callable[[], bytes]
+
+
+@functools.lru_cache(maxsize=1)
+def _sound() -> Any:
+    return st.components.v2.component("speechxai_sound", html=SOUND_HTML, css=SOUND_CSS, js=SOUND_JS)
+
+
+def sound(label: str, content: bytes, key: str) -> None:
+    """A WAV file to listen to; it travels inside the page and lies at no address."""
+    name = hashlib.sha256(content).hexdigest()
+    _sound()(data=block(label, "sound.wav", "audio/wav", name, content), key=key)
 
 
 def block(label: str, name: str, mime: str, turn: str, content: bytes) -> bytes:

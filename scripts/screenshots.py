@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SIZES = {"1366x768": (1366, 768), "390x844": (390, 844)}
 PAGES = {
     "inspect": "",
+    "what-if": "what-if",
     "compare": "compare",
     "try-yours": "try-yours",
     "cohort": "cohort",

@@ -144,7 +144,7 @@ def _write(out: Path, found: Any, made: dict[str, Any], class_words: Any, rate: 
     from speechxai.files import csv_text, naming_folder, to_json, write_atomically
     from speechxai.report.plots import dose_curves
     from speechxai.signal.audio import write
-    from speechxai.signs.words import sentences
+    from speechxai.signs.words import panel, sentences
 
     said = sentences(found, class_words)
     rows: list[list[Any]] = [
@@ -198,20 +198,8 @@ def _write(out: Path, found: Any, made: dict[str, Any], class_words: Any, rate: 
         write_atomically(out / "whatif.json", to_json(content))
         if found.curves:
             label = f"P({found.class_names[found.target]})"
-            write_atomically(out / "curves.png", dose_curves([_panel(curve) for curve in found.curves], label))
+            write_atomically(out / "curves.png", dose_curves([panel(curve) for curve in found.curves], label))
     return said
-
-
-def _panel(curve: Any) -> tuple[str, str, list[float], list[float], float, bool]:
-    """A dial for the picture: the floor of its logit as a change of probability around dose 0."""
-    import math
-
-    points = [p for p in curve.points if p.answered]
-    middle = next(p for p in points if p.dose == 0)
-    slope = middle.probability * (1 - middle.probability)
-    floor = curve.floor * slope if math.isfinite(curve.floor) else math.nan
-    doses, values = [p.dose for p in points], [p.probability for p in points]
-    return str(curve.facts["label"]), str(curve.facts["unit"]), doses, values, floor, curve.family != "sign"
 
 
 def _cell(value: float) -> Any:

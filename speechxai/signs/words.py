@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from speechxai.signs.whatif import Curve, Point, WhatIf
@@ -21,6 +22,11 @@ def dose_words(curve: Curve, dose: float) -> str:
     if curve.family == "condition":
         return str(facts["more"].format(dose=dose))
     return f"{abs(dose):.2g} {facts['unit']} {facts['more'] if dose > 0 else facts['less']}"
+
+
+def alarm_words(curve: Curve) -> str:
+    """What is said where the model answers more to the recording than to the voice."""
+    return f"The model answers more to the {curve.facts['label']} than to anything in the voice."
 
 
 def turning(found: WhatIf) -> list[tuple[Curve, Point]]:
@@ -45,7 +51,7 @@ def sentences(found: WhatIf, class_words: Callable[[str], str] = str, most: int 
     said: list[str] = []
     alarm = found.alarm
     if alarm is not None:
-        said.append(f"The model answers more to the {alarm.facts['label']} than to anything in the voice.")
+        said.append(alarm_words(alarm))
     pairs = turning(found)
     target = class_words(found.class_names[found.target])
     for curve, point in pairs[:most]:
@@ -78,3 +84,19 @@ def sentences(found: WhatIf, class_words: Callable[[str], str] = str, most: int 
         if curve.undone:
             said.append(f"The model's own input undoes the {curve.facts['label']}.")
     return said
+
+
+def panel(curve: Curve) -> tuple[str, str, list[float], list[float], float, bool]:
+    """A dial as `report.plots.dose_curves` draws it: the floor of its logit is a change of probability around dose
+    0."""
+    points = [p for p in curve.points if p.answered]
+    middle = next(p for p in points if p.dose == 0)
+    slope = middle.probability * (1 - middle.probability)
+    floor = curve.floor * slope if math.isfinite(curve.floor) else math.nan
+    doses, values = [p.dose for p in points], [p.probability for p in points]
+    return str(curve.facts["label"]), str(curve.facts["unit"]), doses, values, floor, curve.family != "sign"
+
+
+def first(found: WhatIf) -> tuple[Curve, ...]:
+    """What is shown first: the three signs that the model answers most to, and the recording dial."""
+    return (*found.signs[:3], *found.conditions[:1])

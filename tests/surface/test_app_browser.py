@@ -43,6 +43,7 @@ pytestmark = [
 
 PAGES = {
     "": "Why did the model say this about this recording?",
+    "what-if": "What would the model say if this voice were different?",
     "compare": "Do the methods agree?",
     "try-yours": "What about my recording?",
     "cohort": "Where does the model fail, and on whom?",

@@ -87,6 +87,7 @@ FOLDERS: list[Path] = []
 STARTED: dict[str, list[str]] = {}
 PAGES: dict[str, tuple[str, list[Callable[[Any], None]]]] = {
     "Inspect": ("inspect_recording", []),
+    "What if, before": ("what_if", []),
     "Compare": ("compare", [press("Union")]),
     "Compare one map": ("compare", [maps("saliency")]),
     "Compare two maps": ("compare", [maps("saliency", "gradcam"), press("Intersection")]),
@@ -254,6 +255,36 @@ def test_a_page_says_what_it_said(name: str) -> None:
     for line, before in zip(now, then, strict=True):
         pairs = list(zip(NUMBER.findall(line), NUMBER.findall(before), strict=True))
         assert all(close(*pair) for pair in pairs), [pair for pair in pairs if not close(*pair)]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.usefixtures("started")
+def test_what_if_is_asked_and_says_what_was_found() -> None:
+    from streamlit.testing.v1 import AppTest
+
+    from app import state
+    from speechxai.inspection.words import class_words
+    from speechxai.signs.words import sentences
+
+    page = AppTest.from_file(str(ROOT / "app" / "screens" / "what_if.py"), default_timeout=120).run()
+    model = page.session_state["chosen_model"]
+    key = ("catalogue", page.session_state["chosen_recording"])
+    assert state.known_what_if(model, key) is None
+    next(button for button in page.button if button.label == "Ask").click()
+    page.run()
+    assert not page.exception
+    text = "\n".join(line for line in lines(page.main) if line)
+    found = state.known_what_if(model, key)
+    assert found is not None
+    said = sentences(found, class_words)
+    assert said
+    for sentence in said:
+        assert sentence in text
+    assert "proven" not in text.replace("Not proven: ", "")
+    assert "[named] P(PD) over the dose of: " in text
+    assert "[component] what_if_edited" in text
+    for curve in found.curves:
+        assert f"| {curve.facts['label']} | {'voice' if curve.family == 'sign' else 'recording'} |" in text
 
 
 @contextmanager
