@@ -142,7 +142,7 @@ def filters(rows: pd.DataFrame, model: str) -> pd.DataFrame:
 def stop_without_class(heard: Heard) -> None:
     """End the page with the reason where the model was not made for a recording: there is no answer to explain."""
     if not heard.scope.named:
-        widgets.show_html(widgets.verdict(heard))
+        widgets.show_html(widgets.verdict(heard, name=str(heard.recording.id)))
         widgets.foot()
         st.stop()
 
@@ -167,6 +167,40 @@ def inspection_of(case: Explanation) -> Inspection:
         return state.inspection(case.model, case.key, case.map.recipe, tick, target)
 
 
+def who(case: Explanation, title: str) -> str:
+    """Whose answer this is: the recording's whole name, sex and age where they are known."""
+    row = sources.rows_by_name().get(title, {}) if case.key[0] == "catalogue" else {}
+    return " · ".join(part for part in (title, person(row)) if part)
+
+
+def person(row: Mapping[str, Any]) -> str:
+    """Sex and age of a row, as far as they are known.
+
+    >>> person({"sex": "M", "age": 64.0}), person({"sex": "unknown", "age": float("nan")})
+    ('M 64', '')
+    """
+    sex, age = str(row.get("sex", "")), row.get("age")
+    known = age is not None and pd.notna(age)
+    return " ".join([*([sex] if sex in ("F", "M") else []), *([f"{float(age):.0f}"] if known else [])])
+
+
+def row_words(name: str, row: Mapping[str, Any], labels: Sequence[str], classes: Sequence[str]) -> str:
+    """One line about a recording, for the picker: label, answer where it is known, person, task, end of the name; a
+    wrong answer is marked."""
+    label, p = widgets.label_of(row), row.get("probability")
+    parts = [labels[label] if label is not None else "no label"]
+    if p is not None and pd.notna(p):
+        if row["scope"] != "inside":
+            parts.append("no class" if row["scope"] == "outside" else "scope unknown")
+        else:
+            said = classes[int(row["predicted"])]
+            of = f"P({classes[1]}) {p:.2f}" if len(classes) == 2 else f"{p:.2f}"
+            wrong = label is not None and label != int(row["predicted"])
+            parts.append(f"{'✗ ' if wrong else ''}model says {said}, {of}")
+    short = name if len(name) <= 28 else f"…{name[-24:]}"
+    return " · ".join(part for part in (*parts, person(row), str(row["task"]), short) if part)
+
+
 def show_case(case: Explanation, title: str, label: int | None, words_place: Any, picture_place: Any) -> Inspection:
     """Show the answer beside the label (an index into the catalogue's classes), the player, the verdict on the map and
     the words; the picture first, since the others wait for the controls."""
@@ -174,7 +208,7 @@ def show_case(case: Explanation, title: str, label: int | None, words_place: Any
         index = state.classes(case.model).index(label)
         labeled = "" if label is None else classes_of(sources.catalogue())[label]
         same = None if index is None else index == case.heard.predicted
-        widgets.show_html(widgets.verdict(case.heard, labeled, same, widgets.share_of_ill()))
+        widgets.show_html(widgets.verdict(case.heard, labeled, same, widgets.share_of_ill(), who(case, title)))
         said = st.container()
     with picture_place:
         worth = st.empty()
@@ -265,4 +299,5 @@ def panel(case: Explanation, found: Inspection, name: str, beside: report.Beside
                     icon=":material/error:",
                 )
             else:
+                st.session_state["saved"] = {*st.session_state.get("saved", ()), case.key[1]}
                 st.success(f"Saved in {widgets.plain(target)}", icon=":material/check_circle:")

@@ -238,6 +238,19 @@ def models() -> list[str]:
     return list(dict.fromkeys([*settings().models, *embedded]))
 
 
+def models_by_name() -> dict[str, str]:
+    """Models by names that may stand in an address: no path of this computer."""
+    found: dict[str, str] = {}
+    for folder in models():
+        short = stem = Path(folder).name or folder
+        for k in range(2, 100):
+            if short not in found:
+                break
+            short = f"{stem}-{k}"
+        found[short] = folder
+    return found
+
+
 # ---- recordings
 
 
@@ -336,6 +349,14 @@ def add_mine(name: str, content: bytes) -> Key:
         give_back_memory()
     mine()[digest] = (name, content)
     return "mine", digest
+
+
+def forget_mine(digest: str) -> None:
+    """Forget a recording that a reader brought, with all that was computed of it."""
+    mine().pop(digest, None)
+    for kept in ("mine_results", "mine_kept", "mine_what_ifs"):
+        st.session_state.pop(kept, None)
+    give_back_memory()
 
 
 def read_mine(digest: str, model: str | None) -> Recording:

@@ -377,6 +377,24 @@ def classes(model: str) -> Compared:
     return compared(classes_of(catalogue()), bundle(model).config.classes)
 
 
+def known_answers(model: str) -> dict[str, dict[str, Any]]:
+    """What is known already of the catalogue's recordings, by name: probability, predicted, scope; nothing is
+    computed."""
+    kept = memory().get(("predictions", model))
+    if kept is None and settings().keep_cache:
+        kept = read_json(app_settings.cache_folder() / "predictions" / f"{_table_name(bundle(model))}.json")
+    if not kept:
+        return {}
+    rows = catalogue()
+    if any(f"{row['recording']}|{row.get('sha256', '')}" not in kept for row in rows.to_dict("records")):
+        return {}
+    table = predictions(model)  # all of it is kept
+    return {
+        str(row["recording"]): {name: row[name] for name in ("probability", "predicted", "scope")}
+        for row in table.to_dict("records")
+    }
+
+
 def predictions(model: str, tick: Any = None) -> pd.DataFrame:
     """The catalogue with what a model says: `predicted`, `p_<class>` and `probability`, of two classes that of the
     second, of more that of the answer; `problem` says what is wrong with a recording, and `scope` whether the model was

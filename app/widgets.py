@@ -95,6 +95,10 @@ def told_apart(words: Mapping[str, str]) -> dict[str, str]:
     return {name: f"{text} ({name})" if text in several else text for name, text in words.items()}
 
 
+MUST_BE_HERE = ("recording", "model")
+"""Choices of which a link that names another shows nothing at all."""
+
+
 def choose(
     label: str,
     name: str,
@@ -106,18 +110,34 @@ def choose(
     """A select box whose choice survives a change of page and stands in the address."""
     wanted = st.query_params.get(name)
     ours = st.session_state.get(f"chosen_{name}") == wanted  # written by this page, for what it showed before
-    if wanted is not None and wanted not in options and not ours and not st.session_state.get(f"told_{name}_{wanted}"):
-        st.session_state[f"told_{name}_{wanted}"] = True
-        st.toast(f"The link names the {label.lower()} '{plain(wanted)}', which is not here.", icon=":material/info:")
     key = f"box_{name}"
     if st.session_state.get(key) not in options:
         st.session_state.pop(key, None)
     shown = told_apart({option: words(option) for option in options})
+    index: int | None = recalled(name, options, default)
+    if wanted is not None and wanted not in options and not ours and st.session_state.get(key) is None:
+        text = f"The link names the {label.lower()} '{plain(wanted)}', which is not here."
+        if name in MUST_BE_HERE:  # another person's recording, or another model's answer, is not what was linked to
+            index = None
+        elif not st.session_state.get(f"told_{name}_{wanted}"):
+            st.session_state[f"told_{name}_{wanted}"] = True
+            st.toast(text, icon=":material/info:")
     chosen = st.selectbox(
-        label, options, index=recalled(name, options, default), format_func=shown.__getitem__, key=key, help=help_text
+        label, options, index=index, format_func=shown.__getitem__, key=key, help=help_text, placeholder="Choose"
     )
+    if chosen is None:
+        st.error(f"{text} Nothing is shown: choose one.", icon=":material/link_off:")
+        st.stop()
     remember(name, chosen)
     return chosen
+
+
+def step(name: str, options: Sequence[str], by: int) -> None:
+    """Move a choice to the next or the one before, around the ends."""
+    at = recalled(name, options)
+    moved = options[(at + by) % len(options)]
+    st.session_state[f"box_{name}"] = moved
+    remember(name, moved)
 
 
 def choose_model() -> str:
@@ -126,7 +146,13 @@ def choose_model() -> str:
     if not names:
         st.error("There is no model. Start the app with one: speechxai app --model FOLDER.", icon=":material/error:")
         st.stop()
-    return choose("Model", "model", names, lambda name: sources.bundle(name).config.title or Path(name).name)
+    folders = sources.models_by_name()
+    named = st.query_params.get("model")
+    if named in names:  # a link of an earlier version, with a path
+        st.query_params["model"] = next(short for short, folder in folders.items() if folder == named)
+    return folders[
+        choose("Model", "model", list(folders), lambda short: sources.bundle(folders[short]).config.title or short)
+    ]
 
 
 def choose_recipe(label: str = "Explained by") -> str:
@@ -201,7 +227,13 @@ def working(label: str, job: str) -> Iterator[Callable[..., None]]:
 # ---- answers
 
 
-def verdict(what: Heard, labeled: str = "", same: bool | None = None, share: float = words.USUAL_SHARE) -> str:
+def verdict(
+    what: Heard,
+    labeled: str = "",
+    same: bool | None = None,
+    share: float = words.USUAL_SHARE,
+    name: str = "",
+) -> str:
     """HTML of the model's answer: class, probability, how stable it is, whether the label says the same, and how often
     such an answer is right.
 
@@ -212,12 +244,14 @@ def verdict(what: Heard, labeled: str = "", same: bool | None = None, share: flo
         labeled: name of its label, "" where there is none.
         same: whether the two are one class; None where nobody knows.
         share: of the ill among the people that the reader sees.
+        name: of the recording, and who speaks.
     """
+    who = f'<div class="who">{html.escape(name)}</div>' if name else ""
     if what.scope.state != "inside":
         head = "No class" if what.scope.state == "outside" else "Scope unknown"
         return (
-            f'<div class="sx-card sx-verdict"><div class="says">The model says</div><div class="answer"><b>{head}</b>'
-            f'</div><p class="note">{unbroken(what.scope.reason)}</p></div>'
+            f'<div class="sx-card sx-verdict">{who}<div class="says">The model says</div>'
+            f'<div class="answer"><b>{head}</b></div><p class="note">{unbroken(what.scope.reason)}</p></div>'
         )
     index = what.predicted
     p = what.shown(float(what.probability[index]), index)
@@ -248,7 +282,7 @@ def verdict(what: Heard, labeled: str = "", same: bool | None = None, share: flo
     drawn = charts.figure(svg, f"{scale} {p:.2f}, stable between {low:.2f} and {high:.2f}")
     counts = "".join(f"<p>{unbroken(sentence)}</p>" for sentence in what.chances(share))
     return (
-        f'<div class="sx-card sx-verdict"><div class="says">The model says{truth}</div>'
+        f'<div class="sx-card sx-verdict">{who}<div class="says">The model says{truth}</div>'
         f'<div class="answer"><b>{html.escape(class_words(what.class_names[index]))}</b>'
         f"<span><small>{html.escape(scale)}</small> {p:.2f}</span></div>{drawn}"
         f'<p class="note">{stated} {whom}. Stability: {low:.2f} to {high:.2f} when {how}.</p>'
@@ -408,3 +442,24 @@ def button(label: str, name: str, mime: str, make: Make) -> None:
     asked = st.session_state.get(key)
     turn = str((asked.get("wanted") if asked else "") or "")
     _component()(data=block(label, name, mime, turn, make() if turn else b""), key=key, on_wanted_change=lambda: None)
+
+
+LEAVING = """
+let unsaved = false;
+const asks = (event) => { if (unsaved) event.preventDefault(); };
+window.addEventListener("beforeunload", asks);
+export default function ({ data }) {
+  unsaved = Boolean(data?.unsaved);
+  return () => { unsaved = false; };
+}
+"""
+
+
+@functools.lru_cache(maxsize=1)
+def _leaving() -> Any:
+    return st.components.v2.component("speechxai_leaving", html="<span hidden></span>", js=LEAVING)
+
+
+def ask_before_leaving(unsaved: bool) -> None:
+    """Let the browser ask before it closes or reloads a page whose recording is not saved."""
+    _leaving()(data={"unsaved": unsaved}, key="leaving")

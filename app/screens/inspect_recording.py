@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pandas as pd
 import streamlit as st
 
 from app import panels, sources, state, widgets
-from app.inspecting import case_tools, explain_case, filters, show_case
+from app.inspecting import case_tools, explain_case, filters, row_words, show_case
 from speechxai import SpeechXAIError
 from speechxai.data.manifest import classes_of
 
@@ -28,21 +27,23 @@ with left:
         st.stop()
     labels, classes = classes_of(rows), state.classes(model).names
     told = sources.rows_by_name() if chosen is rows else sources.by_name(chosen)
+    known = state.known_answers(model)
+    told = {name: {**row, **known.get(name, {})} for name, row in told.items()}
 
     def describe(name: str) -> str:
         """One line about a recording."""
-        row = told[name]
-        label = widgets.label_of(row)
-        known = f", labeled {labels[label]}" if label is not None else ""
-        p = row.get("probability")
-        of = classes[1] if len(classes) == 2 else "answer"
-        said = f", P({of}) {p:.2f}" if p is not None and pd.notna(p) else ""
-        if said and row["scope"] != "inside":
-            said = ", no class" if row["scope"] == "outside" else ", scope unknown"
-        return f"{name} · {row['task']}{known}{said}"
+        return row_words(name, told[name], labels, classes)
 
     first = next((n for n, row in told.items() if widgets.label_of(row) == 1), None)
-    name = widgets.choose("Recording", "recording", list(told), describe, default=first)
+    back, box, onward = st.columns([1, 8, 1], vertical_alignment="bottom")
+    with back:
+        st.button(
+            "‹", key="previous", help="The recording before", on_click=widgets.step, args=("recording", list(told), -1)
+        )
+    with onward:
+        st.button("›", key="next", help="The next recording", on_click=widgets.step, args=("recording", list(told), 1))
+    with box:
+        name = widgets.choose("Recording", "recording", list(told), describe, default=first)
 
 key = ("catalogue", name)
 try:

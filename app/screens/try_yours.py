@@ -55,6 +55,13 @@ if key is None or key[1] not in sources.mine():
     widgets.foot()
     st.stop()
 name = sources.mine()[key[1]][0]
+widgets.ask_before_leaving(key[1] not in st.session_state.get("saved", ()))
+if st.button(
+    "Forget this recording", icon=":material/delete:", help="It and all that was computed of it leave the memory."
+):
+    sources.forget_mine(key[1])
+    st.session_state.pop("mine_now", None)
+    st.rerun()
 one, two, three = st.columns([2, 2, 1])
 with one:
     model = widgets.choose_model()

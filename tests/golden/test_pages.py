@@ -320,6 +320,39 @@ def test_a_strip_of_people_by_hand() -> None:
     assert "<circle" in drawn(charts.strip({"HC": [2.0]}, 2.0))  # one value: the axis has no width
 
 
+def test_a_row_of_the_picker() -> None:
+    row: dict[str, Any] = {"label": 1, "task": "vowel-a", "sex": "M", "age": 64.0}
+    told = inspecting.row_words("x" * 30 + "9B6A", row, ["HC", "PD"], ["HC", "PD"])
+    assert told == f"PD · M 64 · vowel-a · …{'x' * 20}9B6A"
+    known = {"probability": 0.49, "predicted": 0, "scope": "inside"}
+    assert inspecting.row_words("r", {**row, **known}, ["HC", "PD"], ["HC", "PD"]).startswith(
+        "PD · ✗ model says HC, P(PD) 0.49 · M 64"
+    )
+    right = {**row, **known, "predicted": 1, "probability": 0.8}
+    assert "✗" not in inspecting.row_words("r", right, ["HC", "PD"], ["HC", "PD"])
+    outside = {**row, **known, "scope": "outside"}
+    assert inspecting.row_words("r", outside, ["HC", "PD"], ["HC", "PD"]) == "PD · no class · M 64 · vowel-a · r"
+    nobody = {"label": None, "task": "t", "sex": "unknown", "age": NAN}
+    assert inspecting.row_words("r", nobody, ["HC", "PD"], ["HC", "PD"]) == "no label · t · r"
+
+
+def test_models_stand_in_addresses_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "models", lambda: ["/home/me/runs/net", "other/net", "synthetic-cnn"])
+    assert sources.models_by_name() == {
+        "net": "/home/me/runs/net",
+        "net-2": "other/net",
+        "synthetic-cnn": "synthetic-cnn",
+    }
+
+
+def test_a_recording_is_forgotten_with_all_that_was_computed_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    state_of: dict[str, Any] = {"mine": {"a": ("a.wav", b""), "b": ("b.wav", b"")}}
+    state_of |= {"mine_results": 1, "mine_kept": 2, "mine_what_ifs": 3, "other": 4}
+    monkeypatch.setattr(sources.st, "session_state", state_of)
+    sources.forget_mine("a")
+    assert state_of == {"mine": {"b": ("b.wav", b"")}, "other": 4}
+
+
 def test_labels_and_names_of_a_row() -> None:
     assert [widgets.label_of({"label": v}) for v in (None, NAN, "<NA>", 0, 1.0)] == [
         None,

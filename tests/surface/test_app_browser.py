@@ -626,8 +626,22 @@ def test_deep_link_and_wrong_link(tab: Tab) -> None:
     )
     tab.settled()
     tab.open("?recording=nobody&recipe=wrong")
+    page.get_by_text("The link names the recording 'nobody', which is not here. Nothing is shown").wait_for()
+    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
+    assert page.locator(".player").count() == 0  # another person's recording is not what was linked to
+    assert str(tab.server.folder) not in page.url
+
+
+def test_the_next_recording_and_its_name_over_the_answer(tab: Tab) -> None:
+    page = tab.open("?recording=ten-seconds")
     tab.player()
-    page.get_by_text("The link names the recording 'nobody', which is not here.").wait_for()
+    assert page.locator(".sx-verdict .who").inner_text() == "ten-seconds"
+    page.get_by_role("button", name="›").click()
+    page.locator(".sx-verdict .who").get_by_text("three-minutes").wait_for()
+    page.get_by_role("button", name="‹").click()
+    page.locator(".sx-verdict .who").get_by_text("ten-seconds").wait_for()
+    assert "recording=ten-seconds" in page.url
+    assert str(tab.server.folder) not in page.url  # models stand in the address by name
 
 
 def test_no_class_outside_of_what_a_model_was_made_for(tab: Tab) -> None:

@@ -262,12 +262,12 @@ def test_a_page_says_what_it_said(name: str) -> None:
 def test_what_if_is_asked_and_says_what_was_found() -> None:
     from streamlit.testing.v1 import AppTest
 
-    from app import state
+    from app import sources, state
     from speechxai.inspection.words import class_words
     from speechxai.signs.words import sentences
 
     page = AppTest.from_file(str(ROOT / "app" / "screens" / "what_if.py"), default_timeout=120).run()
-    model = page.session_state["chosen_model"]
+    model = sources.models_by_name()[page.session_state["chosen_model"]]
     key = ("catalogue", page.session_state["chosen_recording"])
     assert state.known_what_if(model, key) is None
     next(button for button in page.button if button.label == "Ask").click()
