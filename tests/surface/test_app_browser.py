@@ -672,7 +672,12 @@ def test_text_from_outside_stays_text(tab: Tab) -> None:
     assert page.get_by_text("http://evil.example/5").count(), "the card is shown"
     assert page.locator(".sx-card-text table td").count() == 2
     assert elsewhere(tab) == []
-    page = tab.open(f"?recording={quote(line)}&model={quote(line)}&recipe={quote(line)}")
+    for wanted in ("recording", "model"):
+        page = tab.open(f"?{wanted}={quote(line)}")
+        page.locator("[data-testid=stAlert]").first.wait_for()
+        assert "evil.example" in page.locator("[data-testid=stAlert]").first.inner_text()
+        assert elsewhere(tab) == []
+    page = tab.open(f"?recipe={quote(line)}")
     tab.player()
     page.locator("[data-testid=stToast]").first.wait_for()
     assert "evil.example" in page.locator("[data-testid=stToast]").first.inner_text()
