@@ -387,7 +387,8 @@ def _arrays() -> list[Any]:
     named = [
         (function, f"numpy.{core}.multiarray.{name}") for name, function in called.items() for core in ("core", "_core")
     ]
-    return [np.ndarray, np.dtype, *{type(number) for number in numbers}, *named]
+    # `bytes` makes the content of an array of nothing.
+    return [np.ndarray, np.dtype, bytes, *{type(number) for number in numbers}, *named]
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from speechxai.explain.passes import (
     require_at_least,
     target_logit,
 )
+from speechxai.flags import MAX_COUNT
 from speechxai.types import Spectrogram
 
 Baseline = Literal["floor", "silence", "mean"]
@@ -210,6 +211,7 @@ def gradient_shap(
     n_samples: int = 32,
     baselines: Literal["reference", "normal"] = "reference",
     references: Spectrogram | None = None,
+    n_baselines: int | None = None,
     sigma: float = 0.0,
     seed: int = 0,
 ) -> Tensor:
@@ -221,6 +223,8 @@ def gradient_shap(
         baselines: "reference" draws X0 from silence, the recording's own floor and the recordings of `references`;
             "normal" draws standard normal numbers and u_i from all of (0, 1), as the published study does.
         references: other recordings of the same transform, repeated or cut to the length of `spec`.
+        n_baselines: of "normal": every point has one of so many, as captum draws them from a batch; None: one of its
+            own.
         sigma: standard deviation of noise added to X, in units of X: X_i = X + sigma * noise_i.
         seed: point i of every recording gets the draws number i of this seed.
 
@@ -234,6 +238,8 @@ def gradient_shap(
         raise SpeechXAIError(
             f"The 'baselines' parameter of gradient_shap must be 'reference' or 'normal'. Got {baselines!r} instead."
         )
+    if n_baselines is not None:
+        require_at_least("n_baselines", n_baselines, 1, "gradient_shap")
     if references is not None and references.stft != spec.stft:
         raise SpeechXAIError(
             "The 'references' parameter of gradient_shap must have the STFT settings of the explained recordings."
@@ -249,7 +255,10 @@ def gradient_shap(
         position = float(torch.rand((), generator=random))
         choice = int(torch.randint(2 + len(others), (), generator=random))
         if baselines == "normal":
-            origin = torch.randn(magnitude.shape[1:], generator=random).to(magnitude).expand_as(magnitude[part])
+            drawn = random
+            if n_baselines is not None:
+                drawn = generator(seed, MAX_COUNT + int(torch.randint(n_baselines, (), generator=random)))
+            origin = torch.randn(magnitude.shape[1:], generator=drawn).to(magnitude).expand_as(magnitude[part])
         else:
             position = (index + position) / n_samples
             origin = (

@@ -35,12 +35,11 @@ PUBLISHED_VARIANTS: Registry[Any] = Registry(
 PUBLISHED_OPTIONS: dict[str, dict[str, Any]] = {
     "smoothgrad": {"n_samples": 10, "sigma": 1.0, "relative": False, "clamp": False, "absolute": True},
     "integrated_gradients": {"n_steps": 5, "baseline": "silence"},
-    "gradient_shap": {"n_samples": 5, "baselines": "normal"},
+    "gradient_shap": {"n_samples": 5, "baselines": "normal", "n_baselines": 2},
 }
 """Options that give the published study's settings of the other methods, read in its code
-(docs/protocol-mancini2025.md): captum's
-defaults are 5 samples of GradientSHAP, noise of standard deviation 1 and, inside SmoothGrad, the size of each
-gradient."""
+(docs/protocol-mancini2025.md): captum's defaults are 5 samples of GradientSHAP, each from one of as many baselines as
+the batch has recordings, noise of standard deviation 1 and, inside SmoothGrad, the size of each gradient."""
 
 
 @PUBLISHED_VARIANTS.register(
@@ -245,13 +244,13 @@ def published_iou(a: Tensor, b: Tensor, threshold: float = 0.4) -> Tensor:
     return both.to(a) / either.to(a)
 
 
-def published_overlap(a: Tensor, b: Tensor, threshold: float = 0.4) -> tuple[Tensor, Tensor]:
-    """Bins (B,) in both and in either of two maps (B, F, T) with the first map's thresholds.
+def published_overlap(a: Tensor, b: Tensor, threshold: float = 0.4, *, own: bool = False) -> tuple[Tensor, Tensor]:
+    """Bins (B,) in both and in either of two maps (B, F, T) with the first map's thresholds, or each with its `own`.
 
     The published code adds both over a whole fold and divides the sums.
     """
     level = threshold * a.amax(dim=(1, 2), keepdim=True)
-    first, second = a >= level, b >= level
+    first, second = a >= level, b >= (threshold * b.amax(dim=(1, 2), keepdim=True) if own else level)
     return (first & second).sum(dim=(1, 2)), (first | second).sum(dim=(1, 2))
 
 

@@ -60,6 +60,7 @@ CORRECTIONS = {
     "level": "Recordings divided by their peak → at the level of their files",
     "batch_maximum": "Masks divided by the maximum of the batch → by each recording's own",
     "second_threshold": "IoU with the first map's thresholds for both → each map by its own maximum",
+    "pooled_overlap": "IoU of bins added over a fold → mean of the recordings' own",
     "running_means": "Overlap tables as running means over pairs → each pair's own mean",
     "fidelity_count": "Fid-In counted over all pairs of recordings → each recording with itself",
     "probability_of_pd": "AI, AD, AG from P(PD) for every recording → from the predicted class",
@@ -67,7 +68,8 @@ CORRECTIONS = {
     "guided_gradcam": "Guided Grad-CAM with hidden units as frequency → with time steps as time",
     "leak": "Auxiliary classifier split by clip, so that speakers leak → by speaker",
 }
-"""The level that the published code chose and its eight defects, and what stands in their place."""
+"""The level and the sum over folds that the published code chose and its eight defects, and what stands in their
+place."""
 
 
 @cache
@@ -129,12 +131,15 @@ def _count(part: pd.DataFrame) -> float:
     return float(raw_fidelity_count(original, kept).double().mean())
 
 
-def overlaps(folder: RunFolder, *, pooled: bool) -> dict[str, list[float]]:
-    """ "first | second" -> IoU of every fold: counts added over the fold as published, or the mean over recordings."""
+def overlaps(folder: RunFolder, *, pooled: bool, own: bool = False) -> dict[str, list[float]]:
+    """ "first | second" -> IoU of every fold: counts added over the fold as published, those of each map's `own`
+    thresholds, or the mean over recordings."""
+    names = ("n_both_own", "n_either_own") if own else ("n_both", "n_either")
     sums: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for unit in folder.units():
         for pair, values in unit.agreement.items():
-            counts = (values["n_both"], values["n_either"]) if pooled else (values["iou"], 1.0)
+            both, either = (values.get(name, math.nan) for name in names)
+            counts = (both, either) if pooled else (values["iou"], 1.0)
             if not math.isnan(counts[0]):
                 sums.setdefault(pair, {}).setdefault(str(unit.facts["fold"]), []).append(counts)
     found = {}
@@ -256,7 +261,7 @@ def _corrected(folder: RunFolder) -> tuple[dict[tuple[str, str], dict[str, float
 
 def corrections(folder: RunFolder) -> pd.DataFrame:
     """What each correction changes by itself: correction, metric, recipe, published, corrected, difference; everything
-    else as published.
+    else as published, but that maps of another level or rule are divided by their own maximum on both sides.
 
     Means over folds; AI, AD, AG in percent. A correction whose part was not run has one row of NaN.
     """
@@ -305,24 +310,26 @@ def _rows(folder: RunFolder) -> Iterator[tuple[str, str, str, float, float]]:
                 mean(other, recipe, "input_fidelity"),
             )
         for metric in PD_METRICS:
-            if (recipe, PREDICTED_CLASS + metric) in first:
+            if (recipe, PREDICTED_CLASS + metric) in other:
                 yield (
                     "probability_of_pd",
                     metric,
                     recipe,
-                    mean(first, recipe, metric),
-                    mean(first, recipe, PREDICTED_CLASS + metric),
+                    mean(other, recipe, metric),
+                    mean(other, recipe, PREDICTED_CLASS + metric),
                 )
         for metric in METRICS_SHOWN:
             if (recipe, MENDED_MAP + metric) in first:
                 yield recipe, metric, recipe, mean(first, recipe, metric), mean(first, recipe, MENDED_MAP + metric)
     if second is not None:
-        published, own = overlaps(second, pooled=True), overlaps(folder, pooled=False)
+        published, own = overlaps(second, pooled=True), overlaps(second, pooled=True, own=True)
+        apart = overlaps(second, pooled=False)
         pairs = [pair for pair in published if set(pair.split(" | ")) <= set(PUBLISHED_METHODS)]
         running = published_running_means({pair: published[pair] for pair in pairs})
         for pair in pairs:
             value = mean_std(published[pair])[0]
             yield "second_threshold", "iou", pair, value, mean_std(own.get(pair, []))[0]
+            yield "pooled_overlap", "iou", pair, value, mean_std(apart.get(pair, []))[0]
             yield "running_means", "iou", pair, running[pair], value
         for kind in ("union", "intersection"):
             for metric in PUBLISHED_METRICS:
@@ -395,7 +402,7 @@ NOTES = (
     (
         "Published: the published definitions, masks divided by the maximum of batch and fold; mean ± standard"
         " deviation over folds (divided by n). AI, AD, AG in percent; Fid-In is the raw count over a fold's recordings,"
-        " so it grows with the fold. Recordings are divided by their peak and heard once, as published."
+        " so it grows with the fold. Recordings are heard once, as published."
     ),
     (
         "Authors: figures of the authors' repository for PC-GITA, SSL4PR HuBERT-base, 10 folds. Their tables of"
@@ -632,8 +639,8 @@ def rounding(folder: RunFolder) -> Rounding | None:
     return Rounding(
         len(facts),
         int((weights < VANISHED).sum()),
-        float(weights.median()),
-        float(changes.nanmedian()),
+        float(weights.quantile(0.5)),
+        float(changes.nanquantile(0.5)),
         pd.DataFrame(rows, columns=columns),
     )
 

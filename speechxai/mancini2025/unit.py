@@ -31,6 +31,7 @@ from speechxai.explain.agreement import rank_correlation
 from speechxai.explain.backprop import share_of_mean
 from speechxai.explain.combination import COMBINATIONS, evidence
 from speechxai.explain.recipe import PUBLISHED_METHODS, Recipe, parse
+from speechxai.files import fingerprint
 from speechxai.mancini2025.maps import (
     PD,
     PUBLISHED_DEFINITIONS,
@@ -108,7 +109,8 @@ def published_unit(job: Job, settings: EvaluateSettings, stages: list[str]) -> U
         laps("forward_pass_s")
         stages.append("explain")
         recipes = [parse(recipe) for recipe in settings.recipes]
-        maps, others, facts, reasons = published_maps(model, spec, recipes, settings, exact)
+        seed = int(fingerprint([settings.seed, job.recording.id])[:7], 16)  # every recording has draws of its own
+        maps, others, facts, reasons = published_maps(model, spec, recipes, settings, exact, seed)
         laps("explain_s")
         stages.append("score")
         found = {name: evidence(values, "absolute") for name, values in maps.items()}
@@ -143,7 +145,8 @@ def compute_batch(job: Job, settings: EvaluateSettings, stages: list[str]) -> Un
     """Score stored maps as the published code does: divided by the maximum of the batch, combinations by that of the
     fold.
 
-    Agreement: `iou` with the first map's thresholds, `n_both` and `n_either` for the published sum over the fold.
+    Agreement: `iou` with the first map's thresholds, `n_both` and `n_either` for the published sum over the fold, and
+    those of each map's own thresholds.
 
     Raises:
         SpeechXAIError: a job without maps, or a network that cannot be used.
@@ -164,7 +167,7 @@ def compute_batch(job: Job, settings: EvaluateSettings, stages: list[str]) -> Un
                 masks[recipe.name] = scaled[recipe.name]
             elif str(recipe) in job.tops:
                 masks[str(recipe)] = batch_combination(recipe, scaled) / (job.tops[str(recipe)] or 1.0)
-        values = score_masks(judge, spec, probability, masks, settings)
+        values = score_masks(judge, spec, probability, masks, settings, PREDICTED_CLASS)
         laps("score_s")
     stages.append("agreement")
     pairs = combinations(in_published_order(scaled), 2)
@@ -259,6 +262,7 @@ def published_maps(
     recipes: Sequence[Recipe],
     settings: EvaluateSettings,
     exact: nn.Module | None = None,
+    seed: int = 0,
 ) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]], dict[str, Any], dict[str, str]]:
     """Raw maps (1, F, T) of every method in `recipes`, explaining P(PD).
 
@@ -266,7 +270,8 @@ def published_maps(
         model: the classifier.
         spec: one recording, (1, F, T).
         recipes: whose methods are asked for.
-        settings: options and seed.
+        settings: options.
+        seed: of what is random.
         exact: the classifier in float64, in which the published code integrates gradients; None: in float32.
 
     Returns:
@@ -285,7 +290,7 @@ def published_maps(
     for name in in_published_order(method for recipe in recipes for method in recipe.methods):
         options = {**PUBLISHED_OPTIONS.get(name, {}), **settings.options.get(name, {})}
         if METHODS.facts(name)["stochastic"]:
-            options.setdefault("seed", settings.seed)
+            options.setdefault("seed", seed)
         try:
             if name in DEGENERATE:
                 published = PUBLISHED_VARIANTS[DEGENERATE[name]]
@@ -298,7 +303,7 @@ def published_maps(
                 if name not in maps:
                     maps[name] = finite(METHODS[name](explained, spec, target, **options), name)
             if name == "guided_gradcam":
-                nudged = neighbor(spec, NUDGE, settings.seed)
+                nudged = neighbor(spec, NUDGE, seed)
                 others[NUDGED_MAP][name] = finite(published(_of_pd(model), nudged, target), name)
                 facts["gradcam_weight"] = float(share_of_mean(explained.cam(target)[1]).amax())
                 facts["gradcam_change"] = float(relative_change(maps[name], others[NUDGED_MAP][name])[0])
@@ -403,8 +408,15 @@ def score_masks(
 
 def _published_agreement(a: Tensor, b: Tensor) -> dict[str, float]:
     both, either = (float(count[0]) for count in published_overlap(a, b))
-    iou = both / either if either else float("nan")
-    return {"iou": iou, "rank_correlation": float(rank_correlation(a, b)[0]), "n_both": both, "n_either": either}
+    own_both, own_either = (float(count[0]) for count in published_overlap(a, b, own=True))
+    return {
+        "iou": both / either if either else float("nan"),
+        "rank_correlation": float(rank_correlation(a, b)[0]),
+        "n_both": both,
+        "n_either": either,
+        "n_both_own": own_both,
+        "n_either_own": own_either,
+    }
 
 
 class _Laps:

@@ -177,6 +177,11 @@ def test_overlap_is_added_over_the_fold() -> None:
     b = torch.tensor([[[0.0, 4, 3]], [[9, 9, 9]]])
     both, either = published_overlap(a, b)
     assert (both.tolist(), either.tolist()) == ([1, 1], [2, 3])
+    # each with its own: levels of b are 1.6 and 3.6, {0, 1} and {1, 2}: 1 of 3; {0} and {0, 1, 2}: 1 of 3
+    both, either = published_overlap(a, b, own=True)
+    assert (both.tolist(), either.tolist()) == ([1, 1], [3, 3])
+    facts = _published_agreement(a[:1], b[:1])
+    assert (facts["n_both"], facts["n_either"], facts["n_both_own"], facts["n_either_own"]) == (1, 2, 1, 3)
     facts = _published_agreement(a[1:], b[1:])
     assert (facts["n_both"], facts["n_either"], facts["iou"]) == (1, 3, pytest.approx(1 / 3))
 

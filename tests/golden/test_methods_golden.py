@@ -168,6 +168,21 @@ def test_gradient_shap_counts_its_baselines() -> None:
     close(k, torch.full_like(k, round(float(k.median()))))
 
 
+def test_gradient_shap_shares_normal_baselines() -> None:
+    # A linear network: A = W * (X - mean baseline). Of one baseline the mean is itself, however many points there are;
+    # of two it lies between them, with the share k / 5 of one of them for all bins.
+    def drawn(n_samples: int, **options: int) -> Tensor:
+        return X - explain("gradient_shap", n_samples=n_samples, baselines="normal", **options) / W
+
+    one = drawn(5, n_baselines=1)
+    close(drawn(9, n_baselines=1), one)
+    assert float(one.std()) > 0.8, "a mean of five fresh ones would have a deviation of 0.45"
+    assert float(drawn(5).std()) < 0.6
+    pools = [drawn(1, n_baselines=2, seed=0), drawn(5, n_baselines=2, seed=0)]
+    assert not torch.equal(pools[0], pools[1])
+    assert float(pools[1].std()) > 0.6, "two baselines, unequal shares: at least sqrt(13 / 25)"
+
+
 def test_gradient_shap_draws_from_references() -> None:
     # A reference equal in every bin: A = W * (X - mean baseline), and with a reference of 5 the mean is beyond the
     # floor.

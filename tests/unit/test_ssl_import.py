@@ -106,7 +106,7 @@ def test_checkpoints_with_the_state_of_a_sampler_are_read(legacy: bool, core: by
     # as the training scripts of PANNs save them: arrays and numbers of NumPy beside the weights
     sampler = {
         "indexes": np.arange(5),
-        "indexes_per_class": [np.array([1, 2]), np.array([0.5, 3], dtype=np.float32), np.array([True])],
+        "indexes_per_class": [np.array([1, 2]), np.array([0.5, 3], dtype=np.float32), np.array([True]), np.arange(0)],
         "pointer": np.int64(3),
         "queue": [1, 2.5, "a"],
         "random_state": np.random.RandomState(1).get_state(),
