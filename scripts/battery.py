@@ -316,6 +316,7 @@ def commands(good: Good, chance: random.Random) -> Iterator[Try]:
     base: dict[str, list[str]] = {
         "predict": [wav, "--model", tiny],
         "explain": [wav, "--model", tiny, "--recipe", "saliency", "--out", str(out / "why")],
+        "whatif": [wav, "--model", tiny, "--sign", "level", "--no-floors", "--out", str(out / "whatif")],
         "evaluate": [
             "--data",
             table,

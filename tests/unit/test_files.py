@@ -118,5 +118,5 @@ def test_tables_of_categories_and_numbers_are_written_as_other_tables_are() -> N
             "n": range(6),
         }
     )
-    assert files.csv_table(quick) == files.csv_table(quick.astype({"text": "str"}))
+    assert files.csv_table(quick) == files.csv_table(quick.astype({"text": object}))
     assert files.csv_table(quick[:0]) == b"text,value,label,n\n"
