@@ -134,7 +134,7 @@ def test_tables_of_an_unfinished_benchmark_say_what_they_rest_on(
 def test_a_failed_task_is_named_and_the_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def compute(task: Task, settings: object, bases: list[Recording], step: object) -> TaskResult:
+    def compute(task: Task, settings: object, bases: list[Recording], *_: object) -> TaskResult:
         if task.cue == "breathiness":
             raise SpeechXAIError("the voice is lost")
         facts = {

@@ -41,4 +41,4 @@ def test_a_network_that_has_learned_is_not() -> None:
     assert inspect.says_the_same(load_bundle("synthetic-cnn").classifier()) == ""
     constant = verdicts.untrained(0)
     constant.temperature.fill_(torch.inf)  # whatever it hears, both classes are alike
-    assert "it says nearly the same, Parkinson's disease 0.50 to 0.50." in inspect.says_the_same(constant)
+    assert "it says nearly the same, P(PD) 0.50 to 0.50." in inspect.says_the_same(constant)
