@@ -411,7 +411,7 @@ def test_three_sounds_differ_and_switch(shared: Tab) -> None:
     page = shared.page
     names = page.locator(".sounds label").all_inner_texts()
     assert [n.split()[0] for n in names] == ["Original", "Kept", "Removed"]
-    assert all(re.search(r"(HC|PD) [01]\.\d\d", n) for n in names)
+    assert all(re.search(r"P\(PD\) [01]\.\d\d", n) for n in names)
     with page.expect_download() as kept:
         page.get_by_role("button", name="Export").click()
         page.get_by_role("button", name="Sound: kept (WAV)").click()
