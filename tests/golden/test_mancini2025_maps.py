@@ -252,6 +252,19 @@ def test_gradients_are_integrated_in_float64_where_the_network_can(kind: str, pr
     )
 
 
+def test_every_recording_has_draws_of_its_own_and_keeps_them() -> None:
+    """Of one sound under two names the baselines differ, as of two recordings; asked again they are the same."""
+    waveform = torch.randn(64, generator=torch.Generator().manual_seed(0))
+    settings = EvaluateSettings(("gradient_shap",), ("faithfulness",), clip_s=3.0, keep_maps=True)
+    network = Classifier(InFloat32(), STFT).eval()
+    first, second, again = (
+        published_unit(Job(Recording(waveform, 32, name, "s"), network), settings, []).maps["gradient_shap"]
+        for name in ("a", "b", "a")
+    )
+    assert np.array_equal(first, again)
+    assert np.abs(first - second).max() > 0.1
+
+
 def test_a_clip_is_heard_once_unless_the_network_takes_one_length() -> None:
     # 3 s at 32 Hz are 96 samples, 48 hops of 2: 49 frames; segments of 1 s have 16
     recording = Recording(
