@@ -785,10 +785,11 @@ def battery(
     counts: Counter[Any] = Counter()
     failures: list[str] = []
     with tempfile.TemporaryDirectory(prefix="battery-") as scratch:
-        good, worker = Good.make(Path(scratch) / "good"), Worker()
+        good = Good.make(Path(scratch) / "good")
         (good.root / "out").mkdir()
         place = os.getcwd()
-        os.chdir(scratch)
+        os.chdir(scratch)  # before the worker begins: what it is made to write by relative names goes with the scratch
+        worker = Worker()
         try:
             for part in parts:
                 began = time.monotonic()
