@@ -363,6 +363,7 @@ def _twin(model: nn.Module, dtype: torch.dtype) -> nn.Module | None:
     for module in exact:
         module.forward = _exact(module.forward)  # type: ignore[method-assign,assignment]
     network.forward = _rounded(network.forward)
+    network.products = dtype  # type: ignore[assignment]
     maps = stated(network, "attention_maps", None)
     if maps is not None:
         network.attention_maps = _rounded_maps(maps)  # type: ignore[assignment]

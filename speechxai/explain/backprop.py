@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from speechxai.classifiers.network import Network, stated
+from speechxai.classifiers.network import Network, as_network, stated
 from speechxai.errors import NotApplicable, SpeechXAIError
 from speechxai.explain.gradient import Baseline, baseline_magnitude
 from speechxai.explain.passes import (
@@ -83,24 +83,32 @@ def guided_gradcam(model: nn.Module, spec: Spectrogram, target: Tensor) -> Tenso
 def share_of_mean(gradient: Tensor) -> Tensor:
     """Size of the weights that Grad-CAM takes from a layer beside the gradients they are the means of, (S,), 0 to 1.
 
-    max_k |mean_i g_ki| / mean |g| for gradients (S, K, ...). Where the layer is read through a norm over what is
-    averaged (a LayerNorm over features, an InstanceNorm over time) the gradients sum to 0: what is left of the mean is
-    the rounding of the machine, about 1e-7 in float32 and 1e-16 in float64, and so is the map. 1 where all gradients
-    are 0: such a map is empty and not noise.
+    max_k |mean_i g_ki| / max_k mean_i |g_ki| for gradients (S, K, ...): the channel with the largest gradients decides,
+    however few the others have, as under an attention that looks at one moment alone. Where the layer is read through a
+    norm over what is averaged (a LayerNorm over features, an InstanceNorm over time) the gradients sum to 0: what is
+    left of the mean is the rounding of the machine, about 1e-7 in float32, 1e-16 in float64 and up to 5e-3 in bfloat16,
+    and so is the map. 1 where all gradients are 0: such a map is empty and not noise.
     """
-    weights, size = gradient.flatten(2).mean(dim=2).abs().amax(dim=1), gradient.abs().flatten(1).mean(dim=1)
+    weights, size = (each.flatten(2).mean(dim=2).abs().amax(dim=1) for each in (gradient, gradient.abs()))
     return torch.where(size > 0, weights / size.clamp(min=torch.finfo(size.dtype).tiny), torch.ones_like(size))
 
 
 VANISHED = 100 * torch.finfo(torch.float32).eps
-"""Weights of Grad-CAM below this share of their gradients are rounding: means of n gradients of either sign, which is
-all that chance can cancel, are 1 / sqrt(n) of their size, far above 1e-5."""
+"""Weights of Grad-CAM below this share of their gradients are rounding of float32. Means of n gradients of either sign,
+which is all that chance can cancel, are 1 / sqrt(n) of their size, the largest of many channels several times that."""
 
 
-def refuse_vanished(gradient: Tensor) -> None:
+def rounding_of(network: nn.Module | Network, gradient: Tensor) -> float:
+    """Weights of Grad-CAM below this share of their gradients are rounding at the precision of a network's products:
+    VANISHED in float32 and float64, a unit of rounding in half and bfloat16."""
+    kinds = stated(as_network(network).backbone, "products", torch.float32), gradient.dtype
+    return max([VANISHED, *(torch.finfo(kind).eps for kind in kinds if kind in (torch.bfloat16, torch.float16))])
+
+
+def refuse_vanished(network: nn.Module | Network, gradient: Tensor) -> None:
     """Raise NotApplicable where the weights of Grad-CAM are nothing but rounding."""
     share = float(share_of_mean(gradient).min())
-    if share < VANISHED:
+    if share < rounding_of(network, gradient):
         raise NotApplicable(
             "the weights of Grad-CAM vanish: the means of the layer's gradients are"
             f" {share:.0e} of their size, which is rounding, because the network reads"
@@ -116,13 +124,13 @@ def _cam(shared: OriginalPass, target: Tensor) -> Tensor:
     gradient = gradient * n_cut
     length = int(shared.model.cut(magnitude[:1, :1]).shape[-1])
     if activation.ndim == 4:
-        refuse_vanished(gradient)
+        refuse_vanished(shared.model, gradient)
         cam = torch.relu((gradient.mean((2, 3), keepdim=True) * activation).sum(1, keepdim=True))
         maps = _to_bins(cam, shared.model, (magnitude.shape[1], length))
     elif activation.ndim == 3:
         if not _channels_first(shared.model.cam_module()):
             activation, gradient = activation.transpose(1, 2), gradient.transpose(1, 2)
-        refuse_vanished(gradient)
+        refuse_vanished(shared.model, gradient)
         cam = torch.relu((gradient.mean(2, keepdim=True) * activation).sum(1, keepdim=True))
         over_time = nn.functional.interpolate(cam, size=length, mode="linear", align_corners=False)
         maps = over_time.expand(-1, magnitude.shape[1], -1)

@@ -473,7 +473,7 @@ def _cam_layer(network: nn.Module) -> nn.Module:
 def _not_rounding(model: nn.Module, spec: Spectrogram, target: Tensor, values: Tensor) -> Tensor:
     """Return `values`. Raises NotApplicable where the weights of Grad-CAM that they were made with are rounding."""
     for part, shared in original_passes(model, spec):
-        refuse_vanished(shared.cam(target[part])[1])
+        refuse_vanished(shared.model, shared.cam(target[part])[1])
     return values
 
 

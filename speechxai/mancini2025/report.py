@@ -602,7 +602,7 @@ class Rounding:
 
     Args:
         n_recordings: recordings with such a map.
-        n_vanished: those whose weights are nothing but rounding, see `backprop.vanish`.
+        n_vanished: those whose weights are nothing but rounding, see `backprop.rounding_of`.
         weight: median size of the weights beside the gradients that they are the means of.
         change: median change of the mask, as a share of its size, when the recording changes by NUDGE.
         scores: metric, published and nudged (means over folds), difference and largest difference of one recording.
@@ -638,7 +638,7 @@ def rounding(folder: RunFolder) -> Rounding | None:
     columns = ["metric", "published", "nudged", "difference", "largest"]
     return Rounding(
         len(facts),
-        int((weights < VANISHED).sum()),
+        sum(bool(each.get("gradcam_vanished", each["gradcam_weight"] < VANISHED)) for each in facts),
         float(weights.quantile(0.5)),
         float(changes.nanquantile(0.5)),
         pd.DataFrame(rows, columns=columns),

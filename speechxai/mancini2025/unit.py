@@ -28,7 +28,7 @@ from speechxai.evaluation.unit import agreement_of_methods, repeat, stack_size, 
 from speechxai.evaluation.values import EvaluateSettings, Job, UnitResult
 from speechxai.explain import METHODS, OriginalPass, count_passes
 from speechxai.explain.agreement import rank_correlation
-from speechxai.explain.backprop import share_of_mean
+from speechxai.explain.backprop import rounding_of, share_of_mean
 from speechxai.explain.combination import COMBINATIONS, evidence
 from speechxai.explain.recipe import PUBLISHED_METHODS, Recipe, parse
 from speechxai.files import fingerprint
@@ -94,8 +94,8 @@ def published_unit(job: Job, settings: EvaluateSettings, stages: list[str]) -> U
     Scores: the published definitions under the metrics' names (Fid-In per recording), PREDICTED_CLASS beside them,
     MENDED_MAP for the two degenerate methods, NUDGED_MAP for guided Grad-CAM. Facts hold each map's raw maximum as
     `top_<method>`; of guided Grad-CAM how large its weights are beside the gradients they are the means of
-    (`gradcam_weight`, see `share_of_mean`) and how far its mask moves under NUDGE (`gradcam_change`, a share of its
-    size).
+    (`gradcam_weight`, see `share_of_mean`; `gradcam_vanished` where that is rounding) and how far its mask moves under
+    NUDGE (`gradcam_change`, a share of its size).
 
     Raises:
         SpeechXAIError: a recording or network that cannot be used, or no map at all.
@@ -305,7 +305,9 @@ def published_maps(
             if name == "guided_gradcam":
                 nudged = neighbor(spec, NUDGE, seed)
                 others[NUDGED_MAP][name] = finite(published(_of_pd(model), nudged, target), name)
-                facts["gradcam_weight"] = float(share_of_mean(explained.cam(target)[1]).amax())
+                gradient = explained.cam(target)[1]
+                facts["gradcam_weight"] = float(share_of_mean(gradient).amax())
+                facts["gradcam_vanished"] = facts["gradcam_weight"] < rounding_of(model, gradient)
                 facts["gradcam_change"] = float(relative_change(maps[name], others[NUDGED_MAP][name])[0])
             if name in DEGENERATE:
                 others[MENDED_MAP][name] = finite(METHODS[name](explained, spec, target, **options), name)

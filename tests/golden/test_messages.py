@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
 from speechxai.auxiliary.values import AuxiliarySettings, Material
 from speechxai.classifiers import Classifier, build
@@ -381,13 +382,13 @@ def test_dials_turn_as_far_as_they_say() -> None:
 
 
 def test_what_a_network_cannot_give() -> None:
-    assert told(lambda: refuse_vanished(torch.tensor([[[[1.0, -1.0]]]])), NotApplicable) == (
+    assert told(lambda: refuse_vanished(nn.Identity(), torch.tensor([[[[1.0, -1.0]]]])), NotApplicable) == (
         "the weights of Grad-CAM vanish: the means of the layer's gradients are 0e+00 of their size, which is rounding,"
         " because the network reads its 'cam_layer' through a norm whose gradients sum to 0. Name another layer, or use"
         " saliency."
     )
-    refuse_vanished(torch.tensor([[[[1.0, -0.9]]]]))
-    refuse_vanished(torch.zeros(1, 1, 1, 2))  # an empty map is no rounding
+    refuse_vanished(nn.Identity(), torch.tensor([[[[1.0, -0.9]]]]))
+    refuse_vanished(nn.Identity(), torch.zeros(1, 1, 1, 2))  # an empty map is no rounding
 
 
 def card(**changes: Any) -> Any:

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from speechxai.classifiers import Classifier, build
 from speechxai.classifiers.network import WaveformDoor
+from speechxai.classifiers.precision import at_precision
 from speechxai.errors import NotApplicable
 from speechxai.explain import METHODS, OriginalPass, baseline_magnitude
-from speechxai.explain.backprop import _to_bins, share_of_mean
+from speechxai.explain.backprop import _to_bins, rounding_of, share_of_mean
 from speechxai.signal.stft import SegmentConfig, bin_frequencies_hz, spectrogram
 from speechxai.types import Spectrogram, StftConfig
 
@@ -488,9 +489,41 @@ def test_gradcam_of_ordinary_weights_is_not_refused(n_dimensions: int, spec: Spe
 
 
 def test_share_of_mean_by_hand() -> None:
-    # channel 0: mean (3 - 1) / 2 = 1, channel 1: 0; sizes (3 + 1 + 2 + 2) / 4 = 2: 1 / 2. All zero counts as 1
-    gradient = torch.tensor([[[3.0, -1], [2, -2]], [[0, 0], [0, 0]]])
-    assert share_of_mean(gradient).tolist() == [0.5, 1.0]
+    # channel 0: mean (3 - 1) / 2 = 1, channel 1: 0; sizes (3 + 1) / 2 = 2 and (2 + 2) / 2 = 2, the larger 2: 1 / 2. All
+    # zero counts as 1. Third: the one channel with gradients decides, mean .5, size 3.5, not the silent one beside it
+    gradient = torch.tensor([[[3.0, -1], [2, -2]], [[0, 0], [0, 0]], [[4, -3], [0, 0]]])
+    assert share_of_mean(gradient).tolist() == pytest.approx([0.5, 1.0, 1 / 7])
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", VANISHING)
+def test_vanishing_weights_are_refused_at_every_precision(name: str, precision: str, spec: Spectrogram) -> None:
+    made, n_dimensions = VANISHING[name]
+    model = Classifier(ReadThrough(made(), n_dimensions), STFT, cam_layer="features").eval()
+    explained, _ = at_precision(model, precision)
+    with pytest.raises(NotApplicable, match="weights of Grad-CAM vanish"):
+        METHODS["gradcam"](explained, spec, TARGET)
+    norm = nn.BatchNorm2d(6) if n_dimensions == 4 else nn.BatchNorm1d(6)
+    ordinary = Classifier(ReadThrough(norm, n_dimensions), STFT, cam_layer="features").eval()
+    explained, _ = at_precision(ordinary, precision)
+    assert METHODS["gradcam"](explained, spec, TARGET).max() > 0
+
+
+@pytest.mark.parametrize("sharpness", [1, 30, 1000])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_sharp_attention_hides_no_rounding(sharpness: float, precision: str, speech: Spectrogram) -> None:
+    # few moments have any gradient, and the mean size of all is far below that of those few
+    torch.manual_seed(0)
+    model = Classifier(build("ssl", size="tiny", hidden_size=24, n_classes=1)).eval()
+    pooling = [p for n, p in model.backbone.named_parameters() if "pool" in n and n.endswith("weight")]  # type: ignore[union-attr]
+    assert pooling
+    with torch.no_grad():
+        for weights in pooling:
+            weights.mul_(sharpness)
+    explained, _ = at_precision(model, precision)
+    _, gradient = OriginalPass(explained, speech).cam(torch.ones(len(speech), dtype=torch.int64))
+    assert (share_of_mean(gradient) < rounding_of(explained, gradient)).all()
+    assert (share_of_mean(gradient.transpose(1, 2)) > 10 * rounding_of(explained, gradient)).all()
 
 
 def test_the_published_weights_are_rounding_and_ours_are_not(speech: Spectrogram) -> None:
