@@ -217,14 +217,10 @@ def bca_interval(resampled: Array, value: ArrayLike, left_out: Array) -> tuple[A
     some = (n_speakers >= FEWEST_SPEAKERS) & known.any(axis=0) & ~np.isnan(values)
     if not some.any():
         return ends[0], ends[1]
-    drawn, own, n = resampled[:, some], values[some], n_speakers[some]
+    drawn, n = resampled[:, some], n_speakers[some]
     n_drawn = known[:, some].sum(axis=0)
-    tolerance = 1e-12 * np.abs(own)
-    below = (drawn < own - tolerance).sum(axis=0) + 0.5 * (np.abs(drawn - own) <= tolerance).sum(axis=0)
-    bias = ndtri(np.clip(below / n_drawn, 0.5 / n_drawn, 1 - 0.5 / n_drawn))
-    deviation = np.nanmean(left_out[:, some], axis=0) - left_out[:, some]
-    spread = 6 * np.nansum(deviation**2, axis=0) ** 1.5
-    acceleration = np.divide(np.nansum(deviation**3, axis=0), spread, out=np.zeros_like(spread), where=spread > 0)
+    bias = ndtri(_share_below(drawn, values[some]))
+    acceleration = _acceleration(left_out[:, some])
     z = np.sqrt(n / (n - 1)) * student.ppf(1 - (1 - LEVEL) / 2, n - 1)
     ordered = np.sort(drawn, axis=0)  # NaN last
     for row, sign in enumerate((-1, 1)):
@@ -238,6 +234,53 @@ def bca_interval(resampled: Array, value: ArrayLike, left_out: Array) -> tuple[A
         first, second = ordered[under, columns], ordered[over, columns]
         ends[row, some] = first + (place - under) * (second - first)
     return ends[0], ends[1]
+
+
+def bca_p_value(resampled: Array, value: ArrayLike, left_out: Array) -> Array:
+    """Two-sided p-value that statistics of speakers are 0, (K,): 1 less the level of that interval of `bca_interval`
+    which ends at 0, so that p and interval say the same of a difference. Never 0; NaN where there is no interval. Only
+    where next to no resample lies on the other side of 0 can p be the more careful one: half a resample is counted
+    there, while an interval ends at what was resampled.
+
+    With z of the share of resamples below 0, b the bias and a the acceleration: t = (u / (1 + a u) - b) /
+    sqrt(n / (n - 1)) with u = z - b, and p is twice the tail of Student's t with n - 1 degrees of freedom beyond |t|.
+
+    Args:
+        resampled, value, left_out: as `bca_interval` takes them.
+    """
+    from scipy.special import ndtri
+    from scipy.stats import t as student
+
+    values = np.broadcast_to(np.asarray(value, dtype=float), resampled.shape[1:])
+    n = (~np.isnan(left_out)).sum(axis=0)
+    some = (n >= FEWEST_SPEAKERS) & (~np.isnan(resampled)).any(axis=0) & ~np.isnan(values)
+    found = np.full(resampled.shape[1], np.nan)
+    if not some.any():
+        return found
+    bias = ndtri(_share_below(resampled[:, some], values[some]))
+    u = ndtri(_share_below(resampled[:, some], np.zeros(int(some.sum())))) - bias
+    bent = 1 + _acceleration(left_out[:, some]) * u
+    moved = np.divide(u, bent, out=np.copysign(np.full_like(u, np.inf), u), where=bent > 0)
+    n = n[some]
+    found[some] = np.minimum(1, 2 * student.sf(np.abs(moved - bias) / np.sqrt(n / (n - 1)), n - 1))
+    return found
+
+
+def _share_below(drawn: Array, own: Array) -> Array:
+    """Share of the resamples (n, K) below a value (K,), equal ones by half, neither 0 nor 1; NaN is left out."""
+    n_drawn = (~np.isnan(drawn)).sum(axis=0)
+    equal = np.abs(drawn - own) <= 1e-12 * np.abs(own)
+    below = ((drawn < own) & ~equal).sum(axis=0) + 0.5 * equal.sum(axis=0)
+    found: Array = np.clip(below / n_drawn, 0.5 / n_drawn, 1 - 0.5 / n_drawn)
+    return found
+
+
+def _acceleration(left_out: Array) -> Array:
+    """How fast a statistic's standard error grows with it, (K,), from its values without each speaker (S, K)."""
+    deviation = np.nanmean(left_out, axis=0) - left_out
+    spread = 6 * np.nansum(deviation**2, axis=0) ** 1.5
+    found: Array = np.divide(np.nansum(deviation**3, axis=0), spread, out=np.zeros_like(spread), where=spread > 0)
+    return found
 
 
 def bootstrap(
@@ -428,18 +471,6 @@ def _auc_without_each(rows: Array, index: Array, n_speakers: int) -> Array:
     rest = won[positive].sum() - lost
     found: Array = np.divide(rest, n_pairs, out=np.full(n_speakers, np.nan), where=n_pairs > 0)
     return found
-
-
-def bootstrap_p_value(differences: Array) -> float:
-    """Two-sided p-value that a difference is 0, from its resampled values (n,): 2 * min(share <= 0, share >= 0).
-
-    (1 + count) / (1 + n) on each side, so never 0 (davison1997bootstrap); NaN without data.
-    """
-    known = differences[~np.isnan(differences)]
-    if not len(known):
-        return float("nan")
-    sides = [(1 + int((known <= 0).sum())) / (1 + len(known)), (1 + int((known >= 0).sum())) / (1 + len(known))]
-    return min(1.0, 2 * min(sides))
 
 
 # Networks and speakers: what was measured on several trained networks, each with speakers of its own or shared ones.

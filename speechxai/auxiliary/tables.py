@@ -28,7 +28,7 @@ from speechxai.auxiliary.values import (
 from speechxai.errors import SpeechXAIError
 from speechxai.report import render
 from speechxai.report.render import Finding, listing, p_text
-from speechxai.stats import N_RESAMPLES, bca_interval, bootstrap_p_value, direction, holm
+from speechxai.stats import N_RESAMPLES, bca_interval, bca_p_value, direction, holm
 from speechxai.types import CLASS_NAMES
 
 if TYPE_CHECKING:
@@ -236,6 +236,11 @@ def interval(found: Measured) -> tuple[float, float]:
     return float(low[0]), float(high[0])
 
 
+def p_value(found: Measured) -> float:
+    """Two-sided p-value that it is 0, of the same draws as its interval, see `stats.bca_p_value`."""
+    return float(bca_p_value(found.draws[:, None], found.value, found.left_out[:, None])[0])
+
+
 def table(found: Sequence[Arm], settings: AuxiliarySettings, speakers: Sequence[str], seed: int = 0) -> pd.DataFrame:
     """One line for every row, split, architecture and metric: KEYS, value, low, high, seed_std, mean_mask, leaky.
 
@@ -283,7 +288,7 @@ def table(found: Sequence[Arm], settings: AuxiliarySettings, speakers: Sequence[
                         f"vs_{other}_high": ends[1],
                     }
                     if other in floors and kind_of(name) == "explanation":
-                        row[f"vs_{other}_p"] = bootstrap_p_value(difference.draws)
+                        row[f"vs_{other}_p"] = p_value(difference)
             rows.append(row)
     return _corrected(pd.DataFrame(rows), floors)
 

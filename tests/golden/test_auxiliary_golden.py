@@ -18,7 +18,6 @@ from speechxai.auxiliary.tables import Arm, Draws, measure, statistics
 from speechxai.auxiliary.values import AuxiliarySettings, Material
 from speechxai.classifiers.cnn import LogMel
 from speechxai.errors import SpeechXAIError
-from speechxai.stats import bootstrap_p_value
 from speechxai.types import StftConfig
 
 STFT = StftConfig(n_fft=256, win_length=256, hop_length=128, sample_rate=8_000)
@@ -102,14 +101,6 @@ def test_seeds_are_averaged_and_drawn() -> None:
     assert found.value == 0.5
     assert found.seed_std == pytest.approx(math.sqrt(0.5))  # (1, 0), n - 1
     assert np.unique(found.draws).tolist() == [0.0, 0.5, 1.0]
-
-
-def test_p_values_by_hand() -> None:
-    # 1 of 9 resamples at or below 0: 2 * (1 + 1) / (1 + 9).
-    assert bootstrap_p_value(np.array([1.0] * 8 + [-1.0])) == pytest.approx(0.4)
-    assert bootstrap_p_value(np.array([1.0] * 99)) == pytest.approx(2 / 100)  # never 0
-    assert bootstrap_p_value(np.zeros(9)) == 1.0  # never above 1
-    assert math.isnan(bootstrap_p_value(np.full(3, np.nan)))
 
 
 def material(maps: list[torch.Tensor], magnitudes: list[torch.Tensor] | None = None) -> Material:

@@ -19,10 +19,10 @@ from speechxai.stats import (
     auc,
     auc_interval,
     bca_interval,
+    bca_p_value,
     beats,
     bootstrap,
     bootstrap_means,
-    bootstrap_p_value,
     compared,
     expected_calibration_error,
     fold_summary,
@@ -283,10 +283,45 @@ def test_max_t_by_hand() -> None:
     assert sign_flip_p_values(twice, correction="holm").tolist() == [4 / 256] * 2
 
 
-def test_bootstrap_p_by_hand() -> None:
-    # 1 of 9 resamples at or below 0: 2 * (1 + 1) / (1 + 9)
-    assert bootstrap_p_value(np.array([-1.0, 1, 1, 1, 1, 1, 1, 1, 1, np.nan])) == pytest.approx(0.4)
-    assert math.isnan(bootstrap_p_value(np.array([np.nan])))
+def test_bca_p_by_hand() -> None:
+    # Means of 5 speakers whose values without each are symmetric: no acceleration. Half of the resamples lie below .2:
+    # no bias. 2 of 20 lie below 0: z = -1.2816, t = 1.2816 / sqrt(5 / 4) = 1.1463, p = 2 P(t_4 > 1.1463) = .3156.
+    resampled = np.concatenate([[-0.2, -0.1], np.linspace(0.01, 0.19, 8), np.linspace(0.21, 0.5, 10)])[:, None]
+    left_out = np.array([0.0, 0.1, 0.2, 0.3, 0.4])[:, None]
+    assert bca_p_value(resampled, 0.2, left_out) == pytest.approx([0.3156], abs=1e-4)
+    # the sign of what is resampled means nothing
+    assert bca_p_value(-resampled, -0.2, -left_out) == pytest.approx([0.3156], abs=1e-4)
+    # 1 of 20 equal to 0 counts by half: z = Phi^-1(.025) = -1.95996, t = 1.7530, p = .1544; a NaN is no resample
+    resampled[:2, 0] = 0.0, 0.005
+    again = np.concatenate([resampled, [[np.nan]]])
+    assert bca_p_value(again, 0.2, left_out) == pytest.approx([0.1544], abs=1e-4)
+    # without a resample below 0 it is not 0: half a resample of 20 is the least that is counted
+    resampled[0, 0] = 0.001
+    assert bca_p_value(resampled, 0.2, left_out) == pytest.approx([0.1544], abs=1e-4)
+    # skewed: deviations of the mean of those values from each (-.1, -.1, -.1, -.1, .4): a = .06 / (6 * .2 ** 1.5) =
+    # .1118; u = z = -1.95996, u / (1 + a u) = -2.5099, t = 2.2449, p = .0881
+    skewed = np.array([0.3, 0.3, 0.3, 0.3, -0.2])[:, None]
+    assert bca_p_value(resampled, 0.2, skewed) == pytest.approx([0.0881], abs=1e-4)
+    assert math.isnan(bca_p_value(resampled, 0.2, left_out[:4])[0])  # four speakers have no interval
+    assert math.isnan(bca_p_value(np.full((5, 1), np.nan), 0.2, left_out)[0])
+
+
+def test_bca_p_and_interval_decide_alike() -> None:
+    random, n_decided = np.random.default_rng(1), 0
+    for n_speakers in (5, 8, 12, 40):
+        for shift in (0.0, 0.4, 0.9):
+            values = random.exponential(size=(n_speakers, 30)) - 1 + shift
+            drawn = values[random.integers(n_speakers, size=(4000, n_speakers))].mean(axis=1)
+            without = (values.sum(axis=0) - values) / (n_speakers - 1)
+            low, high = bca_interval(drawn, values.mean(axis=0), without)
+            p = bca_p_value(drawn, values.mean(axis=0), without)
+            told = (low > 0) | (high < 0)
+            doubtful = np.abs(p - 0.05) < 0.002  # an interval ends between two resamples
+            assert told[(p < 0.05) & ~doubtful].all()
+            beyond = np.minimum((drawn < 0).sum(axis=0), (drawn > 0).sum(axis=0))
+            assert not told[(p > 0.05) & ~doubtful & (beyond >= 2)].any()  # and never beyond the last one
+            n_decided += int(told.sum())
+    assert 80 < n_decided < 280
 
 
 def test_better_needs_both_the_p_value_and_the_interval() -> None:
