@@ -1,8 +1,8 @@
 """Statistics of scores: speakers, not recordings, are the independent units.
 
 One AUC, one rank correlation, one calibration error; one bootstrap over speakers and exact intervals of shares; one
-test of paired differences with its corrections; one rule for "better than a control"; and the tidy table of scores
-summarized by recipe and metric with all of them.
+test of paired differences with its corrections; readers and cases crossed; one rule for "better than a control"; and
+the tidy table of scores summarized by recipe and metric with all of them.
 """
 
 from __future__ import annotations
@@ -600,6 +600,221 @@ def _share_ends(means: Array, seed: int) -> tuple[Array, Array]:
         if len(known) >= 2 and np.isin(known, (0.0, 1.0)).all():
             low[column], high[column] = share_interval(int(known.sum()), len(known))
     return low, high
+
+
+# Readers and cases: several people judge the same cases, in one or several arms; both are a sample of more.
+FEWEST_READERS = 2
+"""With fewer readers nothing is said about readers in general, so there is no interval."""
+
+
+@dataclass(frozen=True, eq=False)
+class MultiReader:
+    """A multi-reader multi-case study by Obuchowski and Rockette, readers and cases random (obuchowski1995hypothesis;
+    degrees of freedom hillis2007comparison; covariances by the jackknife over cases).
+
+    Args:
+        figures: (I, J) of every arm and reader; readers without one in some arm are left out.
+        mean, low, high: (I,) over readers, with 95 % intervals for readers and cases like these.
+        difference: (I, I), mean of the row's arm minus that of the column's; then its intervals, and the p-value of
+            "no difference" of these two.
+        ms_t, ms_tr: mean squares of arms and of arms x readers; NaN with one arm.
+        variance, cov1, cov2, cov3: error variance; covariances of one reader in two arms, of two readers in one arm,
+            and of two readers in two arms.
+        f, df, p: of "all arms are alike", and the denominator's degrees of freedom.
+        readers: (J,) which readers count, by their place.
+        n_cases: cases that somebody read.
+    """
+
+    figures: Array
+    mean: Array
+    low: Array
+    high: Array
+    difference: Array
+    difference_low: Array
+    difference_high: Array
+    difference_p: Array
+    ms_t: float
+    ms_tr: float
+    variance: float
+    cov1: float
+    cov2: float
+    cov3: float
+    f: float
+    df: float
+    p: float
+    readers: Array
+    n_cases: int
+
+
+def multi_reader(ratings: Array, truth: Array, figure: Literal["auc", "mean"] = "auc") -> MultiReader:
+    """Compare arms that the same readers read, see `MultiReader`.
+
+    F = MS(T) / (MS(TR) + J max(Cov2 - Cov3, 0)); a difference of two arms has 2 / J of that denominator as variance, an
+    arm alone (MS(R) + J max(Cov2, 0)) / J of its own readers.
+
+    Args:
+        ratings: (I, J, K) of I arms, J readers, K cases; NaN where a reader did not read a case in an arm.
+        truth: (K,) 0 or 1; read for the AUC alone.
+        figure: "auc", or "mean" of ratings: sensitivity is the mean of right answers, NaN for cases of the other class.
+
+    Returns:
+        Intervals are NaN with fewer than FEWEST_READERS readers.
+
+    Raises:
+        SpeechXAIError: lengths that do not agree.
+    """
+    from scipy.stats import f as fisher
+    from scipy.stats import t as student
+
+    values, positive = np.asarray(ratings, dtype=float), np.asarray(truth).astype(bool)
+    if values.ndim != 3 or values.shape[2] != len(positive):
+        raise SpeechXAIError(
+            f"Ratings must be (arms, readers, cases) and truth (cases,). Got {values.shape} and {positive.shape}."
+        )
+    read = ~np.isnan(values).all(axis=(0, 1))
+    values, positive = values[:, :, read], positive[read]
+    n_arms, _, n_cases = values.shape
+    figures, without = _jackknife(values, positive, figure)
+    readers = np.flatnonzero(~np.isnan(figures).any(axis=0) & ~np.isnan(without).any(axis=(0, 2)))
+    figures, without = figures[:, readers], without[:, readers]
+    n = len(readers)
+    mean = figures.mean(axis=1) if n else np.full(n_arms, np.nan)
+    nothing, between = np.full(n_arms, np.nan), mean[:, None] - mean[None, :]
+    empty = np.full((n_arms, n_arms), np.nan)
+    if n < FEWEST_READERS or n_cases < 2:
+        none = (float("nan"),) * 9
+        return MultiReader(
+            figures, mean, nothing, nothing, between, empty, empty, empty, *none, readers=readers, n_cases=n_cases
+        )
+    deviation = (without - without.mean(axis=2, keepdims=True)).reshape(n_arms * n, n_cases)
+    covariance = ((n_cases - 1) / n_cases * deviation @ deviation.T).reshape(n_arms, n, n_arms, n)
+    same_arm, same_reader = np.eye(n_arms, dtype=bool), np.eye(n, dtype=bool)
+
+    def average(arms: Array, who: Array) -> float:
+        chosen = covariance.transpose(0, 2, 1, 3)[arms][:, who]
+        return float(chosen.mean()) if chosen.size else float("nan")
+
+    variance, cov2 = average(same_arm, same_reader), average(same_arm, ~same_reader)
+    cov1, cov3 = average(~same_arm, same_reader), average(~same_arm, ~same_reader)
+    own = [covariance[i, :, i][~same_reader].mean() for i in range(n_arms)]
+    ms_r, noise = figures.var(axis=1, ddof=1), n * np.maximum(own, 0)
+    low, high = _student(mean, (ms_r + noise) / n, _satterthwaite(ms_r, noise, n - 1))
+    ms_t = ms_tr = f = df = p = float("nan")
+    ends = empty, empty, empty
+    if n_arms > 1:
+        ms_t = float(n * mean.var(ddof=1))
+        rest = figures - mean[:, None] - figures.mean(axis=0) + figures.mean()
+        ms_tr = float(np.square(rest).sum() / ((n_arms - 1) * (n - 1)))
+        error = ms_tr + n * max(cov2 - cov3, 0.0)
+        df = float(_satterthwaite(np.array(ms_tr), np.array(error - ms_tr), (n_arms - 1) * (n - 1)))
+        f = ms_t / error if error > 0 else float("nan")
+        p = float(fisher.sf(f, n_arms - 1, df))
+        off = np.where(same_arm, np.nan, between)
+        spread = np.full_like(off, 2 / n * error)
+        t = np.abs(off) / np.sqrt(spread) if error > 0 else empty
+        ends = (*_student(off, spread, np.full_like(off, df)), 2 * student.sf(t, df))
+    return MultiReader(
+        figures, mean, low, high, between, *ends, ms_t, ms_tr, variance, cov1, cov2, cov3, f, df, p, readers, n_cases
+    )
+
+
+def _jackknife(values: Array, positive: Array, figure: str) -> tuple[Array, Array]:
+    """Figures (I, J) of ratings (I, J, K), and the same without each case in turn (I, J, K)."""
+    n_arms, n_readers, _ = values.shape
+    known = ~np.isnan(values)
+    if figure == "mean":
+        n, total = known.sum(axis=2), np.nansum(values, axis=2)
+        left = n[:, :, None] - known
+        without = np.divide(
+            total[:, :, None] - np.where(known, values, 0.0), left, out=np.full(values.shape, np.nan), where=left > 0
+        )
+        return np.divide(total, n, out=np.full(n.shape, np.nan), where=n > 0), without
+    figures, without = np.full((n_arms, n_readers), np.nan), np.full(values.shape, np.nan)
+    for arm, reader in np.ndindex(n_arms, n_readers):
+        there, row = known[arm, reader], values[arm, reader]
+        ours, others = np.flatnonzero(there & positive), np.flatnonzero(there & ~positive)
+        if min(len(ours), len(others)) < 2:
+            continue
+        difference = row[ours][:, None] - row[others][None, :]
+        won = (difference > 0) + 0.5 * (difference == 0)
+        figures[arm, reader] = won.mean()
+        without[arm, reader] = won.mean()  # a case that was not read changes nothing
+        without[arm, reader, ours] = (won.sum() - won.sum(axis=1)) / ((len(ours) - 1) * len(others))
+        without[arm, reader, others] = (won.sum() - won.sum(axis=0)) / (len(ours) * (len(others) - 1))
+    return figures, without
+
+
+def _satterthwaite(of_readers: Array, noise: Array, df: int) -> Array:
+    """Degrees of freedom of a mean square with df of its own and a variance known beside it; infinite without the
+    first."""
+    squared = np.square(of_readers) / df
+    whole, endless = np.square(of_readers + noise), np.full(np.shape(squared), np.inf)
+    found: Array = np.divide(whole, squared, out=endless, where=squared > 0)
+    return found
+
+
+def _student(value: Array, variance: Array, df: Array) -> tuple[Array, Array]:
+    from scipy.stats import t as student
+
+    reach = student.ppf(1 - (1 - LEVEL) / 2, df) * np.sqrt(variance)
+    return value - reach, value + reach
+
+
+def reader_interval(values: ArrayLike) -> tuple[float, float, float]:
+    """Mean of one value a reader (J,), NaN left out, and its 95 % interval by Student's t; the ends are NaN with fewer
+    than FEWEST_READERS.
+
+    >>> tuple(round(x, 3) for x in reader_interval([1.0, 2.0, 3.0]))
+    (2.0, -0.484, 4.484)
+    """
+    known = np.asarray(values, dtype=float)
+    known = known[~np.isnan(known)]
+    if len(known) < FEWEST_READERS:
+        return float(known.mean()) if len(known) else float("nan"), float("nan"), float("nan")
+    low, high = _student(known.mean(), known.var(ddof=1) / len(known), np.array(len(known) - 1))
+    return float(known.mean()), float(low), float(high)
+
+
+def spearman_interval(correlation: float, n: int) -> tuple[float, float]:
+    """95 % interval of a rank correlation of n pairs: tanh(atanh r -+ 1.96 sqrt((1 + r^2 / 2) / (n - 3)))
+    (bonett2000sample). NaN under 5 pairs.
+
+    >>> tuple(round(x, 3) for x in spearman_interval(0.5, 40))
+    (0.205, 0.712)
+    """
+    if n < FEWEST_SPEAKERS or np.isnan(correlation):
+        return float("nan"), float("nan")
+    from scipy.special import ndtri
+
+    bounded = float(np.clip(correlation, -1 + 1e-12, 1 - 1e-12))
+    reach = ndtri(1 - (1 - LEVEL) / 2) * np.sqrt((1 + bounded**2 / 2) / (n - 3))
+    return float(np.tanh(np.arctanh(bounded) - reach)), float(np.tanh(np.arctanh(bounded) + reach))
+
+
+def pairwise_kappa(answers: Array) -> float:
+    """Mean over pairs of readers of Cohen's kappa, (p_observed - p_chance) / (1 - p_chance) (cohen1960coefficient).
+
+    Args:
+        answers: (J, K), 0 or 1; NaN where a reader did not answer. Cases that both read count.
+
+    Returns:
+        In [-1, 1]; pairs without a kappa (nothing in common, or both always say the same class) are left out.
+
+    >>> round(pairwise_kappa(np.array([[1, 1, 0, 0, 1], [1, 0, 0, 0, 1]])), 3)
+    0.615
+    """
+    known = ~np.isnan(np.asarray(answers, dtype=float))
+    said = np.where(known, answers, 0.0)
+    both = known.astype(float) @ known.T
+    yes = said @ said.T
+    ours = said @ known.T  # of the cases that both read, how often the row's reader said 1
+    with np.errstate(invalid="ignore", divide="ignore"):
+        observed = (both - ours - ours.T + 2 * yes) / both
+        chance = (ours * ours.T + (both - ours) * (both - ours.T)) / both**2
+        kappa = (observed - chance) / (1 - chance)
+    pairs = kappa[np.triu_indices(len(kappa), 1)]
+    pairs = pairs[np.isfinite(pairs)]
+    return float(pairs.mean()) if len(pairs) else float("nan")
 
 
 # Tests of paired differences.
