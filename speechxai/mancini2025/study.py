@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 
 LEFT_OUT = "words"
 """The published code leaves out every recording whose path holds this word."""
+ROW = "test_row"
+"""Column of the manifest: the recording's place in its fold's published test set, from 0; whom it shares a batch with
+follows from it, whoever of them is missing, fails or is left out by a limit."""
 
 
 def wants_splits(config: EvaluateConfig) -> bool:
@@ -78,8 +81,8 @@ def find_published(config: EvaluateConfig) -> tuple[pd.DataFrame, list[tuple[str
     keys = [str(path).casefold().split("/") for path in manifest["path"]]
     for number, key in enumerate(keys):
         by_name.setdefault(key[-1], []).append(number)
-    chosen, unmatched = [], []
-    for row in tested.itertuples():
+    chosen, unmatched, places = [], [], []
+    for row, place in zip(tested.itertuples(), tested.groupby("fold").cumcount(), strict=True):
         wanted = str(row.path).casefold().split("/")
         candidates = by_name.get(wanted[-1], [])
         if not candidates:
@@ -93,9 +96,11 @@ def find_published(config: EvaluateConfig) -> tuple[pd.DataFrame, list[tuple[str
                 f"the published fold {row.fold} says {row.speaker}, {row.label}."
             )
         chosen.append(best)
+        places.append(int(place))
     if not chosen:
         raise SpeechXAIError(f"{config.root}: none of the {len(tested)} recordings of the published test sets is here.")
-    return manifest.iloc[chosen].drop_duplicates("recording").reset_index(drop=True), unmatched
+    tests = manifest.iloc[chosen].assign(**{ROW: places})
+    return tests.drop_duplicates("recording").reset_index(drop=True), unmatched
 
 
 def _common(a: list[str], b: list[str]) -> int:
@@ -234,8 +239,10 @@ def batch_maxima(session: Session, folder: RunFolder, units: dict[str, UnitResul
     """What the published code divides each recording's maps by: shares of the batch's maximum by method, the fold's by
     combination.
 
-    Batches are consecutive recordings of a fold's test set, `published.batch` at a time, in the order of its file.
+    Batches are consecutive recordings of a fold's test set, `published.batch` at a time, in the order of its file; one
+    that is missing or failed leaves its place empty. Of other data they are consecutive recordings that have maps.
     """
+    rows = dict(zip(session.recordings, session.manifest.get(ROW, ()), strict=False))
     recipes = [recipe for recipe in map(parse, session.settings.recipes) if recipe.parts]
     folds: dict[str, list[str]] = {}
     for recording in session.recordings:
@@ -243,8 +250,10 @@ def batch_maxima(session: Session, folder: RunFolder, units: dict[str, UnitResul
             folds.setdefault(str(units[recording].facts["fold"]), []).append(recording)
     found: dict[str, dict[str, Any]] = {}
     for members in folds.values():
-        for first in range(0, len(members), session.config.published.batch):
-            batch = members[first : first + session.config.published.batch]
+        batches: dict[int, list[str]] = {}
+        for place, recording in enumerate(members):
+            batches.setdefault(int(rows.get(recording, place)) // session.config.published.batch, []).append(recording)
+        for batch in batches.values():
             own = {r: {k[4:]: float(v) for k, v in units[r].facts.items() if k.startswith("top_")} for r in batch}
             tops = {
                 name: max(values[name] for values in own.values() if name in values)

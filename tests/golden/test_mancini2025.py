@@ -26,7 +26,7 @@ from speechxai.mancini2025.maps import (
     published_running_means,
     score_published,
 )
-from speechxai.mancini2025.study import batch_maxima
+from speechxai.mancini2025.study import ROW, batch_maxima
 from speechxai.mancini2025.unit import facts_of
 from speechxai.metrics import METRICS, PUBLISHED_METRICS, Case
 from speechxai.types import Attribution, Recording, Spectrogram, StftConfig
@@ -260,6 +260,7 @@ def test_who_shares_a_maximum_by_hand() -> None:
     published = SimpleNamespace(batch=2)
     session: Any = SimpleNamespace(
         recordings=list("abcdef"),
+        manifest=pd.DataFrame({"recording": list("abcdef")}),
         settings=SimpleNamespace(recipes=("saliency",)),
         config=SimpleNamespace(published=published),
     )
@@ -271,6 +272,14 @@ def test_who_shares_a_maximum_by_hand() -> None:
     found = batch_maxima(session, SimpleNamespace(), units)  # type: ignore[arg-type]
     assert {name: each["shares"]["saliency"] for name, each in found.items()} == {
         **{"a": 0.25, "b": 1.0, "c": 1.0, "d": 0.25, "e": 1.0, "f": 1.0}
+    }
+    # Rows of the published test set: between a and b one is missing, so a is alone and b stands with c; d has failed,
+    # so e stands alone where it stood beside d
+    session.manifest[ROW] = [0.0, 2, 3, 4, 5, 1]
+    del units["d"]
+    found = batch_maxima(session, SimpleNamespace(), units)  # type: ignore[arg-type]
+    assert {name: each["shares"]["saliency"] for name, each in found.items()} == {
+        **{"a": 1.0, "b": 1.0, "c": 0.5, "e": 1.0, "f": 1.0}
     }
 
 

@@ -23,7 +23,7 @@ from speechxai.evaluation.runs import RunFolder
 from speechxai.evaluation.session import prepare
 from speechxai.explain.recipe import CONTROLS, PUBLISHED_METHODS, published_recipes
 from speechxai.mancini2025.report import CORRECTIONS, comparison, corrections
-from speechxai.mancini2025.study import find_published
+from speechxai.mancini2025.study import ROW, find_published
 from speechxai.metrics import PUBLISHED_METRICS
 from speechxai.report.render import PERCENT
 from tests.surface.protocol_tree import FOLDS, make_checkpoints, make_tree, speakers
@@ -142,10 +142,15 @@ def cells(tree: Path, overlap: RunFolder) -> Cells:
     published = pytest.importorskip("tests.oracle.test_published_network", exc_type=ImportError)
     folds, answers = [], {}
     predictions = overlap.table("predictions")
+    rows = overlap.manifest.set_index("recording")[ROW]
+    assert rows.tolist() != list(range(len(rows)))  # of a limited run: rows are those of the published files
     for fold, part in predictions.groupby("fold", sort=True):
         network = published.Published(torch.load(tree / "checkpoints" / f"fold_{int(fold) + 1}.pt", weights_only=True))
         sounds = [published.loaded(tree / "data" / path, 0.3) for path in part["path"]]
-        batches = [published.transformed(torch.stack(sounds[i : i + 2])) for i in range(0, len(sounds), 2)]
+        pairs: dict[int, list[torch.Tensor]] = {}
+        for recording, sound in zip(part["recording"], sounds, strict=True):
+            pairs.setdefault(int(rows[recording]) // 2, []).append(sound)
+        batches = [published.transformed(torch.stack(pair)) for pair in pairs.values()]
         maps = {
             name: [
                 torch.from_numpy(overlap.maps(row.recording, name).T.copy()) * getattr(row, f"top_{name}")
@@ -271,6 +276,9 @@ def test_what_does_not_fit_is_named(tree: Path, tmp_path: Path) -> None:
     assert len(found) == 4 * FOLDS - 1
     assert unmatched[0][0].endswith("AVPEPUDEAC0002_ka.wav")
     assert "fold 2" in unmatched[0][1]
+    # the second of a fold's two healthy recordings keeps its row, and so its neighbor in the batch
+    order = found.groupby(found["speaker"].str[-1])[ROW].apply(list)
+    assert [order["1"], order["2"], order["3"]] == [[0, 1, 2, 3], [0, 1, 3], [0, 1, 2, 3]]
     with pytest.raises(SpeechXAIError, match=r"checkpoints.*give --out"):
         prepare(config.model_copy(update={"out": None}))
     strangers = import_folds(tree / "checkpoints", tmp_path / "strangers")

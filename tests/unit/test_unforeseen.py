@@ -251,6 +251,7 @@ def test_maps_that_cannot_be_read_cost_their_recording_alone_in_the_published_ba
     published = SimpleNamespace(batch=2)
     session: Any = SimpleNamespace(
         recordings=["a", "bad", "b"],
+        manifest={},
         settings=SimpleNamespace(recipes=names, protocol_options=published),
         config=SimpleNamespace(published=published),
     )
