@@ -9,6 +9,8 @@ import warnings
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +23,9 @@ transformers = pytest.importorskip("transformers")
 import soundfile  # noqa: E402
 
 from speechxai.classifiers.imports import classifier_of, ssl4pr  # noqa: E402
+from speechxai.evaluation.config import PublishedConfig  # noqa: E402
 from speechxai.evaluation.values import EvaluateSettings, Job  # noqa: E402
+from speechxai.mancini2025.study import batch_maxima  # noqa: E402
 from speechxai.mancini2025.unit import clip, heard, networks, published_unit  # noqa: E402
 from speechxai.signal.audio import read_audio  # noqa: E402
 from speechxai.signal.stft import waveform  # noqa: E402
@@ -298,3 +302,69 @@ def test_answers_and_maps_equal_the_published_network(checkpoint: Path, tmp_path
             torch.testing.assert_close(ours, values[0].T, atol=1e-4, rtol=0)
             assert ours.max() == 1
     assert job.model.segment is None or networks(job, settings)[0].segment is None
+
+
+def random_maps(network: Published, magnitude: Tensor, phase: Tensor) -> dict[str, Tensor]:
+    """The two published maps with chance of one batch, raw: captum's GradientSHAP with baselines `randn_like` the batch,
+    and its SmoothGrad of the gradient's size, 10 draws."""
+    from captum.attr import GradientShap, NoiseTunnel, Saliency
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        shap = GradientShap(network).attribute(
+            magnitude, baselines=torch.randn_like(magnitude), additional_forward_args=phase
+        )
+        smooth = NoiseTunnel(Saliency(network)).attribute(
+            magnitude, nt_type="smoothgrad", nt_samples=10, additional_forward_args=phase
+        )
+    return {"gradient_shap": shap.detach().abs(), "smoothgrad": smooth.detach().abs()}
+
+
+def test_a_batch_of_two_whole_clips_equals_captum(checkpoint: Path, tmp_path: Path) -> None:
+    # from two files to the masks that the published code scores: 10 s each, explained together, divided by one maximum
+    network = Published(torch.load(checkpoint, weights_only=True))
+    settings = EvaluateSettings(
+        ("saliency", "guided_backprop", "integrated_gradients"),
+        ("faithfulness",),
+        protocol="mancini2025",
+        keep_maps=True,
+    )
+    paths = voices(tmp_path)[:2]
+    expected = captum_maps(network, *transformed(torch.stack([loaded(path, 10.0) for path in paths])))
+    units = {path.stem: published_unit(job_of(path, checkpoint), settings, []) for path in paths}
+    units = {name: replace(unit, facts={**unit.facts, "fold": "0"}) for name, unit in units.items()}
+    session: Any = SimpleNamespace(
+        recordings=list(units), manifest={}, settings=settings, config=SimpleNamespace(published=PublishedConfig())
+    )
+    shares = batch_maxima(session, SimpleNamespace(), units)  # type: ignore[arg-type]
+    lower = []
+    for name, values in expected.items():
+        for (recording, unit), theirs in zip(units.items(), values, strict=True):
+            ours = shares[recording]["shares"][name] * torch.from_numpy(unit.maps[name])
+            torch.testing.assert_close(ours, theirs.T, atol=1e-4, rtol=0)
+        lower.append(float(min(values[0].max(), values[1].max())))
+    assert max(lower) < 0.99  # the batch's maximum is not each recording's own
+
+
+def test_maps_of_chance_have_the_published_distribution(checkpoint: Path, tmp_path: Path) -> None:
+    network = Published(torch.load(checkpoint, weights_only=True))
+    names = ("gradient_shap", "smoothgrad")
+    path, clip_s, n = voices(tmp_path)[0], 0.3, 40
+    settings = EvaluateSettings(names, ("faithfulness",), protocol="mancini2025", keep_maps=True, clip_s=clip_s)
+    torch.manual_seed(1)
+    batch = transformed(loaded(path, clip_s)[None].repeat(2, 1))
+    theirs = [random_maps(network, *batch) for _ in range(n)]
+    ours = []
+    for seed in range(n):
+        unit = published_unit(job_of(path, checkpoint), replace(settings, seed=seed), [])
+        ours.append({name: torch.from_numpy(unit.maps[name]) * unit.facts[f"top_{name}"] for name in names})
+    for name in names:
+        # of one recording each: the size of a whole map, its largest value, and where it lies on average
+        a = torch.stack([draw[name][0].T for draw in theirs])
+        b = torch.stack([draw[name] for draw in ours])
+        for statistic in (lambda maps: maps.mean((1, 2)).log(), lambda maps: maps.amax((1, 2)).log()):
+            one, two = statistic(a), statistic(b)
+            error = (one.var() / n + two.var() / n).sqrt()
+            assert abs(one.mean() - two.mean()) < 3 * error, (name, one.mean(), two.mean(), error)
+            assert 0.6 < one.std() / two.std() < 1.7
+        assert torch.corrcoef(torch.stack([a.mean(0).flatten(), b.mean(0).flatten()]))[0, 1] > 0.9, name
