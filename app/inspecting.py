@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -18,9 +20,11 @@ from speechxai.data.manifest import classes_of
 from speechxai.data.textgrid import TextGridError, read_textgrid
 from speechxai.explain.agreement import STRONGEST
 from speechxai.inspection import report, words
-from speechxai.inspection.inspect import Explained, Heard, Inspection
+from speechxai.inspection.inspect import NARROW, Explained, Heard, Inspection
 from speechxai.inspection.words import Sentence, class_words, recipe_words
+from speechxai.signal.acoustics import formants_hz
 from speechxai.signs.words import alarm_words
+from speechxai.types import Array
 
 
 def sounds(heard: Heard, map_: Explained) -> list[Voice]:
@@ -42,15 +46,39 @@ def sounds(heard: Heard, map_: Explained) -> list[Voice]:
     return voices
 
 
+BAND_STEP_HZ = 500.0
+
+
+def top_of(heard: Heard) -> float | None:
+    """Where a picture of a recording ends, Hz: above its band, rounded up; None where the band reaches the top."""
+    band = heard.quality["bandwidth_hz"]
+    if not 0 < band < NARROW * heard.sample_rate_hz / 2:
+        return None
+    return min(heard.sample_rate_hz / 2, BAND_STEP_HZ * math.ceil(band / BAND_STEP_HZ))
+
+
+def formants_of(heard: Heard) -> Array:
+    """F1 and F2 of every frame (T, 2), Hz: of voiced ones, NaN elsewhere."""
+    found = np.full((heard.n_frames, 2), np.nan)
+    voiced = np.flatnonzero(heard.voicing == 2)
+    centers = voiced * heard.spec.stft.hop_length
+    found[voiced] = formants_hz(heard.waveform.astype(np.float64), heard.sample_rate_hz, centers)
+    return found
+
+
+def model_name(heard: Heard) -> str:
+    """A model as people know it."""
+    return heard.bundle.config.title or heard.bundle.name
+
+
 def player_view(heard: Heard, map_: Explained, title: str, tiers: Sequence[Mapping[str, Any]] = ()) -> bytes:
     """The player's block for one map."""
     name = class_words(heard.class_names[map_.target])
     inside = heard.scope.state == "inside"
     p = heard.shown(map_.p, map_.target)
     answer = class_words(heard.class_names[heard.predicted])
-    summary = f"Evidence for {name}."
-    if inside:
-        summary = f"The model says {answer}, {heard.scale(map_.target)} {p:.2f}. {summary}"
+    said = f"The model says {answer}, {heard.scale(map_.target)} {p:.2f}" if inside else ""
+    summary = f"{said}. Evidence for {name}." if said else f"Evidence for {name}."
     return pack(
         View(
             title=title,
@@ -65,6 +93,10 @@ def player_view(heard: Heard, map_: Explained, title: str, tiers: Sequence[Mappi
             f0_hz=heard.f0_hz,
             summary=summary,
             tiers=tiers,
+            model=model_name(heard),
+            answer=said,
+            top_hz=top_of(heard),
+            formants_hz=formants_of(heard),
         )
     )
 
@@ -92,6 +124,9 @@ def compare_view(heard: Heard, maps: Mapping[str, Explained], title: str) -> byt
             voicing=heard.voicing,
             f0_hz=heard.f0_hz,
             evidence=class_words(heard.class_names[heard.predicted]),
+            model=model_name(heard),
+            top_hz=top_of(heard),
+            formants_hz=formants_of(heard),
             summary=f"{len(maps)} maps of one recording: {', '.join(recipe_words(m.recipe) for m in maps.values())}.",
         )
     )
@@ -256,9 +291,7 @@ def case_tools(case: Explanation, found: Inspection, title: str, beside: report.
         file = st.file_uploader("Praat TextGrid", type=["TextGrid", "txt"], key=f"textgrid_{case.key[1]}")
         if file is not None:
             try:
-                # Longer names of tiers have no room beside the player's tracks.
-                read = read_textgrid(file.getvalue(), len(found.heard.waveform) / found.heard.sample_rate_hz)
-                tiers = tuple({**tier, "name": tier["name"][:9]} for tier in read)
+                tiers = read_textgrid(file.getvalue(), len(found.heard.waveform) / found.heard.sample_rate_hz)
             except TextGridError as error:
                 widgets.problem(error)
             else:

@@ -20,7 +20,7 @@ from speechxai.types import Array
 
 FOLDER = Path(__file__).resolve().parent / "components" / "player"
 # Imports first: a file may use only what stands before it.
-MODULES = ("axis", "audio", "colors", "draw", "tracks", "exports", "keys", "unpack", "pointer", "player")
+MODULES = ("axis", "dsp", "audio", "colors", "draw", "tracks", "exports", "keys", "unpack", "pointer", "player")
 
 MIN_DB = -75.0
 """Levels under this, relative to the loudest bin, are drawn as silence."""
@@ -68,7 +68,12 @@ class View:
         f0_hz: (T,) NaN where there is none.
         summary: what a screen reader hears.
         evidence: the class that the evidence speaks for, in words.
-        tiers: segments from elsewhere: {"name": ..., "intervals": [{"start", "end", "label"}]}.
+        tiers: segments from elsewhere: {"name", "intervals": [{"start", "end", "label"}], "points": whether they are
+            points}.
+        model: its name, for exported pictures.
+        answer: what the model says, for exported pictures.
+        top_hz: where the picture ends unless all is asked for; None shows all.
+        formants_hz: (T, 2) F1 and F2, NaN where there is none; None where they are not known.
     """
 
     title: str
@@ -83,6 +88,10 @@ class View:
     summary: str
     evidence: str = ""
     tiers: Sequence[Mapping[str, Any]] = field(default=())
+    model: str = ""
+    answer: str = ""
+    top_hz: float | None = None
+    formants_hz: Array | None = None
 
 
 def script() -> str:
@@ -157,12 +166,15 @@ def pack(view: View) -> bytes:
         "recording": view.recording,
         "summary": view.summary,
         "evidence": view.evidence,
+        "model": view.model,
+        "answer": view.answer,
         "duration_s": len(view.sounds[0].samples) / view.sample_rate_hz,
         "n_frames": -(-n_frames // step),
         "n_bins": n_bins,
         "frame_rate_hz": view.frame_rate_hz / step,
         "bin_hz": max_hz / (n_bins - 1),
         "max_hz": max_hz,
+        "top_hz": min(max_hz, view.top_hz or max_hz),
         "min_db": MIN_DB,
         "max_db": 0,
         "sample_rate_hz": view.sample_rate_hz,
@@ -182,7 +194,7 @@ def pack(view: View) -> bytes:
         ],
         "voicing": blob(view.voicing[frames].astype(np.uint8)),
         "f0": blob(view.f0_hz[frames].astype("<f4")),
-    }
+    } | ({} if view.formants_hz is None else {"formants": blob(view.formants_hz[frames].astype("<f4"))})
     digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     for data in blobs:
         digest.update(data)

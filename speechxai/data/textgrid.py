@@ -36,8 +36,8 @@ def read_textgrid(content: bytes, duration_s: float | None = None) -> tuple[dict
         duration_s: of the recording that it must belong to; None does not compare.
 
     Returns:
-        A dictionary a tier: name, and intervals with start and end (s) and label; empty labels are left out, points
-        become intervals of POINT_S.
+        A dictionary a tier: name, intervals with start and end (s) and label, and whether they are `points`; empty
+        labels are left out, points become intervals of POINT_S.
 
     Raises:
         TextGridError: not a TextGrid, cut off in the middle, or of another stretch of time than the recording.
@@ -78,7 +78,7 @@ def _tier(source: _Text | _Binary, first: float, last: float) -> dict[str, Any]:
         before = (end if kind == "IntervalTier" else start) - 1e-6
         if label:
             intervals.append({"start": start, "end": end, "label": label})
-    return {"name": name, "intervals": intervals}
+    return {"name": name, "intervals": intervals, "points": kind == "TextTier"}
 
 
 class _Text:

@@ -651,6 +651,10 @@ def unlike(heard: Heard) -> list[str]:
     return found
 
 
+NARROW = 0.95
+"""A band that ends below this share of what the picture holds is narrower than the picture."""
+
+
 def ends(heard: Heard) -> list[tuple[float, str]]:
     """Where network and recording end below the picture's top, Hz, and what to say of it; the lower first."""
     top, found = heard.sample_rate_hz / 2, []
@@ -658,7 +662,7 @@ def ends(heard: Heard) -> list[tuple[float, str]]:
         (heard.bundle.top_hz, "the network hears nothing"),
         (heard.quality["bandwidth_hz"], "the recording holds nothing"),
     ):
-        if 0 < hz < 0.95 * top:
+        if 0 < hz < NARROW * top:
             found.append((hz, why))
     return sorted(found)[:1]
 

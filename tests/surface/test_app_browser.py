@@ -100,6 +100,9 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
+PLAYER = "document.querySelector('[data-testid=stBidiComponentIsolated]').shadowRoot.querySelector('.player')"
+
+
 class Tab:
     """A page of one session, with everything it asked of the network and everything that went wrong."""
 
@@ -336,8 +339,20 @@ def test_keyboard_alone_does_everything(shared: Tab) -> None:
     assert any(b < a for a, b in itertools.pairwise(seen)), "the loop does not repeat"
     press("Space")
     press("m")
-    page.get_by_text("1 region kept for the export").wait_for()
+    page.get_by_text("1 note kept").wait_for()
+    press("m")
+    assert shared.value("notes") == "1"  # one place is one note
+    press("b")
+    assert shared.value("region") == "0.500 1.000 0.000 1000.000"
+    press("Shift+ArrowUp")
+    press("Shift+PageUp")
+    assert shared.value("region") == "0.500 1.000 100.000 1100.000"
+    page.get_by_text(re.compile(r"Box 0.50 s to 1.00 s, 100 to 1100 Hz: \d+ % of the shown evidence")).wait_for()
     press("Escape")
+    press("n")
+    assert shared.value("region") == "0.500 1.000  "
+    press("Delete")
+    assert shared.value("notes") == "0"
     for key, sound in (("2", "kept"), ("3", "removed"), ("1", "original")):
         press(key)
         assert shared.value("sound") == sound
@@ -347,6 +362,11 @@ def test_keyboard_alone_does_everything(shared: Tab) -> None:
     assert int(shared.value("paints")) >= paints + 4
     for key in ("c", "c", "c", "f", "f", "ArrowUp", "."):
         press(key)
+    for key, asked in (("w", "Spectrogram"), ("t", "Formants"), ("h", "")):
+        paints = int(shared.value("paints"))
+        press(key)
+        press(key)
+        assert int(shared.value("paints")) == paints + 2, asked
     press("?")
     page.get_by_text("step 50 ms").wait_for()
     press("?")
@@ -422,15 +442,25 @@ def test_three_sounds_differ_and_switch(shared: Tab) -> None:
     assert rate == 16_000
     assert len(a) == len(b) == 160_000
     assert np.abs(a - b).mean() > 1e-3
+    with page.expect_download() as original:
+        page.get_by_role("button", name="Sound: original (WAV)").click()
+    whole, _ = soundfile.read(original.value.path())
+    voice, _ = soundfile.read(shared.server.folder / "ten-seconds.wav")
+    assert np.corrcoef(whole, voice)[0, 1] > 0.999
     with page.expect_download() as picture:
         page.get_by_role("button", name="Picture (PNG)").click()
     assert Path(picture.value.path()).read_bytes()[:4] == b"\x89PNG"
+    width = int.from_bytes(Path(picture.value.path()).read_bytes()[16:20], "big")
+    assert width == 2 * page.evaluate(f"Math.floor({PLAYER}.querySelector('.stage').clientWidth)")
     with page.expect_download() as grid:
         page.get_by_role("button", name="Regions for Praat (TextGrid)").click()
     assert 'class = "IntervalTier"' in Path(grid.value.path()).read_text()
     with page.expect_download() as labels:
         page.get_by_role("button", name="Regions for Audacity (labels)").click()
     assert re.match(r"\d+\.\d{6}\t\d+\.\d{6}\t\S+", Path(labels.value.path()).read_text())
+    names = {d.value.suggested_filename for d in (kept, removed, original, picture, grid, labels)}
+    assert len(names) == 6
+    assert {"ten-seconds_input_x_gradient_kept-20.wav", "ten-seconds_input_x_gradient_evidence.TextGrid"} <= names
     page.keyboard.press("Escape")
 
 
@@ -791,3 +821,97 @@ def test_server_listens_on_this_computer_only(server: Server) -> None:
             assert probe.connect_ex((address, port)) != 0, f"the app answers on {address}"
     log = (server.folder / "server.log").read_text(errors="replace")
     assert "Traceback" not in log
+
+
+def test_words_and_sounds_follow_the_threshold(shared: Tab) -> None:
+    page = shared.page
+    page.locator(".seat").focus()
+    for key in ("Home", *["Shift+ArrowRight"] * 3, "[", *["Shift+ArrowRight"] * 5, "]"):
+        page.keyboard.press(key)
+    said = page.locator(".status").inner_text()
+    assert page.locator(".share").inner_text() == "20 %"
+    for _ in range(4):
+        page.keyboard.press(",")
+    assert page.locator(".share").inner_text() == "1 % (sound: 20 %)"  # kept and removed are of the strongest fifth
+    assert page.locator(".status").inner_text() != said
+    for _ in range(4):
+        page.keyboard.press(".")
+    assert page.locator(".status").inner_text() == said
+    page.keyboard.press("Escape")
+
+
+def colors(page: Any) -> list[int]:
+    """What lies over the picture in its middle, where no edge of a region is: the sum of every channel."""
+    return page.evaluate(
+        f"""() => {{ const glass = {PLAYER}.querySelector('.glass'), r = glass.width / glass.clientWidth;
+          const d = glass.getContext('2d').getImageData(300 * r, 150 * r, 200 * r, 60 * r).data, sums = [0, 0, 0, 0];
+          d.forEach((v, i) => {{ sums[i % 4] += v; }}); return sums; }}"""
+    )
+
+
+def test_nothing_lies_over_the_picture_of_a_region(shared: Tab) -> None:
+    page = shared.page
+    page.locator(".seat").focus()
+    for key in ("Home", "Shift+ArrowRight", "[", "Shift+ArrowRight", "Shift+ArrowRight", "]", "m", "z", "m", "Home"):
+        page.keyboard.press(key)
+    assert shared.value("region").startswith("0.500 1.500")
+    assert shared.value("view") == "0.000 1.000"  # Home turned the page
+    page.keyboard.press("z")
+    assert shared.value("view") == "0.500 1.500"
+    assert colors(page) == [0, 0, 0, 0]
+    for key in ("Delete", "Escape", "0"):
+        page.keyboard.press(key)
+    assert shared.value("notes") == "0"
+
+
+def test_half_speed_and_volume(tab: Tab) -> None:
+    page = tab.open("?recording=chirp")
+    tab.player()
+    tab.settled()
+    page.get_by_role("button", name="Half speed").click()
+    page.get_by_role("button", name="Play", exact=True).click()
+    tab.until(lambda: tab.position() > 0.2, "it does not play at half speed")
+    at, began = tab.position(), time.monotonic()
+    page.wait_for_timeout(1_500)
+    passed = (tab.position() - at) / (time.monotonic() - began)
+    assert passed == pytest.approx(0.5, abs=0.12)
+    page.locator(".volume").fill("0")
+    page.wait_for_timeout(300)
+    peak = page.evaluate(
+        "() => { const ear = window.__ear, d = new Float32Array(ear.fftSize); ear.getFloatTimeDomainData(d);"
+        " return Math.max(...d.map(Math.abs)); }"
+    )
+    assert peak < 1e-3
+
+
+TIERS = (
+    'File type = "ooTextFile"\nObject class = "TextGrid"\n\n0\n10\n<exists>\n2\n"IntervalTier"\n"words"\n0\n10\n3\n'
+    '0\n2\n""\n2\n4\n"frase"\n4\n10\n""\n"TextTier"\n"bursts"\n0\n10\n2\n1\n"ka"\n3\n"pa"\n'
+)
+
+
+def test_segments_of_praat_are_shown_and_selected(tab: Tab) -> None:
+    page = tab.open("?recording=ten-seconds")
+    tab.player()
+    tab.settled()
+    page.get_by_role("button", name="Segments from a TextGrid").click()
+    bring = page.locator("[data-testid=stFileUploaderDropzoneInput]")
+    bring.wait_for(state="attached")
+    collection = {"name": "x.TextGrid", "mimeType": "text/plain", "buffer": b"ooBinaryFile\x05Sound"}
+    bring.set_input_files(collection)
+    page.get_by_text("The file is a binary file of Praat, but no TextGrid").wait_for()
+    drawn = tab.value("drawn")
+    bring.set_input_files({"name": "y.TextGrid", "mimeType": "text/plain", "buffer": TIERS.encode()})
+    tab.until(lambda: tab.value("drawn") != drawn, "the tiers are not drawn")
+    page.keyboard.press("Escape")
+    tab.settled()
+    box = page.locator(".seat").bounding_box()
+    left, right = 58, box["width"] - 8 - 150
+    bursts = box["height"] - 35 - 4 - 10  # the last track lies above the time axis and the bar of the view
+    x = left + 0.25 * (right - left)
+    page.locator(".seat").click(position={"x": x, "y": bursts - 24})
+    assert tab.value("region") == "2.000 4.000  "
+    page.locator(".seat").hover(position={"x": left + 0.3 * (right - left), "y": bursts})
+    assert page.locator(".readout").inner_text().startswith("bursts: pa")
+    page.keyboard.press("m")
+    tab.until(lambda: tab.value("notes") == "1", "the interval is not kept")

@@ -4,9 +4,11 @@ import { test } from "node:test";
 import * as axis from "../../app/components/player/axis.js";
 import { colorTable, evidenceColor, SCHEMES } from "../../app/components/player/colors.js";
 import { onStripe } from "../../app/components/player/draw.js";
-import { audacityLabels, fileName, textGrid, wav } from "../../app/components/player/exports.js";
+import { fft, stretched, stretchLags, wideLevels } from "../../app/components/player/dsp.js";
+import { audacityLabels, fileName, textGrid, tiersOf, wav } from "../../app/components/player/exports.js";
 import { keyAction, KEYS } from "../../app/components/player/keys.js";
-import { histogram, pyramid, sums, unpack } from "../../app/components/player/unpack.js";
+import { intervalAt, pitchRange, pitchTicks } from "../../app/components/player/tracks.js";
+import { evidenceIn, histogram, pyramid, sums, unpack } from "../../app/components/player/unpack.js";
 
 const near = (actual, expected, tolerance = 1e-9) => assert.ok(Math.abs(actual - expected) <= tolerance, `${actual} is not ${expected}`);
 
@@ -153,7 +155,10 @@ test("keys: every action once, with Shift ten times, none with Ctrl", () => {
   assert.equal(press("C", { shiftKey: true }).action, "scheme");
   assert.equal(press("c", { ctrlKey: true }), null);
   assert.equal(press("Tab"), null);
-  const all = KEYS.flatMap((entry) => entry.keys);
+  assert.deepEqual(press("ArrowUp"), { action: "opacity", amount: 0.1 });
+  assert.deepEqual(press("ArrowUp", { shiftKey: true }), { action: "box_high", amount: 100 });
+  assert.deepEqual(press("N", { shiftKey: true }), { action: "segment", amount: -1 });
+  const all = KEYS.flatMap((entry) => entry.keys.map((key) => `${entry.shift ? "Shift+" : ""}${key}`));
   assert.equal(new Set(all).size, all.length);
 });
 
@@ -239,4 +244,112 @@ test("color tables grow in brightness, or fall for print", () => {
     for (let i = 8; i < 256; i += 8) assert.ok(sign * (luminance(table, i) - luminance(table, i - 8)) > 0, `${scheme} at ${i}`);
     assert.equal(evidenceColor(scheme).length, 3);
   }
+});
+
+test("a box has two corners in any order, and is not flat", () => {
+  const box = axis.boxed({ time: 2, hz: 500 }, { time: 1, hz: 9000 }, 10, 8000);
+  assert.deepEqual(box, { start: 1, end: 2, low: 500, high: 8000 });
+  assert.equal(axis.boxed({ time: 1, hz: 500 }, { time: 2, hz: 510 }, 10, 8000), null);
+  assert.equal(axis.boxed({ time: 1, hz: 500 }, { time: 1.001, hz: 900 }, 10, 8000), null);
+});
+
+test("two marks of one place are one region; a box is not the stretch that it lies in", () => {
+  const a = { start: 1, end: 2 };
+  assert.ok(axis.sameRegion(a, { start: 1.0004, end: 2, low: null, high: null }));
+  assert.ok(!axis.sameRegion(a, { start: 1.1, end: 2 }));
+  assert.ok(!axis.sameRegion(a, { start: 1, end: 2, low: 100, high: 200 }));
+  assert.ok(axis.sameRegion({ ...a, low: 100, high: 200 }, { ...a, low: 100.5, high: 200 }));
+});
+
+test("labels over one place get rows of their own", () => {
+  assert.deepEqual(axis.lanes([{ x: 0, width: 50 }, { x: 10, width: 50 }, { x: 55, width: 10 }, { x: 60, width: 9 }]), [0, 1, 0, 2]);
+});
+
+test("a text is cut where it does not fit", () => {
+  assert.equal(axis.cutText("frase", (t) => t.length <= 5), "frase");
+  assert.equal(axis.cutText("frase", (t) => t.length <= 3), "fr…");
+  assert.equal(axis.cutText("frase", () => false), "");
+});
+
+test("at half speed a second of sound is half a second of the recording, in a loop as well", () => {
+  near(axis.playhead(1, 1, 10, null, 0.5), 1.5);
+  near(axis.playhead(1, 3, 10, { start: 1, end: 2 }, 0.5), 1.5);
+});
+
+test("the axis may end below the highest bin", () => {
+  const { high } = axis.rowBins(2, "linear", 9, 4000, 1000); // bins 0 to 8 kHz, 1 kHz apart: the upper half is not shown
+  assert.deepEqual(Array.from(high), [4, 2]);
+});
+
+test("the pitch axis spans six semitones at least and has two round marks", () => {
+  const { low, high } = pitchRange(Float32Array.from([NaN, 200, 200, 200]));
+  near(high / low, Math.SQRT2, 1e-6);
+  near(Math.sqrt(low * high), 200 * Math.sqrt(0.95 * 1.05), 1e-3);
+  for (const [a, b] of [[168, 238], [70, 400], [95, 135], [199, 282]]) {
+    const ticks = pitchTicks(a, b);
+    assert.ok(ticks.length >= 2 && ticks.every((hz) => hz >= a && hz <= b), `${a} to ${b}: ${ticks}`);
+  }
+});
+
+test("a click finds the interval it is in, and the nearest point", () => {
+  const tier = { intervals: [{ start: 0, end: 1, label: "a" }, { start: 1, end: 2, label: "b" }] };
+  assert.equal(intervalAt(tier, 1).label, "b");
+  assert.equal(intervalAt(tier, 2.5), null);
+  const points = { points: true, intervals: [{ start: 0.5, label: "x" }, { start: 0.6, label: "y" }] };
+  assert.equal(intervalAt(points, 0.58, 0.05).label, "y");
+  assert.equal(intervalAt(points, 0.7, 0.05), null);
+});
+
+test("regions over each other go to tiers of their own, boxes keep their frequencies", () => {
+  const regions = [{ start: 0, end: 2, label: "a" }, { start: 1, end: 3, label: "b", low: 500, high: 2000 }, { start: 2, end: 3, label: "c" }];
+  assert.deepEqual(tiersOf(regions).map((tier) => tier.map((r) => r.label)), [["a", "c"], ["b"]]);
+  const text = textGrid(regions, 3, "notes");
+  assert.ok(text.includes("size = 2\n") && text.includes('name = "notes"') && text.includes('name = "notes 2"'));
+  assert.equal(audacityLabels(regions), "0.000000\t2.000000\ta\n1.000000\t3.000000\tb\n\\\t500.000000\t2000.000000\n2.000000\t3.000000\tc\n");
+});
+
+test("evidence in a box is counted by time and by frequency", () => {
+  const model = { header: { n_frames: 2, n_bins: 2, bin_hz: 1000, frame_rate_hz: 1 } };
+  const map = { least: 100, levels: [{ codes: Uint8Array.from([255, 255, 255, 50]) }] }; // the last is under the threshold
+  near(evidenceIn(model, map, { start: 0, end: 0.5 }), 2 / 3);
+  near(evidenceIn(model, map, { start: 0, end: 0.5, low: 900, high: 1100 }), 1 / 3);
+  near(evidenceIn(model, { ...map, least: 256 }, { start: 0, end: 1 }), 0);
+});
+
+test("the transform of one wave is one line", () => {
+  const [re, im] = [Float64Array.from({ length: 16 }, (_, i) => Math.cos((2 * Math.PI * 3 * i) / 16)), new Float64Array(16)];
+  fft(re, im);
+  re.forEach((v, k) => near(Math.hypot(v, im[k]), k === 3 || k === 13 ? 8 : 0, 1e-9));
+});
+
+test("a wide-band picture shows single pulses of a voice of 100 Hz, and a formant where it is", () => {
+  const rate = 16000;
+  const pulses = Float64Array.from({ length: rate / 10 }, (_, i) => (i % 160 === 80 ? 8000 : 0));
+  const { levels, nBins } = wideLevels(pulses, rate, [0.045, 0.05, 0.055]); // on a pulse, between two, on the next
+  const at = (column) => levels[column * nBins + 40];
+  assert.ok(at(0) - at(1) > 20 && at(2) - at(1) > 20);
+  const tone = Float64Array.from({ length: rate / 10 }, (_, i) => 8000 * Math.sin((2 * Math.PI * 1500 * i) / rate));
+  const wide = wideLevels(tone, rate, [0.05]);
+  const top = wide.levels.indexOf(Math.max(...wide.levels));
+  near(top * wide.binHz, 1500, wide.binHz);
+});
+
+test("half speed keeps the pitch, the level, and the step of all sounds", () => {
+  const rate = 16000;
+  const sound = Int16Array.from({ length: rate }, (_, i) => 8000 * Math.sin((2 * Math.PI * 200 * i) / rate));
+  const lags = stretchLags(sound, rate);
+  const slow = stretched(sound, rate, lags);
+  assert.equal(slow.length, 2 * rate);
+  let crossings = 0;
+  let square = 0;
+  for (let i = 1; i < slow.length; i += 1) {
+    if (slow[i - 1] < 0 && slow[i] >= 0) crossings += 1;
+    square += slow[i] ** 2;
+  }
+  near(crossings, 400, 6); // 200 Hz for two seconds
+  near(Math.sqrt(square / slow.length), 8000 / Math.SQRT2, 300);
+  const click = new Int16Array(rate);
+  click[8000] = 30000;
+  const later = stretched(click, rate, lags);
+  near(later.indexOf(Math.max(...later)) / rate, 1, 0.02); // at 0.5 s before, within a grain
 });

@@ -86,8 +86,8 @@ COMMENTED = """! made by hand, 12 "intervals" 0 0
 1.1 "burst"
 """
 FOUND = (
-    {"name": "speech", "intervals": [{"start": 0.0, "end": 1.5, "label": 'niño "x" b'}]},
-    {"name": "bell", "intervals": [{"start": 1.1, "end": pytest.approx(1.11), "label": "burst"}]},
+    {"name": "speech", "intervals": [{"start": 0.0, "end": 1.5, "label": 'niño "x" b'}], "points": False},
+    {"name": "bell", "intervals": [{"start": 1.1, "end": pytest.approx(1.11), "label": "burst"}], "points": True},
 )
 
 
@@ -231,10 +231,14 @@ def grid(*tiers: str, end: float = 2.0) -> bytes:
 def test_tiers_may_hold_nothing() -> None:
     assert read_textgrid(grid()) == ()
     empty = grid('"TextTier" "clicks" 0 2 0', '"IntervalTier" "words" 0 2 1 0 2 "  "')
-    assert read_textgrid(empty, 2.0) == ({"name": "clicks", "intervals": []}, {"name": "words", "intervals": []})
+    assert read_textgrid(empty, 2.0) == (
+        {"name": "clicks", "intervals": [], "points": True},
+        {"name": "words", "intervals": [], "points": False},
+    )
     times = struct.pack(">dd", 0, 2)
     tier = b"\x08TextTier" + b"\0\1x" + times + struct.pack(">I", 0)
-    for content, found in ((b"\1" + struct.pack(">I", 1) + tier, ({"name": "x", "intervals": []},)), (b"\0", ())):
+    points = {"name": "x", "intervals": [], "points": True}
+    for content, found in ((b"\1" + struct.pack(">I", 1) + tier, (points,)), (b"\0", ())):
         assert read_textgrid(b"ooBinaryFile\x08TextGrid" + times + content) == found
 
 

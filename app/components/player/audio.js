@@ -1,5 +1,6 @@
 // Three sounds that play in step: one switch fades between them without losing the place.
 import { clampSeek, playhead } from "./axis.js";
+import { stretched, stretchLags } from "./dsp.js";
 
 const FADE_S = 0.012; // shorter clicks, longer smears consonants
 
@@ -16,7 +17,30 @@ export class Sound {
     this.playing = false;
     this.chosen = 0;
     this.loop = null;
+    this.slow = false;
+    this.volume = 1;
     this.onEnd = onEnd;
+  }
+
+  /** Seconds of the recording that pass in one second. */
+  get speed() {
+    return this.slow ? 0.5 : 1;
+  }
+
+  /** Half speed at the same pitch; the place is kept. */
+  setSlow(slow) {
+    const at = this.position();
+    const wasPlaying = this.playing;
+    this.halt();
+    this.slow = slow;
+    this.buffers = null;
+    this.offset = at;
+    if (wasPlaying) this.play();
+  }
+
+  setVolume(volume) {
+    this.volume = volume;
+    this.loudness?.gain.setTargetAtTime(volume, this.context.currentTime, FADE_S / 3);
   }
 
   /** Take new samples; while playing, go on from the same place with them. */
@@ -29,6 +53,7 @@ export class Sound {
       this.context = null;
     }
     this.samples = sounds;
+    this.lags = null;
     this.rate = rate;
     this.duration = duration;
     this.buffers = null;
@@ -43,12 +68,20 @@ export class Sound {
     // At the recording's own rate the samples pass unchanged to the browser's resampler.
     this.context ??= new AudioContext({ sampleRate: this.rate, latencyHint: "interactive" });
     this.context.resume();
+    // One set of lags for all sounds: they stay in step at half speed as well.
+    if (this.slow) this.lags ??= stretchLags(this.samples[0].samples, this.rate);
     this.buffers ??= this.samples.map((sound) => {
-      const buffer = this.context.createBuffer(1, sound.samples.length, this.rate);
+      const samples = this.slow ? stretched(sound.samples, this.rate, this.lags) : sound.samples;
+      const buffer = this.context.createBuffer(1, samples.length, this.rate);
       const channel = buffer.getChannelData(0);
-      for (let i = 0; i < channel.length; i += 1) channel[i] = sound.samples[i] / 32768;
+      for (let i = 0; i < channel.length; i += 1) channel[i] = samples[i] / 32768;
       return buffer;
     });
+    if (this.loudness?.context !== this.context) {
+      this.loudness = this.context.createGain();
+      this.loudness.connect(this.context.destination);
+    }
+    this.loudness.gain.value = this.volume;
     this.halt();
     if (this.offset >= this.duration - 0.005) this.offset = this.loop ? this.loop.start : 0;
     if (this.loop && (this.offset < this.loop.start || this.offset >= this.loop.end)) this.offset = this.loop.start;
@@ -56,15 +89,16 @@ export class Sound {
     this.gains = this.buffers.map((_, i) => {
       const gain = this.context.createGain();
       gain.gain.value = i === this.chosen ? 1 : 0;
-      gain.connect(this.context.destination);
+      gain.connect(this.loudness);
       return gain;
     });
     this.sources = this.buffers.map((buffer, i) => {
       const source = this.context.createBufferSource();
       source.buffer = buffer;
-      if (this.loop) Object.assign(source, { loop: true, loopStart: this.loop.start, loopEnd: this.loop.end });
+      const { speed } = this;
+      if (this.loop) Object.assign(source, { loop: true, loopStart: this.loop.start / speed, loopEnd: this.loop.end / speed });
       source.connect(this.gains[i]);
-      source.start(when, this.offset);
+      source.start(when, this.offset / speed);
       return source;
     });
     const first = this.sources[0];
@@ -112,7 +146,7 @@ export class Sound {
   position() {
     if (!this.playing) return this.offset;
     const elapsed = Math.max(0, this.audible() - this.startedAt);
-    return playhead(this.offset, elapsed, this.duration, this.loop);
+    return playhead(this.offset, elapsed, this.duration, this.loop, this.speed);
   }
 
   audible() {

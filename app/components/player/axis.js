@@ -34,9 +34,9 @@ export function unitToHz(unit, scale, maxHz) {
   return from(bottom + clamped * (to(maxHz) - bottom));
 }
 
-/** For each of `height` pixel rows (0 = top): the lowest and highest frequency bin it shows, as two arrays of fractions. */
-export function rowBins(height, scale, nBins, maxHz) {
-  const binHz = maxHz / (nBins - 1);
+/** For each of `height` pixel rows (0 = top): the lowest and highest frequency bin it shows, as two arrays of fractions. The
+ * axis ends at `maxHz`, bins are `binHz` apart. */
+export function rowBins(height, scale, nBins, maxHz, binHz = maxHz / (nBins - 1)) {
   const low = new Float32Array(height);
   const high = new Float32Array(height);
   for (let y = 0; y < height; y += 1) {
@@ -95,9 +95,41 @@ export function region(a, b, duration, minimum = 0.02) {
   return end - start >= minimum ? { start, end } : null;
 }
 
-/** Where a sound is after `elapsed` seconds from `offset`; inside a loop {start, end} it wraps around. */
-export function playhead(offset, elapsed, duration, loop) {
-  const time = offset + elapsed;
+/** Two corners {time, hz} of a drag as a box {start, end, low, high}; null where it is too short or too flat. */
+export function boxed(a, b, duration, maxHz) {
+  const found = region(a.time, b.time, duration);
+  const low = Math.max(0, Math.min(a.hz, b.hz));
+  const high = Math.min(maxHz, Math.max(a.hz, b.hz));
+  return found && high - low >= 20 ? { ...found, low, high } : null;
+}
+
+/** Whether two marked regions are one: the same time within 1 ms and the same frequencies within 1 Hz. */
+export function sameRegion(a, b) {
+  const near = (x, y, within) => (x == null && y == null) || (x != null && y != null && Math.abs(x - y) <= within);
+  return near(a.start, b.start, 1e-3) && near(a.end, b.end, 1e-3) && near(a.low, b.low, 1) && near(a.high, b.high, 1);
+}
+
+/** Rows for labels [{x, width}], so that none lies over another: the first row where each has room. */
+export function lanes(labels) {
+  const ends = [];
+  return labels.map(({ x, width }) => {
+    let lane = ends.findIndex((end) => end <= x);
+    if (lane < 0) lane = ends.length;
+    ends[lane] = x + width + 4;
+    return lane;
+  });
+}
+
+/** The longest beginning of a text that `fits(text)`, with "…" where it was cut; "" where not even one letter fits. */
+export function cutText(text, fits) {
+  if (fits(text)) return text;
+  for (let n = text.length - 1; n > 0; n -= 1) if (fits(`${text.slice(0, n)}…`)) return `${text.slice(0, n)}…`;
+  return "";
+}
+
+/** Where a sound is after `elapsed` seconds from `offset` at a `speed`; inside a loop {start, end} it wraps around. */
+export function playhead(offset, elapsed, duration, loop, speed = 1) {
+  const time = offset + speed * elapsed;
   if (!loop || time < loop.end) return Math.min(duration, time);
   return loop.start + ((time - loop.start) % (loop.end - loop.start));
 }

@@ -39,8 +39,8 @@ export function onStripe(x, y, ratio) {
 /** Write the visible part of one map over the spectrogram into an ImageData of the panel's device pixels. */
 export function paint(image, model, map, settings) {
   const { width, height, data } = image;
-  const { n_bins: nBins, n_frames: nFrames, frame_rate_hz: rate, max_hz: maxHz } = model.header;
-  const { view, axis, table, color, opacity, least, hatched, ratio } = settings;
+  const { n_bins: nBins, n_frames: nFrames, frame_rate_hz: rate, bin_hz: binHz } = model.header;
+  const { view, axis, table, color, opacity, least, hatched, ratio, topHz, wide } = settings;
   const framesPerPixel = ((view.end - view.start) * rate) / width;
   const wanted = Math.max(0, Math.ceil(Math.log2(Math.max(1, framesPerPixel)) - 1e-9));
   const pick = (levels) => levels[Math.min(levels.length - 1, wanted)];
@@ -48,7 +48,8 @@ export function paint(image, model, map, settings) {
   const over = pick(map.levels);
   const under = map.against && settings.against ? pick(map.against) : null;
   const step = 2 ** Math.min(model.level.length - 1, wanted);
-  const { low, high } = rowBins(height, axis, nBins, maxHz);
+  const { low, high } = rowBins(height, axis, nBins, topHz, binHz);
+  const wideRows = wide ? rowBins(height, axis, wide.nBins, topHz, wide.binHz) : null;
   const keep = new Float32Array(256);
   for (let code = Math.max(1, least); code < 256; code += 1) keep[code] = opacity * Math.min(1, 0.18 + 0.95 * (code / 255));
   const [redAgainst, greenAgainst, blueAgainst] = settings.against ?? color;
@@ -83,6 +84,12 @@ export function paint(image, model, map, settings) {
           if (under && under.codes[at + f] > other) other = under.codes[at + f];
         }
       }
+      if (wide) {
+        const bin = (wideRows.low[y] + wideRows.high[y]) / 2;
+        const f = Math.min(wide.nBins - 2, Math.floor(bin));
+        const column = x * wide.nBins;
+        code = Math.round(wide.codes[column + f] * (1 - bin + f) + wide.codes[column + f + 1] * (bin - f));
+      }
       const speaksAgainst = other > seen;
       const [red, green, blue] = speaksAgainst ? [redAgainst, greenAgainst, blueAgainst] : color;
       const alpha = hatched && !onStripe(x, y, ratio) ? 0 : keep[speaksAgainst ? other : seen];
@@ -96,13 +103,49 @@ export function paint(image, model, map, settings) {
   }
 }
 
-/** Draw text with the player's font. */
-export function write(context, text, x, y, { color = INK.soft, align = "left", base = "middle", bold = false, small = false } = {}) {
-  context.font = `${bold ? "600 " : ""}${small ? FONT.replace("12px", "11px") : FONT}`;
+/** Draw text with the player's font; `halo` puts white behind it, so that it reads over lines and pictures. */
+export function write(context, text, x, y, { color = INK.soft, align = "left", base = "middle", bold = false, small = false, halo = false } = {}) {
+  setFont(context, bold, small);
+  if (halo) {
+    context.strokeStyle = "rgba(255,255,255,.9)";
+    context.lineWidth = 3;
+    Object.assign(context, { textAlign: align, textBaseline: base, lineJoin: "round" });
+    context.strokeText(text, x, y);
+    context.lineWidth = 1;
+  }
   context.fillStyle = color;
   context.textAlign = align;
   context.textBaseline = base;
   context.fillText(text, x, y);
+}
+
+/** The player's font, for what is measured before it is drawn. */
+export function setFont(context, bold = false, small = false) {
+  context.font = `${bold ? "600 " : ""}${small ? FONT.replace("12px", "11px") : FONT}`;
+}
+
+/** First and second formant as dots over the picture: dark with a light rim, readable on every color map. */
+export function drawFormants(context, rect, model, { view, axis, topHz }) {
+  const rate = model.header.frame_rate_hz;
+  const first = Math.max(0, Math.ceil(view.start * rate));
+  const last = Math.min(model.header.n_frames - 1, Math.floor(view.end * rate));
+  const step = Math.max(1, Math.round((last - first) / rect.width / 0.25));
+  for (let t = first; t <= last; t += step) {
+    for (let k = 0; k < 2; k += 1) {
+      const hz = model.formants[2 * t + k];
+      if (!(hz > 0) || hz > topHz) continue;
+      const x = timeToX(t / rate, view, rect);
+      const y = rect.y + (1 - hzToUnit(hz, axis, topHz)) * rect.height;
+      context.beginPath();
+      context.arc(x, y, 2.4, 0, 2 * Math.PI);
+      context.fillStyle = k ? "#ffd84a" : "#7be0ff";
+      context.fill();
+      context.strokeStyle = "#10181c";
+      context.lineWidth = 0.9;
+      context.stroke();
+    }
+  }
+  context.lineWidth = 1;
 }
 
 /** Frequency labels and ticks at the left of a panel. */
@@ -137,27 +180,36 @@ export function drawTimeAxis(context, rect, view) {
   write(context, "s", rect.x - 7, rect.y + 12, { align: "right", small: true });
 }
 
-/** Bars beside the picture, each as high as its band on the frequency axis: share of evidence, with the energy's own as a mark. */
-export function drawBands(context, rect, bands, axis, maxHz, color) {
+/** Bars beside the picture, a row a band, high above low: share of evidence, with that of a map of loudness as a mark. */
+export function drawBands(context, rect, bands, color) {
   const widest = Math.max(0.25, ...bands.map((b) => Math.max(b.share, b.energy)));
-  const bar = rect.width - 4;
+  const left = rect.x + 66; // words stand left of the bars, free of bars and marks
+  const bar = rect.x + rect.width - 8 - left;
+  const foot = 32;
+  const row = (rect.height - foot) / bands.length;
   context.strokeStyle = INK.line;
   context.strokeRect(rect.x - 0.5, rect.y - 0.5, rect.width + 1, rect.height + 1);
-  for (const band of bands) {
-    const top = rect.y + (1 - hzToUnit(Math.min(maxHz, band.high), axis, maxHz)) * rect.height;
-    const bottom = rect.y + (1 - hzToUnit(Math.max(0, band.low), axis, maxHz)) * rect.height;
-    const height = bottom - top;
-    if (height < 1) continue;
-    context.fillStyle = `rgba(${color.join(",")},0.30)`;
-    context.fillRect(rect.x, top + 0.5, (bar * band.share) / widest, Math.max(1, height - 1));
-    context.fillStyle = INK.soft;
-    context.fillRect(rect.x + (bar * band.energy) / widest - 1, top + 0.5, 2, Math.max(1, height - 1));
-    context.strokeStyle = INK.faint;
-    context.beginPath();
-    context.moveTo(rect.x, Math.round(top) + 0.5);
-    context.lineTo(rect.x + rect.width, Math.round(top) + 0.5);
-    context.stroke();
-    if (height >= 12) write(context, `${Math.round(100 * band.share)} %`, rect.x + 5, top + height / 2, { color: INK.text, bold: true, small: height < 15 });
-    if (height >= 12) write(context, band.label, rect.x + rect.width - 4, top + height / 2, { align: "right", small: true });
+  [...bands].reverse().forEach((band, i) => {
+    const top = rect.y + i * row;
+    const middle = top + row / 2;
+    write(context, `${band.label} Hz`, rect.x + 4, middle - 7, { small: true });
+    write(context, `${Math.round(100 * band.share)} %`, rect.x + 4, middle + 7, { color: INK.text, bold: true, small: true });
+    context.fillStyle = `rgba(${color.join(",")},0.45)`;
+    context.fillRect(left, middle - 8, Math.max(0.5, (bar * band.share) / widest), 16);
+    context.fillStyle = INK.text;
+    context.fillRect(left + (bar * band.energy) / widest - 1, middle - 10, 2, 20);
+    if (i) {
+      context.fillStyle = INK.faint;
+      context.fillRect(rect.x, Math.round(top), rect.width, 1);
+    }
+  });
+  const base = rect.y + rect.height - foot;
+  context.fillStyle = INK.line;
+  context.fillRect(left, base, bar, 1);
+  for (const share of niceTicks(0, 100 * widest, 3)) {
+    const x = left + (bar * share) / (100 * widest);
+    context.fillRect(Math.round(x), base, 1, 4);
+    write(context, share ? `${share} %` : "0", x, base + 11, { align: share ? "center" : "left", small: true });
   }
+  write(context, "❙ loudness alone", rect.x + 4, base + 24, { small: true });
 }

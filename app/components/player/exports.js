@@ -1,11 +1,29 @@
 // What a reader takes away: regions for Praat and Audacity, sounds as WAV, the picture as PNG. All made in the browser.
 
-/** Regions [{start, end, label}] as a Praat TextGrid with one interval tier that covers the whole recording. */
+/** Regions dealt into tiers in which none lies over another: a tier of Praat has no room for two at a time. */
+export function tiersOf(regions) {
+  const tiers = [];
+  for (const item of [...regions].sort((a, b) => a.start - b.start || a.end - b.end)) {
+    const free = tiers.find((tier) => tier[tier.length - 1].end <= item.start + 1e-6);
+    if (free) free.push(item);
+    else tiers.push([item]);
+  }
+  return tiers.length ? tiers : [[]];
+}
+
+/** Regions [{start, end, label}] as a Praat TextGrid of interval tiers that cover the whole recording. */
 export function textGrid(regions, duration, tierName = "evidence") {
+  const tiers = tiersOf(regions);
+  const lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "xmin = 0", `xmax = ${duration}`, "tiers? <exists>", `size = ${tiers.length}`, "item []:"];
+  tiers.forEach((tier, i) => lines.push(...tierLines(tier, duration, i ? `${tierName} ${i + 1}` : tierName, i + 1)));
+  return `${lines.join("\n")}\n`;
+}
+
+function tierLines(regions, duration, tierName, place) {
   const quote = (text) => `"${String(text).replaceAll('"', '""')}"`;
   const intervals = [];
   let at = 0;
-  for (const item of [...regions].sort((a, b) => a.start - b.start)) {
+  for (const item of regions) {
     const start = Math.max(at, item.start);
     const end = Math.min(duration, item.end);
     if (end - start < 1e-6) continue;
@@ -14,16 +32,17 @@ export function textGrid(regions, duration, tierName = "evidence") {
     at = end;
   }
   if (duration - at > 1e-6) intervals.push({ start: at, end: duration, label: "" });
-  const lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "xmin = 0", `xmax = ${duration}`, "tiers? <exists>", "size = 1", "item []:", "    item [1]:", '        class = "IntervalTier"', `        name = ${quote(tierName)}`, "        xmin = 0", `        xmax = ${duration}`, `        intervals: size = ${intervals.length}`];
+  const lines = [`    item [${place}]:`, '        class = "IntervalTier"', `        name = ${quote(tierName)}`, "        xmin = 0", `        xmax = ${duration}`, `        intervals: size = ${intervals.length}`];
   intervals.forEach((item, i) => {
     lines.push(`        intervals [${i + 1}]:`, `            xmin = ${item.start}`, `            xmax = ${item.end}`, `            text = ${quote(item.label)}`);
   });
-  return `${lines.join("\n")}\n`;
+  return lines;
 }
 
-/** Regions as an Audacity label track: start, end and label, separated by tabs. */
+/** Regions as an Audacity label track: start, end and label, separated by tabs; a box has its frequencies on a line of its own. */
 export function audacityLabels(regions) {
-  return [...regions].sort((a, b) => a.start - b.start).map((r) => `${r.start.toFixed(6)}\t${r.end.toFixed(6)}\t${String(r.label ?? "").replace(/[\t\n]/g, " ")}\n`).join("");
+  const box = (r) => (r.low == null ? "" : `\\\t${r.low.toFixed(6)}\t${r.high.toFixed(6)}\n`);
+  return [...regions].sort((a, b) => a.start - b.start).map((r) => `${r.start.toFixed(6)}\t${r.end.toFixed(6)}\t${String(r.label ?? "").replace(/[\t\n]/g, " ")}\n${box(r)}`).join("");
 }
 
 /** 16-bit mono samples as the bytes of a WAV file. */

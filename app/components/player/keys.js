@@ -12,7 +12,16 @@ export const KEYS = [
   { keys: ["["], shown: "[ ]", action: "mark_start", says: "begin or end a region here" },
   { keys: ["]"], action: "mark_end" },
   { keys: ["l"], shown: "L", action: "loop", says: "repeat the region" },
-  { keys: ["m"], shown: "M", action: "keep", says: "keep the region for the export" },
+  { keys: ["h"], shown: "H", action: "slow", says: "half speed at the same pitch" },
+  { keys: ["b"], shown: "B", action: "box", says: "the region as a box of frequencies, or of all of them" },
+  { keys: ["ArrowUp"], shift: true, shown: "Shift ↑ ↓", action: "box_high", amount: 100, says: "move the upper edge of the box (with Page, the lower)" },
+  { keys: ["ArrowDown"], shift: true, action: "box_high", amount: -100 },
+  { keys: ["PageUp"], shift: true, action: "box_low", amount: 100 },
+  { keys: ["PageDown"], shift: true, action: "box_low", amount: -100 },
+  { keys: ["m"], shown: "M", action: "keep", says: "keep the region as a note" },
+  { keys: ["Delete", "Backspace"], shown: "Del", action: "forget", says: "delete the selected note" },
+  { keys: ["n"], shown: "N", action: "segment", amount: 1, says: "select the next segment or note (with Shift the one before)" },
+  { keys: ["n"], shift: true, action: "segment", amount: -1 },
   { keys: ["v"], shown: "V", action: "measure", says: "measure the region" },
   { keys: ["Escape"], shown: "Esc", action: "clear", says: "clear the region" },
   { keys: ["+", "="], shown: "+ −", action: "zoom", amount: 1.6, says: "zoom in or out" },
@@ -27,6 +36,8 @@ export const KEYS = [
   { keys: ["."], action: "strongest", amount: 1 },
   { keys: ["c"], shown: "C", action: "scheme", says: "next color map" },
   { keys: ["f"], shown: "F", action: "axis", says: "next frequency axis" },
+  { keys: ["w"], shown: "W", action: "wide", says: "wide-band or the model's spectrogram" },
+  { keys: ["t"], shown: "T", action: "formants", says: "show or hide formants" },
   { keys: ["?"], shown: "?", action: "help", says: "show or hide the keys" },
 ];
 
@@ -34,7 +45,8 @@ export const KEYS = [
 export function keyAction(event) {
   if (event.ctrlKey || event.altKey || event.metaKey) return null;
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-  const found = KEYS.find((entry) => entry.keys.includes(key));
+  const entries = KEYS.filter((entry) => entry.keys.includes(key));
+  const found = entries.find((entry) => Boolean(entry.shift) === event.shiftKey) ?? entries.find((entry) => !entry.shift);
   if (!found) return null;
   const amount = found.action === "step" && event.shiftKey ? 10 * found.amount : found.amount;
   return { action: found.action, amount };

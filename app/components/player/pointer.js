@@ -1,5 +1,6 @@
 // Mouse, pen and touch on the stage: click seeks, drag marks, edges move, wheel with Ctrl zooms, the bar below pans.
-import { clampView, formatHz, formatTime, panView, region, timeToX, unitToHz, xToTime, zoomView } from "./axis.js";
+import { boxed, clampView, formatHz, formatTime, panView, region, timeToX, unitToHz, xToTime, zoomView } from "./axis.js";
+import { intervalAt } from "./tracks.js";
 
 const GRAB_PX = 5;
 
@@ -19,19 +20,27 @@ export function attachPointer(player, taste) {
     const index = plan.panels.findIndex((p) => y >= p.y && y < p.y + p.height && x >= p.x && x <= p.x + p.width);
     const inside = x >= ruler.x - 2 && x <= ruler.x + ruler.width + 2 && y <= ruler.y + ruler.height;
     let hz = null;
-    if (index >= 0) hz = unitToHz(1 - (y - plan.panels[index].y) / plan.panels[index].height, taste.axis, model.header.max_hz);
+    if (index >= 0) hz = hzAt(y, index);
+    const tier = plan.tracks.find((t) => t.tier && y >= t.y && y < t.y + t.height && x >= t.x)?.tier ?? null;
+    const item = tier && intervalAt(tier, time, (6 / ruler.width) * (view.end - view.start));
     let edge = null;
     if (player.region && inside && !over) {
       for (const side of ["start", "end"]) if (Math.abs(timeToX(player.region[side], view, ruler) - x) <= GRAB_PX) edge = side;
     }
-    return { x, y, time, over, inside, hz, index, edge };
+    return { x, y, time, over, inside, hz, index, edge, tier, item };
+  };
+
+  const hzAt = (y, index) => {
+    const panel = player.plan.panels[index];
+    return unitToHz(1 - (y - panel.y) / panel.height, taste.axis, player.topHz());
   };
 
   const read = (at) => {
     const out = player.part(".readout");
     if (at.hz === null) {
       player.hover = null;
-      out.textContent = at.inside && !at.over ? formatTime(at.time, 3) : "";
+      const label = at.item ? `${at.tier.name}: ${at.item.label} · ` : "";
+      out.textContent = at.inside && !at.over ? `${label}${formatTime(at.time, 3)}` : "";
       return;
     }
     const map = player.model.maps[at.index];
@@ -47,7 +56,7 @@ export function attachPointer(player, taste) {
     seat.setPointerCapture(event.pointerId);
     seat.focus({ preventScroll: true });
     const pan = at.over || event.button === 1 || event.pointerType === "touch";
-    drag = { from: at, kind: at.over ? "overview" : pan ? "pan" : at.edge ? "edge" : "mark", view: player.view, moved: false };
+    drag = { from: at, kind: at.over ? "overview" : pan ? "pan" : at.edge ? "edge" : "mark", view: player.view, moved: false, box: at.index >= 0 && (event.shiftKey || taste.box) };
     player.dragging = true;
     event.preventDefault();
   });
@@ -60,13 +69,14 @@ export function attachPointer(player, taste) {
       drag.moved ||= Math.abs(at.x - drag.from.x) > 4;
       const seconds = ((at.x - drag.from.x) / player.plan.axis.width) * (drag.view.end - drag.view.start);
       if (!drag.moved) return;
-      if (drag.kind === "mark") player.select(region(drag.from.time, at.time, duration));
+      if (drag.kind === "mark" && drag.box) player.select(boxed(drag.from, { time: at.time, hz: hzAt(at.y, drag.from.index) }, duration, player.topHz()));
+      else if (drag.kind === "mark") player.select(region(drag.from.time, at.time, duration));
       else if (drag.kind === "edge") {
         const other = player.region[drag.from.edge === "start" ? "end" : "start"];
         const moved = region(other, at.time, duration);
         if (moved) {
           drag.from.edge = at.time < other ? "start" : "end";
-          player.select(moved);
+          player.select({ ...player.region, ...moved });
         }
       } else if (drag.kind === "pan") player.look(panView(drag.view, -seconds, duration));
       else player.look(panView(drag.view, ((at.x - drag.from.x) / player.plan.overview.width) * duration, duration));
@@ -82,6 +92,7 @@ export function attachPointer(player, taste) {
     const done = drag;
     drag = null;
     player.dragging = false;
+    player.refresh();
     if (done.moved || event.type === "pointercancel") return;
     if (done.kind === "overview") {
       const { overview } = player.plan;
@@ -91,7 +102,11 @@ export function attachPointer(player, taste) {
       player.look(clampView({ start: middle - half, end: middle + half }, duration));
       return;
     }
-    player.sound.seek(done.from.time);
+    const note = player.tabs.find((tab) => done.from.x >= tab.x && done.from.x <= tab.x + tab.width && done.from.y >= tab.y && done.from.y <= tab.y + tab.height);
+    if (note) return player.selectNote(note.id);
+    const { item, tier } = done.from;
+    if (item && !tier.points) player.select({ start: Math.max(0, item.start), end: Math.min(item.end, player.model.header.duration_s), label: item.label });
+    player.sound.seek(item ? item.start : done.from.time);
     player.refresh();
   };
   seat.addEventListener("pointerup", release);

@@ -1,6 +1,6 @@
 // The tracks under the picture: everything on the one time axis.
-import { niceTicks, timeToX } from "./axis.js";
-import { INK, write } from "./draw.js";
+import { cutText, niceTicks, timeToX } from "./axis.js";
+import { INK, setFont, write } from "./draw.js";
 
 const VOICING = ["pause", "unvoiced", "voiced"];
 const VOICING_COLOR = ["#ffffff", "#b9cfd0", "#0b6670"];
@@ -10,10 +10,10 @@ export function trackList(model, short) {
   const list = [
     { name: "waveform", title: "wave", height: short ? 30 : 38 },
     { name: "evidence", title: "evidence", height: short ? 0 : 30 },
-    { name: "f0", title: "F0", height: short ? 0 : 34 },
+    { name: "f0", title: "F0, Hz", height: short ? 0 : 46 },
     { name: "voicing", title: "voice", height: 12 },
   ];
-  for (const tier of model.header.tiers ?? []) list.push({ name: "tier", title: tier.name, tier, height: 18 });
+  for (const tier of model.header.tiers ?? []) list.push({ name: "tier", title: tier.name, tier, height: 20 });
   return list.filter((track) => track.height > 0 && !(track.name === "f0" && !model.f0.some((v) => v > 0)));
 }
 
@@ -45,7 +45,9 @@ export function drawTrack(context, rect, model, state) {
   context.fillRect(rect.x, rect.y, rect.width, rect.height);
   context.strokeStyle = INK.faint;
   context.strokeRect(rect.x - 0.5, rect.y - 0.5, rect.width + 1, rect.height + 1);
-  write(context, rect.title.slice(0, 9), rect.x - 7, rect.y + rect.height / 2, { align: "right", small: true });
+  setFont(context, false, true);
+  const title = cutText(rect.title, (part) => context.measureText(part).width <= rect.x - 9);
+  write(context, title, rect.x - 7, rect.y + rect.height / 2, { align: "right", small: true });
   context.save();
   context.beginPath();
   context.rect(rect.x, rect.y, rect.width, rect.height);
@@ -89,12 +91,34 @@ function evidence(context, rect, model, state) {
   }
 }
 
+/** Ends of the pitch axis, Hz: the middle 96 % of the voiced frames with a margin, at least six semitones apart, so that a
+ * steady voice does not look unsteady. */
+export function pitchRange(f0) {
+  const voiced = Array.from(f0).filter((v) => v > 0).sort((a, b) => a - b);
+  let low = voiced[Math.floor(0.02 * voiced.length)] * 0.95;
+  let high = voiced[Math.floor(0.98 * (voiced.length - 1))] * 1.05;
+  const missing = 2 ** 0.5 / (high / low);
+  if (missing > 1) [low, high] = [low / missing ** 0.5, high * missing ** 0.5];
+  return { low, high };
+}
+
+/** Round frequencies of the pitch axis: two at least, four at most. */
+export function pitchTicks(low, high) {
+  for (const most of [3, 4, 5, 6, 8]) {
+    const ticks = niceTicks(low, high, most);
+    if (ticks.length >= 2) return ticks;
+  }
+  return [Math.round(low), Math.round(high)];
+}
+
 function pitch(context, rect, model, state) {
   const rate = model.header.frame_rate_hz;
-  const voiced = Array.from(model.f0).filter((v) => v > 0).sort((a, b) => a - b);
-  const low = voiced[Math.floor(0.02 * voiced.length)] * 0.9;
-  const high = voiced[Math.floor(0.98 * (voiced.length - 1))] * 1.1;
-  const y = (hz) => rect.y + rect.height - 2 - ((Math.log2(hz) - Math.log2(low)) / (Math.log2(high) - Math.log2(low))) * (rect.height - 4);
+  const { low, high } = pitchRange(model.f0);
+  const y = (hz) => rect.y + rect.height - 4 - (Math.log2(hz / low) / Math.log2(high / low)) * (rect.height - 8);
+  const marks = [];
+  for (const hz of pitchTicks(low, high)) if (marks.every((m) => Math.abs(y(m) - y(hz)) >= 12)) marks.push(hz);
+  context.fillStyle = INK.faint;
+  for (const hz of marks) context.fillRect(rect.x, Math.round(y(hz)), rect.width, 1);
   context.strokeStyle = INK.voice;
   context.lineWidth = 1.6;
   context.beginPath();
@@ -114,7 +138,7 @@ function pitch(context, rect, model, state) {
   }
   context.stroke();
   context.lineWidth = 1;
-  for (const hz of niceTicks(low, high, 2)) write(context, `${hz} Hz`, rect.x + 3, Math.min(rect.y + rect.height - 5, Math.max(rect.y + 6, y(hz))), { small: true });
+  for (const hz of marks) write(context, String(hz), rect.x + 4, Math.min(rect.y + rect.height - 6, Math.max(rect.y + 6, y(hz))), { color: INK.text, small: true, halo: true });
 }
 
 function voicing(context, rect, model, state) {
@@ -134,13 +158,37 @@ function voicing(context, rect, model, state) {
   }
 }
 
+/** The interval or point of a tier at a time, and for a point the nearest one within `reach` seconds; null where there is none. */
+export function intervalAt(tier, time, reach = 0) {
+  if (!tier.points) return tier.intervals.find((item) => time >= item.start && time < item.end) ?? null;
+  const near = tier.intervals.map((item) => ({ item, far: Math.abs(item.start - time) })).sort((a, b) => a.far - b.far)[0];
+  return near && near.far <= reach ? near.item : null;
+}
+
 function tier(context, rect, model, state) {
-  for (const item of rect.tier.intervals) {
+  const { points, intervals } = rect.tier;
+  const middle = rect.y + rect.height / 2;
+  setFont(context, false, true);
+  const labeled = (text, x, room, align) => {
+    const shown = cutText(text, (part) => context.measureText(part).width <= room);
+    if (shown) write(context, shown, x, middle, { color: INK.text, align, small: true });
+  };
+  intervals.forEach((item, i) => {
     const x = timeToX(item.start, state.view, rect);
+    if (points) {
+      // A point is a line with its label at the right, up to the next point.
+      const next = intervals[i + 1] ? timeToX(intervals[i + 1].start, state.view, rect) : rect.x + rect.width;
+      if (next < rect.x || x > rect.x + rect.width) return;
+      context.fillStyle = INK.voice;
+      context.fillRect(x - 0.75, rect.y, 1.5, rect.height);
+      labeled(item.label, x + 3, Math.min(next, rect.x + rect.width) - x - 5, "left");
+      return;
+    }
     const x2 = timeToX(item.end, state.view, rect);
-    if (x2 < rect.x || x > rect.x + rect.width) continue;
+    if (x2 < rect.x || x > rect.x + rect.width) return;
     context.strokeStyle = INK.line;
     context.strokeRect(x, rect.y + 0.5, x2 - x, rect.height - 1);
-    if (x2 - x > 14) write(context, item.label, (Math.max(x, rect.x) + Math.min(x2, rect.x + rect.width)) / 2, rect.y + rect.height / 2, { color: INK.text, align: "center", small: true });
-  }
+    const [from, to] = [Math.max(x, rect.x), Math.min(x2, rect.x + rect.width)];
+    labeled(item.label, (from + to) / 2, to - from - 4, "center");
+  });
 }

@@ -19,7 +19,8 @@ export function unpack(bytes) {
   const sounds = header.sounds.map((sound) => ({ ...sound, samples: new Int16Array(aligned(sound.blob)) }));
   const voicing = blob(header.voicing);
   const f0 = new Float32Array(aligned(header.f0));
-  return { header, level, maps, sounds, voicing, f0 };
+  const formants = header.formants ? new Float32Array(aligned(header.formants)) : null;
+  return { header, level, maps, sounds, voicing, f0, formants };
 }
 
 /** Count of each code 0..255. */
@@ -45,6 +46,24 @@ export function pyramid(codes, nFrames, nBins) {
     levels.push({ codes: coarse, n: half });
   }
   return levels;
+}
+
+/** Share of the shown evidence (codes of at least `map.least`) that lies in a region {start, end, low, high}; 0 where none is shown. */
+export function evidenceIn(model, map, region) {
+  const { n_frames: nFrames, n_bins: nBins, bin_hz: binHz, frame_rate_hz: rate } = model.header;
+  const { codes } = map.levels[0];
+  let part = 0;
+  let whole = 0;
+  for (let t = 0, i = 0; t < nFrames; t += 1) {
+    const inside = t >= region.start * rate && t <= region.end * rate;
+    for (let f = 0; f < nBins; f += 1, i += 1) {
+      if (codes[i] < map.least) continue;
+      const v = (codes[i] / 255) ** 2;
+      whole += v;
+      if (inside && (region.low == null || (f * binHz >= region.low && f * binHz <= region.high))) part += v;
+    }
+  }
+  return whole > 0 ? part / whole : 0;
 }
 
 /** Sums over what is shown: per frame and per band, of evidence (codes at least `least`) and of the energy control. */
