@@ -305,7 +305,7 @@ def test_answers_and_maps_equal_the_published_network(checkpoint: Path, tmp_path
 
 
 def random_maps(network: Published, magnitude: Tensor, phase: Tensor) -> dict[str, Tensor]:
-    """The two published maps with chance of one batch, raw: captum's GradientSHAP with baselines `randn_like` the batch,
+    """The two published maps with chance of one batch, raw: captum's GradientSHAP, baselines `randn_like` the batch,
     and its SmoothGrad of the gradient's size, 10 draws."""
     from captum.attr import GradientShap, NoiseTunnel, Saliency
 
@@ -349,7 +349,7 @@ def test_a_batch_of_two_whole_clips_equals_captum(checkpoint: Path, tmp_path: Pa
 def test_maps_of_chance_have_the_published_distribution(checkpoint: Path, tmp_path: Path) -> None:
     network = Published(torch.load(checkpoint, weights_only=True))
     names = ("gradient_shap", "smoothgrad")
-    path, clip_s, n = voices(tmp_path)[0], 0.3, 40
+    path, clip_s, n = voices(tmp_path)[0], 0.3, 80
     settings = EvaluateSettings(names, ("faithfulness",), protocol="mancini2025", keep_maps=True, clip_s=clip_s)
     torch.manual_seed(1)
     batch = transformed(loaded(path, clip_s)[None].repeat(2, 1))
