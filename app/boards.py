@@ -19,7 +19,7 @@ from speechxai.metrics import METRICS
 from speechxai.planted.sanity import LIMITS
 from speechxai.planted.settings import MIN_AUC
 from speechxai.planted.tables import average_over_cues
-from speechxai.report.render import listing
+from speechxai.report.render import listing, p_text
 from speechxai.stats import FEWEST_NETWORKS, FEWEST_SPEAKERS, compared
 from speechxai.types import Array
 
@@ -102,12 +102,14 @@ def leaderboard(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
     )
 
 
-def run_lines(board: pd.DataFrame) -> list[Row]:
-    """Lines of the interval chart; controls are muted."""
+def lines(rows: pd.DataFrame) -> list[Row]:
+    """Lines of the interval chart: the best explanations, and every control wherever it stands, muted."""
+    controls = rows["recipe"].isin(CONTROLS)
+    shown = rows[controls | (np.cumsum(~controls) <= MOST_ROWS)]
     return [
         Row(recipe_words(str(r.recipe)), float(r.mean), float(r.low), float(r.high), str(r.recipe) in CONTROLS)
-        for r in board.itertuples()
-    ][:24]
+        for r in shown.itertuples()
+    ]
 
 
 def against_controls(board: pd.DataFrame) -> list[dict[str, Any]]:
@@ -121,30 +123,98 @@ def against_controls(board: pd.DataFrame) -> list[dict[str, Any]]:
         for control in controls:
             name = f"vs_{control}"
             value, low, high, p = (row.get(f"{name}{end}", np.nan) for end in ("", "_low", "_high", "_p"))
-            line[f"minus {control.replace('_', ' ')}"] = (
-                "" if pd.isna(value) else f"{value:+.3f} ({low:+.3f} to {high:+.3f})"
+            line[f"minus {recipe_words(control).removesuffix(' (control)')}"] = (
+                ""
+                if pd.isna(value)
+                else f"{value:+.3f} ({low:+.3f} to {high:+.3f})" + ("" if pd.isna(p) else f", {p_text(p)}")
             )
-            line[f"p, {control.replace('_map', '')}"] = "" if pd.isna(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
         found.append(line)
     return found if controls else []
 
 
-def verdict(board: pd.DataFrame, metric: str) -> str:
-    """The page's answer: which methods beat every control, which do not."""
-    controls = [c for c in CONTROLS if f"vs_{c}" in board.columns]
-    methods = [str(recipe) for recipe in board["recipe"] if recipe not in CONTROLS]
-    if not methods:
-        return "This run holds no method beside the controls."
-    if not controls:
+@dataclass(frozen=True)
+class Ranking:
+    """Which methods of a run are better than every control, by one score.
+
+    Args:
+        metric: the score.
+        good: recipes that are, the best first.
+        methods: all of them, the best first.
+        controls: what they are compared with.
+        n_speakers: behind it.
+        decidable: whether so few speakers could have said it of any.
+    """
+
+    metric: str
+    good: tuple[str, ...]
+    methods: tuple[str, ...]
+    controls: tuple[str, ...]
+    n_speakers: int
+    decidable: bool
+
+
+def ranking(board: pd.DataFrame, metric: str) -> Ranking:
+    """Compare the methods of a leaderboard, `leaderboard`, with its controls."""
+    controls = tuple(c for c in CONTROLS if f"vs_{c}" in board.columns)
+    methods = tuple(str(recipe) for recipe in board["recipe"] if recipe not in CONTROLS)
+    pairs = compared(board, best="low" if best_is_low(metric) else "high") if controls and methods else {}
+    good = tuple(name for name in methods if pairs.get(name) and all(one.better for one in pairs[name].values()))
+    decidable = any(one.decidable for name in methods for one in pairs.get(name, {}).values())
+    return Ranking(metric, good, methods, controls, int(board["n_speakers"].max()) if methods else 0, decidable)
+
+
+def advice(found: Ranking, model: str) -> str:
+    """The page's answer in one sentence: which method to use for a model, and why."""
+    by = metric_words(found.metric)
+    nothing = "maps that know nothing of the model"
+    if not found.methods:
+        return "Nothing can be advised: this run holds no method beside the controls."
+    if not found.controls:
         return (
-            f"Best by {metric_words(metric)}: {recipe_words(methods[0])}. Without controls in the run, nobody can say"
-            " whether that is more than chance."
+            f"Nothing can be advised for {model}, because this run holds no {nothing} to compare with; best by {by} is"
+            f" {recipe_words(found.methods[0])}."
         )
-    pairs = compared(board, best="low" if best_is_low(metric) else "high")
-    good = [name for name in methods if pairs[name] and all(one.better for one in pairs[name].values())]
-    n = int(board["n_speakers"].max())
-    names = ", ".join(c.replace("_", " ") for c in controls)
-    if not any(one.decidable for name in methods for one in pairs[name].values()):
+    if not found.decidable:
+        return (
+            f"Nothing can be advised for {model}, because {found.n_speakers} speakers are too few to test any method"
+            f" against {nothing}."
+        )
+    if not found.good:
+        return (
+            f"Use none of these methods for {model}, because by {by} over {found.n_speakers} speakers none is better"
+            f" than all {nothing}."
+        )
+    return (
+        f"Use {recipe_words(found.good[0])} for {model}, because by {by} over {found.n_speakers} speakers it is the"
+        f" best that is better than all {nothing}."
+    )
+
+
+def carried(found: Ranking, recipe: str, run: str) -> tuple[bool, str]:
+    """What a run of a model says of the method that a map of this model is made by: whether it speaks against it, and
+    the sentence."""
+    by = f"In the run {run}, over {found.n_speakers} speakers,"
+    nothing = "maps that know nothing of this model"
+    if recipe in found.good:
+        best = "" if recipe == found.good[0] else f"; best was {recipe_words(found.good[0])}"
+        return False, f"{by} {recipe_words(recipe)} was better than all {nothing}{best}."
+    instead = f": {recipe_words(found.good[0])} was" if found.good else ", and neither was any other method"
+    return True, f"{by} {recipe_words(recipe)} was not better than all {nothing}{instead}."
+
+
+def verdict(board: pd.DataFrame, metric: str) -> str:
+    """Which methods beat every control, which do not."""
+    found = ranking(board, metric)
+    if not found.methods:
+        return "This run holds no method beside the controls."
+    if not found.controls:
+        return (
+            f"Best by {metric_words(metric)}: {recipe_words(found.methods[0])}. Without controls in the run, nobody can"
+            " say whether that is more than chance."
+        )
+    n, good = found.n_speakers, found.good
+    names = ", ".join(c.replace("_", " ") for c in found.controls)
+    if not found.decidable:
         return (
             f"Not enough speakers to test: with {n} of them no method can be shown to be better than all maps that know"
             f" nothing of the model ({names}), however large the difference. Take more."
@@ -155,10 +225,10 @@ def verdict(board: pd.DataFrame, metric: str) -> str:
             f" model ({names}). Read none of these maps as the model's reason."
         )
     best = ", ".join(recipe_words(name) for name in good[:4])
-    rest = len(methods) - len(good)
+    rest = len(found.methods) - len(good)
     return (
-        f"By {metric_words(metric)} over {n} speakers, {len(good)} of {len(methods)} methods are better than every map"
-        f" that knows nothing of the model ({names}): {best}{' and others' if len(good) > 4 else ''}."
+        f"By {metric_words(metric)} over {n} speakers, {len(good)} of {len(found.methods)} methods are better than"
+        f" every map that knows nothing of the model ({names}): {best}{' and others' if len(good) > 4 else ''}."
         + (f" The other {rest} {'is' if rest == 1 else 'are'} not." if rest else "")
     )
 
@@ -274,16 +344,6 @@ def units(summary: pd.DataFrame) -> str:
     return "networks" if "n_networks" in summary else "speakers"
 
 
-def truth_lines(rows: pd.DataFrame) -> list[Row]:
-    """Lines of the interval chart: the best explanations, and every control wherever it stands."""
-    controls = rows["recipe"].isin(CONTROLS)
-    shown = rows[controls | (np.cumsum(~controls) <= MOST_ROWS)]
-    return [
-        Row(recipe_words(str(r.recipe)), float(r.mean), float(r.low), float(r.high), str(r.recipe) in CONTROLS)
-        for r in shown.itertuples()
-    ]
-
-
 def chance_of(chance: pd.DataFrame, group: str, metric: str) -> list[tuple[float, str]]:
     """The mark of what a map scores that points anywhere."""
     row = chance[(chance["model"] == group) & (chance["metric"] == metric)]
@@ -326,6 +386,22 @@ def answer(rows: pd.DataFrame, group: str, metric: str) -> str:
         else:
             said += f" {n} speakers are not enough to test them against {names}."
     return said
+
+
+def truth_advice(rows: pd.DataFrame, group: str, metric: str) -> str:
+    """The page's answer in one sentence: which method to use where a sign is like the planted cue, and why."""
+    methods = rows[~rows["recipe"].isin(CONTROLS)].dropna(subset=["mean"])
+    name, nothing = cue_words(group), "maps that know nothing of the model"
+    pairs = {each: found for each, found in compared(rows).items() if each in set(methods["recipe"]) and found}
+    if not any(one.decidable and one.p == one.p for each in pairs.values() for one in each.values()):
+        return f"No method can be advised for {name} yet: too little was explained to test any."
+    good = [str(r) for r in methods["recipe"] if pairs.get(r) and all(one.better for one in pairs[r].values())]
+    if not good:
+        return f"Use none of these methods for {name}, because none points at it better than all {nothing}."
+    return (
+        f"Use {recipe_words(good[0])} for {name}, because by {metric_words(metric)} it points at the truth best of"
+        f" those that point better than all {nothing}."
+    )
 
 
 def every_cue(summary: pd.DataFrame, metric: str) -> tuple[list[str], list[str], Array, list[bool]]:

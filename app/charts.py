@@ -86,9 +86,9 @@ def _cell(value: Any) -> str:
     return f'<td class="v">{escape(mean)}<small>{escape(span)}{escape(more or "")}</small></td>'
 
 
-def confusion(names: Sequence[str], counts: Array, shares: Array) -> str:
-    """A table of answers (columns) against labels (rows), in recordings and as a share of the label's row, NaN for
-    none."""
+def confusion(names: Sequence[str], counts: Array, shares: Array, who: str = "Recordings") -> str:
+    """A table of answers (columns) against labels (rows), in recordings (or what `who` says) and as a share of the
+    label's row, NaN for none."""
     body = ""
     for i, name in enumerate(names):
         cells = ""
@@ -100,7 +100,7 @@ def confusion(names: Sequence[str], counts: Array, shares: Array) -> str:
             )
         body += f'<tr><th scope="row">labeled {escape(name)}</th>{cells}</tr>'
     head = "".join(f'<th scope="col" class="n">says {escape(n)}</th>' for n in names)
-    caption = "Recordings, and percent of those with the label."
+    caption = f"{escape(who)}, and percent of those with the label."
     return scrolled(
         f'<table class="sx-table"><caption>{caption}</caption><thead><tr><td></td>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table>",
@@ -119,17 +119,26 @@ class Row:
     muted: bool = False
 
 
-def intervals(rows: Sequence[Row], title: str, marks: Sequence[tuple[float, str]] = (), digits: int = 3) -> str:
+def intervals(
+    rows: Sequence[Row],
+    title: str,
+    marks: Sequence[tuple[float, str]] = (),
+    digits: int = 3,
+    shares: bool = False,
+) -> str:
     """A table that is a chart: dots with their intervals, one under the other, and marks for what chance or a control
-    gives.
+    gives. Shares are written in percent, on an axis from 0 to 100.
 
     Text stays text, so that it wraps on small screens and can be read aloud.
     """
     known = [v for r in rows for v in (r.value, r.low, r.high) if np.isfinite(v)] + [v for v, _ in marks]
     if not known:
         return ""
-    low, high = min(known), max(known)
+    low, high = (0.0, 1.0) if shares else (min(known), max(known))
     low, high = low - 0.06 * (high - low or 1), high + 0.06 * (high - low or 1)
+
+    def said_of(v: float) -> str:
+        return f"{100 * v:.0f} %" if shares else f"{v:.{digits}f}"
 
     def x(v: float) -> str:
         return f"{100 * (v - low) / (high - low):.2f}%"
@@ -142,9 +151,9 @@ def intervals(rows: Sequence[Row], title: str, marks: Sequence[tuple[float, str]
             bar += f'<i class="span" style="left:{x(row.low)};right:calc(100% - {x(row.high)})"></i>'
         if np.isfinite(row.value):
             bar += f'<i class="dot" style="left:{x(row.value)}"></i>'
-            said = f"{row.value:.{digits}f}"
+            said = said_of(row.value)
         if np.isfinite(row.low) and np.isfinite(row.high):
-            said += f" <small>{row.low:.{digits}f} to {row.high:.{digits}f}</small>"
+            said += f" <small>{said_of(row.low)} to {said_of(row.high)}</small>"
         kind = ' class="muted"' if row.muted else ""
         body += (
             f'<tr{kind}><th scope="row">{escape(row.label)}</th><td class="bar"'
@@ -183,9 +192,11 @@ def _shaded(value: float) -> str:
     return f'<td class="n" style="background:rgba(11,102,112,{strength:.2f});color:{INK}">{value:.2f}</td>'
 
 
-def calibration(stated: Array, observed: Array, low: Array, high: Array, counts: Array, *, share: str) -> str:
-    """What share of recordings had the disease, or of answers was right, beside the probability that the model stated,
-    bin by bin; `share` says which."""
+def calibration(
+    stated: Array, observed: Array, low: Array, high: Array, counts: Array, *, share: str, who: str, of: str
+) -> str:
+    """What share of `who` had the disease, or of answers was right, beside the probability that the model stated, bin
+    by bin; `share` and `of` say which."""
     size, pad = 300, 40
 
     def x(v: float) -> float:
@@ -208,11 +219,11 @@ def calibration(stated: Array, observed: Array, low: Array, high: Array, counts:
             f'<line x1="{x(s):.1f}" x2="{x(s):.1f}" y1="{y(a):.1f}" y2="{y(b):.1f}" stroke="{VOICE}" stroke-width="2"/>'
         )
         parts.append(
-            f'<circle cx="{x(s):.1f}" cy="{y(o):.1f}" r="5" fill="{VOICE}"><title>{n} recordings</title></circle>'
+            f'<circle cx="{x(s):.1f}" cy="{y(o):.1f}" r="5" fill="{VOICE}"><title>{n} {escape(who)}</title></circle>'
         )
     parts.append(
-        f'<text x="{x(0.5)}" y="{y(0) + 34}" font-size="12" fill="{INK}" text-anchor="middle">probability the model'
-        " stated</text>"
+        f'<text x="{x(0.5)}" y="{y(0) + 34}" font-size="12" fill="{INK}" text-anchor="middle">{escape(of)} that'
+        " the model stated</text>"
     )
     parts.append(
         f'<text x="12" y="{y(0.5)}" font-size="12" fill="{INK}" text-anchor="middle" transform="rotate(-90 12'

@@ -256,10 +256,15 @@ def show_case(case: Explanation, title: str, label: int | None, words_place: Any
         found = inspection_of(case)
         asked = state.known_what_if(case.model, case.key)
         alarm = [] if asked is None or asked.alarm is None else [alarm_words(asked.alarm)]
-        widgets.show_html(widgets.cautions([*found.sentences, *(Sentence("caution", "alarm", text) for text in alarm)]))
+        more = [Sentence("caution", "alarm", text) for text in alarm]
+        benchmarked = state.from_runs(case.model, case.map.recipe)
+        if benchmarked is not None:
+            more.append(Sentence("caution" if benchmarked[0] else "control", "benchmark", benchmarked[1]))
+        sentences = [*found.sentences, *more]
+        widgets.show_html(widgets.cautions(sentences))
         if case.heard.bundle.config.held_out is not None:
             widgets.choose_share()
-        widgets.show_html(widgets.sentences(found.sentences))
+        widgets.show_html(widgets.sentences(sentences))
     worth.html(widgets.map_verdict(found.verdict))
     with picture_place:
         player.judge(case.heard.digest, f"{case.map.recipe} for {found.class_name}", found.verdict.key, key="worth")

@@ -282,6 +282,12 @@ def catalogue() -> pd.DataFrame:
     return find_recordings(config)[0]
 
 
+def who() -> str:
+    """What those are called who speak in the data set."""
+    made = catalogue()["dataset"].astype(str).str.startswith("synthetic")
+    return "synthetic voices" if made.all() else "people"
+
+
 def catalogue_root() -> Path:
     """Folder that the paths of the catalogue are relative to."""
     given = settings()
@@ -413,12 +419,15 @@ class Run:
         facts: a line of facts.
         files: for the reader's disk: label, name, type, and what makes the content.
         tables: of a benchmark with a known truth: tasks, chance, believable, sanity; empty for other runs.
+        model, sha256: name and hash of the model whose maps were scored; "" for a benchmark, which trains its own.
     """
 
     summary: pd.DataFrame
     facts: str
     files: tuple[tuple[str, str, str, Make], ...]
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    model: str = ""
+    sha256: str = ""
 
     @property
     def has_truth(self) -> bool:
@@ -461,7 +470,8 @@ def _evaluation(folder: RunFolder) -> Run:
     files = _tables_as_files(folder.path)
     if set(summary["metric"]) & set(PUBLISHED_METRICS):
         files += (("Table (LaTeX)", "table.tex", "text/plain", lambda: _paper_table(folder)),)
-    return Run(summary, facts, files)
+    about = folder.environment.get("model", {})
+    return Run(summary, facts, files, model=str(about.get("name", "this model")), sha256=str(about.get("sha256", "")))
 
 
 def _paper_table(folder: RunFolder) -> bytes:

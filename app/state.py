@@ -42,7 +42,6 @@ from speechxai.data.manifest import classes_of
 from speechxai.errors import named
 from speechxai.explain.agreement import STRONGEST
 from speechxai.explain.captum_bridge import captum_names
-from speechxai.explain.combination import COMBINATIONS
 from speechxai.explain.recipe import CONTROLS, parse
 from speechxai.files import read_json
 from speechxai.inspection import inspect
@@ -57,6 +56,9 @@ from speechxai.signs.whatif import WhatIf
 FIRST_METHOD = "input_x_gradient"
 """What a first visitor sees: one pass, and better than the controls on the embedded models, which plain saliency is
 not."""
+
+COMBINED = ("union", "intersection", "rank_mean")
+"""Combinations that menus offer."""
 
 MOST_KEPT_BYTES = 4_000_000
 """Larger blocks for the player, of recordings over 20 s, are made again."""
@@ -219,15 +221,39 @@ def _kept() -> Memory:
     return Memory(48)
 
 
-def method_menu() -> dict[str, str]:
-    """Recipes for the menu and what each does in a sentence: methods, combinations of fast ones, methods of captum by
-    name, controls last."""
-    menu = {name: METHODS.summary(name) for name in METHODS if name not in CONTROLS}
-    for name in ("union", "intersection", "rank_mean"):
-        recipe = f"{name}(saliency, integrated_gradients, gradcam)"
-        menu[str(parse(recipe))] = COMBINATIONS.summary(name)
-    menu |= {name: METHODS.summary(name) for name in captum_names()}
-    return menu | {name: METHODS.summary(name) for name in CONTROLS}
+def method_menu(model: str) -> list[str]:
+    """Recipes to choose from: methods, combinations of fast ones, methods of captum by name, controls last; without
+    those of which it is known that the network does not allow them."""
+    menu = [name for name in METHODS if name not in CONTROLS]
+    menu += [str(parse(f"{name}(saliency, integrated_gradients, gradcam)")) for name in COMBINED]
+    tried = methods_tried(model)
+    return [name for name in (*menu, *captum_names(), *CONTROLS) if not tried.get(name)]
+
+
+def methods_tried(model: str) -> dict[str, str]:
+    """Of recipes that were tried on a network, why it does not allow them, "" where it does."""
+    kept = memory().get(("tried", model))
+    if kept is None:
+        kept = (read_json(_tried_path(model)) or {}) if settings().keep_cache else {}
+        memory().put(("tried", model), kept)
+    return kept  # type: ignore[no-any-return]
+
+
+def try_methods(model: str, tick: Any = None) -> None:
+    """Try what was not tried yet, once a network: so menus offer what it allows."""
+    kept, lock = methods_tried(model), bundle_and_lock(model)[1]
+    left = [recipe for recipe in method_menu(model) if recipe not in kept]
+    for done, recipe in enumerate(left):
+        if tick:
+            tick(done, len(left))
+        kept[recipe] = inspect.not_applicable(bundle(model), [recipe], lock).get(recipe, "")
+    if left and settings().keep_cache:
+        _write_json(_tried_path(model), kept)
+
+
+def _tried_path(model: str) -> Path:
+    text = f"{bundle(model).sha256}|{__version__}|{plugin_code()}"
+    return app_settings.cache_folder() / "methods" / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
 
 
 def canonical(recipe: str) -> str | None:
@@ -358,6 +384,24 @@ def run(path: str) -> run_folders.Run:
 @st.cache_resource(max_entries=8)
 def _run(path: str, changed: float) -> run_folders.Run:
     return run_folders.load(path)
+
+
+def from_runs(model: str, recipe: str) -> tuple[bool, str] | None:
+    """What the first run of this very model, weights and all, says of a method by its first score: whether it speaks
+    against it, and the sentence; None where no run can say."""
+    for path, name in runs().items():
+        try:
+            found = run(path)
+        except SpeechXAIError:  # one of many; the Benchmark page says what is wrong with it
+            continue
+        if not found.sha256 or found.sha256 != bundle(model).sha256:
+            continue
+        summary = boards.of_group(found.summary, boards.groups(found.summary)[0])
+        for metric in boards.metrics_of(summary)[:1]:
+            ranked = boards.ranking(boards.leaderboard(summary, metric), metric)
+            if ranked.decidable and recipe in ranked.methods:
+                return boards.carried(ranked, recipe, name)
+    return None
 
 
 def studies(path: str) -> list[boards.Study]:

@@ -22,7 +22,7 @@ from app.sources import Key
 from speechxai.inspection import words
 from speechxai.inspection.inspect import Heard
 from speechxai.inspection.report import file_name
-from speechxai.inspection.words import NOTICE, Sentence, Verdict, class_words, recipe_words
+from speechxai.inspection.words import NOTICE, Sentence, Verdict, class_words
 
 # Pieces that several pages share: what is chosen, how long work shows itself, and how answers look.
 FOLDER = Path(__file__).resolve().parent / "components"
@@ -155,10 +155,9 @@ def choose_model() -> str:
     ]
 
 
-def choose_recipe(label: str = "Explained by") -> str:
-    """A method or combination, by name."""
-    menu = state.method_menu()
-    options = list(menu)
+def choose_recipe(model: str, label: str = "Explained by") -> str:
+    """A method or combination, by name and with what it does; one that the network does not allow is not offered."""
+    options = state.method_menu(model)
     wanted = st.query_params.get("recipe")
     if wanted and wanted not in options:
         canonical = state.canonical(wanted)
@@ -168,7 +167,13 @@ def choose_recipe(label: str = "Explained by") -> str:
     help_text = (
         "Each method looks for the evidence in its own way. The last three are controls that know nothing of the model."
     )
-    return choose(label, "recipe", options, recipe_words, help_text, state.FIRST_METHOD)
+    return choose(label, "recipe", options, words.method_words, help_text, state.FIRST_METHOD)
+
+
+def try_methods(model: str) -> None:
+    """At the end of a page: find out once which methods a network allows, for the menus of the next turn."""
+    with working("Trying which methods this network allows", f"methods {model}") as tick:
+        state.try_methods(model, tick)
 
 
 def choose_class(model: str) -> str:

@@ -17,10 +17,11 @@ from speechxai.metrics import LOCALIZATION_METRICS
 from speechxai.planted.tables import TRUTHS
 
 
-def say(*sentences: str) -> None:
-    """Sentences in a card."""
+def say(*sentences: str, first: str = "") -> None:
+    """Sentences in a card; the page's answer goes first and is larger."""
+    lead = f'<p class="sx-lead"><b>{charts.escape(first)}</b></p>' if first else ""
     widgets.show_html(
-        '<div class="sx-card sx-words">' + "".join(f"<p>{charts.escape(s)}</p>" for s in sentences) + "</div>"
+        f'<div class="sx-card sx-words">{lead}' + "".join(f"<p>{charts.escape(s)}</p>" for s in sentences) + "</div>"
     )
 
 
@@ -61,17 +62,19 @@ def show_run(run: Run, middle: Any, right: Any) -> None:
         metric = choose_score(metrics)
     under(run.facts)
     board = boards.leaderboard(summary, metric)
-    say(boards.verdict(board, metric))
-    one, two = st.columns([6, 5], gap="large")
+    name = group if len(groups) > 1 else run.model
+    say(boards.verdict(board, metric), first=boards.advice(boards.ranking(board, metric), name))
+    one, two = st.columns([5, 6], gap="large")
     with one:
-        _chart(boards.run_lines(board), metric)
+        _chart(boards.lines(board), metric)
     with two:
         st.header("Better than knowing nothing?")
         found = boards.against_controls(board)
         if found:
             caption = (
-                "Difference to each control over the same recordings, with its 95 % interval and a p-value corrected"
-                " for the number of comparisons."
+                "Each method minus each control, over the same recordings: difference, 95 % interval, and p corrected"
+                " for the number of comparisons. A method is better where p is under 0.05 and the interval lies above 0"
+                " (below, for scores of which low is good)."
             )
             widgets.show_html(charts.table(found, caption))
         else:
@@ -115,11 +118,12 @@ def show_truth(run: Run, middle: Any, right: Any) -> None:
         boards.answer(rows, group, metric),
         boards.which_score(believed),
         boards.learned(tables["tasks"]),
+        first=boards.truth_advice(rows, group, metric),
     )
     over = boards.units(summary)
     one, two = st.columns([6, 5], gap="large")
     with one:
-        _chart(boards.truth_lines(rows), metric, boards.chance_of(tables["chance"], group, metric), over)
+        _chart(boards.lines(rows), metric, boards.chance_of(tables["chance"], group, metric), over)
     with two:
         st.header("Which score would have told so?")
         st.caption(

@@ -10,6 +10,7 @@ from speechxai import SpeechXAIError
 from speechxai.classifiers import validation
 from speechxai.data.manifest import own_columns
 from speechxai.files import csv_table
+from speechxai.inspection.words import class_words
 
 widgets.page("Where does the model fail, and on whom?")
 left, right = st.columns([3, 7], vertical_alignment="bottom")
@@ -25,10 +26,12 @@ how = state.classes(model)
 classes = how.names
 labeled = rows[rows["label"].notna() & rows["probability"].notna()]
 broken = rows[rows["problem"] != ""]
+who = sources.who()
+by_person = validation.people(labeled, classes)
 with right:
     unscored = how.refused if sources.catalogue()["label"].notna().any() else ""
-    said = unscored or validation.performance_words(labeled, classes)
-    widgets.show_html(f'<p class="sx-sub">{charts.escape(said)}</p>')
+    said = unscored or validation.performance_words(labeled, classes, who, class_words)
+    widgets.show_html(f'<p class="sx-lead">{widgets.unbroken(said)}</p>')
 outside = int((rows["scope"] == "outside").sum())
 if outside:
     st.warning(
@@ -43,34 +46,50 @@ for row in broken.head(3).itertuples():
 if len(broken) > 3:
     st.caption(f"and {len(broken) - 3} more recordings that cannot be used.")
 
-one, two, three = st.columns([3.6, 3.4, 5], gap="large")
+stated = f"P({classes[1]})" if len(classes) == 2 else "probability"
+one, two = st.columns([1, 1], gap="large")
 with one:
     st.header("Answers and labels")
-    widgets.show_html(charts.confusion(classes, *validation.confusion(labeled, len(classes))))
+    counts, shares = validation.confusion(by_person, len(classes))
+    widgets.show_html(charts.confusion(classes, counts, shares, f"{who[0].upper()}{who[1:]}"))
 with two:
     st.header("Do the probabilities hold?")
-    bins = validation.calibration_bins(labeled, classes=classes)
+    bins = validation.calibration_bins(by_person, classes=classes)
     if bins is None:
-        st.caption("At least 10 labeled recordings are needed.")
+        st.caption(f"At least 10 labeled {who} are needed.")
     else:
         share = f"share labeled {classes[1]}" if len(classes) == 2 else "share of right answers"
-        widgets.show_html(charts.calibration(*bins, share=share))
-with three:
-    st.header("Who is it wrong about?")
-    own = [name for name in own_columns(sources.catalogue()) if name not in validation.SEVERITIES]
-    by = st.selectbox("Also by", own, index=None, key="cohort_by") if own else None
-    groups = [
-        charts.Row(f"{g.name} ({g.n_speakers} speakers)", g.mean, g.low, g.high, g.n_speakers < validation.FEW_SPEAKERS)
-        for g in validation.by_group(labeled, classes, [by] if by else [])
+        widgets.show_html(charts.calibration(*bins, share=share, who=who, of=stated))
+
+by_class = tuple(classes) == ("HC", "PD")
+st.header("Whom does it find, and whom does it alarm?")
+own = [name for name in own_columns(sources.catalogue()) if name not in validation.SEVERITIES]
+by = st.selectbox("Also by", own, index=None, key="cohort_by") if own else None
+groups = validation.by_group(labeled, classes, [by] if by else [])
+for place, index in zip(st.columns(len(classes), gap="large"), reversed(range(len(classes))), strict=True):
+    lines = [
+        charts.Row(f"{g.name} ({r.k} of {r.n})", r.share, r.low, r.high, r.n < validation.FEW_SPEAKERS)
+        for g in groups
+        for r in [g.recalls[index]]
+        if r.n
     ]
-    chance = (0.5, "a coin") if len(classes) == 2 else (1 / len(classes), "chance")
-    widgets.show_html(
-        charts.intervals(groups, "Share of right answers by group, 95 % interval over speakers", [chance])
+    with place:
+        st.subheader(f"Of {who} labeled {classes[index]}, it says {classes[index]}")
+        widgets.show_html(
+            charts.intervals(lines, f"Of those labeled {classes[index]}, share with that answer", shares=True)
+        )
+st.caption(
+    f"Counted in {who}, each once, by the mean over their recordings; exact 95 % intervals (Clopper and Pearson). Gray:"
+    f" fewer than {validation.FEW_SPEAKERS}."
+    + (
+        " This share is the sensitivity of those labeled PD and the specificity of those labeled HC."
+        if by_class
+        else ""
     )
+)
 
 st.header("All recordings")
 shown = validation.recordings_table(rows, classes)
-stated = f"P({classes[1]})" if len(classes) == 2 else "probability"
 picked = st.dataframe(
     shown,
     key=f"cohort_table_{model}",

@@ -20,8 +20,10 @@ with left:
     name = widgets.choose("Recording", "recording", list(told), lambda n: f"{n} · {told[n]['task']}")
 with middle:
     model = widgets.choose_model()
-menu = list(state.method_menu())
-if "compare_recipes" not in st.session_state:
+menu = state.method_menu(model)
+if "compare_recipes" in st.session_state:
+    st.session_state["compare_recipes"] = [r for r in st.session_state["compare_recipes"] if r in menu]
+else:
     wanted = [
         st.session_state.get("chosen_recipe", state.FIRST_METHOD),
         "saliency",
@@ -32,7 +34,7 @@ if "compare_recipes" not in st.session_state:
     st.session_state["compare_recipes"] = list(dict.fromkeys(r for r in wanted if r in menu))[:4]
 with right:
     chosen = st.multiselect(
-        "Maps, up to six", menu, key="compare_recipes", format_func=words.recipe_words, max_selections=MOST
+        "Maps, up to six", menu, key="compare_recipes", format_func=words.method_words, max_selections=MOST
     )
 with more, st.popover("Combine", width="stretch"):
     st.caption("Add what all chosen maps say together.")
@@ -133,3 +135,4 @@ with st.expander("Rank correlation of each pair"):
         charts.matrix(labels, agreed.ranks, "Spearman's correlation over all bins; 0 is what unrelated maps have.")
     )
 widgets.foot()
+widgets.try_methods(model)

@@ -16,7 +16,7 @@ left, middle, right, for_class, more = st.columns([3.9, 2.4, 2.4, 2.0, 1.1], ver
 with middle:
     model = widgets.choose_model()
 with right:
-    recipe = widgets.choose_recipe()
+    recipe = widgets.choose_recipe(model)
 with for_class:
     target = widgets.choose_class(model)
 with more, st.popover("Filter", width="stretch"):
@@ -59,3 +59,4 @@ with picture_place:
     beside = panels.beside(case, found, name)
 case_tools(case, found, name, beside)
 widgets.foot()
+widgets.try_methods(model)

@@ -66,7 +66,7 @@ one, two, three = st.columns([2, 2, 1])
 with one:
     model = widgets.choose_model()
 with two:
-    recipe = widgets.choose_recipe()
+    recipe = widgets.choose_recipe(model)
 with three:
     target = widgets.choose_class(model)
 try:
@@ -104,3 +104,4 @@ with picture_place:
 case_tools(case, found, name, beside)
 inspecting.panel(case, found, name, beside)
 widgets.foot()
+widgets.try_methods(model)

@@ -36,6 +36,7 @@ from speechxai.classifiers.fit import (
     recording_logits,
     spread_of,
 )
+from speechxai.classifiers.network import class_order
 from speechxai.errors import SpeechXAIError
 from speechxai.stats import (
     N_BINS,
@@ -47,7 +48,6 @@ from speechxai.stats import (
     bootstrap_means,
     expected_calibration_error,
     share_interval,
-    share_of_speakers,
     speaker_bootstrap,
     spearman,
 )
@@ -829,14 +829,27 @@ FEW_SPEAKERS = 5
 """With fewer an interval over speakers says little."""
 
 
-class Share(NamedTuple):
-    """Share of right answers of a group: mean over speakers, its 95 % interval, and the number of speakers."""
+class Recall(NamedTuple):
+    """Of the `n` people who carry a label the `k` who get it as their answer, and the exact 95 % interval of that share
+    (Clopper and Pearson). Of two classes that of the second is the sensitivity, that of the first the specificity."""
 
-    name: str
-    mean: float
+    k: int
+    n: int
     low: float
     high: float
-    n_speakers: int
+
+    @property
+    def share(self) -> float:
+        """k of n, NaN where nobody carries the label."""
+        return self.k / self.n if self.n else math.nan
+
+
+class Group(NamedTuple):
+    """Some of the people, how many they are, and `Recall` of every class."""
+
+    name: str
+    n_people: int
+    recalls: tuple[Recall, ...]
 
 
 class CalibrationBins(NamedTuple):
@@ -868,23 +881,66 @@ def right(rows: pd.DataFrame) -> pd.Series:
     return (answers(rows) == rows["label"].astype(int)).astype(float)
 
 
-def share_right(name: str, rows: pd.DataFrame) -> Share:
-    """Share of right answers among some recordings."""
-    return Share(name, *share_of_speakers(right(rows), rows["speaker"].astype(str)))
+def people(labeled: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """One row a person: `speaker`, `label`, and the answer by the mean probabilities of all their recordings, in the
+    columns that `stated` and `answers` read. A person with recordings of two labels counts once for each."""
+    import pandas as pd
+
+    values = pd.DataFrame(stated(labeled, classes).reshape(len(labeled), -1), index=labeled.index)
+    who = [labeled["speaker"].astype(str).rename("speaker"), labeled["label"].astype(int).rename("label")]
+    mean = values.groupby(who, sort=False).mean()
+    found, p = mean.index.to_frame(index=False), mean.to_numpy()
+    if len(classes) == 2:
+        return found.assign(probability=p[:, 0], predicted=(p[:, 0] > 0.5).astype(int))
+    found = found.assign(**{f"p_{name}": p[:, k] for k, name in enumerate(classes)})
+    return found.assign(probability=p.max(axis=1), predicted=p.argmax(axis=1) if len(p) else 0)
 
 
-def performance_words(labeled: pd.DataFrame, classes: Sequence[str] = CLASS_NAMES) -> str:
-    """How often the classifier is right, beside what the larger class alone would give, in two sentences."""
+def recalls(labeled: pd.DataFrame, classes: Sequence[str]) -> tuple[Recall, ...]:
+    """How many of the people of every class get it as their answer."""
+    found = people(labeled, classes)
+    rows = [found[found["label"] == c] for c in range(len(classes))]
+    counted = [(int((own["predicted"] == own["label"]).sum()), len(own)) for own in rows]
+    return tuple(Recall(k, n, *share_interval(k, n)) for k, n in counted)
+
+
+def recall_words(found: Recall) -> str:
+    """The interval of a recall, in percent."""
+    return f"95 % interval {100 * found.low:.0f} to {100 * found.high:.0f} %"
+
+
+def performance_words(
+    labeled: pd.DataFrame,
+    classes: Sequence[str] = CLASS_NAMES,
+    who: str = "people",
+    words: Callable[[str], str] = str,
+) -> str:
+    """Whom the classifier finds and whom it alarms, counted in people, with exact intervals, and the AUC over people.
+
+    Args:
+        labeled: recordings with labels and answers.
+        classes: names by index; of two the second is the condition.
+        who: what those are called who speak.
+        words: writes the name of a class.
+    """
     if labeled.empty:
         return "No recording has both a label and an answer."
-    found = share_right("everybody", labeled)
-    larger = labeled["label"].value_counts(normalize=True).max()
-    within = f" (95 % interval {100 * found.low:.0f} to {100 * found.high:.0f} %)" if found.low == found.low else ""
-    text = (
-        f"The model is right about {100 * found.mean:.0f} % of the speakers' recordings{within}; always answering the"
-        f" larg{'er' if len(classes) == 2 else 'est'} class would be right in {100 * larger:.0f} %."
-    )
-    area = macro_auc(stated(labeled, classes), labeled["label"].astype(int).to_numpy())
+    found, by_person = recalls(labeled, classes), people(labeled, classes)
+    parts = []
+    for c in reversed(range(len(classes))):
+        each = found[c]
+        if not each.n:
+            continue
+        if c == 0 and class_order(tuple(classes)) == (0, 1):
+            missed = Recall(each.n - each.k, each.n, 1 - each.high, 1 - each.low)
+            whom = "without" if parts else f"{who} without {words(classes[1])}"
+            parts.append(f"wrongly alarms {missed.k} of {missed.n} {whom} ({recall_words(missed)})")
+        else:
+            parts.append(f"finds {each.k} of {each.n} {who} with {words(classes[c])} ({recall_words(each)})")
+    text = f"The model {' and '.join([', '.join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)}."
+    if len(labeled) > len(by_person):
+        text += " Each counts once, by the mean over their recordings."
+    area = macro_auc(stated(by_person, classes), by_person["label"].to_numpy())
     against = "" if len(classes) == 2 else " of each class against the rest"
     return text if area != area else f"{text} AUC{against} {area:.2f}, where chance is 0.50."
 
@@ -950,18 +1006,18 @@ def groups_of(rows: pd.DataFrame, column: str) -> list[tuple[str, pd.Series]]:
 def _halves(values: pd.Series, words: str) -> list[tuple[str, pd.Series]]:
     middle = values.median()
     return [
-        (f"{words} up to {middle:.4g}", (values <= middle).fillna(False).astype(bool)),
-        (f"{words} above {middle:.4g}", (values > middle).fillna(False).astype(bool)),
+        (f"{words} up to {round(middle, 2):g}", (values <= middle).fillna(False).astype(bool)),
+        (f"{words} above {round(middle, 2):g}", (values > middle).fillna(False).astype(bool)),
     ]
 
 
-def by_group(labeled: pd.DataFrame, classes: Sequence[str], by: Sequence[str] = ()) -> list[Share]:
-    """Share of right answers of everybody, by class, sex, age band, task and severity, and by other columns that are
-    named, where two speakers or more are known."""
+def by_group(labeled: pd.DataFrame, classes: Sequence[str], by: Sequence[str] = ()) -> list[Group]:
+    """How many people of every class get it as their answer: of everybody, by sex, age band, task and severity, and by
+    other columns that are named, where two people or more are known. A share of right answers would be the mix of the
+    classes in a group: older people are ill more often."""
     import pandas as pd
 
     masks: list[tuple[str, pd.Series]] = [("everybody", pd.Series(True, labeled.index))]
-    masks += [(f"labeled {classes[i]}", labeled["label"] == i) for i in reversed(range(len(classes)))]
     for column in ("sex", "age"):
         masks += groups_of(labeled, column) if column in labeled else []
     if labeled["task"].astype(str).nunique() > 1:
@@ -974,7 +1030,8 @@ def by_group(labeled: pd.DataFrame, classes: Sequence[str], by: Sequence[str] = 
             break
     for column in by:
         masks += groups_of(labeled, column)
-    return [share_right(name, labeled[mask]) for name, mask in masks if labeled[mask]["speaker"].nunique() >= 2]
+    chosen = [(name, labeled[mask]) for name, mask in masks if labeled[mask]["speaker"].nunique() >= 2]
+    return [Group(name, rows["speaker"].nunique(), recalls(rows, classes)) for name, rows in chosen]
 
 
 def recordings_table(rows: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
@@ -1005,7 +1062,8 @@ def recordings_table(rows: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame
     )
     for name in ("sex", "age", *SEVERITIES):
         if name in rows and rows[name].notna().any():
-            found[name.replace("_", " ")] = rows[name]
+            is_number = pd.api.types.is_numeric_dtype(rows[name])
+            found[name.replace("_", " ")] = rows[name].round(2) if is_number else rows[name]
     if (rows["problem"] != "").any():
         found["problem"] = rows["problem"]
     return found.sort_values("right", key=lambda s: s.map({"no": 0, "yes": 1}).fillna(2), kind="stable")

@@ -756,24 +756,26 @@ def groups_by(folder: RunFolder, column: str) -> list[Group]:
 
 def group_tables(folder: RunFolder, column: str) -> tuple[str, list[Table]]:
     """What the classifier says of each group of recordings, and what explanations are worth there."""
-    from speechxai.classifiers.validation import macro_auc, right, share_right, stated
+    from speechxai.classifiers.validation import macro_auc, recalls, stated
 
     groups, classes = groups_by(folder, column), list(folder.environment["model"].get("classes", CLASS_NAMES))
     rows = []
     for group in groups:
         answered = group.rows.dropna(subset=["predicted"])
-        said = [int((answered["predicted"].astype(int) == index).sum()) for index in range(len(classes))]
-        cells: list[object] = [len(group.rows), group.rows["speaker"].nunique(), *said]
+        n_said = [int((answered["predicted"].astype(int) == index).sum()) for index in range(len(classes))]
+        cells: list[object] = [len(group.rows), group.rows["speaker"].nunique(), *n_said]
         labeled = _answered(group.rows, classes)
         if labeled.empty:
-            rows.append([group.name, *cells, NONE, NONE])
+            rows.append([group.name, *cells, *([NONE] * (len(classes) + 1))])
             continue
-        share = share_right(group.name, labeled)
-        n_right = f"{int(right(labeled).sum())} of {len(labeled)}: "
+        found = []
+        for each in recalls(labeled, classes):
+            span = with_span(100 * each.share, 100 * each.low, 100 * each.high, 0)
+            found.append(f"{each.k} of {each.n}: {span}" if each.n else NONE)
         area = macro_auc(stated(labeled, classes), labeled["label"].astype(int))
-        words = with_span(100 * share.mean, 100 * share.low, 100 * share.high, 0)
-        rows.append([group.name, *cells, f"{n_right}{words}", number(area, 2)])
-    columns = ("", "recordings", "speakers", *(f"says {name}" for name in classes), "right, % over speakers", "AUC")
+        rows.append([group.name, *cells, *found, number(area, 2)])
+    said = [f"says {name}" for name in classes]
+    columns = ("", "recordings", "speakers", *said, *(f"of {name} right, % of speakers" for name in classes), "AUC")
     tables = [plain_table("What the classifier says", columns, rows)]
     metrics = metrics_of(groups[0].summary)
     for metric in [m for m in HEADLINE if m in metrics] or [m for m in metrics if m != "mean_mask"][:1]:

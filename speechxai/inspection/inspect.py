@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from inspect import signature
 from itertools import combinations, islice
 from pathlib import Path
 from typing import Any, Literal
@@ -141,7 +142,7 @@ class Heard:
         if self.scope.state != "inside" or at is None:
             return []
         made_for, held_out = self.bundle.config.scope, self.bundle.config.held_out
-        people = "made voices" if made_for is not None and made_for.synthetic else "people"
+        people = "synthetic voices" if made_for is not None and made_for.synthetic else "people"
         names = (self.class_names[1 - at], self.class_names[at])
         known = held_out.mirrored() if held_out is not None and at == 0 else held_out
         return chances(known, names, float(self.probability[at]), self.predicted == at, share, people)
@@ -623,6 +624,42 @@ def judge(
             return found
         steps = sorted({round(bins.shape[1] * k / (N_COPIES + 1)) for k in range(1, N_COPIES + 1)} - {0, bins.shape[1]})
         return replace(found, in_time=falls(torch.roll(bins, step, dims=1) for step in steps))
+
+
+TRIED_S = 0.5
+"""Length of the made voice on which methods are tried, s."""
+
+
+def not_applicable(
+    bundle: Bundle, recipes: Iterable[str], lock: threading.RLock | None = None, tick: Tick | None = None
+) -> dict[str, str]:
+    """Which recipes a network does not allow, with the reasons: each is tried on half a second of a made voice, with as
+    few samples and steps as it takes. What fails in any other way is not among them: that is said where it is chosen.
+    """
+    model = bundle.classifier()
+    voice = takes(2, PROBE_SEED)[0].recording()
+    samples = resample(voice.waveform.numpy(), voice.sample_rate, model.stft.sample_rate)
+    n_samples = round(TRIED_S * model.stft.sample_rate)
+    spec = spectrogram(torch.from_numpy(samples[None, :n_samples]).to(next(model.parameters()).device), model.stft)
+    found: dict[str, str] = {}
+    with ticking(model, lock, tick), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what so few samples are worth is not asked
+        for recipe in recipes:
+            few = {name: _fewest(METHODS[name]) for name in parse(recipe).methods}
+            try:
+                found |= explain_all(model, spec, [recipe], 0, options={**few, "completeness": False}).not_applicable
+            except Exception:  # noqa: S112
+                continue
+    return found
+
+
+def _fewest(method: Callable[..., Any]) -> dict[str, int]:
+    """Options of a method that count samples, steps or masks, as small as they may be."""
+    return {
+        name: 2
+        for name, each in signature(method).parameters.items()
+        if name.startswith("n_") and isinstance(each.default, int)
+    }
 
 
 def fast_methods(bundle: Bundle, duration_s: float) -> tuple[str, ...]:

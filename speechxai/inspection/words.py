@@ -41,6 +41,49 @@ def recipe_words(recipe: str) -> str:
     return f"{text} (control)" if recipe in CONTROLS else text
 
 
+METHOD_WORDS = {
+    "saliency": "where the smallest change would move the answer",
+    "input_x_gradient": "loud places where a change would move the answer",
+    "smoothgrad": "saliency of noisy copies, averaged, so that specks vanish",
+    "integrated_gradients": "what each place adds on the way from silence to the recording",
+    "gradient_shap": "what each place adds, from several starts near silence",
+    "guided_backprop": "what speaks for the answer, followed back through the network",
+    "gradcam": "coarse patches that the network's last picture rests on",
+    "guided_gradcam": "those coarse patches, drawn finely",
+    "deep_lift": "what each place adds, compared with silence",
+    "occlusion": "how far the answer falls without a patch",
+    "band_occlusion": "how far the answer falls without a band of frequencies",
+    "segment_occlusion": "how far the answer falls without a voiced, unvoiced or silent stretch",
+    "rise": "the answer to many random halves of the recording, averaged",
+    "attention_rollout": "which moments the network attends to",
+    "random_map": "specks from a die",
+    "energy_map": "simply where it is loud",
+    "edge_map": "simply where loud meets soft",
+    "union": "where any of them marks",
+    "intersection": "only where all of them mark",
+    "rank_mean": "their order of importance, averaged",
+    "maximum": "the largest that any of them gives",
+    "minimum": "the least that all of them give",
+    "majority": "where more than half of them mark",
+    "set_union": "where any of them is among its strongest",
+    "set_intersection": "only where all of them are among their strongest",
+}
+"""What a method or combination does, in a line of plain words for a menu."""
+
+
+def method_words(recipe: str) -> str:
+    """A recipe and what it does, as a menu shows it.
+
+    >>> method_words("energy_map")
+    'energy map (control): simply where it is loud'
+    >>> method_words("captum:Lime")
+    'captum:Lime: as the library captum computes it'
+    """
+    name = recipe.partition("(")[0]
+    said = METHOD_WORDS.get(name) or (f"as the library {name.partition(':')[0]} computes it" if ":" in name else "")
+    return f"{recipe_words(recipe)}: {said}" if said else recipe_words(recipe)
+
+
 def cue_words(group: str) -> str:
     """A group of a benchmark, `material/cue/severity`, as people read it; anything else as it is."""
     parts = group.split("/")

@@ -35,18 +35,33 @@ def labeled() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def test_right_answers_and_the_headline() -> None:
+def test_the_headline_counts_people() -> None:
     rows = labeled()
     assert validation.right(rows).tolist() == [0, 1, 1, 0, 1, 1, 0, 1, 1, 0, 1, 1]
-    # Clopper and Pearson for 8 of 12: .349 to .901. HC: 2 of 6 at .8, PD: 4 of 6; AUC = (4*4 + .5*(4*2 + 2*4)) / 36 =
-    # .667
-    assert (
-        validation.performance_words(rows)
-        == "The model is right about 67 % of the speakers' recordings (95 % interval 35 to 90 %); always answering the"
-        " larger class would be right in 50 %. AUC 0.67, where chance is 0.50."
+    # HC are s0, s2, ...: s0 and s6 are alarmed; PD are s1, s3, ...: all but s3 and s9 are found. Clopper and Pearson
+    # for 4 of 6: .223 to .957, for 2 of 6: .043 to .777. AUC = (4*4 + .5*(4*2 + 2*4)) / 36 = .667
+    assert validation.performance_words(rows, words={"HC": "health", "PD": "the disease"}.__getitem__) == (
+        "The model finds 4 of 6 people with the disease (95 % interval 22 to 96 %) and wrongly alarms 2 of 6 without"
+        " (95 % interval 4 to 78 %). AUC 0.67, where chance is 0.50."
     )
     assert validation.performance_words(rows[:0]) == "No recording has both a label and an answer."
+    assert validation.performance_words(rows[rows["label"] == 0], who="synthetic voices") == (
+        "The model wrongly alarms 2 of 6 synthetic voices without PD (95 % interval 4 to 78 %)."
+    )
     assert "AUC" not in validation.performance_words(rows[rows["label"] == 1])
+
+
+def test_a_person_counts_once_by_the_mean_over_their_recordings() -> None:
+    # s1 (PD) says .8 three times and .1 once: the mean is .625, found. s0 (HC) .4 and .7: .55, alarmed.
+    rows = pd.DataFrame({"speaker": ["s1"] * 4 + ["s0"] * 2, "label": [1] * 4 + [0] * 2})
+    rows["probability"] = [0.8, 0.8, 0.8, 0.1, 0.4, 0.7]
+    found = validation.people(rows, CLASSES)
+    assert found["speaker"].tolist() == ["s1", "s0"]
+    assert found["label"].tolist() == [1, 0]
+    assert found["probability"].tolist() == pytest.approx([0.625, 0.55])
+    assert found["predicted"].tolist() == [1, 1]
+    assert [(r.k, r.n) for r in validation.recalls(rows, CLASSES)] == [(0, 1), (1, 1)]
+    assert "Each counts once, by the mean over their recordings." in validation.performance_words(rows, CLASSES)
 
 
 def test_a_probability_of_one_half_is_an_answer_of_class_0_as_argmax_has_it() -> None:
@@ -64,38 +79,50 @@ def test_confusion_by_row() -> None:
     assert np.isnan(alone[1]).all()
 
 
-def test_groups_by_class_sex_age_and_task() -> None:
-    found = {group.name: group for group in validation.by_group(labeled(), CLASSES)}
-    assert {name: (round(g.mean, 3), g.n_speakers) for name, g in found.items()} == {
-        "everybody": (0.667, 12),
-        "labeled PD": (0.667, 6),
-        "labeled HC": (0.667, 6),
-        "women": (0.667, 3),  # s0 to s2: one wrong
-        "men": (0.667, 9),
-        "50 to 59 years": (0.5, 2),  # 55 and 58: one wrong
-        "60 to 69 years": (0.667, 3),  # 61, 64, 67: s2, s3, s4
-        "70 years and older": (0.714, 7),  # 70 to 88: s5 to s11, s6 and s9 wrong
-        "task ddk": (0.75, 4),
-        "task vowel-a": (0.625, 8),
+def counts(rows: pd.DataFrame) -> dict[str, list[tuple[int, int]]]:
+    """Of each group those who are let go of the healthy, and found of the ill."""
+    return {group.name: [(r.k, r.n) for r in group.recalls] for group in validation.by_group(rows, CLASSES)}
+
+
+def test_groups_by_sex_age_and_task() -> None:
+    assert counts(labeled()) == {
+        "everybody": [(4, 6), (4, 6)],
+        "women": [(1, 2), (1, 1)],  # s0 to s2: s0 alarmed
+        "men": [(3, 4), (3, 5)],
+        "50 to 59 years": [(0, 1), (1, 1)],  # 55 and 58
+        "60 to 69 years": [(2, 2), (0, 1)],  # 61, 64, 67: s2, s3, s4
+        "70 years and older": [(2, 3), (3, 4)],  # 70 to 88: s5 to s11, s6 and s9 wrong
+        "task ddk": [(2, 2), (1, 2)],
+        "task vowel-a": [(2, 4), (3, 4)],
     }
-    assert found["everybody"].low == pytest.approx(0.349, abs=1e-3)
-    assert found["everybody"].high == pytest.approx(0.901, abs=1e-3)
+    found = validation.by_group(labeled(), CLASSES)[0].recalls[1]
+    assert (found.low, found.high) == pytest.approx((0.223, 0.957), abs=1e-3)  # Clopper and Pearson for 4 of 6
+
+
+def test_a_group_of_one_class_says_nothing_of_the_other() -> None:
+    # Everybody over 60 is ill and called ill: a share of right answers would call the model better on old people.
+    rows = labeled().assign(age=[70 if label else 55 for label in labeled()["label"]], probability=0.9)
+    assert counts(rows)["70 years and older"] == [(0, 0), (6, 6)]
+    assert counts(rows)["50 to 59 years"] == [(0, 6), (0, 0)]
+    empty = next(g for g in validation.by_group(rows, CLASSES) if g.name == "70 years and older").recalls[0]
+    assert np.isnan([empty.share, empty.low, empty.high]).all()
 
 
 def test_women_and_men_are_not_exchanged() -> None:
     rows = labeled().assign(sex=["F" if r else "M" for r in validation.right(labeled())])
-    found = {group.name: group.mean for group in validation.by_group(rows, CLASSES)}
-    assert found["women"] == 1.0
-    assert found["men"] == 0.0
+    found = counts(rows)
+    assert found["women"] == [(4, 4), (4, 4)]
+    assert found["men"] == [(0, 2), (0, 2)]
 
 
 def test_severity_splits_the_sick_at_their_median() -> None:
     rows = labeled()
     rows["hoehn_yahr"] = [np.nan if label == 0 else index / 2 for index, label in enumerate(rows["label"])]
-    found = {group.name: group for group in validation.by_group(rows, CLASSES)}
     # PD: s1, s3, s5, s7, s9, s11 with .5, 1.5, 2.5, 3.5, 4.5, 5.5: median 3; s3 and s9 are wrong
-    assert found["PD, hoehn yahr up to 3"][1:2] == pytest.approx((2 / 3,))
-    assert found["PD, hoehn yahr above 3"].n_speakers == 3
+    assert counts(rows)["PD, hoehn yahr up to 3"] == [(0, 0), (2, 3)]
+    assert counts(rows)["PD, hoehn yahr above 3"] == [(0, 0), (2, 3)]
+    rows["hoehn_yahr"] = rows["hoehn_yahr"] + 0.12345
+    assert "PD, hoehn yahr up to 3.12" in counts(rows)
 
 
 def test_calibration_bins() -> None:

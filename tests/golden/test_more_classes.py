@@ -102,10 +102,14 @@ def test_what_a_cohort_says() -> None:
     assert counts.tolist() == [[1, 1, 0], [0, 2, 0], [1, 0, 1]]
     assert shares.tolist() == [[0.5, 0.5, 0.0], [0.0, 1.0, 0.0], [0.5, 0.0, 0.5]]
     words = validation.performance_words(rows(), CLASSES)
-    assert words.startswith("The model is right about 67 % of the speakers' recordings (95 % interval 22 to 96 %);")
-    assert "always answering the largest class would be right in 33 %. AUC of each class against the rest 0.88" in words
-    groups = {each.name: each.mean for each in validation.by_group(rows(), CLASSES)}
-    assert groups == {"everybody": 4 / 6, "labeled MSA": 0.5, "labeled PD": 1.0, "labeled HC": 0.5}
+    # Clopper and Pearson: 1 of 2 is .013 to .987, 2 of 2 from .025^(1/2) = .158.
+    assert words == (
+        "The model finds 1 of 2 people with MSA (95 % interval 1 to 99 %), finds 2 of 2 people with PD (95 % interval"
+        " 16 to 100 %) and finds 1 of 2 people with HC (95 % interval 1 to 99 %). AUC of each class against the rest"
+        " 0.88, where chance is 0.50."
+    )
+    groups = {each.name: [(r.k, r.n) for r in each.recalls] for each in validation.by_group(rows(), CLASSES)}
+    assert groups == {"everybody": [(1, 2), (2, 2), (1, 2)]}
     table = validation.recordings_table(rows(), CLASSES)
     assert table["right"].tolist() == ["no", "no", "yes", "yes", "yes", "yes"]
     assert table.iloc[0].to_dict() == {
@@ -118,8 +122,10 @@ def test_what_a_cohort_says() -> None:
         "speaker": "s/1",
     }
     severe = rows().assign(hoehn_yahr=[np.nan, np.nan, 1, 3, 2, 4])
-    named = {each.name: each.mean for each in validation.by_group(severe, CLASSES)}
-    assert (named["not HC, hoehn yahr up to 2.5"], named["not HC, hoehn yahr above 2.5"]) == (1.0, 0.5)
+    named = {each.name: [(r.k, r.n) for r in each.recalls] for each in validation.by_group(severe, CLASSES)}
+    # PD: c (1) and d (3), both found; MSA: e (2) found, f (4) not.
+    assert named["not HC, hoehn yahr up to 2.5"] == [(0, 0), (1, 1), (1, 1)]
+    assert named["not HC, hoehn yahr above 2.5"] == [(0, 0), (1, 1), (0, 1)]
 
 
 def test_what_a_report_says() -> None:

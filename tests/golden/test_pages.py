@@ -19,10 +19,11 @@ from app import boards, charts, inspecting, player, sources, state, widgets
 from app.charts import Row
 from speechxai.errors import SpeechXAIError
 from speechxai.explain import METHODS
+from speechxai.explain.combination import COMBINATIONS
 from speechxai.explain.recipe import CONTROLS
 from speechxai.inspection import report
 from speechxai.inspection.inspect import How, Inspection, inspect
-from speechxai.inspection.words import TRUTH
+from speechxai.inspection.words import METHOD_WORDS, TRUTH, method_words
 from speechxai.metrics import METRICS
 from speechxai.signal.audio import write
 from speechxai.testing import noise_recording, tiny_bundle
@@ -52,7 +53,9 @@ def test_a_matrix_leaves_its_diagonal_empty_and_shades_by_value() -> None:
 
 
 def test_calibration_draws_what_was_stated_beside_what_came() -> None:
-    page = charts.calibration(*(np.array([v]) for v in (0.2, 0.25, 0.1, 0.5, 4)), share="share <PD>")
+    page = charts.calibration(
+        *(np.array([v]) for v in (0.2, 0.25, 0.1, 0.5, 4)), share="share <PD>", who="people", of="P(PD)"
+    )
     assert 'alt="Calibration: stated 0.20, observed 0.25 of 4"' in page
     svg = drawn(page)
     # 300 points a unit: x from 40, y from 310 up to 10.
@@ -66,8 +69,8 @@ def test_calibration_draws_what_was_stated_beside_what_came() -> None:
         "0.5",
         "1",
         "1",
-        "4 recordings",
-        "probability the model stated",
+        "4 people",
+        "P(PD) that the model stated",
         "share &lt;PD&gt;",
     ]
     places = re.findall(r'<text x="([\d.]+)" y="([\d.]+)"', svg)
@@ -87,6 +90,13 @@ def test_the_ends_of_an_interval_chart() -> None:
     alone = charts.intervals([Row("a", 0.3, NAN, NAN)], "t")
     assert "left:50.00%" in alone  # one value: .06 on both sides
     assert words(alone) == ["t", "a", "0.300"]
+
+
+def test_shares_stand_in_percent_on_the_whole_axis() -> None:
+    # The axis runs from -.06 to 1.06: .5 is its middle.
+    page = charts.intervals([Row("a", 0.5, 0.25, 1.0)], "t", shares=True)
+    assert words(page) == ["t", "a", "50 %", "25 % to 100 %"]
+    assert 'class="dot" style="left:50.00%"' in page
 
 
 def test_cells_of_a_table() -> None:
@@ -152,12 +162,68 @@ def test_the_verdict_names_four_and_counts_the_rest() -> None:
 
 def test_differences_to_controls_in_numbers() -> None:
     first, second = boards.against_controls(beating(rows(["saliency", "rise", "random_map"]), 1))
-    assert first["minus random map"] == "+0.200 (+0.100 to +0.300)"
-    assert (first["p, random"], second["p, random"]) == ("< 0.001", "0.500")
-    assert list(first) == ["map", *(k for c in CONTROLS for k in (f"minus {c.replace('_', ' ')}", f"p, {c[:-4]}"))]
+    assert first["minus random map"] == "+0.200 (+0.100 to +0.300), p < 0.001"
+    assert second["minus random map"] == "+0.000 (-0.100 to +0.100), p = 0.500"
+    assert list(first) == ["map", *(f"minus {c.replace('_', ' ')}" for c in CONTROLS)]
     assert boards.against_controls(rows(["saliency"])) == []
     lost = boards.against_controls(beating(rows(["saliency"]), 1).assign(vs_random_map=NAN, vs_random_map_p=NAN))
-    assert (lost[0]["minus random map"], lost[0]["p, random"]) == ("", "")
+    assert lost[0]["minus random map"] == ""
+
+
+def test_the_pages_answer_is_one_sentence() -> None:
+    controls = list(CONTROLS)
+
+    def said(names: list[str], n_good: int, **more: Any) -> str:
+        board = beating(rows([*names, *controls], **more), n_good)
+        return boards.advice(boards.ranking(board, "faithfulness"), "my-model")
+
+    assert said(METHODS_7, 2) == (
+        "Use saliency for my-model, because by faithfulness over 12 speakers it is the best that is better than all"
+        " maps that know nothing of the model."
+    )
+    assert said(METHODS_7, 0).startswith("Use none of these methods for my-model, because by faithfulness over 12")
+    assert "3 speakers are too few to test" in boards.advice(
+        boards.ranking(beating(rows([*METHODS_7, *controls]), 2).assign(n_speakers=3), "faithfulness"), "m"
+    )
+    assert said([], 0).startswith("Nothing can be advised: this run holds no method")
+    alone = boards.advice(boards.ranking(rows(["rise"]), "faithfulness"), "m")
+    assert alone.startswith("Nothing can be advised for m, because this run holds no maps that know nothing")
+    assert alone.endswith("best by faithfulness is rise.")
+
+
+def test_what_a_run_says_of_a_method_is_carried_to_its_maps() -> None:
+    ranked = boards.ranking(beating(rows([*METHODS_7, *CONTROLS]), 2), "faithfulness")
+    assert ranked.good == ("saliency", "deep_lift")
+    nothing = "better than all maps that know nothing of this model"
+    began = "In the run demo, over 12 speakers,"
+    assert boards.carried(ranked, "saliency", "demo") == (False, f"{began} saliency was {nothing}.")
+    assert boards.carried(ranked, "deep_lift", "demo") == (
+        False,
+        f"{began} deep lift was {nothing}; best was saliency.",
+    )
+    assert boards.carried(ranked, "rise", "demo") == (True, f"{began} rise was not {nothing}: saliency was.")
+    none = boards.ranking(beating(rows([*METHODS_7, *CONTROLS]), 0), "faithfulness")
+    assert boards.carried(none, "rise", "demo")[1].endswith(", and neither was any other method.")
+
+
+def test_only_a_run_of_this_very_model_speaks_of_its_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    board = beating(rows([*METHODS_7, *CONTROLS]), 1)
+    found = sources.Run(board, "", (), model="m", sha256="same")
+    monkeypatch.setattr(state, "runs", lambda: {"a/path": "demo"})
+    monkeypatch.setattr(state, "run", lambda path: found)
+    monkeypatch.setattr(state, "bundle", lambda model: SimpleNamespace(sha256=model))
+    ranked = boards.ranking(board, "faithfulness")
+    assert state.from_runs("same", "saliency") == boards.carried(ranked, "saliency", "demo")
+    assert state.from_runs("same", "captum:Lime") is None  # the run did not score it
+    assert state.from_runs("other", "saliency") is None  # other weights
+
+
+@pytest.mark.parametrize("n_good", [0, 1])
+def test_what_a_benchmark_advises(n_good: int) -> None:
+    group = "synthetic/tremor/1"
+    said = boards.truth_advice(beating(rows([*METHODS_7, *CONTROLS]), n_good), group, "deletion_auc")
+    assert said.startswith("Use saliency for Tremor" if n_good else "Use none of these methods for Tremor")
+    assert boards.truth_advice(rows(["rise"]), group, "deletion_auc").endswith("too little was explained to test any.")
 
 
 def test_what_is_compared() -> None:
@@ -179,9 +245,9 @@ def test_what_is_compared() -> None:
 
 
 def test_lines_and_columns_of_a_run() -> None:
-    lines = boards.run_lines(rows(["saliency", *CONTROLS, *(f"m{i}" for i in range(30))]))
-    assert len(lines) == 24
-    assert [line.muted for line in lines[:5]] == [False, *[True] * len(CONTROLS), False][:5]
+    lines = boards.lines(rows(["saliency", *(f"m{i}" for i in range(30)), *CONTROLS]))
+    assert len(lines) == boards.MOST_ROWS + len(CONTROLS)  # a control is never cut off, wherever it stands
+    assert [line.muted for line in lines] == [False] * boards.MOST_ROWS + [True] * len(CONTROLS)
     assert (lines[0].value, lines[0].low, lines[0].high) == (0.9, 0.0, 1.0)
     table = pd.concat([rows(["saliency", "rise"]), rows(["saliency"], "average_drop").assign(mean=NAN)])
     first, second = boards.side_by_side(table, ["faithfulness", "average_drop"])
@@ -632,9 +698,9 @@ def test_runs_are_found_in_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_facts_of_a_run(tmp_path: Path) -> None:
     table = pd.DataFrame({"metric": ["seed_stability"]})
-    folder: Any = SimpleNamespace(
-        path=tmp_path, table=lambda _: table, config={"data": "d", "model": "/x/net"}, status=None
-    )
+    about = {"model": {"name": "net", "sha256": "f00"}}
+    folder: Any = SimpleNamespace(path=tmp_path, table=lambda _: table, config={"data": "d", "model": "/x/net"})
+    folder.environment = about
     folder.status = lambda: SimpleNamespace(n_done=3, n_units=5, n_failed=1)
     (tmp_path / "scores.csv").write_text("a")
     found = sources._evaluation(folder)
@@ -653,11 +719,31 @@ def test_facts_of_a_run(tmp_path: Path) -> None:
         sources._evaluation(folder)
 
 
+def test_every_method_has_a_line_of_plain_words() -> None:
+    own = {
+        name for known in (METHODS, COMBINATIONS) for name in known if known[name].__module__.startswith("speechxai.")
+    }
+    assert own <= set(METHOD_WORDS)
+    for name, line in METHOD_WORDS.items():
+        assert name in METHODS or name in COMBINATIONS
+        assert len(line) <= 75
+        assert not re.search(r"gradient|logit|attribution|bins?\b|SHAP|_", line), line
+    assert method_words("union(saliency, rise)") == "union(saliency, rise): where any of them marks"
+    assert method_words("captum:Lime") == "captum:Lime: as the library captum computes it"
+    assert method_words("somebody_elses") == "somebody elses"
+
+
 # --- the app's door to the library ----------------------------------------------------------------------------------
 
 
-def test_the_menu_ends_with_the_controls() -> None:
-    menu = list(state.method_menu())
+def test_the_menu_ends_with_the_controls_and_leaves_out_what_a_network_cannot_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(state, "methods_tried", lambda model: {"rise": "", "attention_rollout": "no attention"})
+    assert "attention_rollout" not in state.method_menu("m")
+    assert "rise" in state.method_menu("m")
+    monkeypatch.setattr(state, "methods_tried", lambda model: {})
+    menu = state.method_menu("m")
     own = [name for name in METHODS if name not in CONTROLS]
     assert menu[: len(own)] == own
     assert menu[-len(CONTROLS) :] == list(CONTROLS)

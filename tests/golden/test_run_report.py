@@ -234,15 +234,18 @@ def run() -> Any:
 def test_groups_of_a_run() -> None:
     column, (answers, scores) = report.group_tables(run(), "SEX")
     assert column == "SEX"
-    assert answers.columns == ("", "recordings", "speakers", "says HC", "says PD", "right, % over speakers", "AUC")
+    said = ("says HC", "says PD", "of HC right, % of speakers", "of PD right, % of speakers")
+    assert answers.columns == ("", "recordings", "speakers", *said, "AUC")
     women, men = ([row.name, *(cell.text for cell in row.cells)] for row in answers.rows)
     # Three of four women are right. P(PD) of women .1 .6 (HC) and .9 .55 (PD): 3 of 4 pairs. Of men one answer alone.
     assert women[:5] == ["women", "4", "4", "1", "3"]
-    assert women[5].startswith("3 of 4: 75 ")
-    assert women[6] == "0.75"
+    # Sensitivity and specificity apart: a share of right answers would be the mix of the classes in a group.
+    assert women[5].startswith("1 of 2: 50 ")
+    assert women[6].startswith("2 of 2: 100 ")
+    assert women[7] == "0.75"
     assert men[:5] == ["men", "2", "2", "1", "0"]
-    assert men[5] == "1 of 1: 100"
-    assert men[6] == "–"
+    assert men[5].startswith("1 of 1: 100")
+    assert men[6:] == ["–", "–"]
     assert scores.title == "AD ↓: mean over the speakers of each group and 95 % interval"
     assert scores.columns == ("explanation", "women", "men")
     first = (

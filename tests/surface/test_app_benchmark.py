@@ -54,7 +54,7 @@ def test_a_benchmark_is_read_with_its_excluded_tests(run: Run) -> None:
 def test_the_leaderboard_never_ranks_the_truth(run: Run) -> None:
     rows = boards.board(run.summary, TREMOR, BASE)
     assert rows["recipe"].tolist() == ["integrated_gradients", "saliency", "edge_map", "energy_map", "random_map"]
-    lines = boards.truth_lines(rows)
+    lines = boards.lines(rows)
     assert [line.muted for line in lines] == [False, False, True, True, True]
     # integrated gradients: 0.1 + 0.15 * 4 for every speaker
     assert lines[0].value == pytest.approx(0.70)
@@ -88,7 +88,7 @@ def test_a_crowded_leaderboard_keeps_every_control(run: Run) -> None:
     rows = boards.board(run.summary, TREMOR, BASE)
     many = pd.concat([rows[:1].assign(recipe=f"method_{i}") for i in range(40)] + [rows], ignore_index=True)
     assert (boards.units(many), boards.units(many.drop(columns="n_networks"))) == ("networks", "speakers")
-    shown = [line.label for line in boards.truth_lines(many)]
+    shown = [line.label for line in boards.lines(many)]
     assert len(shown) == boards.MOST_ROWS + 3
     assert shown[-1] == "random map (control)"
 
