@@ -163,31 +163,42 @@ def ranking(board: pd.DataFrame, metric: str) -> Ranking:
     return Ranking(metric, good, methods, controls, int(board["n_speakers"].max()) if methods else 0, decidable)
 
 
+REASONS = {
+    ("comprehensiveness", "deletion_auc", "faithfulness"): "the answer weakens more without what {} marks than without"
+    " what {} marks",
+    ("sufficiency", "insertion_auc"): "what {} marks keeps the answer better than what {} marks",
+}
+"""What it means, by score, that a method is better than controls."""
+
+
+def reason(metric: str, method: str, controls: str) -> str:
+    """What it means that a method is better than controls, in plain words, and the name of the score."""
+    for names, said in REASONS.items():
+        if metric.startswith(names):
+            return f"{said.format(method, controls)} ({metric_words(metric)})"
+    return f"by {metric_words(metric)} {method} is better than {controls}"
+
+
 def advice(found: Ranking, model: str) -> str:
     """The page's answer in one sentence: which method to use for a model, and why."""
-    by = metric_words(found.metric)
     nothing = "maps that know nothing of the model"
     if not found.methods:
         return "Nothing can be advised: this run holds no method beside the controls."
     if not found.controls:
-        return (
-            f"Nothing can be advised for {model}, because this run holds no {nothing} to compare with; best by {by} is"
-            f" {recipe_words(found.methods[0])}."
-        )
+        best = f"best by {metric_words(found.metric)} is {recipe_words(found.methods[0])}"
+        return f"Nothing can be advised for {model}, because this run holds no {nothing} to compare with; {best}."
     if not found.decidable:
         return (
             f"Nothing can be advised for {model}, because {found.n_speakers} speakers are too few to test any method"
             f" against {nothing}."
         )
+    any_map = "any map that knows nothing of the model"
+    of = f"over {found.n_speakers} speakers"
     if not found.good:
-        return (
-            f"Use none of these methods for {model}, because by {by} over {found.n_speakers} speakers none is better"
-            f" than all {nothing}."
-        )
-    return (
-        f"Use {recipe_words(found.good[0])} for {model}, because by {by} over {found.n_speakers} speakers it is the"
-        f" best that is better than all {nothing}."
-    )
+        why = reason(found.metric, "it", any_map)
+        return f"Use none of these methods for {model}, because of none it is shown {of} that {why}."
+    best = recipe_words(found.good[0])
+    return f"Use {best} for {model}, because {of} {reason(found.metric, 'it', any_map)}."
 
 
 def carried(found: Ranking, recipe: str, run: str) -> tuple[bool, str]:
@@ -392,6 +403,7 @@ def truth_advice(rows: pd.DataFrame, group: str, metric: str) -> str:
     """The page's answer in one sentence: which method to use where a sign is like the planted cue, and why."""
     methods = rows[~rows["recipe"].isin(CONTROLS)].dropna(subset=["mean"])
     name, nothing = cue_words(group), "maps that know nothing of the model"
+    name = f"{name[0].lower()}{name[1:]}"
     pairs = {each: found for each, found in compared(rows).items() if each in set(methods["recipe"]) and found}
     if not any(one.decidable and one.p == one.p for each in pairs.values() for one in each.values()):
         return f"No method can be advised for {name} yet: too little was explained to test any."

@@ -49,7 +49,7 @@ def matrix(labels: Sequence[str], values: Array, caption: str) -> str:
             cells += '<td class="n muted">–</td>' if i == j else _shaded(v)
         body += f'<tr><th scope="row">{i + 1} {escape(label)}</th>{cells}</tr>'
     return scrolled(
-        f'<table class="sx-table"><caption>{escape(caption)}</caption><thead><tr><th'
+        f'<table class="sx-table"><caption><span>{escape(caption)}</span></caption><thead><tr><th'
         f' scope="col">map</th>{head}</tr></thead><tbody>{body}</tbody></table>',
         caption,
     )
@@ -70,7 +70,7 @@ def table(rows: Sequence[Mapping[str, Any]], caption: str, muted: Sequence[bool]
         for i, row in enumerate(rows)
     )
     return scrolled(
-        f'<table class="sx-table"><caption>{escape(caption)}</caption>'
+        f'<table class="sx-table"><caption><span>{escape(caption)}</span></caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>",
         caption,
     )
@@ -102,7 +102,7 @@ def confusion(names: Sequence[str], counts: Array, shares: Array, who: str = "Re
     head = "".join(f'<th scope="col" class="n">says {escape(n)}</th>' for n in names)
     caption = f"{escape(who)}, and percent of those with the label."
     return scrolled(
-        f'<table class="sx-table"><caption>{caption}</caption><thead><tr><td></td>{head}</tr></thead>'
+        f'<table class="sx-table"><caption><span>{caption}</span></caption><thead><tr><td></td>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table>",
         caption,
     )
@@ -178,7 +178,7 @@ def heat(names: Sequence[str], columns: Sequence[str], values: Array, caption: s
         cells = "".join(_shaded(float(v)) for v in values[i])
         body += f'<tr{kind}><th scope="row">{escape(name)}</th>{cells}</tr>'
     return scrolled(
-        f'<table class="sx-table"><caption>{escape(caption)}</caption>'
+        f'<table class="sx-table"><caption><span>{escape(caption)}</span></caption>'
         f"<thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table>",
         caption,
     )

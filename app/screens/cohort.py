@@ -28,9 +28,16 @@ labeled = rows[rows["label"].notna() & rows["probability"].notna()]
 broken = rows[rows["problem"] != ""]
 who = sources.who()
 by_person = validation.people(labeled, classes)
+
+
+def named(name: str) -> str:
+    """A class as people read it; a synthetic voice has no disease."""
+    return f"{'simulated ' if who.startswith('synthetic') else ''}{class_words(name)}"
+
+
 with right:
     unscored = how.refused if sources.catalogue()["label"].notna().any() else ""
-    said = unscored or validation.performance_words(labeled, classes, who, class_words)
+    said = unscored or validation.performance_words(labeled, classes, who, named)
     widgets.show_html(f'<p class="sx-lead">{widgets.unbroken(said)}</p>')
 outside = int((rows["scope"] == "outside").sum())
 if outside:

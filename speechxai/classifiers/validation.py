@@ -926,7 +926,7 @@ def performance_words(
     if labeled.empty:
         return "No recording has both a label and an answer."
     found, by_person = recalls(labeled, classes), people(labeled, classes)
-    parts = []
+    parts: list[str] = []
     for c in reversed(range(len(classes))):
         each = found[c]
         if not each.n:

@@ -178,10 +178,16 @@ def test_the_pages_answer_is_one_sentence() -> None:
         return boards.advice(boards.ranking(board, "faithfulness"), "my-model")
 
     assert said(METHODS_7, 2) == (
-        "Use saliency for my-model, because by faithfulness over 12 speakers it is the best that is better than all"
-        " maps that know nothing of the model."
+        "Use saliency for my-model, because over 12 speakers the answer weakens more without what it marks than without"
+        " what any map that knows nothing of the model marks (faithfulness)."
     )
-    assert said(METHODS_7, 0).startswith("Use none of these methods for my-model, because by faithfulness over 12")
+    assert said(METHODS_7, 0).startswith(
+        "Use none of these methods for my-model, because of none it is shown over 12 speakers that the answer weakens"
+    )
+    assert boards.reason("sufficiency@20", "it", "another") == (
+        "what it marks keeps the answer better than what another marks (sufficiency, strongest 20\u00a0%)"
+    )
+    assert boards.reason("average_gain", "it", "others") == "by average gain it is better than others"
     assert "3 speakers are too few to test" in boards.advice(
         boards.ranking(beating(rows([*METHODS_7, *controls]), 2).assign(n_speakers=3), "faithfulness"), "m"
     )
@@ -222,7 +228,7 @@ def test_only_a_run_of_this_very_model_speaks_of_its_maps(monkeypatch: pytest.Mo
 def test_what_a_benchmark_advises(n_good: int) -> None:
     group = "synthetic/tremor/1"
     said = boards.truth_advice(beating(rows([*METHODS_7, *CONTROLS]), n_good), group, "deletion_auc")
-    assert said.startswith("Use saliency for Tremor" if n_good else "Use none of these methods for Tremor")
+    assert said.startswith("Use saliency for tremor" if n_good else "Use none of these methods for tremor")
     assert boards.truth_advice(rows(["rise"]), group, "deletion_auc").endswith("too little was explained to test any.")
 
 
