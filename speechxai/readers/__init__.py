@@ -1,0 +1,1 @@
+"""Reader studies: can a person tell a true explanation from a false one?"""

@@ -1,0 +1,388 @@
+"""What readers answered, in one SQLite file beside the study: on disk before the next page shows."""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from speechxai.errors import SpeechXAIError
+from speechxai.files import csv_table, decoded, from_csv_cells, known_format, read_bytes
+from speechxai.readers.analysis import READING_COLUMNS, rating
+from speechxai.readers.design import Case, Study, codes, slots
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMAT = 1
+"""Of the file; a program that reads an older one knows it."""
+
+PATIENCE_S = 30.0
+"""How long a reader's answer waits for that of another to be written."""
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS cases (
+    code TEXT PRIMARY KEY, place INTEGER NOT NULL, facts TEXT NOT NULL, content BLOB
+);
+CREATE TABLE IF NOT EXISTS answers (
+    reader TEXT NOT NULL, slot INTEGER NOT NULL, stage TEXT NOT NULL, content TEXT NOT NULL, at REAL NOT NULL,
+    PRIMARY KEY (reader, slot, stage)
+) WITHOUT ROWID;
+"""
+
+
+def beside(study_file: Path) -> Path:
+    """The file of a study's answers: of the same name, ending in .sqlite."""
+    return study_file.with_suffix(".sqlite")
+
+
+@dataclass(frozen=True)
+class Store:
+    """One file of cases and answers. Every call opens it anew: any number of threads and processes may share it.
+
+    Args:
+        path: of the file.
+    """
+
+    path: Path
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with closing(sqlite3.connect(self.path, timeout=PATIENCE_S)) as connection:
+                # Written through to the disk at the end of every transaction: no kill and no power loss takes it back.
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")
+                with connection:
+                    yield connection
+        except sqlite3.Error as error:
+            raise SpeechXAIError(f"{self.path}: the study's answers cannot be read or written ({error}).") from error
+
+    def begin(self, study: Study) -> None:
+        """Make the file where there is none.
+
+        Raises:
+            SpeechXAIError: the file belongs to another study, or this one was changed after somebody answered.
+        """
+        with self._open() as connection:
+            connection.executescript(_TABLES)
+            known = dict(connection.execute("SELECT name, value FROM meta"))
+            n = connection.execute("SELECT COUNT(*) FROM answers").fetchone()[0]
+            known_format(int(known["format"]) if "format" in known else None, FORMAT, f"{self.path}: this file")
+            if known.get("rests_on", study.rests_on) != study.rests_on:
+                if n:
+                    raise SpeechXAIError(
+                        f"{self.path}: readers have answered already, and the study file was changed since: arms,"
+                        " cases, questions, sittings and seed must stay. Undo that, or copy the study to a new name."
+                    )
+                connection.execute("DELETE FROM cases")
+                connection.execute("DELETE FROM meta")
+            connection.executemany(
+                "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+                [("format", str(FORMAT)), ("rests_on", study.rests_on)],
+            )
+
+    def facts(self) -> dict[str, Any]:
+        """What is known of the study as a whole, such as the names of the classes."""
+        with self._open() as connection:
+            rows = connection.execute("SELECT value FROM meta WHERE name = 'facts'").fetchall()
+        return dict(json.loads(rows[0][0])) if rows else {}
+
+    def put_cases(self, cases: Sequence[Case], contents: Mapping[str, bytes], facts: Mapping[str, Any]) -> None:
+        """Keep the cases in their order, with what is shown of each, in place of those that are there."""
+        rows = [(c.code, k, json.dumps(asdict(c)), contents.get(c.code)) for k, c in enumerate(cases)]
+        with self._open() as connection:
+            connection.execute("DELETE FROM cases")
+            connection.executemany("INSERT INTO cases VALUES (?, ?, ?, ?)", rows)
+            connection.execute("INSERT OR REPLACE INTO meta VALUES ('facts', ?)", (json.dumps(dict(facts)),))
+
+    def cases(self) -> list[Case]:
+        """The cases in their order; none before they are prepared."""
+        with self._open() as connection:
+            rows = connection.execute("SELECT facts FROM cases ORDER BY place").fetchall()
+        return [Case(**json.loads(text)) for (text,) in rows]
+
+    def content(self, code: str) -> bytes | None:
+        """What is shown of a case, None where nothing was prepared."""
+        with self._open() as connection:
+            row = connection.execute("SELECT content FROM cases WHERE code = ?", (code,)).fetchone()
+        return row[0] if row else None
+
+    def put(self, reader: str, slot: int, stage: str, content: Mapping[str, Any], at: float | None = None) -> bool:
+        """Keep an answer; one that is there already stays, and False is returned. On disk when this returns."""
+        text = json.dumps(dict(content))
+        with self._open() as connection:
+            done = connection.execute(
+                "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?)",
+                (reader, slot, stage, text, time.time() if at is None else at),
+            )
+            return done.rowcount > 0
+
+    def put_many(self, rows: Sequence[tuple[str, int, str, Mapping[str, Any], float]]) -> None:
+        """Keep many answers at once, as of simulated readers."""
+        with self._open() as connection:
+            connection.executemany(
+                "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?)",
+                [(reader, slot, stage, json.dumps(dict(content)), at) for reader, slot, stage, content, at in rows],
+            )
+
+    def answers(self, reader: str | None = None) -> dict[tuple[str, int, str], tuple[dict[str, Any], float]]:
+        """Answers and when they were given, s since 1970, by reader, slot and stage."""
+        asked = "SELECT reader, slot, stage, content, at FROM answers"
+        with self._open() as connection:
+            found = connection.execute(
+                asked + ("" if reader is None else " WHERE reader = ?"), () if reader is None else (reader,)
+            )
+            return {(who, slot, stage): (json.loads(text), at) for who, slot, stage, text, at in found}
+
+    def forget(self, reader: str) -> int:
+        """Delete everything that a reader answered, as readers may ask. Returns how many answers."""
+        with self._open() as connection:
+            connection.execute("PRAGMA secure_delete = ON")
+            n = connection.execute("DELETE FROM answers WHERE reader = ?", (reader,)).rowcount
+        with closing(sqlite3.connect(self.path, timeout=PATIENCE_S)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            connection.execute("VACUUM")
+        return int(n)
+
+
+# Tables of what was answered.
+def readings(store: Store, study: Study) -> pd.DataFrame:
+    """Finished readings, READING_COLUMNS, one row each; training and attention checks are not among them."""
+    import pandas as pd
+
+    cases = {case.code: case for case in store.cases()}
+    answers = store.answers()
+    rows = []
+    for number, code in enumerate(codes(study)):
+        order = 0
+        for slot in slots(study, number, list(cases.values())):
+            first = answers.get((code, slot.index, "first"), ({}, 0.0))[0]
+            second = answers.get((code, slot.index, "second"), ({}, 0.0))[0]
+            if slot.kind != "case" or not first or (slot.arm != "sound" and not second):
+                continue
+            last, case = second or first, cases[slot.case]
+            parts = [part for part in (first, second) if part]
+            rows.append(
+                (
+                    code,
+                    slot.case,
+                    slot.arm,
+                    slot.round,
+                    slot.sitting,
+                    order,
+                    case.truth,
+                    case.answer,
+                    case.kind,
+                    first["decision"],
+                    first["confidence"],
+                    first.get("foretold", math.nan),
+                    last["decision"],
+                    last["confidence"],
+                    last.get("use", math.nan),
+                    sum(part["rt_ms"] for part in parts) / 1000,
+                    sum(part["plays"] for part in parts),
+                    sum(part["played_s"] for part in parts),
+                )
+            )
+            order += 1
+    table = pd.DataFrame(rows, columns=list(READING_COLUMNS))
+    numbers = ("first", "first_confidence", "foretold", "decision", "confidence", "use", "seconds", "played_s")
+    return table.astype(dict.fromkeys(numbers, float))
+
+
+def attention(store: Store, study: Study) -> dict[str, tuple[int, int]]:
+    """Attention checks passed and answered, by reader."""
+    cases, answers, found = store.cases(), store.answers(), {}
+    for number, code in enumerate(codes(study)):
+        passed = n = 0
+        for slot in slots(study, number, cases):
+            given = answers.get((code, slot.index, "first"))
+            if slot.kind == "attention" and given:
+                n += 1
+                passed += (given[0]["decision"], given[0]["confidence"]) == slot.asked
+        found[code] = (passed, n)
+    return found
+
+
+def scales(store: Store, study: Study) -> dict[str, dict[str, list[int]]]:
+    """Answers to the two scales at the end, by scale ("sus", "scs") and reader."""
+    cases, answers = store.cases(), store.answers()
+    found: dict[str, dict[str, list[int]]] = {"sus": {}, "scs": {}}
+    for number, code in enumerate(codes(study)):
+        for slot in slots(study, number, cases):
+            given = answers.get((code, slot.index, "scale"))
+            if slot.kind in found and given:
+                found[slot.kind][code] = [int(given[0][f"q{k}"]) for k in range(1, 11)]
+    return found
+
+
+def remarks(store: Store, study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Boxes (reader, case, arm, start_s, end_s, low_hz, high_hz) and comments with causes (reader, case, arm, causes,
+    comment)."""
+    import pandas as pd
+
+    cases, answers = store.cases(), store.answers()
+    boxes, said = [], []
+    for number, code in enumerate(codes(study)):
+        for slot in slots(study, number, cases):
+            first = answers.get((code, slot.index, "first"), ({}, 0.0))[0]
+            second = answers.get((code, slot.index, "second"), ({}, 0.0))[0]
+            if slot.kind != "case" or not first:
+                continue
+            boxes += [(code, slot.case, slot.arm, *box) for box in first.get("box", [])]
+            comment = " / ".join(filter(None, (first.get("comment", ""), second.get("comment", ""))))
+            said.append((code, slot.case, slot.arm, " ".join(first.get("cause", [])), comment))
+    return (
+        pd.DataFrame(boxes, columns=["reader", "case", "arm", "start_s", "end_s", "low_hz", "high_hz"]),
+        pd.DataFrame(said, columns=["reader", "case", "arm", "causes", "comment"]),
+    )
+
+
+# Formats that people know.
+def jspsych(store: Store, study: Study) -> pd.DataFrame:
+    """Every answer as a trial with the names of jsPsych: rt in ms, response as JSON, stimulus the case's code."""
+    import pandas as pd
+
+    cases, rows = store.cases(), []
+    answers = store.answers()
+    begun: dict[str, float] = {}
+    for (reader, _, _), (_, at) in answers.items():
+        begun[reader] = min(at, begun.get(reader, at))
+    by_code = {case.code: case for case in cases}
+    for number, code in enumerate(codes(study)):
+        index = 0
+        for slot in slots(study, number, cases):
+            for stage in STAGES:
+                if (code, slot.index, stage) not in answers:
+                    continue
+                content, at = answers[code, slot.index, stage]
+                response = {k: v for k, v in content.items() if k not in ("rt_ms", "plays", "played_s", "paused_ms")}
+                case = by_code.get(slot.case)
+                rows.append(
+                    {
+                        "subject": code,
+                        "trial_index": index,
+                        "trial_type": f"{slot.kind}-{stage}",
+                        "time_elapsed": round(1000 * (at - begun[code])),
+                        "rt": content.get("rt_ms", math.nan),
+                        "stimulus": slot.case,
+                        "response": json.dumps(response, ensure_ascii=False),
+                        "arm": slot.arm,
+                        "sitting": slot.sitting,
+                        "correct_response": "" if case is None else case.truth,
+                        "plays": content.get("plays", math.nan),
+                        "played_s": content.get("played_s", math.nan),
+                    }
+                )
+                index += 1
+    names = ["subject", "trial_index", "trial_type", "time_elapsed", "rt", "stimulus", "response", "arm", "sitting"]
+    return pd.DataFrame(rows, columns=[*names, "correct_response", "plays", "played_s"])
+
+
+STAGES = ("begin", "agree", "read", "first", "second", "feedback", "scale")
+"""Of one step, in order."""
+
+
+def imrmc(table: pd.DataFrame) -> pd.DataFrame:
+    """Readings as iMRMC's four columns: readerID, caseID, modalityID, score; first the rows of the truth."""
+    import pandas as pd
+
+    truth = table.drop_duplicates("case").sort_values("case")
+    top = pd.DataFrame(
+        {"readerID": "truth", "caseID": truth["case"], "modalityID": "truth", "score": truth["truth"].astype(int)}
+    )
+    scores = pd.DataFrame(
+        {
+            "readerID": table["reader"],
+            "caseID": table["case"],
+            "modalityID": table["arm"],
+            "score": rating(table["decision"].to_numpy(float), table["confidence"].to_numpy(float)).astype(int),
+        }
+    )
+    return pd.concat([top, scores], ignore_index=True)
+
+
+_ALIASES = {
+    "reader": ("reader", "readerid", "subject", "participant", "subject_id"),
+    "case": ("case", "caseid", "stimulus"),
+    "arm": ("arm", "modalityid", "treatment", "modality", "condition"),
+    "rating": ("rating", "score", "response"),
+    "truth": ("truth", "correct_response"),
+}
+"""Names of columns, without case, that mean the same: iMRMC's, jsPsych's and those of the R package MRMCaov."""
+
+
+def read_ratings(path: Path) -> pd.DataFrame:
+    """Read a table of ratings from elsewhere: reader, case, arm, rating, truth (0 or 1).
+
+    iMRMC's four columns, whose rows of the reader "truth" hold the truth; jsPsych's names with a numeric response and
+    correct_response; or reader, treatment, case, truth, rating.
+
+    Raises:
+        SpeechXAIError: a column that is missing, ratings that are no numbers, a truth that is not 0 or 1, a reading
+            given twice; the message begins with the file.
+    """
+    import io
+
+    import pandas as pd
+
+    text = decoded(read_bytes(path), path)
+    try:
+        frame = from_csv_cells(pd.read_csv(io.StringIO(text), sep=None, engine="python"))
+    except (ValueError, pd.errors.ParserError) as error:
+        raise SpeechXAIError(f"{path}: cannot be read as a table: {' '.join(str(error).split())}.") from error
+    lower = {str(name).strip().lower(): name for name in frame.columns}
+    named = {key: next((lower[a] for a in aliases if a in lower), None) for key, aliases in _ALIASES.items()}
+    missing = [key for key in ("reader", "case", "rating") if named[key] is None]
+    if missing:
+        names = ", ".join(_ALIASES[missing[0]])
+        raise SpeechXAIError(f"{path}: there is no column of the {missing[0]}. It is called one of: {names}.")
+    table = pd.DataFrame({key: frame[name] for key, name in named.items() if name is not None})
+    if "arm" not in table:
+        table["arm"] = "all"
+    if "truth" not in table:
+        # iMRMC: rows of a reader called truth, or -1.
+        is_truth = table["reader"].astype(str).str.strip().str.lower().isin(("truth", "-1"))
+        if not is_truth.any():
+            raise SpeechXAIError(f"{path}: no truth: neither a column of it, nor rows of the reader 'truth'.")
+        known = table[is_truth].drop_duplicates("case").set_index("case")["rating"]
+        table = table[~is_truth].copy()
+        table["truth"] = table["case"].map(known)
+    for name in ("rating", "truth"):
+        numbers = pd.to_numeric(table[name], errors="coerce")
+        if numbers.isna().any():
+            row = table[numbers.isna()].iloc[0]
+            raise SpeechXAIError(
+                f"{path}: the {name} of reader {row['reader']}, case {row['case']} is no number: {row[name]!r}."
+            )
+        table[name] = numbers
+    if not table["truth"].isin((0, 1)).all():
+        raise SpeechXAIError(f"{path}: the truth must be 0 or 1 in every row.")
+    for name in ("reader", "case", "arm"):
+        table[name] = table[name].astype(str)
+    twice = table.duplicated(["reader", "case", "arm"])
+    if twice.any():
+        row = table[twice].iloc[0]
+        raise SpeechXAIError(f"{path}: reader {row['reader']} read case {row['case']} in arm {row['arm']} twice.")
+    return table.reset_index(drop=True)
+
+
+def exported(store: Store, study: Study) -> dict[str, bytes]:
+    """Everything that was answered, as CSV files by name."""
+    table = readings(store, study)
+    boxes, said = remarks(store, study)
+    return {
+        "readings.csv": csv_table(table),
+        "jspsych.csv": csv_table(jspsych(store, study)),
+        "imrmc.csv": csv_table(imrmc(table)),
+        "boxes.csv": csv_table(boxes),
+        "comments.csv": csv_table(said),
+    }
