@@ -31,6 +31,7 @@ from speechxai.commands import (
 )
 from speechxai.commands.console import Command
 from speechxai.commands.data import data_app
+from speechxai.commands.study import study_app
 from speechxai.errors import SpeechXAIError, encodable, is_out_of_memory
 from speechxai.evaluation.machine import keep_freed_memory
 
@@ -96,6 +97,7 @@ for _name, _module, _short in (
     _function = getattr(_module, _module.__name__.rpartition(".")[2])
     app.command(_name, cls=Command, short_help=_short, epilog=_module.EPILOG)(_function)
 app.add_typer(data_app, name="data", short_help="Data sets: list, check, import, fetch.")
+app.add_typer(study_app, name="study", short_help="Reader studies: can people tell true from false?")
 
 
 def _one_line(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from speechxai.readers.material import Shown
 from speechxai.readers.store import Store, attention, exported, readings, remarks, scales
 from speechxai.report import render
 from speechxai.report.render import Cell, Finding, Row, Table, number, p_text, signed, span, with_span
-from speechxai.stats import FEWEST_READERS, MultiReader, direction, multi_reader, reader_interval
+from speechxai.stats import FEWEST_READERS, MultiReader, direction, holm, multi_reader, reader_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,6 +99,7 @@ def of_readings(
             found, other = analysis.by_arm(table, key, arms)
             figures[key] = found
             differences += other
+    differences = corrected(differences)
     more = [*analysis.seconds(table, arms), *analysis.kappas(table, arms)] if len(table) else []
     order = analysis.order_effect(table) if len(table) else None
     kinds = analysis.by_kind(table) if len(table) else []
@@ -128,6 +129,17 @@ def of_readings(
         ),
     ]
     return Report(title, tuple(said), tuple(t for t in tables if t.rows), tuple(rows), simulated)
+
+
+def corrected(differences: Sequence[Difference]) -> list[Difference]:
+    """Differences with p corrected by Holm for their number, but for the one that the study is planned for: the first
+    in appropriate reliance is tested alone."""
+    planned = next((k for k, one in enumerate(differences) if one.key == "reliance"), None)
+    rest = [k for k in range(len(differences)) if k != planned]
+    found = list(differences)
+    for k, p in zip(rest, holm([differences[k].p for k in rest]), strict=True):
+        found[k] = replace(differences[k], p=float(p))
+    return found
 
 
 def _condition_share(table: pd.DataFrame) -> str:
@@ -217,15 +229,11 @@ def findings(
         elif one.key == "kappa_first":
             said.append(_plain(one, "Agreement of two readers on the first decision (kappa)", 2, key="kappa"))
         elif one.key == "kappa":
-            said.append(
-                _plain(one, f"Agreement of two readers with {arm_words(one.arm)} (kappa)", 2, key="kappa")
-            )
+            said.append(_plain(one, f"Agreement of two readers with {arm_words(one.arm)} (kappa)", 2, key="kappa"))
     if order is not None:
         said.append(_order_words(order))
     for one in plausible:
-        said.append(
-            _plain(one, f"In readers' boxes {one.arm} maps have so many times the evidence of an even one", 2)
-        )
+        said.append(_plain(one, f"In readers' boxes {one.arm} maps have so many times the evidence of an even one", 2))
     names = {"sus": "System Usability Scale (0 to 100)", "scs": "System Causability Scale (0.2 to 1)"}
     said += [_plain(one, names[one.key], 1 if one.key == "sus" else 2) for one in asked]
     said += [_metric_words(row) for row in metrics]
@@ -354,21 +362,18 @@ def _difference_table(differences: Sequence[Difference]) -> Table:
             FIGURES[one.key],
             (
                 Cell(f"{arm_words(one.arm)} minus {arm_words(one.other)}", words=True),
-                render.difference_cell(
-                    one.value, one.low, one.high, one.p, 2, higher_is_better=HIGH_IS_GOOD[one.key]
-                ),
+                render.difference_cell(one.value, one.low, one.high, one.p, 2, higher_is_better=HIGH_IS_GOOD[one.key]),
             ),
         )
         for one in differences
     ]
-    title = "Differences between arms; ▲ better, ▼ worse at p < 0.05, each tested alone"
-    return Table(title, ("", "arms", "difference"), tuple(rows))
+    title = "Differences between arms; ▲ better, ▼ worse at p < 0.05"
+    note = "The first in appropriate reliance is what the study is planned for; p of the others is corrected by Holm"
+    return Table(title, ("", "arms", "difference"), tuple(rows), note)
 
 
 def _kind_table(kinds: Sequence[Figure]) -> Table:
-    rows = [
-        Row("true" if one.arm == TRUE else KINDS[one.arm], (_cell(one), Cell(str(one.n_cases)))) for one in kinds
-    ]
+    rows = [Row("true" if one.arm == TRUE else KINDS[one.arm], (_cell(one), Cell(str(one.n_cases)))) for one in kinds]
     return Table("Share of explanations rejected, by what they are", ("", "rejected", "cases"), tuple(rows))
 
 
@@ -419,7 +424,7 @@ def of_ratings(title: str, table: pd.DataFrame) -> Report:
     found = multi_reader(values, truth)
     n = len(found.readers)
     figures = [
-        Figure("auc", arm, *(float(each[k]) for each in (found.mean, found.low, found.high)), n, found.n_cases)
+        Figure("auc", arm, float(found.mean[k]), float(found.low[k]), float(found.high[k]), n, found.n_cases)
         for k, arm in enumerate(arms)
     ]
     differences = [
@@ -501,9 +506,9 @@ def write(out: Path, report: Report, study: Study | None = None, store: Store | 
 
 
 def textgrids(study: Study, store: Store) -> dict[str, bytes]:
-    """Readers' boxes of every case as a Praat TextGrid, by file name: one tier, the reader and the band in each
-    label."""
-    from speechxai.data.textgrid import Interval, write_textgrid
+    """Readers' boxes of every case as a Praat TextGrid, by file name: a tier of the reader, the band as label. Boxes
+    of one reader that overlap in time are cut, which the CSV of boxes does not."""
+    from speechxai.data.textgrid import write_textgrid
 
     boxes, _ = remarks(store, study)
     found: dict[str, bytes] = {}
@@ -513,15 +518,9 @@ def textgrids(study: Study, store: Store) -> dict[str, bytes]:
             continue
         shown = Shown.unpacked(content)
         duration = len(shown.waveform) / shown.sample_rate
-        intervals: list[Any] = []
-        for row in part.sort_values("start_s").to_dict("records"):
-            start, end = float(row["start_s"]), min(float(row["end_s"]), duration)
-            if intervals and start < intervals[-1].end_s:
-                continue  # a tier holds no two at one time; the CSV has them all
-            if end > start:
-                intervals.append(Interval(start, end, f"{row['low_hz']:.0f}-{row['high_hz']:.0f} Hz"))
-        if intervals:
-            found[f"boxes/{code}_{reader}.TextGrid"] = write_textgrid(intervals, duration, tier=str(reader)).encode()
+        lines = [
+            (float(row["start_s"]), float(row["end_s"]), f"{row['low_hz']:.0f}-{row['high_hz']:.0f} Hz")
+            for row in part.to_dict("records")
+        ]
+        found[f"boxes/{code}_{reader}.TextGrid"] = write_textgrid(lines, duration, tier=str(reader)).encode()
     return found
-
-

@@ -18,6 +18,7 @@ from speechxai.stats import multi_reader, share_interval, spearman
 if TYPE_CHECKING:
     import pandas as pd
 
+    from speechxai.readers.store import Store
     from speechxai.types import Array
 
 CONFIDENCE_EDGES = (0.4, 1.0, 1.8)
@@ -165,6 +166,55 @@ def readings(
         for k, case in enumerate(rest)
     ]
     return table, [*(case for case in cases if case.training), *scored]
+
+
+def fill(study: Study, store: Store, cases: Sequence[Case], seed: int = 0) -> int:
+    """Let simulated readers answer everything into a store of their own. Returns how many readings."""
+    table, scored = readings(study, cases, seed=seed)
+    store.begin(study)
+    store.put_cases(scored, {}, {"simulated": True, "classes": ["HC", "PD"]})
+    rng = np.random.default_rng([study.seed, 7, seed])
+    at = {(row["reader"], row["case"], row["arm"]): row for row in table.to_dict("records")}
+    rows: list[tuple[str, int, str, dict[str, Any], float]] = []
+    for number, code in enumerate(codes(study)):
+        clock = 1_000_000.0
+        for slot in slots(study, number, scored):
+            clock += 40
+            given = {"rt_ms": 1000.0, "plays": 0, "played_s": 0.0, "paused_ms": 0.0}
+            if slot.kind in ("sus", "scs"):
+                rows.append(
+                    (code, slot.index, "scale", given | {f"q{k}": int(rng.integers(2, 6)) for k in ITEMS}, clock)
+                )
+            if slot.kind == "attention":
+                asked = {"decision": slot.asked[0], "confidence": slot.asked[1]}
+                rows.append((code, slot.index, "first", given | asked, clock))
+            if slot.kind != "case":
+                continue
+            row = at[code, slot.case, slot.arm]
+            share = 1.0 if slot.arm == "sound" else 0.6
+            first = given | {
+                "decision": int(row["first"]),
+                "confidence": int(row["first_confidence"]),
+                "cause": [CAUSES[int(rng.integers(len(CAUSES)))]],
+                "rt_ms": round(1000 * row["seconds"] * share, 3),
+                "plays": int(row["plays"]),
+                "played_s": row["played_s"],
+            }
+            if row["foretold"] == row["foretold"]:
+                first["foretold"] = int(row["foretold"])
+            rows.append((code, slot.index, "first", first, clock))
+            if slot.arm != "sound":
+                second = given | {"decision": int(row["decision"]), "confidence": int(row["confidence"])}
+                second["rt_ms"] = round(1000 * row["seconds"] * (1 - share), 3)
+                if row["use"] == row["use"]:
+                    second["use"] = int(row["use"])
+                rows.append((code, slot.index, "second", second, clock + 20))
+    store.put_many(rows)
+    return len(table)
+
+
+ITEMS = range(1, 11)
+CAUSES = ("voice", "prosody", "language", "other")
 
 
 # Power.
