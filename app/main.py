@@ -13,7 +13,7 @@ if str(HERE.parent) not in sys.path:
 import streamlit as st  # noqa: E402
 
 st.set_page_config(page_title="speechxai", page_icon=str(HERE / "components" / "icon.svg"), layout="wide")
-from app import widgets  # noqa: E402
+from app import sources, widgets  # noqa: E402
 from app.hosts import ON_GUARD  # noqa: E402
 
 if not ON_GUARD.is_set():
@@ -21,9 +21,13 @@ if not ON_GUARD.is_set():
     st.stop()
 
 widgets.style()
-st.logo(str(HERE / "components" / "logo.svg"), size="large")
 # Not named "pages": Streamlit would list that folder by itself, before the navigation below is known.
 PAGES = HERE / "screens"
+if sources.settings().study:
+    # Readers see their own page alone: every other one tells what must not be told.
+    st.navigation([st.Page(PAGES / "study.py", title="Study", default=True)], position="hidden").run()
+    st.stop()
+st.logo(str(HERE / "components" / "logo.svg"), size="large")
 st.navigation(
     [
         st.Page(PAGES / "inspect_recording.py", title="Inspect", default=True),

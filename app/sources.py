@@ -58,6 +58,7 @@ class Settings:
         keep_cache: whether explanations of the catalogue's recordings are kept on disk.
         allow_code: whether a model "module:function" may run.
         imports: modules that register methods, metrics and so on.
+        study: file of a reader study, "" without one; then nothing but its page is shown.
     """
 
     data: str = SYNTHETIC
@@ -68,6 +69,7 @@ class Settings:
     keep_cache: bool = True
     allow_code: bool = False
     imports: tuple[str, ...] = ()
+    study: str = ""
 
 
 def parse(arguments: Sequence[str] | None = None) -> Settings:
@@ -81,6 +83,7 @@ def parse(arguments: Sequence[str] | None = None) -> Settings:
     parser.add_argument("--import", dest="imports", action="append", default=[])
     parser.add_argument("--save-to", default="")
     parser.add_argument("--no-cache", action="store_true")
+    parser.add_argument("--study", default="")
     found, _ = parser.parse_known_args(list(sys.argv[1:] if arguments is None else arguments))
     save_to = found.save_to or str(Path.home() / "speechxai-cases")
     return Settings(
@@ -92,6 +95,7 @@ def parse(arguments: Sequence[str] | None = None) -> Settings:
         not found.no_cache,
         found.allow_code,
         tuple(found.imports),
+        found.study,
     )
 
 

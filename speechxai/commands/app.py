@@ -26,6 +26,7 @@ Examples:
 \b
   speechxai app                                                      synthetic voices, then http://127.0.0.1:8501
   speechxai app --data figshare-voice --root DATA --model figshare-cnn --run runs/first
+  speechxai app --study demo.toml                                    the reader's screen of a study
 
 Stop it with Ctrl-C.
 """
@@ -113,12 +114,18 @@ def app(
     ] = None,
     browser: Annotated[bool, typer.Option(help="Open a page in the browser.")] = True,
     imports: Annotated[list[str] | None, flag("imports")] = None,
+    study: Annotated[
+        Path | None, typer.Option(help="Study file: readers see its page alone ('speechxai study' makes and reads it).")
+    ] = None,
     cache: Annotated[bool, typer.Option(help="Keep computed maps of the data set's recordings on disk.")] = True,
 ) -> None:
     """Open the web app on this computer."""
     if importlib.util.find_spec("streamlit") is None:
         raise SpeechXAIError("The web app needs Streamlit: pip install 'speechxai[app]'.")
-    check_start(data, root, run or [], model or [], allow_code, save_to)
+    if study is not None:
+        check_study(study, bool(root or run or model or save_to) or data != "synthetic")
+    else:
+        check_start(data, root, run or [], model or [], allow_code, save_to)
     check_port(host, port)
     if host not in _LOCAL:
         warn(f"The app listens on {host}: whoever reaches this computer can open it, without a password.")
@@ -132,6 +139,7 @@ def app(
     arguments += ["--allow-code"] if allow_code else []
     arguments += ["--save-to", os.path.realpath(save_to)] if save_to else []
     arguments += [] if cache else ["--no-cache"]
+    arguments += ["--study", os.path.realpath(study)] if study else []
     for name in names(host, allow_host or []):
         arguments += ["--answer-to", name]
     # In a checkout that is not installed, the server must find the package as this process does.
@@ -179,6 +187,21 @@ def check_start(
         check_runs(folder)
     if save_to is not None:
         check_out(save_to)
+
+
+def check_study(file: Path, more: bool) -> None:
+    """Look at a study before readers do. Raises SpeechXAIError where it is not ready, or more than it is asked for."""
+    from speechxai.readers.design import load
+    from speechxai.readers.store import Store, beside
+
+    if more:
+        raise SpeechXAIError("--study shows its page alone: leave out --data, --root, --model, --run and --save-to.")
+    study, store = load(file), Store(beside(file))
+    ready = beside(file).is_file()
+    if ready:
+        store.begin(study)
+    if not ready or not store.cases():
+        raise SpeechXAIError(f"{file}: its cases are not prepared. Prepare them with: speechxai study check {file}")
 
 
 def check_runs(folder: Path) -> None:
