@@ -74,6 +74,7 @@ class View:
         answer: what the model says, for exported pictures.
         top_hz: where the picture ends unless all is asked for; None shows all.
         formants_hz: (T, 2) F1 and F2, NaN where there is none; None where they are not known.
+        bare: the map is not to be spoken of: no bands and no track of it.
     """
 
     title: str
@@ -92,6 +93,7 @@ class View:
     answer: str = ""
     top_hz: float | None = None
     formants_hz: Array | None = None
+    bare: bool = False
 
 
 def script() -> str:
@@ -165,6 +167,7 @@ def pack(view: View) -> bytes:
         "title": view.title,
         "recording": view.recording,
         "summary": view.summary,
+        "bare": view.bare,
         "evidence": view.evidence,
         "model": view.model,
         "answer": view.answer,

@@ -76,6 +76,7 @@ def view(path: str, case: str, shown: str) -> tuple[bytes, bytes]:
         sounds=[Voice("original", "Recording", found.waveform)],
         voicing=found.voicing,
         f0_hz=found.f0_hz,
+        bare=not seen,
         summary="A recording, and what is shown as the model's reason." if seen else "A recording.",
     )
     return pack(made), found.curves if shown == "what-if" else b""

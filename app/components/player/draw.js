@@ -7,7 +7,7 @@ const FONT = "12px 'Source Sans', 'Source Sans Pro', system-ui, sans-serif";
 /** Where everything stands, in CSS pixels, for a stage `width` wide: panels (one a map), side bands, tracks, axis. */
 export function layout(width, options) {
   const left = width < 560 ? 44 : 58;
-  const side = options.nMaps === 1 && width >= 620 ? 150 : 0;
+  const side = options.nMaps === 1 && !options.bare && width >= 620 ? 150 : 0;
   const inner = Math.max(60, width - left - side - 8);
   const panels = [];
   let y = 4;

@@ -207,7 +207,7 @@ class Player {
     const { header } = model;
     const tracks = trackList(model, header.maps.length > 1);
     const height = header.height ?? (header.maps.length > 1 ? 104 : width < 560 ? 220 : 270);
-    this.plan = layout(width, { nMaps: header.maps.length, height, tracks });
+    this.plan = layout(width, { nMaps: header.maps.length, height, tracks, bare: header.bare });
     for (const canvas of [this.base, this.glass]) {
       if (canvas.width !== width * ratio || canvas.height !== this.plan.height * ratio) {
         canvas.width = width * ratio;

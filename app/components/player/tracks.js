@@ -9,7 +9,7 @@ const VOICING_COLOR = ["#ffffff", "#b9cfd0", "#0b6670"];
 export function trackList(model, short) {
   const list = [
     { name: "waveform", title: "wave", height: short ? 30 : 38 },
-    { name: "evidence", title: "evidence", height: short ? 0 : 30 },
+    { name: "evidence", title: "evidence", height: short || model.header.bare ? 0 : 30 },
     { name: "f0", title: "F0, Hz", height: short ? 0 : 46 },
     { name: "voicing", title: "voice", height: 12 },
   ];
