@@ -239,7 +239,11 @@ def by_kind(readings: pd.DataFrame) -> list[Figure]:
         wide = part.assign(value=(part["use"] == REJECTED).astype(float))
         table = wide.pivot_table(index="reader", columns="case", values="value").to_numpy()
         one = multi_reader(table[None], np.zeros(table.shape[1]), "mean")
-        if len(one.readers):
+        if not len(one.readers):  # a single case: what it says of it, and nothing of others
+            found.append(
+                Figure("rejected", kind, float(np.nanmean(table)), math.nan, math.nan, len(table), one.n_cases)
+            )
+        else:
             low, high = float(one.low[0]), float(one.high[0])
             if low == high:
                 low, high = share_interval(round(float(one.mean[0]) * one.n_cases), one.n_cases)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -394,11 +395,30 @@ def slots(study: Study, reader: int, cases: Sequence[Case]) -> list[Slot]:
 
 
 def _blocks(study: Study, cases: Sequence[Case]) -> dict[str, int]:
-    """First arm of every case, by code: in turn within class, answer and explanation, so that arms hold the same."""
-    rng = np.random.default_rng([study.seed, 3])
-    shuffled = [cases[k] for k in rng.permutation(len(cases))]
-    ordered = sorted(shuffled, key=lambda case: (case.truth, case.right, case.kind))
-    return {case.code: k % len(study.arms) for k, case in enumerate(ordered)}
+    """First arm of every case, by code: of many ways to deal them the one in which arms are most alike."""
+    kinds = tuple((case.truth, case.right, case.true, case.kind) for case in cases)
+    return dict(zip((case.code for case in cases), _most_even(study.seed, len(study.arms), kinds), strict=True))
+
+
+N_DEALS = 200
+"""Ways to deal cases to arms that are tried."""
+
+
+@lru_cache(maxsize=8)
+def _most_even(seed: int, n_arms: int, kinds: tuple[tuple[int, bool, bool, str], ...]) -> tuple[int, ...]:
+    rng = np.random.default_rng([seed, 3])
+    facts = np.array([kind[:3] for kind in kinds], dtype=float)
+    best, least = np.zeros(len(kinds), int), np.inf
+    for _ in range(N_DEALS):
+        groups = dict(zip(sorted(set(kinds)), rng.permutation(len(set(kinds))), strict=True))
+        order = np.lexsort((rng.random(len(kinds)), [groups[kind] for kind in kinds]))
+        arm = np.empty(len(kinds), int)
+        arm[order] = np.arange(len(kinds)) % n_arms
+        counts = np.stack([facts[arm == k].sum(axis=0) for k in range(n_arms)])
+        uneven = float(np.square(counts - counts.mean(axis=0)).sum())
+        if uneven < least:
+            best, least = arm, uneven
+    return tuple(best.tolist())
 
 
 @dataclass(frozen=True)

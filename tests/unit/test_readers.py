@@ -1,0 +1,554 @@
+"""Reader studies: the study file, who reads what, answers on disk, what is asked next, and what is read from it."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from speechxai.errors import SpeechXAIError
+from speechxai.readers import analysis, design, report, simulate
+from speechxai.readers.design import ARMS, Case
+from speechxai.readers.sitting import Page, Sitting, checked
+from speechxai.readers.store import Store, beside, exported, imrmc, read_ratings, readings
+
+GIVEN = {"rt_ms": 1000.0, "plays": 1, "played_s": 0.5, "paused_ms": 0.0}
+
+
+def study_of(tmp_path: Path, text: str | None = None, **changes: str) -> design.Study:
+    """A study file, its lines changed by key."""
+    text = design.template() if text is None else text
+    for key, value in changes.items():
+        lines = text.splitlines()
+        found = [k for k, line in enumerate(lines) if line.startswith(f"{key} =")]
+        assert len(found) == 1, key
+        lines[found[0]] = f"{key} = {value}"
+        text = "\n".join(lines)
+    (tmp_path / "study.toml").write_text(text)
+    return design.load(tmp_path / "study.toml")
+
+
+def stored(tmp_path: Path, study: design.Study) -> Store:
+    store = Store(tmp_path / "study.sqlite")
+    store.begin(study)
+    store.put_cases(design.dealt(study), {}, {"classes": ["HC", "PD"]})
+    return store
+
+
+def replied(page: Page, **wanted: Any) -> dict[str, Any]:
+    """An answer to every question of a page: the first option, or what is wanted."""
+    found: dict[str, Any] = {}
+    for question in page.questions:
+        values = [value for value, _ in question.options]
+        kinds = {"several": values[:1], "text": "said", "box": [[0.1, 0.4, 500, 1500]]}
+        found[question.name] = wanted.get(question.name, kinds.get(question.kind, values[0] if values else None))
+    return {**GIVEN, "answers": found}
+
+
+# The study file.
+def test_template_says_what_every_line_is(tmp_path: Path) -> None:
+    for demo in (False, True):
+        text = design.template(demo)
+        assert "{" not in text.replace("{title}", "")
+        study = study_of(tmp_path, text)
+        lines = text.splitlines()
+        for k, line in enumerate(lines):
+            if " = " in line and not line.startswith("#"):
+                block = lines[max(0, k - 9) : k]
+                assert any(other.startswith("#") for other in block), f"not explained: {line}"
+        assert design.problems(study, design.dealt(study)) == []
+    assert (study.cases.n, study.arms) == (8, ("map",))
+    big = study_of(tmp_path)
+    assert (big.cases.n, big.sitting, big.arms, big.crossed) == (80, 20, ("answer", "map"), True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"arms": '["answer", "picture"]'}, r"the key 'arms.1'"),
+        ({"arms": '["map", "map"]'}, r"an arm stands in 'arms' twice"),
+        ({"n": "81"}, r"n must be even"),
+        ({"kinds": '["permuted-labels"]'}, r"needs permuted_model"),
+        ({"metrics": '["faithfulnes"]'}, r"faithfulness"),
+        ({"metrics": '["seed_stability"]'}, r"needs more than a shown map"),
+        ({"recipe": '"saliencyy"'}, r"saliency"),
+        ({"fall": "0.8"}, r"expected.fall"),
+        ({"readers": "0"}, r"the key 'readers'"),
+    ],
+)
+def test_wrong_study_files_are_named(tmp_path: Path, changes: dict[str, str], message: str) -> None:
+    with pytest.raises(SpeechXAIError, match=message) as error:
+        study_of(tmp_path, **changes)
+    assert str(error.value).startswith(str(tmp_path / "study.toml"))
+
+
+def test_an_unknown_key_is_guessed(tmp_path: Path) -> None:
+    with pytest.raises(SpeechXAIError, match="crossed"):
+        study_of(tmp_path, design.template().replace("crossed =", "crosed ="))
+    with pytest.raises(SpeechXAIError, match="false_answers"):
+        study_of(tmp_path, design.template().replace("false_answers =", "false_answer ="))
+
+
+# Who reads what.
+@pytest.mark.parametrize("crossed", ["true", "false"])
+@pytest.mark.parametrize("arms", [["answer", "map"], ["sound", "answer", "map", "what-if"], ["map"]])
+def test_arms_hold_the_same(tmp_path: Path, arms: list[str], crossed: str) -> None:
+    study = study_of(tmp_path, arms=json.dumps(arms), crossed=crossed)
+    cases = design.dealt(study)
+    assert design.problems(study, cases) == []
+    rest = [case for case in cases if not case.training]
+    assert sum(case.truth for case in rest) == 40
+    assert sum(not case.right for case in rest) == 24
+    assert sum(not case.true for case in rest) == 32
+    for reader in range(5):
+        met = [slot for slot in design.slots(study, reader, cases) if slot.kind == "case"]
+        pairs = {(slot.case, slot.arm) for slot in met}
+        assert len(met) == len(pairs) == 80 * study.n_rounds
+        for number in range(study.n_rounds):
+            assert len({slot.case for slot in met if slot.round == number}) == 80
+    # over as many readers as arms, every case is read in every arm once in the first round
+    first: dict[str, set[str]] = {}
+    for reader in range(len(arms)):
+        for slot in design.slots(study, reader, cases):
+            if slot.kind == "case" and slot.round == 0:
+                first.setdefault(slot.case, set()).add(slot.arm)
+    assert all(len(met) == len(arms) for met in first.values())
+
+
+def test_a_plan_depends_on_the_reader_alone(tmp_path: Path) -> None:
+    study = study_of(tmp_path)
+    cases = design.dealt(study)
+    more = study.model_copy(update={"readers": 30})
+    assert design.slots(study, 3, cases) == design.slots(more, 3, cases)
+    assert design.codes(study) == design.codes(more)[:16]
+    assert more.rests_on == study.rests_on
+    assert design.slots(study, 3, cases) != design.slots(study, 4, cases)
+    assert design.place_of(study, f" {design.codes(study)[2].lower()} ") == 2
+    assert design.place_of(study, "R01-XX") is None
+
+
+def test_what_is_wrong_with_a_plan_is_said(tmp_path: Path) -> None:
+    study = study_of(tmp_path)
+    cases = design.dealt(study)
+    names = [{"recording": f"r{k}", "speaker": f"s{k}"} for k in range(len(cases))]
+    known = [replace(case, facts=facts) for case, facts in zip(cases, names, strict=True)]
+    assert design.problems(study, known) == []
+    twice = [*known[:-1], replace(known[-1], facts=known[0].facts)]
+    assert any("recording stands in training and in the study" in one for one in design.problems(study, twice))
+    assert any("speaker stands in training" in one for one in design.problems(study, twice))
+    honest = [replace(case, answer=case.truth, kind="true") for case in cases]
+    assert any("readers learn that everything is true" in one for one in design.problems(study, honest))
+    one_class = [replace(case, truth=1) for case in cases]
+    assert any("not in halves" in one for one in design.problems(study, one_class))
+
+
+# Answers on disk.
+def test_an_answer_is_kept_once_and_survives(tmp_path: Path) -> None:
+    study = study_of(tmp_path)
+    store = stored(tmp_path, study)
+    assert store.put("R01-DQ", 0, "agree", {"agree": 1})
+    assert not store.put("R01-DQ", 0, "agree", {"agree": 0})
+    assert store.answers()["R01-DQ", 0, "agree"][0] == {"agree": 1}
+    with sqlite3.connect(store.path) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    changed = study_of(tmp_path, seed="5")
+    with pytest.raises(SpeechXAIError, match="readers have answered already, and the study file was changed"):
+        store.begin(changed)
+    told = study_of(tmp_path, readers="17")  # more readers and other texts change no plan
+    store.begin(told)
+    assert store.forget("R01-DQ") == 1
+    assert store.answers() == {}
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from speechxai.readers.store import Store
+store = Store(Path(sys.argv[1]))
+for k in range(10_000):
+    store.put(sys.argv[2], k, "first", {"k": k})
+    print(k, flush=True)
+"""
+
+
+def test_kill_loses_none(tmp_path: Path) -> None:
+    store = stored(tmp_path, study_of(tmp_path))
+    words = [sys.executable, "-c", WRITER, str(store.path), "R01"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        told = [process.stdout.readline() for _ in range(25)]
+        process.send_signal(signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
+        told += process.stdout.readlines()
+    last = int([line for line in told if line.endswith("\n")][-1])
+    kept = {slot for (_, slot, _) in store.answers("R01")}
+    assert set(range(last + 1)) <= kept
+
+
+def test_twenty_readers_at_once_lose_nothing(tmp_path: Path) -> None:
+    study = study_of(tmp_path, design.template(True), readers="20", n="4", training="0")
+    store = stored(tmp_path, study)
+    counts: dict[str, int] = {}
+    problems: list[BaseException] = []
+
+    def read(code: str) -> None:
+        try:
+            while (page := Sitting.of(study, store, code).page()).button:
+                assert Sitting.of(study, store, code).answer(page.slot, page.stage, replied(page, comment=code))
+                counts[code] = counts.get(code, 0) + 1
+        except BaseException as error:
+            problems.append(error)
+
+    threads = [threading.Thread(target=read, args=(code,)) for code in design.codes(study)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not problems
+    assert len(store.answers()) == sum(counts.values())
+    assert len(readings(store, study)) == 20 * 4
+    for (code, _, _), (content, _) in store.answers().items():
+        assert content.get("comment", code) == code
+
+
+# What is asked next.
+def test_a_reader_goes_through(tmp_path: Path) -> None:
+    study = study_of(
+        tmp_path,
+        design.template(True),
+        arms='["sound", "second-look", "answer", "map"]',
+        n="4",
+        training="2",
+        sitting="2",
+    )
+    store = stored(tmp_path, study)
+    code = design.codes(study)[0]
+    seen = []
+    while (page := Sitting.of(study, store, code).page()).button:
+        form = json.dumps(page.form())
+        assert "C0" not in form
+        assert "T0" not in form
+        for kind in design.KINDS:
+            assert kind not in form
+        seen.append((page, store.answers()))
+        assert Sitting.of(study, store, code).answer(page.slot, page.stage, replied(page))
+    assert page.text[0].startswith("Thank you.")
+    stages = [page.stage for page, _ in seen]
+    assert stages[:2] == ["agree", "read"]
+    assert stages.count("feedback") == 2
+    assert stages.count("begin") == 7  # 4 rounds of 2 sittings
+    assert stages.count("scale") == 2
+    table = readings(store, study)
+    assert sorted(table["arm"].unique()) == sorted(study.arms)
+    assert len(table) == 16
+    cases = {case.code: case for case in store.cases()}
+    for page, _ in seen:
+        names = [question.name for question in page.questions]
+        if page.stage == "first" and page.case:
+            assert page.show == "sound"
+            assert not any("model says" in text for text in page.text)
+        if page.stage == "second" and "use" in names:
+            assert page.show == "map"
+        if page.case and page.stage != "feedback":
+            assert not any("right" in text or "false" in text for text in page.text)
+        if page.stage == "feedback":
+            answer = "right" if cases[page.case].right else "false"
+            assert f"The model's answer was {answer}." in page.text
+
+
+def test_answers_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    study = study_of(tmp_path, design.template(True))
+    store = stored(tmp_path, study)
+    sitting = Sitting.of(study, store, design.codes(study)[0])
+    page = sitting.page()
+    with pytest.raises(SpeechXAIError, match="is not answered"):
+        sitting.answer(0, "agree", {**GIVEN, "answers": {}})
+    with pytest.raises(SpeechXAIError, match="is no option"):
+        sitting.answer(0, "agree", {**GIVEN, "answers": {"agree": 7}})
+    with pytest.raises(SpeechXAIError, match="belongs to no page"):
+        sitting.answer(999, "agree", {**GIVEN, "answers": {}})
+    for wrong in (-1, math.nan, "3", None, True):
+        with pytest.raises(SpeechXAIError, match="is no number"):
+            sitting.answer(0, "agree", {**replied(page), "rt_ms": wrong})
+    assert store.answers() == {}
+    assert sitting.answer(0, "agree", replied(page))
+    assert not sitting.answer(0, "agree", replied(page))  # a second window
+    with pytest.raises(SpeechXAIError, match="not one of the study's"):
+        Sitting.of(study, store, "R99-ZZ")
+    first = next(s for s in sitting.steps if s.kind == "case")
+    asked = sitting._asked(first, "first")
+    for box in ([[0.4, 0.1, 0, 10]], [[0, 1, 10, 5]], [[0, 1, 2]], "x", [[0, 1, 0, 9]] * 6):
+        with pytest.raises(SpeechXAIError, match=r"box|number"):
+            checked(asked, replied(asked, box=box))
+    assert checked(asked, replied(asked, comment="x" * 9_000, box=[]))["plays"] == 1
+
+
+def test_the_gap_between_rounds_is_kept(tmp_path: Path) -> None:
+    study = study_of(tmp_path, n="4", training="0", sitting="2", gap_days="14")
+    store = stored(tmp_path, study)
+    sitting = Sitting.of(study, store, design.codes(study)[0])
+    clock = time.time()
+    while (page := sitting.page(clock)).button and page.slot < 100:
+        sitting.answer(page.slot, page.stage, replied(page), clock)
+        clock += 60
+    assert page.stage == "begin"
+    assert "opens on" in page.text[0]
+    assert sum(slot.round == 1 for slot in sitting.steps if slot.index < page.slot) == 0
+    with pytest.raises(SpeechXAIError, match="nothing to answer"):
+        sitting.answer(page.slot, "begin", replied(page), clock)
+    assert not sitting.page(clock + 13.9 * 86_400).button
+    assert sitting.page(clock + 14.1 * 86_400).button == "Begin the next sitting"
+
+
+# What is read from it.
+def table_of(rows: list[tuple[Any, ...]]) -> pd.DataFrame:
+    """Readings (reader, case, arm, truth, answer, kind, first, decision, use)."""
+    names = ["reader", "case", "arm", "truth", "answer", "kind", "first", "decision", "use"]
+    table = pd.DataFrame(rows, columns=names)
+    table = table.assign(
+        round=0, sitting=1, first_confidence=1.0, confidence=1.0, foretold=math.nan, seconds=10.0, plays=1, played_s=1.0
+    )
+    table["order"] = table.groupby("reader").cumcount()
+    return table[list(analysis.READING_COLUMNS)]
+
+
+def test_reliance_by_hand() -> None:
+    """Answers: c1 and c2 right, c3 and c4 wrong. Reader a follows c1, refuses c2 (under), follows c3 (over), refuses
+    c4; reader b follows all."""
+    cases = {"c1": (1, 1), "c2": (0, 0), "c3": (1, 0), "c4": (0, 1)}
+    said = {"a": [1, 1, 0, 0], "b": [1, 0, 0, 1]}
+    firsts = {"a": [0, 0, 1, 0], "b": [1, 1, 0, 0]}
+    rows = [
+        (reader, case, "answer", truth, answer, "true", firsts[reader][k], said[reader][k], math.nan)
+        for reader in said
+        for k, (case, (truth, answer)) in enumerate(cases.items())
+    ]
+    table = table_of(rows)
+
+    def value(key: str) -> float:
+        return analysis.by_arm(table, key, ["answer"])[0][0].value
+
+    assert value("reliance") == pytest.approx((2 / 4 + 2 / 4) / 2)
+    assert value("over_reliance") == pytest.approx((1 / 2 + 1) / 2)
+    assert value("under_reliance") == pytest.approx((1 / 2 + 0) / 2)
+    assert value("sensitivity") == pytest.approx((1 / 2 + 1 / 2) / 2)
+    assert value("specificity") == pytest.approx((1 / 2 + 1 / 2) / 2)
+    # wrong at first and the answer right: a c1 (follows); b c2 (follows): both set right
+    assert analysis._values(table, "won_over")[0].tolist() == pytest.approx(
+        [1, math.nan, math.nan, math.nan, math.nan, 1, math.nan, math.nan], nan_ok=True
+    )
+    # right at first and the answer wrong: a c3 (follows) and c4 (keeps); b c4 (follows)
+    assert analysis._values(table, "held_out")[0].tolist() == pytest.approx(
+        [math.nan, math.nan, 0, 1, math.nan, math.nan, math.nan, 0], nan_ok=True
+    )
+    for arm in ("sound", "second-look"):
+        assert analysis.by_arm(table.assign(arm=arm), "reliance", [arm]) == ([], [])
+
+
+def test_telling_and_success_by_hand() -> None:
+    """Use of true c1 c2 and of false c3 c4: reader a 2 1 / 0 2: pairs won 1, .5, 1, 0 of 4; reader b 2 2 / 0 0: all."""
+    kinds = {"c1": "true", "c2": "true", "c3": "elsewhere", "c4": "random-network"}
+    uses = {"a": [2, 1, 0, 2], "b": [2, 2, 0, 0]}
+    rows = [
+        (reader, case, "map", k % 2, k % 2, kind, 0, 0, uses[reader][k])
+        for reader in uses
+        for k, (case, kind) in enumerate(kinds.items())
+    ]
+    table = table_of(rows)
+    telling = analysis.by_arm(table, "telling", ["map"])[0][0]
+    assert telling.value == pytest.approx((2.5 / 4 + 1) / 2)
+    people = analysis.told(table)
+    assert people["use"].tolist() == [1.0, 0.75, 0.0, 0.5]
+    assert people["success"].tolist() == [1.0, 0.75, 1.0, 0.5]
+    rejected = {one.arm: one.value for one in analysis.by_kind(table)}
+    assert rejected == {"true": 0.0, "elsewhere": 1.0, "random-network": 0.5}
+    # A metric: true .9 .7, false .3 .5, middle .6: clearly .3 .1 .3 .1
+    clearly = analysis.said_clearly(np.array([0.9, 0.7, 0.3, 0.5]), np.array([True, True, False, False]))
+    assert clearly == pytest.approx([0.3, 0.1, 0.3, 0.1])
+
+
+def test_scales_and_boxes_by_hand() -> None:
+    assert analysis.sus([4, 2, 4, 2, 4, 2, 4, 2, 4, 2]) == 75
+    assert analysis.scs([3, 4, 3, 4, 3, 4, 3, 4, 3, 4]) == pytest.approx(0.7)
+    # 4 x 5 bins, 10 frames/s, 100 Hz bins: the box 0 to .1 s, 0 to 100 Hz holds frames 0 1 and bins 0 1: 4 of 20 bins,
+    # 3 of 4 parts of the mass: (3 / 4) / (4 / 20)
+    mask = np.zeros((4, 5))
+    mask[0, 0], mask[1, 1], mask[3, 4] = 2, 1, 1
+    assert analysis.in_box(mask, (0.0, 0.1, 0.0, 100.0), 10.0, 100.0) == pytest.approx(0.75 / 0.2)
+    assert math.isnan(analysis.in_box(np.zeros((4, 5)), (0, 1, 0, 100), 10.0, 100.0))
+
+
+def test_order_effect_by_hand() -> None:
+    # Reliance 0 0 1 1 over four readings: slope over 0, 1/3, 2/3, 1: sum (t - .5)(y - .5) / sum (t - .5)^2
+    rows = [(r, f"c{k}", "answer", 1, 1, "true", 1, int(k >= 2), math.nan) for r in "ab" for k in range(4)]
+    t = np.arange(4) / 3 - 0.5
+    slope = float((t * (np.array([0, 0, 1, 1]) - 0.5)).sum() / (t**2).sum())
+    found = analysis.order_effect(table_of(rows))
+    assert found is not None
+    assert found.value == pytest.approx(slope)
+
+
+def test_leave_one_out_has_no_memory_of_the_case() -> None:
+    """Metrics of noise foretell nothing; a naive prediction, mean of the others included, correlates negatively."""
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(60):
+        x, y = rng.normal(size=(60, 3)), rng.normal(size=60)
+        found.append(np.corrcoef(analysis.leave_one_out(x, y), y)[0, 1])
+    assert abs(np.mean(found)) < 0.06
+    x = rng.normal(size=(60, 3))
+    assert np.corrcoef(analysis.leave_one_out(x, x @ [1, 1, 0]), x @ [1, 1, 0])[0, 1] > 0.95
+
+
+# Simulated readers.
+def test_planted_figures_come_back(tmp_path: Path) -> None:
+    """Few repetitions here; `speechxai study simulate FILE --repeats 200` counts them well."""
+    study = study_of(tmp_path)
+    for one in simulate.coverage(study, 12):
+        assert one.held >= 9, one
+        assert abs(one.mean - one.planted) < 0.06, one
+
+
+def test_reliance_is_planted_exactly() -> None:
+    expected = design.Expected.model_validate({"reliance": 0.8, "fall": 0.2})
+    arms = ("sound", "answer", "map")
+    drawn = simulate.draw(expected, arms, np.ones(3000, bool), 300, np.random.default_rng(1))
+    shares = (drawn.last > 0).mean(axis=(1, 2))
+    assert shares[1:] == pytest.approx([0.8, 0.6], abs=0.02)
+    assert simulate.reliance_of(expected, arms)[1:] == pytest.approx([0.8, 0.6])
+    assert (drawn.first == drawn.last)[0].all()
+
+
+def test_power_of_known_designs() -> None:
+    """Sizes whose power is known: more readers and crossed arms find more, and nothing is found where nothing is."""
+    expected = design.Expected.model_validate({})
+    two, four = ("answer", "map"), ("sound", "answer", "map", "what-if")
+    small = simulate.power(expected, four, 8, 40, False, n=120)
+    large = simulate.power(expected, two, 16, 80, True, n=120)
+    assert small.power == pytest.approx(0.22, abs=0.12)
+    assert large.power == pytest.approx(0.97, abs=0.06)
+    assert max(small.alarms, large.alarms) < 0.12
+    assert "below 0.8" in small.sentence
+    assert large.sentence.startswith("This study can find a fall of 10 points with power 0.9")
+    with pytest.raises(SpeechXAIError, match="two arms"):
+        simulate.power(expected, ("sound", "map"), 8, 40, True)
+
+
+def test_sixteen_readers_exported_and_read_again(tmp_path: Path) -> None:
+    study = study_of(tmp_path)
+    store = Store(tmp_path / "simulated.sqlite")
+    assert simulate.fill(study, store, design.dealt(study)) == 16 * 80 * 2
+    files = exported(store, study)
+    again = {name: pd.read_csv(io.BytesIO(content)) for name, content in files.items()}
+    table = readings(store, study)
+    assert len(again["readings.csv"]) == len(table) == 2560
+    assert np.allclose(again["readings.csv"]["seconds"], table["seconds"])
+    trials = again["jspsych.csv"]
+    assert {"rt", "response", "stimulus", "trial_type", "trial_index", "time_elapsed"} <= set(trials.columns)
+    firsts = trials[trials["trial_type"] == "case-first"]
+    assert len(firsts) == 2560
+    assert {"decision", "confidence"} <= set(json.loads(firsts["response"].iloc[0]))
+    assert list(again["imrmc.csv"].columns) == ["readerID", "caseID", "modalityID", "score"]
+    assert (again["imrmc.csv"]["readerID"] == "truth").sum() == 80
+    (tmp_path / "imrmc.csv").write_bytes(files["imrmc.csv"])
+    back = read_ratings(tmp_path / "imrmc.csv")
+    own = report.of_store(study, store)
+    elsewhere = report.of_ratings("back", back)
+    aucs = {row.name: row.cells for row in own.tables[0].rows}["AUC of the last decision"]
+    assert sorted(float(row.cells[0].text) for row in elsewhere.tables[0].rows) == pytest.approx(
+        [float(cell.text) for cell in sorted(aucs, key=lambda cell: cell.text)], abs=0.006
+    )
+    written = report.write(tmp_path / "out", own, study, store)
+    names = {path.name for path in written}
+    assert {"report.html", "report.tex", "sentences.csv", "readings.csv", "imrmc.csv", "jspsych.csv"} <= names
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Simulated readers" in page
+    assert "http" not in page
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_a_study_that_has_just_begun_says_so(tmp_path: Path, n: int) -> None:
+    study = study_of(tmp_path)
+    table, cases = simulate.readings(study, design.dealt(study))
+    few = table[table["reader"].isin(design.codes(study)[:n])]
+    found = report.of_readings("begun", study.arms, few, cases)
+    said = " ".join(one.text for one in found.findings)
+    assert ("nothing to say" in said) == (n == 0)
+    if n == 1:
+        assert report.CANNOT in said
+        assert not any(one.tone == "good" and one.key == "auc" for one in found.findings)
+    report.page(found)
+
+
+def test_readers_who_are_all_alike_leave_doubt() -> None:
+    rows = [(r, f"c{k}", "answer", k % 2, k % 2, "true", k % 2, k % 2, math.nan) for r in "abc" for k in range(10)]
+    one = analysis.by_arm(table_of(rows), "reliance", ["answer"])[0][0]
+    assert (one.value, one.high) == (1.0, 1.0)
+    assert one.low == pytest.approx(0.692, abs=0.001)  # 10 of 10 cases
+
+
+# Files from elsewhere.
+def test_ratings_from_elsewhere(tmp_path: Path) -> None:
+    rows = [(r, c, m, 3 * (c % 2) + r + m) for r in (1, 2) for c in range(6) for m in (1, 2)]
+    plain = pd.DataFrame(rows, columns=["reader", "case", "treatment", "rating"])
+    plain["truth"] = plain["case"] % 2
+    trials = plain.rename(
+        columns={"reader": "subject", "case": "stimulus", "rating": "response", "truth": "correct_response"}
+    )
+    four = plain.rename(
+        columns={"reader": "readerID", "case": "caseID", "treatment": "modalityID", "rating": "score"}
+    ).drop(columns="truth")
+    truth = pd.DataFrame({"readerID": "truth", "caseID": range(6), "modalityID": "truth", "score": np.arange(6) % 2})
+    found = []
+    for name, frame in (("plain", plain), ("jspsych", trials), ("imrmc", pd.concat([truth, four]))):
+        path = tmp_path / f"{name}.csv"
+        frame.to_csv(path, index=False, sep=";" if name == "jspsych" else ",")
+        found.append(read_ratings(path).sort_values(["reader", "case", "arm"]).reset_index(drop=True))
+    for other in found[1:]:
+        assert np.array_equal(other["rating"], found[0]["rating"])
+        assert np.array_equal(other["truth"], found[0]["truth"])
+        assert other["arm"].tolist() == found[0]["arm"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b\n1,2\n", "there is no column of the reader"),
+        ("reader,case,rating\n1,1,3\n", "no truth"),
+        ("reader,case,rating,truth\n1,1,x,1\n", "is no number"),
+        ("reader,case,rating,truth\n1,1,3,2\n", "must be 0 or 1"),
+        ("reader,case,rating,truth\n1,1,3,1\n1,1,4,1\n", "twice"),
+    ],
+)
+def test_wrong_ratings_are_named(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "ratings.csv"
+    path.write_text(text)
+    with pytest.raises(SpeechXAIError, match=message) as error:
+        read_ratings(path)
+    assert str(error.value).startswith(str(path))
+
+
+def test_imrmc_rows_of_truth_come_first() -> None:
+    rows = [("a", "c1", "map", 1, 1, "true", 1, 1, 2), ("a", "c2", "map", 0, 0, "true", 1, 0, 2)]
+    found = imrmc(table_of(rows))
+    assert found["readerID"].tolist() == ["truth", "truth", "a", "a"]
+    assert found["score"].tolist() == [1, 0, 6, 3]  # leaning: 5 + 1, 4 - 1
+
+
+def test_answers_lie_beside_the_study(tmp_path: Path) -> None:
+    assert beside(tmp_path / "a.toml") == tmp_path / "a.sqlite"
+    assert set(design.WITH_MAP) < set(design.WITH_ANSWER) < set(ARMS)
+    assert Case("C001", 1, 1, "true").right
