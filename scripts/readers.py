@@ -5,8 +5,8 @@ what it must not?
     python scripts/readers.py 4 --kill           the server is killed (kill -9) in the middle, and started again
 
 Each reader answers every page as a browser does, with a text of its own as comment. Then every answer that the server
-took is looked for in the study's file. Of every byte that reached a reader it is counted how often a recording's name, a
-speaker or a kind of explanation stands in it.
+took is looked for in the study's file. Of every byte that reached a reader it is counted how often a recording's name,
+a speaker or a kind of explanation stands in it.
 """
 
 from __future__ import annotations

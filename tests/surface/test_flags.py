@@ -65,8 +65,8 @@ def spoken() -> Iterator[tuple[str, str]]:
     places |= {name: config_path(name).read_text() for name in config_names()}
     for place, text in places.items():
         for line in text.replace("\\\n", " ").splitlines():
-            for call in re.findall(r"speechxai ((?:data )?[a-z]+ [^`#]*)", line):
-                if re.match(r"(data )?\w+", call)[0] in COMMANDS:  # type: ignore[index]
+            for call in re.findall(r"speechxai ((?:data |study )?[a-z]+ [^`#]*)", line):
+                if re.match(r"(data |study )?\w+", call)[0] in COMMANDS:  # type: ignore[index]
                     yield place, re.split(" {3,}", call)[0]  # what stands far to the right explains
 
 
@@ -74,7 +74,7 @@ def test_documents_and_examples_use_flags_that_exist() -> None:
     calls = list(spoken())
     assert len(calls) > 40
     for place, call in calls:
-        command = COMMANDS[re.match(r"(data )?\w+", call)[0]]  # type: ignore[index]
+        command = COMMANDS[re.match(r"(data |study )?\w+", call)[0]]  # type: ignore[index]
         known = {word for p in command.params for word in (*p.opts, *p.secondary_opts)} | {"--help", "--debug"}
         unknown = set(re.findall(r"(?<!\S)--?[a-z][\w-]*", call)) - known
         assert not unknown, f"{place}: speechxai {call}: {unknown}"
