@@ -195,24 +195,31 @@ def read_parquet(path: Path) -> pd.DataFrame:
 
 
 # Tables as CSV, which people open in spreadsheets: a text that a spreadsheet would calculate stays a text.
-_FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
+# Full-width signs count, and a program that separates by semicolon or tab begins another cell after one of these.
+_SIGNS = r"=+\-@\uff1d\uff0b\uff0d\uff20"
+_FORMULA = re.compile(rf"'*[{_SIGNS}\t\r\n]")
+_INNER, _INNER_TAMED = re.compile(rf"([;\t]\s*)('*[{_SIGNS}])"), re.compile(rf"([;\t]\s*)'('*[{_SIGNS}])")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?( \[[\d.,  −-]*\])?")
 
 
 def csv_cell(value: Any) -> Any:
     """Put an apostrophe before a text that a spreadsheet would take for a formula; numbers stay as they are.
 
-    >>> csv_cell("=1+1"), csv_cell("-voice"), csv_cell("-1.5"), csv_cell("+0.12 [0.05, 0.20]"), csv_cell(-1.5)
-    ("'=1+1", "'-voice", '-1.5', '+0.12 [0.05, 0.20]', -1.5)
+    >>> csv_cell("=1+1"), csv_cell("-voice"), csv_cell("-1.5"), csv_cell("+0.12 [0.05, 0.20]"), csv_cell("a;=1")
+    ("'=1+1", "'-voice", '-1.5', '+0.12 [0.05, 0.20]', "a;'=1")
     """
-    if isinstance(value, str) and _FORMULA.match(value) and not _NUMBER.fullmatch(value):
-        return f"'{value}"
-    return value
+    if not isinstance(value, str):
+        return value
+    tamed = _INNER.sub(r"\1'\2", value)
+    return f"'{tamed}" if _FORMULA.match(value) and not _NUMBER.fullmatch(value) else tamed
 
 
 def from_csv_cell(value: Any) -> Any:
     """Undo `csv_cell`."""
-    return value[1:] if isinstance(value, str) and value[:1] == "'" and _FORMULA.match(value) else value
+    if not isinstance(value, str):
+        return value
+    bare = value[1:] if value[:1] == "'" and _FORMULA.match(value) else value
+    return _INNER_TAMED.sub(r"\1\2", bare)
 
 
 def csv_text(rows: Iterable[Iterable[Any]]) -> str:
@@ -332,6 +339,10 @@ def check_apart(out: Path, sources: Iterable[str | Path]) -> None:
                 f"{encodable(out)}: results do not go where they are made from ({encodable(source)}): one would be"
                 " taken for the other. Choose a folder beside it with --out."
             )
+
+
+EXPLANATION, WHATIF = "explanation.json", "whatif.json"
+"""A folder that holds one of them holds an answer about a recording: its sounds are changed ones and no recordings."""
 
 
 # Text of people's files, whatever program wrote it.

@@ -18,9 +18,11 @@ from speechxai.classifiers.network import (
     OUTPUTS,
     Attention,
     WaveformDoor,
+    check_names,
     class_order,
     kind_of_score,
     logits_of,
+    other_number,
     stated,
     uncompiled,
 )
@@ -228,7 +230,7 @@ def open_huggingface(
             raise SpeechXAIError(f"{source}: the model hears {rate} Hz. Got an STFT at {stft.sample_rate} Hz instead.")
     except OSError:
         stft, normalize = stft or StftConfig(), stated(model.config, "feat_extract_norm", "group") == "layer"
-    names = tuple(class_names or labels_of(model.config))
+    names = check_names(class_names or labels_of(model.config), source)
     if len(names) != model.config.num_labels:
         raise SpeechXAIError(
             f"{source}: the model has {model.config.num_labels} outputs. Got {len(names)} class names instead."
@@ -289,6 +291,8 @@ class ExternalNetwork(nn.Module):
         logits = logits_of(values, self.said, f"'{self.name}'")
         if self.order is None:
             return logits
+        if logits.shape[1] not in (1, len(self.order)):
+            raise SpeechXAIError(f"'{self.name}': {other_number(logits.shape[1], CLASS_NAMES)}")
         # One output is the log odds of the second class.
         return logits[:, self.order] if logits.shape[1] > 1 else logits * (self.order[1] - self.order[0])
 
@@ -318,6 +322,7 @@ def statements(network: Any, name: str) -> dict[str, Any]:
         elif value is not None and not callable(value) and not isinstance(value, Tensor):
             wanted = kind.__name__ if isinstance(kind, type) else "tuple of names"
             raise SpeechXAIError(f"{name}: its `{key}` must be a {wanted}. Got {value!r} instead.")
+    check_names(found.get("class_names", ()), name)
     if found.get("normalize", "none") not in ("none", "peak"):
         raise SpeechXAIError(f"{name}: its `normalize` must be 'peak' or 'none'. Got {found['normalize']!r} instead.")
     return found
@@ -406,7 +411,7 @@ def open_factory(
     stft = stft or said.get("stft") or StftConfig()
     layer = cam_layer or said.get("cam_layer")
     told = class_names or said.get("class_names")
-    names = tuple(str(name) for name in told or CLASS_NAMES)
+    names = check_names(told or CLASS_NAMES, factory)
     given: dict[str, Any] = {"output": output, "class_names": None if class_names is None else list(class_names)}
     options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     classifier = Classifier(

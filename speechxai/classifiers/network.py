@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -116,6 +117,33 @@ def logits_of(values: Tensor, output: object, name: str) -> Tensor:
     tiny = torch.finfo(values.dtype).tiny
     logits = values.clamp(min=tiny).log()
     return logits if values.shape[-1] > 1 else logits - (1 - values).clamp(min=tiny).log()
+
+
+def place_of(network: nn.Module | Network) -> torch.device:
+    """Where a network lies. Of a function whose weights nobody sees that is the processor, or where its buffers are."""
+    held = itertools.chain(network.parameters(), cast(nn.Module, network).buffers())
+    return next((values.device for values in held), torch.device("cpu"))
+
+
+def answered(logits: Tensor, who: object) -> Tensor:
+    """Return logits as they are. Raises SpeechXAIError, `who` first, where they are no numbers: that is no class."""
+    if not torch.isfinite(logits).all():
+        raise SpeechXAIError(
+            f"{who}: the network's answer is NaN or infinite, so there is none. Look at what it does with recordings of"
+            " this length and level."
+        )
+    return logits
+
+
+def check_names(names: Sequence[str], who: object) -> tuple[str, ...]:
+    """Return the names of a network's outputs. Raises SpeechXAIError, `who` first, where two mean the same class."""
+    keys = [class_key(str(name)) for name in names]
+    if len(set(keys)) < len(keys):
+        raise SpeechXAIError(
+            f"{who}: two of its outputs have the same class name ({', '.join(map(str, names))}). Give every output a"
+            " class of its own."
+        )
+    return tuple(str(name) for name in names)
 
 
 def as_network(model: Any) -> Network:
@@ -415,8 +443,7 @@ def _tapped(backbone: Any) -> Iterator[list[Any]]:
 
 
 def _try(network: Network, waveforms: Tensor) -> _Trial:
-    device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    spec = spectrogram(waveforms.to(device), network.stft)
+    spec = spectrogram(waveforms.to(place_of(network)), network.stft)
     with _tapped(network.backbone) as raw:
         logits = network.for_length(spec.n_samples)(spec.magnitude, spec.phase)
     return _Trial(waveforms, torch.cat(raw) if raw else logits, logits)
@@ -567,12 +594,14 @@ def _check_output(network: Network, first: _Trial, second: _Trial, differentiabl
     end = "return the logits before it, or let the network state `output = {!r}` (or 'logit', if they are)."
     if values.shape[1] > 1 and (values <= 0).all() and values.logsumexp(dim=1).abs().max() < 1e-4:
         raise _Problem(f"its outputs are log-probabilities (log-softmax): {end.format('log-probability')}")
-    if values.min() < 0 or values.max() > 1:
+    if values.min() < 0:
         return
-    if values.shape[1] > 1 and (values.sum(dim=1) - 1).abs().max() < 1e-4:
+    sums, is_share = values.sum(dim=1), bool(values.max() <= 1)
+    if values.shape[1] > 1 and any((sums / one - 1).abs().max() < 1e-4 for one in (1, 100)):
         raise _Problem(f"its outputs look like probabilities (softmax), not logits: {end.format('probability')}")
-    last = _last_function(network, first) if differentiable else ""
-    if "Sigmoid" in last or "Softmax" in last or (not last and values.shape[1] == 1):
+    # A softmax or sigmoid stays one when it is scaled, to percent for instance, or moved.
+    last = _last_function(network, first, scaled=True) if differentiable else ""
+    if last.startswith(("Sigmoid", "Softmax")) or (is_share and not last and values.shape[1] == 1):
         raise _Problem(f"its outputs look like probabilities (sigmoid), not logits: {end.format('probability')}")
 
 
@@ -614,12 +643,20 @@ def kind_of_score(network: nn.Module, name: str) -> str:
     raise SpeechXAIError(f"{name}: nobody sees whether its score is a logit or a probability. {advice}")
 
 
-def _last_function(network: Network, trial: _Trial) -> str:
-    """Name of the last function of a network that computes, by its graph; "" where there is none."""
+_AFFINE = re.compile("(Mul|Div|Add|Sub|Rsub|Neg)Backward")
+
+
+def _last_function(network: Network, trial: _Trial, scaled: bool = False) -> str:
+    """Name of the last function of a network that computes, by its graph, with `scaled` before it is multiplied by and
+    added to constants; "" where there is none."""
     with torch.enable_grad(), _tapped(network.backbone) as raw:
         spec = spectrogram(trial.waveforms[:1].to(trial.logits.device), network.stft)
         network.for_length(spec.n_samples)(spec.magnitude.requires_grad_(), spec.phase)
         node = raw[0].grad_fn if raw else None
-        while node is not None and _PASS_THROUGH.match(node.name()) and node.next_functions:
-            node = node.next_functions[0][0]
+        while node is not None:
+            inputs = [edge[0] for edge in node.next_functions if edge[0] is not None]
+            one = len(inputs) == 1 and scaled and _AFFINE.match(node.name())
+            if not inputs or not (one or _PASS_THROUGH.match(node.name())):
+                break
+            node = inputs[0]
         return "" if node is None else str(node.name())

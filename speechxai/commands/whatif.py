@@ -56,7 +56,7 @@ def whatif(
 
     from speechxai.classifiers.bundle import load_bundle
     from speechxai.errors import SpeechXAIError, did_you_mean
-    from speechxai.files import check_out
+    from speechxai.files import WHATIF, check_out
     from speechxai.inspection import inspect, report, words
     from speechxai.signal.quality import usable
     from speechxai.signs.whatif import resolve, what_if
@@ -65,7 +65,7 @@ def whatif(
     if sex not in ("F", "M", "any"):
         raise SpeechXAIError(did_you_mean(sex, ["F", "M", "any"], "sex"))
     check_out(out)
-    if (out / "whatif.json").exists() and not overwrite:
+    if (out / WHATIF).exists() and not overwrite:
         raise SpeechXAIError(
             f"{out}: there is a what-if already. Choose another place with --out, or replace it with --overwrite."
         )
@@ -141,7 +141,7 @@ def _write(out: Path, found: Any, made: dict[str, Any], class_words: Any, rate: 
     import numpy as np
     import torch
 
-    from speechxai.files import csv_text, naming_folder, to_json, write_atomically
+    from speechxai.files import WHATIF, csv_text, naming_folder, to_json, write_atomically
     from speechxai.report.plots import dose_curves
     from speechxai.signal.audio import write
     from speechxai.signs.words import panel, sentences
@@ -195,7 +195,7 @@ def _write(out: Path, found: Any, made: dict[str, Any], class_words: Any, rate: 
             "not_applicable": dict(found.not_applicable),
             "sounds": kept,
         }
-        write_atomically(out / "whatif.json", to_json(content))
+        write_atomically(out / WHATIF, to_json(content))
         if found.curves:
             label = f"P({found.class_names[found.target]})"
             write_atomically(out / "curves.png", dose_curves([panel(curve) for curve in found.curves], label))

@@ -489,6 +489,11 @@ def _members(archive: Path) -> Iterator[list[_Member]]:
                     f"{archive}: its member '{locked[0]}' is encrypted. Unpack it by hand with the publisher's"
                     " password."
                 )
+            # Python ends a name at its first NUL byte: it would be unpacked as another than it has.
+            if cut := [info.filename for info in infos if "\0" in info.orig_filename]:
+                raise SpeechXAIError(
+                    f"{archive}: the name of its member '{cut[0]}' holds a NUL byte. It is not unpacked."
+                )
             yield [
                 _Member(
                     info.filename,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from speechxai.classifiers.network import place_of
 from speechxai.classifiers.precision import PRECISION_NOTES
 from speechxai.data.manifest import classes_of, column_to_group_by, label_names
 from speechxai.errors import SpeechXAIError, did_you_mean
@@ -136,7 +137,7 @@ def draw(session: Session, recording: str) -> tuple[dict[str, Any], bytes]:
     from speechxai.explain.combination import evidence
 
     job = session.load(recording)
-    spec = spectrogram(job.recording.waveform[None].to(next(job.model.parameters()).device), job.model.stft)  # type: ignore[arg-type]
+    spec = spectrogram(job.recording.waveform[None].to(place_of(job.model)), job.model.stft)  # type: ignore[arg-type]
     found = explain_all(
         job.model,
         spec,

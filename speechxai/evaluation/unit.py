@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from speechxai.classifiers.network import as_network
+from speechxai.classifiers.network import answered, as_network, place_of
 from speechxai.classifiers.precision import at_precision
 from speechxai.errors import SpeechXAIError
 from speechxai.evaluation.values import PROTOCOLS, EvaluateSettings, Job, UnitResult
@@ -46,7 +46,7 @@ def standard(job: Job, settings: EvaluateSettings, stages: list[str]) -> UnitRes
         judge = copy.copy(judge)
         judge.max_batch = settings.masked_batch  # type: ignore[assignment]
     recording = job.recording
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    device = place_of(model)
     clock = _Clock()
     stages.append("predict")
     hears_hz = model.stft.sample_rate  # type: ignore[union-attr]
@@ -58,7 +58,7 @@ def standard(job: Job, settings: EvaluateSettings, stages: list[str]) -> UnitRes
     with count_passes(model, spec, judge) as passes:
         clock.lap("spectrogram_s")
         original = OriginalPass(model, spec)
-        probability = original.logits().softmax(dim=-1)
+        probability = answered(original.logits(), recording.id).softmax(dim=-1)
         target = probability.argmax(dim=1)
         clock.lap("forward_pass_s")
         stages.append("explain")

@@ -360,6 +360,8 @@ def _hides(node: Any) -> str:
         stacked = joined is not None and joined.name().startswith(("StackB", "CatB"))
         if stacked and any(edge[0] is None for edge in joined.next_functions):
             return "a maximum with a constant is spelled as one over a stack"
+    if (kind == "Sqrt" or (kind == "Pow" and getattr(node, "_saved_exponent", None) == 0.5)) and _is_square(node):
+        return "the root of a square stands for |x|, as in (x + sqrt(x * x)) / 2"
     if kind in ("Mul", "Div") and len(node.next_functions) == 2:
         left, right = node.next_functions
         if left[0] is not None and right[0] is not None and left != right:
@@ -367,6 +369,19 @@ def _hides(node: Any) -> str:
             if a & b and (squashes_a or squashes_b):
                 return "activations are multiplied by a gate of themselves, as in x * sigmoid(x)"
     return ""
+
+
+def _is_square(node: Any) -> bool:
+    """Whether a node is given one value times itself, a constant added to it or not."""
+    inner = node.next_functions[0][0]
+    while inner is not None and inner.name().startswith("Add"):
+        given = [edge[0] for edge in inner.next_functions if edge[0] is not None]
+        inner = given[0] if len(given) == 1 else None
+    if inner is None:
+        return False
+    name, edges = inner.name(), inner.next_functions
+    is_even = getattr(inner, "_saved_exponent", None) == 2
+    return (name.startswith("Pow") and is_even) or (name.startswith("Mul") and len(edges) == 2 and edges[0] == edges[1])
 
 
 def _bound(node: Any, ending: str = "") -> Any:

@@ -28,7 +28,7 @@ from speechxai.classifiers.base import device_of
 from speechxai.classifiers.base import predict as class_probabilities
 from speechxai.classifiers.bundle import Bundle, load_bundle
 from speechxai.classifiers.fit import FLAT, spread_of
-from speechxai.classifiers.network import as_network, class_order
+from speechxai.classifiers.network import answered, as_network, class_order, place_of
 from speechxai.data.synthetic import takes
 from speechxai.errors import NotApplicable, SpeechXAIError
 from speechxai.explain import METHODS
@@ -397,7 +397,7 @@ def hear(
     model = bundle.classifier(fold).to(place)
     spec = spectrogram(recording.waveform[None].to(place), model.stft)
     with ticking(model, lock, tick):
-        logits = _logits(model, spec, [None])[0]
+        logits = answered(_logits(model, spec, [None])[0], recording.id)
         probability = logits.softmax(-1)[None]
         fifths = _without_fifths(model, spec) if steadiness else None
         folds = [probability]
@@ -438,7 +438,7 @@ def says_the_same(model: Classifier) -> str:
     for take in takes(2, PROBE_SEED):
         voice = take.recording()
         samples = torch.from_numpy(resample(voice.waveform.numpy(), voice.sample_rate, model.stft.sample_rate))
-        spec = spectrogram(samples[None].to(next(model.parameters()).device), model.stft)
+        spec = spectrogram(samples[None].to(place_of(model)), model.stft)
         answers.append(_logits(model, spec, [None]).cpu())
     z = torch.cat(answers)
     if spread_of(z) >= FLAT:
@@ -455,13 +455,13 @@ def _logits(model: torch.nn.Module, spec: Spectrogram, keeps: Iterable[Tensor | 
 
     As many masks are made at once as the network takes in one pass.
     """
-    magnitude, phase = spec.magnitude[0], spec.phase
+    network, (magnitude, phase) = as_network(model).for_length(spec.n_samples), (spec.magnitude[0], spec.phase)
     waiting, found = iter(keeps), []
     size = recordings_at_once(model, spec.magnitude)
     with torch.inference_mode():
         while part := list(islice(waiting, size)):
             masked = torch.stack([magnitude if keep is None else magnitude * keep.to(magnitude) for keep in part])
-            found.append(model(masked, phase.expand_as(masked)))
+            found.append(network(masked, phase.expand_as(masked)))
     return torch.cat(found)
 
 
@@ -640,7 +640,7 @@ def not_applicable(
     voice = takes(2, PROBE_SEED)[0].recording()
     samples = resample(voice.waveform.numpy(), voice.sample_rate, model.stft.sample_rate)
     n_samples = round(TRIED_S * model.stft.sample_rate)
-    spec = spectrogram(torch.from_numpy(samples[None, :n_samples]).to(next(model.parameters()).device), model.stft)
+    spec = spectrogram(torch.from_numpy(samples[None, :n_samples]).to(place_of(model)), model.stft)
     found: dict[str, str] = {}
     with ticking(model, lock, tick), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what so few samples are worth is not asked

@@ -24,7 +24,7 @@ from speechxai.classifiers.bundle import library_versions
 from speechxai.data.textgrid import Interval, write_textgrid
 from speechxai.errors import SpeechXAIError
 from speechxai.explain.agreement import STRONGEST
-from speechxai.files import csv_text, naming_folder, read_json, to_json, to_plain, write_atomically
+from speechxai.files import EXPLANATION, csv_text, naming_folder, read_json, to_json, to_plain, write_atomically
 from speechxai.inspection import inspect, voice
 from speechxai.inspection.inspect import Explained, Heard, Inspection
 from speechxai.inspection.voice import Measured
@@ -324,10 +324,6 @@ def provenance(heard: Heard, **settings: Any) -> dict[str, Any]:
         "input_sha256": str(heard.recording.metadata.get("sha256", "unknown")),
         "settings": {"sample_rate_hz": heard.sample_rate_hz, **bundle.config.audio.model_dump(), **settings},
     }
-
-
-EXPLANATION = "explanation.json"
-"""The file of an explanation's folder that names all others."""
 
 
 def check_folder(folder: Path, wanted: Mapping[str, Any], overwrite: bool = False) -> None:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from speechxai.classifiers import Classifier
-from speechxai.classifiers.network import as_network
+from speechxai.classifiers.network import answered, as_network, place_of
 from speechxai.classifiers.precision import at_precision, twin_of
 from speechxai.errors import SpeechXAIError
 from speechxai.evaluation.unit import agreement_of_methods, repeat, stack_size, tiled
@@ -105,7 +105,7 @@ def published_unit(job: Job, settings: EvaluateSettings, stages: list[str]) -> U
     (model, judge, exact), spec = networks(job, settings), heard(job, settings)
     with count_passes(model, spec, judge, exact) as passes:
         laps("spectrogram_s")
-        probability = OriginalPass(model, spec).logits().softmax(dim=-1)
+        probability = answered(OriginalPass(model, spec).logits(), job.recording.id).softmax(dim=-1)
         laps("forward_pass_s")
         stages.append("explain")
         recipes = [parse(recipe) for recipe in settings.recipes]
@@ -157,7 +157,7 @@ def compute_batch(job: Job, settings: EvaluateSettings, stages: list[str]) -> Un
     stages.append("predict")
     (model, judge, _), spec = networks(job, settings, exact=False), heard(job, settings)
     with count_passes(model, spec, judge) as passes:
-        probability = OriginalPass(model, spec).logits().softmax(dim=-1)
+        probability = answered(OriginalPass(model, spec).logits(), job.recording.id).softmax(dim=-1)
         laps("forward_pass_s")
         stages.append("score")
         scaled = {name: job.shares[name] * each[None].to(spec.magnitude) for name, each in job.maps.items()}
@@ -209,7 +209,7 @@ def _whole(model: nn.Module) -> nn.Module:
 
 def heard(job: Job, settings: EvaluateSettings) -> Spectrogram:
     """The job's recording as the published code hears it, on the device of its network; see `clip`."""
-    device = next((p.device for p in job.model.parameters()), torch.device("cpu"))
+    device = place_of(job.model)
     return clip(job.recording, job.model.stft, settings, device)  # type: ignore[arg-type]
 
 

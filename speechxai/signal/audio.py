@@ -19,7 +19,7 @@ import numpy as np
 import soundfile
 
 from speechxai.errors import SpeechXAIError
-from speechxai.files import sha256_of
+from speechxai.files import EXPLANATION, WHATIF, sha256_of
 from speechxai.signal.container import CHECKED, Stated, examine
 from speechxai.types import Array, Recording
 
@@ -51,13 +51,17 @@ def checked_root(root: str | Path) -> Path:
 def files_under(root: str | Path, suffixes: tuple[str, ...] = AUDIO_SUFFIXES) -> list[str]:
     """Return the paths of files with one of the endings, relative to `root` with '/', sorted.
 
-    Hidden ones are left out, and so are pipes, devices and sockets, that would be waited for without end.
+    Hidden ones are left out, pipes, devices and sockets, that would be waited for without end, and the changed sounds
+    in folders that `explain` and `whatif` wrote below it.
     """
     base = checked_root(root)
     found = []
     for folder, folders, names in os.walk(base):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
         relative = Path(folder).relative_to(base)
+        if relative.parts and {EXPLANATION, WHATIF} & set(names):
+            folders.clear()
+            continue
         found += [
             (relative / name).as_posix()
             for name in names
@@ -568,12 +572,16 @@ class Mixing(TypedDict):
         lost_cells: share of lost cells among those within 40 dB of the strongest, in [0, 1].
         quietest_db: level of the quietest channel under the loudest, dB, -120 to 0.
         loudest: index of the loudest channel, the first of those within 1 dB.
+        likeness: of the loudest channel and the one least like it, in [0, 1]: the size of their cross-power in cells
+            over the geometric mean of their powers. 1 where both hear one source at any level and delay,
+            about .3 for two voices at once, less for two that take turns.
     """
 
     lost_energy: float
     lost_cells: float
     quietest_db: float
     loudest: int
+    likeness: float
 
 
 class _Cells:
@@ -583,22 +591,27 @@ class _Cells:
         self.frame = sample_rate // _FRAMES_A_S
         self.window = np.hanning(self.frame).astype(np.float32)
         self.energy = np.zeros(n_channels)
+        self.crossed = np.zeros((n_channels, n_channels))
         self.own: list[Array] = []
         self.mixed: list[Array] = []
 
     def add(self, block: Array) -> None:
         """Take a block (N, C) of finite samples."""
-        powers = [self._power(column) for column in block.T]
+        spectra = [self._spectrum(column) for column in block.T]
+        powers = [_summed(each) for each in spectra]
         self.energy += [float(power.sum()) for power in powers]
+        for i, one in enumerate(spectra):
+            for j, other in enumerate(spectra[:i]):
+                self.crossed[i, j] += np.abs((one * other.conj()).sum(axis=1)).sum()
         self.own.append(np.mean(powers, axis=0))
-        self.mixed.append(self._power(block.mean(axis=1)))
+        self.mixed.append(_summed(self._spectrum(block.mean(axis=1))))
 
-    def _power(self, samples: Array) -> Array:
-        """Power (cells in time, bins above 40 Hz): an offset is no sound."""
+    def _spectrum(self, samples: Array) -> Array:
+        """Spectrum (cells in time, frames, bins above 40 Hz): an offset is no sound."""
         cell = _CELL_FRAMES * self.frame
         padded = np.pad(samples, (0, -len(samples) % cell)).reshape(-1, _CELL_FRAMES, self.frame)
-        spectrum = np.fft.rfft((padded - padded.mean(axis=2, keepdims=True)) * self.window)[..., _LOWEST_BIN:]
-        return np.asarray((spectrum.real**2 + spectrum.imag**2).sum(axis=1))
+        found: Array = np.fft.rfft((padded - padded.mean(axis=2, keepdims=True)) * self.window)[..., _LOWEST_BIN:]
+        return found
 
     def mixing(self) -> Mixing:
         """Compare what was added."""
@@ -606,12 +619,21 @@ class _Cells:
         lost = mixed < _LOST * 2 / len(self.energy) * own
         audible = own > own.max() * 10 ** (-_AUDIBLE_DB / 10)
         level_db = 10 * np.log10(np.maximum(self.energy, 1e-300))
+        loudest = int((level_db > level_db.max() - _AS_LOUD_DB).argmax())
+        crossed = self.crossed + self.crossed.T
+        likeness = crossed[loudest] / np.sqrt(np.maximum(self.energy[loudest] * self.energy, 1e-300))
         return Mixing(
             lost_energy=float(own[lost].sum() / max(float(own.sum()), 1e-300)),
             lost_cells=float((lost & audible).sum() / max(1, int(audible.sum()))),
             quietest_db=max(_LOWEST_DB, float(level_db.min() - level_db.max())),
-            loudest=int((level_db > level_db.max() - _AS_LOUD_DB).argmax()),
+            loudest=loudest,
+            likeness=float(min(1.0, np.delete(likeness, loudest).min())),
         )
+
+
+def _summed(spectrum: Array) -> Array:
+    """Power of cells (cells in time, bins)."""
+    return np.asarray((spectrum.real**2 + spectrum.imag**2).sum(axis=1))
 
 
 def _samples(info: AudioInfo, stated: Stated, channel: int | None) -> tuple[Array, Mixing | None]:

@@ -260,7 +260,12 @@ def mp3(handle: BinaryIO, start: int, size: int) -> Stated:
         return Stated(f"damaged or cut: the file begins with {at} bytes that are no mp3 frame. {COPY_AGAIN}")
     first, n_frames, end = start + at, 0, start + at
     frame_s = found[1] / found[2]
-    for place, _, length in _mp3_frames(handle, first):
+    for place, head, length in _mp3_frames(handle, first):
+        if n_frames and _begins_another(handle, place, head):
+            return Stated(
+                f"several mp3 files in one: another begins after {n_frames * frame_s:.2f} s. Cut them apart with an"
+                " audio editor."
+            )
         n_frames, end = n_frames + 1, place + length
     handle.seek(end)
     rest = handle.read(max(0, size - end))
@@ -282,6 +287,14 @@ def mp3(handle: BinaryIO, start: int, size: int) -> Stated:
     header = _frame_count_header(lead[at : at + 4], n_sounding)
     # Tags before it go as well: between them and the first frame libsndfile takes no other bytes.
     return Stated(splices=((0, first + found[0] if name else first, header),))
+
+
+def _begins_another(handle: BinaryIO, place: int, head: bytes) -> bool:
+    """Whether the frame with this header holds no sound but the count of frames of a file that begins with it; the
+    handle stands after the header again."""
+    frame = head + handle.read(64)
+    handle.seek(place + 4)
+    return _mp3_count(frame)[0] != b""
 
 
 def _mp3_count(frame: bytes) -> tuple[bytes, int]:
@@ -467,7 +480,9 @@ def _chunked(handle: BinaryIO, start: int, size: int, kind: _Kind) -> Stated:
     )
     if problem is None and _codec(handle, kind, found) == _MP3_CODEC:
         return _mp3_inside(handle, place, place + length, size)
-    return Stated(problem, (), *padded)
+    # Of this container libsndfile takes all that follows for sound, another file that was appended among it.
+    tail = ((place + length, size, b""),) if kind is _W64 and place + length < size else ()
+    return Stated(problem, tail, *padded)
 
 
 def _cut(promised: int, present: int) -> str | None:
@@ -570,8 +585,13 @@ def _nist(handle: BinaryIO, start: int, size: int) -> Stated:
     stated = {name: int(number) for name, number in re.findall(rb"^(\w+) -i (\d{1,18})\s*$", text, re.MULTILINE)}
     header = re.match(rb"NIST_1A\s+(\d{1,9})\s", text)
     one = stated.get(b"channel_count", 1) * stated.get(b"sample_n_bytes", 1)
-    present = size - start - (int(header[1]) if header else 1_024)
-    return Stated(_cut(stated.get(b"sample_count", 0) * one, present))
+    place = start + (int(header[1]) if header else 1_024)
+    length, present = stated.get(b"sample_count", 0) * one, size - place
+    if not length:
+        return Stated(_cut(length, present))
+    problem = _cut(length, present) or _left_over(handle, place + length, size)
+    # What follows would be taken for sound.
+    return Stated(problem, ((place + length, size, b""),) if length < present else ())
 
 
 # ---- which is which

@@ -50,6 +50,10 @@ comb of two that stand at different distances 8 to 20 %."""
 UNLIKE_DB = -20.0
 """A channel 20 dB under another holds no voice of its own: a dead microphone, or one for somebody else."""
 
+LIKENESS = 0.45
+"""Channels less alike than this hear two sources. Two voices at once are .1 to .35 alike, two that take turns less, one
+voice in two places of a room .55 and more, be it far from both."""
+
 VOICE_SHARE = 0.15
 """With a voice in less of the time the rest outweighs it in every mean over the recording."""
 
@@ -253,6 +257,12 @@ def _channels(mixing: Mixing) -> Check:
     if mixing["quietest_db"] < UNLIKE_DB:
         text = f"one is {-mixing['quietest_db']:.0f} dB under the loudest and adds nothing but its noise; {choose}"
         return Check("Channels", "caution", "unlike channels", text, lost)
+    if mixing.get("likeness", 1.0) < LIKENESS:
+        text = (
+            f"the channels hold different sounds ({100 * mixing['likeness']:.0f} % alike), as of two people or places;"
+            f" {choose}"
+        )
+        return Check("Channels", "caution", "unlike channels", text, mixing["likeness"])
     return Check("Channels", "good", "fine", "averaged", lost)
 
 

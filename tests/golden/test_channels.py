@@ -81,11 +81,25 @@ FINE: dict[str, Callable[[], list[Signal]]] = {
     "the same": lambda: [voice(), voice()],
     "six dB lower": lambda: [voice(), 0.5 * voice()],
     "ten dB lower, upside down": lambda: [voice(), -0.3 * voice()],
-    "two voices": lambda: [voice(0), voice(1)],
-    "two noises": lambda: [noise(4, 0.1), noise(5, 0.1)],
     "two places in a room": lambda: [room(voice(), 1), room(voice(), 2)],
-    "eight unrelated": lambda: [noise(seed, 0.05) for seed in range(8)],
     "one of three upside down": lambda: [voice(), voice(), -voice()],
+}
+
+
+def turns() -> list[Signal]:
+    """Two voices that take turns, each heard by the other's microphone 20 dB lower."""
+    first = np.arange(2 * RATE_HZ) < RATE_HZ
+    one, other = voice(0) * first, voice(1) * ~first
+    return [one + 0.1 * other, other + 0.1 * one]
+
+
+APART: dict[str, tuple[Callable[[], list[Signal]], int]] = {
+    "two voices at once": (lambda: [voice(0), voice(1)], 0),
+    "two voices, the second louder": (lambda: [0.4 * voice(0), voice(1)], 1),
+    "two voices in turn": (turns, 0),
+    "two noises": (lambda: [noise(4, 0.1), noise(5, 0.1)], 0),
+    "eight unrelated": (lambda: [noise(seed, 0.05) for seed in range(8)], 0),
+    "one of three is another": (lambda: [voice(0), voice(0), voice(1)], 0),
 }
 
 
@@ -124,6 +138,13 @@ def test_a_channel_without_a_voice_is_said(member: str, tmp_path: Path) -> None:
     assert text.endswith(f"choose one: --channel {UNLIKE[member][1]}")
 
 
+@pytest.mark.parametrize("member", APART)
+def test_channels_of_two_sources_are_said(member: str, tmp_path: Path) -> None:
+    path = written(tmp_path, APART[member][0]())
+    assert said(path).startswith("unlike channels: the channels hold different sounds (")
+    assert said(path).endswith(f" % alike), as of two people or places; choose one: --channel {APART[member][1]}")
+
+
 def test_a_quiet_channel_word_by_word(tmp_path: Path) -> None:
     assert said(written(tmp_path, UNLIKE["40 dB lower"][0]())) == (
         "unlike channels: one is 40 dB under the loudest and adds nothing but its noise; choose one: --channel 0"
@@ -147,6 +168,11 @@ def test_values_by_hand(tmp_path: Path) -> None:
     # A quarter of the time upside down.
     turned = white * np.where(np.arange(white.size) < white.size // 4, -1.0, 1.0)
     assert mixing(white, turned)["lost_energy"] == pytest.approx(0.25, abs=0.01)
+    # The same sound at any level, upside down and late, is one source; of 8 independent frames |sum| / 8 is left, the
+    # mean of a Rayleigh distribution: sqrt(pi / 8) / 2 = .3133.
+    assert mixing(white, -0.3 * late(white, 1e-3))["likeness"] == pytest.approx(1, abs=0.02)
+    assert mixing(white, noise(7, 0.1))["likeness"] == pytest.approx(0.3133, abs=0.02)
+    assert mixing(white, 0 * white)["likeness"] == 0
     # One at 0.03 of the other: 20 log10(0.03) = -30.46 dB.
     assert mixing(white, 0.03 * white)["quietest_db"] == pytest.approx(-30.46, abs=0.01)
     assert mixing(white, 0 * white)["quietest_db"] == -120.0

@@ -140,7 +140,10 @@ def test_headings_of_lists() -> None:
 @pytest.mark.parametrize(
     ("text", "cell"),
     [
-        *((text, f"'{text}") for text in ("=1", "+a", "-b", "@c", "\td", "'=e", "-1 2", "+1.2 [x]")),
+        *((text, f"'{text}") for text in ("=1", "+a", "-b", "@c", "\td", "'=e", "-1 2", "+1.2 [x]", "\uff1d1")),
+        # a program that separates by semicolon or tab begins a cell after them
+        *(("a;=1", "a;'=1"), ("a\t -b", "a\t '-b"), ("a;'=1", "a;''=1"), ("=1;=2", "'=1;'=2"), ("\t=1", "'\t'=1")),
+        *((text, text) for text in ("a; b", "1;2", "a - b;c=d")),
         *((text, text) for text in ("a=1", "-1", "+.5", "-1e-3", "1.", "−0.1", "'a", "", "-0.1 [-0.2, 0.3]")),
     ],
 )

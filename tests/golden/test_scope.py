@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -338,6 +339,41 @@ def test_read_speech_gets_no_class(shared_data: Callable[[str], Path]) -> None:
 def test_held_vowels_get_their_class(vowels: list[Recording]) -> None:
     assert len(vowels) == 81
     assert sum(asked("figshare-cnn", vowel).state == "inside" for vowel in vowels) >= 79
+
+
+def tones() -> dict[str, np.ndarray]:
+    """Three seconds each of what repeats itself as no voice does."""
+    time = np.arange(3 * RATE) / RATE
+    made = {"dial tone": (350, 440), "keypad": (770, 1_336)}
+    found = {name: sum(np.sin(2 * np.pi * f * time) for f in both) for name, both in made.items()}
+    for f0_hz in (110, 150, 200, 300):
+        found[f"tone {f0_hz}"] = np.sin(2 * np.pi * f0_hz * time)
+        found[f"organ {f0_hz}"] = sum(np.sin(2 * np.pi * f0_hz * k * time) / k for k in (1, 2, 4, 8))
+        found[f"flute {f0_hz}"] = np.sin(2 * np.pi * f0_hz * time + 2 * np.sin(2 * np.pi * 5.5 * time))
+    return found
+
+
+@pytest.mark.parametrize("name", list(tones()))
+def test_what_is_more_regular_than_a_voice_gets_no_class(name: str) -> None:
+    """With the ranges of telephone vowels, which all of them fit but for how regular they are."""
+    loud = torch.from_numpy(tones()[name] / np.abs(tones()[name]).max() / 2).float()
+    found = asked("figshare-cnn", Recording(loud, RATE, name, "x/tone"))
+    assert found.state == "outside"
+    if "unlike" not in found.reason:
+        assert re.fullmatch(
+            r"It is more regular than any person's voice \(jitter \d\.\d\d %, shimmer \d\.\d %\): a tone, an instrument"
+            r" or a program\.",
+            found.reason,
+        )
+
+
+def test_a_model_of_regular_voices_knows_them() -> None:
+    voices = [replace(tone(f0_hz, 1.0), id=f"v{f0_hz}") for f0_hz in (120.0, 150.0, 180.0)]
+    learned = scope.learn(voices, [0, 1, 0], 4_000.0)
+    assert learned.regular
+    assert compare(learned, voices[0]).state == "inside"
+    assert compare(learned.model_copy(update={"regular": False}), voices[0]).state == "outside"
+    assert not load_bundle("figshare-cnn").config.scope.regular  # type: ignore[union-attr]
 
 
 def test_two_speakers_and_minutes_of_speech_get_no_class(vowels: list[Recording]) -> None:

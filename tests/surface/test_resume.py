@@ -158,6 +158,18 @@ def one_map_deleted(run: Path, place: Path) -> None:
     shutil.rmtree(run / "maps.zarr" / first(run).stem / "gradient_shap")
 
 
+def part_of_a_map_deleted(run: Path, place: Path) -> None:
+    """What is not there of a map reads as zeros."""
+    next((run / "maps.zarr" / first(run).stem / "gradient_shap").rglob("c/*/*")).unlink()
+
+
+def a_byte_of_a_map_changed(run: Path, place: Path) -> None:
+    part = next((run / "maps.zarr" / first(run).stem / "gradient_shap").rglob("c/*/*"))
+    content = bytearray(part.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    part.write_bytes(bytes(content))
+
+
 def environment_lost(run: Path, place: Path) -> None:
     (run / "environment.json").unlink()
     cut(run, place)
@@ -174,8 +186,10 @@ MISFITS = {
     of_another_run: "1 of other settings, another model or other versions",
     of_another_format: "1 of another format",
     without_format: "1 of another format",
-    maps_deleted: f"{N} without maps",
-    one_map_deleted: "1 without maps",
+    maps_deleted: f"{N} without whole maps",
+    one_map_deleted: "1 without whole maps",
+    part_of_a_map_deleted: "1 without whole maps",
+    a_byte_of_a_map_changed: "1 without whole maps",
     environment_lost: "1 damaged",
 }
 

@@ -149,6 +149,9 @@ UNREADABLE: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "SiLU by division": (lambda x: x / (1 + torch.exp(-x)), "a gate of themselves"),
     "GELU": (lambda x: 0.5 * x * (1 + torch.erf(x / 2**0.5)), "a gate of themselves"),
     "GELU by tanh": (lambda x: 0.5 * x * (1 + torch.tanh(0.8 * (x + 0.04 * x**3))), "a gate of themselves"),
+    "root of a product": (lambda x: (x + torch.sqrt(x * x)) / 2, "stands for |x|"),
+    "root of a square": (lambda x: (x + (x.square() + 1e-12).sqrt()) / 2, "stands for |x|"),
+    "root as a power": (lambda x: (x + ((x**2) + 1e-12) ** 0.5) / 2, "stands for |x|"),
     "Hardswish": (lambda x: x * nn.functional.relu6(x + 3) / 6, "a gate of themselves"),
 }
 NO_RECTIFIERS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -156,6 +159,8 @@ NO_RECTIFIERS: dict[str, Callable[[Tensor], Tensor]] = {
     "guarded deviation": lambda x: x / torch.where(x.std((2, 3), keepdim=True) > 0, x.std((2, 3), keepdim=True), 1.0),
     "squeeze and excitation": lambda x: x * torch.sigmoid(x.mean((2, 3), keepdim=True)),
     "gated halves": lambda x: nn.functional.glu(torch.cat([x, x.flip(2)], 1), 1),
+    "length over channels": lambda x: x / (x.square().sum(1, keepdim=True) + 1e-6).sqrt(),
+    "magnitude of two halves": lambda x: (x.square() + x.flip(1).square() + 1e-6).sqrt(),
     "power": lambda x: (x * x).clamp(min=1e-8).log(),
 }
 

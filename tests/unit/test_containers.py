@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import socket
 import struct
 import sys
@@ -118,6 +119,20 @@ def test_a_whole_file_is_read_whole(tmp_path: Path, kind: str, subtype: str, dec
     assert len(got) <= sum(decoded)
     level = np.abs(np.fft.rfft(got[8_000:24_000]))
     assert int(level.argmax()) == 200  # 1 s: bin = Hz
+
+
+@pytest.mark.parametrize("tail", ["itself", "noise", "a few bytes"])
+@pytest.mark.parametrize(("kind", "subtype"), [k for k in WHOLE if k[1] in ("PCM_16", "FLOAT", "ULAW")])
+def test_what_stands_after_the_stated_end_is_no_sound(tmp_path: Path, kind: str, subtype: str, tail: str) -> None:
+    """Two recordings in one file, or what a transfer left: refused, or read to the stated end and no further."""
+    path = saved(tmp_path, kind, subtype)
+    whole, data = samples(path), path.read_bytes()
+    noise = np.random.default_rng(3).bytes(5_000)
+    put(path, data + {"itself": data, "noise": noise, "a few bytes": b"end of file\n"}[tail])
+    try:
+        np.testing.assert_array_equal(samples(path), whole)
+    except SpeechXAIError:
+        assert re.search("damaged|several|not a recording that can be read", refusal(path))
 
 
 @pytest.mark.parametrize("kept", [0.97, 0.6, 0.15])
@@ -398,7 +413,14 @@ def test_an_mp3_with_a_wrong_frame_count_is_refused(tmp_path: Path) -> None:
     put(tmp_path / "x.mp3", replaced(data, at + 8, struct.pack(">I", n_frames * 2)))
     assert "decoded " in refusal(tmp_path / "x.mp3")
     put(tmp_path / "x.mp3", data + data)  # two files in one
-    assert "the mp3 header states 5.0" in refusal(tmp_path / "x.mp3")
+    assert "several mp3 files in one: another begins after 5.11 s" in refusal(tmp_path / "x.mp3")
+
+
+def test_an_mp3_in_which_another_begins_is_refused(tmp_path: Path) -> None:
+    frames = vbr_mp3(tmp_path)
+    bare = b"".join(frames[1:]) if any(name in frames[0] for name in (b"Xing", b"Info")) else b"".join(frames)
+    put(tmp_path / "x.mp3", bare + b"".join(frames))
+    assert "several mp3 files in one: another begins after " in refusal(tmp_path / "x.mp3")
 
 
 def test_an_mp3_with_foreign_bytes_inside_is_refused(tmp_path: Path) -> None:

@@ -621,6 +621,7 @@ ARCHIVES: dict[str, Callable[[], tuple[bytes, str]]] = {
     "a file that is a folder": lambda: (tar_of({"a": b"1", "a/b.wav": b"2"}), "cannot be unpacked"),
     "a name of nothing": lambda: (zip_of({".": b"1"}), "outside the folder"),
     "encryption": lambda: (encrypted_zip(), "is encrypted. Unpack it by hand"),
+    "a NUL in a name": lambda: (zip_of({"x_y.wav": b"1"}).replace(b"x_y.wav", b"x\0y.wav"), "holds a NUL byte"),
     "a gzip checksum": lambda: (damaged(GZ, -6), "cannot be unpacked"),
     "a gzip length": lambda: (damaged(GZ, -2), "cannot be unpacked"),
     "a gzip cut in its last bytes": lambda: (GZ[:-5], "cannot be unpacked"),

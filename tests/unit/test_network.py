@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,11 +19,13 @@ from speechxai.classifiers.bundle import in_memory, load_bundle, save_bundle
 from speechxai.classifiers.external import open_factory
 from speechxai.classifiers.network import WaveformDoor, as_network, check, class_order, compared
 from speechxai.errors import NotApplicable, SpeechXAIError
+from speechxai.evaluation.values import PROTOCOLS, EvaluateSettings, Job
 from speechxai.explain import METHODS, OriginalPass
+from speechxai.inspection import inspect
 from speechxai.mancini2025.maps import PosteriorLogits
 from speechxai.signal.stft import SegmentConfig, spectrogram
 from speechxai.testing import tiny_classifier
-from speechxai.types import StftConfig
+from speechxai.types import Recording, StftConfig
 
 STFT = StftConfig(sample_rate=8000)
 MODULE = "networks_of_test"
@@ -87,11 +90,25 @@ def opened(make: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> Any:
         (lambda: Net(lambda fc, h: torch.sigmoid(fc(h)[:, :1] * 20 - 3)), r"look like probabilities \(sigmoid\)"),
         (lambda: Net(lambda fc, h: torch.sigmoid(fc(h) * 20 - 3)), r"look like probabilities \(sigmoid\)"),
         (lambda: Net(lambda fc, h: (fc(h) * 8).softmax(-1)), r"look like probabilities \(softmax\)"),
+        (lambda: Net(lambda fc, h: 100 * (fc(h) * 8).softmax(-1)), r"look like probabilities \(softmax\)"),
+        (lambda: Net(lambda fc, h: 100 * torch.sigmoid(fc(h) * 8), 1), r"look like probabilities \(sigmoid\)"),
+        (lambda: Net(lambda fc, h: torch.sigmoid(fc(h) * 8) * 0.98 + 0.01), r"look like probabilities \(sigmoid\)"),
+        (lambda: Net(lambda fc, h: (fc(h) * 8).softmax(-1) + 1e-4), "look like probabilities"),
         (lambda: Net(lambda fc, h: (fc(h) * 8).log_softmax(-1)), r"are log-probabilities \(log-softmax\)"),
         (lambda: Net(lambda fc, h: fc(functional.dropout(h, 0.5))), "two calls with the same recording differ"),
         (left_in_training, "two calls with the same recording differ"),
         (lambda: Net(lambda fc, h: fc(h - h.mean(0, keepdim=True)) * 50), "depends on the others of its batch"),
         (lambda: Net(lambda fc, h: fc(h), 3), r"gives 3 outputs and has 2 class names \(HC, PD\)"),
+        (
+            lambda: saying(Net(lambda fc, h: fc(h), 3), class_names=("HC", "PD")),
+            r"gives 3 outputs and has 2 class names \(HC, PD\)",
+        ),
+        (
+            lambda: saying(Net(lambda fc, h: fc(h), 3), class_names=("parkinson", "control")),
+            "gives 3 outputs and has 2 class names",
+        ),
+        (lambda: saying(Net(lambda fc, h: fc(h)), class_names=("PD", "PD")), r"the same class name \(PD, PD\)"),
+        (lambda: saying(Net(lambda fc, h: fc(h)), class_names=("PD", "Parkinson's")), "have the same class name"),
         (
             lambda: saying(Net(lambda fc, h: fc(h)), class_names=("a", "b", "c")),
             "gives 2 outputs and has 3 class names",
@@ -353,6 +370,49 @@ def test_a_waveform_network_hears_exactly_the_samples() -> None:
     heard.clear()
     predict(Classifier(door, STFT, SegmentConfig(5.0, 2.5)), spec)
     assert {shape[1] for shape in heard} == {8000}
+
+
+def of_a_function() -> Callable[[Tensor], Tensor]:
+    """A function, whose weights nobody sees, that listens to the last sample and to the length."""
+    network = Net(lambda fc, h: fc(h)).eval()
+    return saying(
+        lambda waveform: network(waveform) + 50 * waveform[:, -1:] + waveform.shape[1] / 8_000 * torch.tensor([0.0, 1]),
+        stft=STFT,
+    )
+
+
+def test_commands_and_library_hear_the_same_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = opened(of_a_function, monkeypatch)
+    voice = Recording(torch.randn(8_123, generator=torch.Generator().manual_seed(1)) / 8, 8_000, "v", "x/v")
+    settings = EvaluateSettings(("saliency",), ("average_drop",))
+    scored = PROTOCOLS["standard"](Job(voice, bundle.classifier()), settings, [])
+    heard = inspect.hear(bundle, voice)
+    told = predict(bundle.classifier(), spectrogram(voice.waveform[None], STFT))[0]
+    with torch.no_grad():
+        direct = of_a_function()(voice.waveform[None])[0].softmax(-1)
+    for p in (heard.probability[1], scored.facts["p_PD"], float(told[1])):
+        assert p == pytest.approx(float(direct[1]), abs=2e-4)
+    assert inspect.explain(heard, ["saliency"])[0]["saliency"].mask.shape == heard.spec.magnitude.shape[1:]
+
+
+def test_no_number_is_no_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of recordings that it was not tried on: each door says so, and nobody is called healthy."""
+
+    def make() -> Any:
+        network = Net(lambda fc, h: fc(h))
+        return saying(lambda w: network(w) * (math.nan if w.shape[1] > 16_000 else 1.0), stft=STFT)
+
+    bundle = opened(make, monkeypatch)
+    short, long = (Recording(torch.randn(n) / 8, 8_000, f"v{n}", f"x/v{n}") for n in (8_000, 17_000))
+    assert inspect.hear(bundle, short).probability.sum() == pytest.approx(1)
+    for door in (
+        lambda: inspect.hear(bundle, long),
+        lambda: PROTOCOLS["standard"](
+            Job(long, bundle.classifier()), EvaluateSettings(("saliency",), ("average_drop",)), []
+        ),
+    ):
+        with pytest.raises(SpeechXAIError, match=r"^v17000: the network's answer is NaN or infinite, so there is none"):
+            door()
 
 
 def test_every_wrapper_keeps_the_contract() -> None:
