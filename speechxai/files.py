@@ -347,7 +347,7 @@ EXPLANATION, WHATIF = "explanation.json", "whatif.json"
 
 # Text of people's files, whatever program wrote it.
 def decoded(content: bytes, name: object) -> str:
-    """Return the text of a file: UTF-8, UTF-16 and UTF-32 with or without a mark, otherwise Windows-1252 (or Latin-1).
+    """Return the text of a file: UTF-8, UTF-16 and UTF-32 with or without a mark, otherwise Windows-1252.
 
     >>> decoded("Muñoz".encode("cp1252"), "a.csv"), decoded("ab".encode("utf-16-le"), "a.csv")
     ('Muñoz', 'ab')
@@ -357,7 +357,7 @@ def decoded(content: bytes, name: object) -> str:
         name: begins the message of an error.
 
     Raises:
-        SpeechXAIError: bytes that are no text.
+        SpeechXAIError: bytes that are no text, or in another encoding.
     """
     encoding = next((encoding for mark, encoding in _MARKS if content.startswith(mark)), "")
     if not encoding:
@@ -379,8 +379,12 @@ def decoded(content: bytes, name: object) -> str:
             raise SpeechXAIError(
                 f"{name}: text in UTF-8 that is damaged at byte {error.start}. Save it again, as UTF-8."
             ) from error
-        # Programs for Windows leave five bytes of 1252 open, and Latin-1 has control characters there.
-        text = content.decode("latin-1" if set(content) & _NOT_IN_1252 else "cp1252")
+        text = "" if set(content) & _NOT_IN_1252 else content.decode("cp1252")
+        if not text or _NOT_1252.search(text):
+            raise SpeechXAIError(
+                f"{name}: text that is neither UTF-8 nor Windows-1252, from a Macintosh of old or in an encoding of"
+                " another script: names would be read wrong. Save it again, as UTF-8."
+            ) from error
     if "\0" in text:
         raise SpeechXAIError(f"{name}: holds NUL bytes, so it is no text, or damaged. Save it again, as UTF-8.")
     return text
@@ -394,6 +398,9 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _NOT_IN_1252 = frozenset(b"\x81\x8d\x8f\x90\x9d")
+"""Bytes that Windows-1252 leaves open; other encodings have letters there."""
+_NOT_1252 = re.compile(r"(?<=[^\W\d_])[†‡•‰§¶©®¯±¸ˆ˜¢£¥¦¬](?=[^\W\d_])|(?<=[a-z])[ŠŒŽŸ]|(?<=\w)[ŠŒŽŸ](?=[a-z])")
+"""Signs inside a word, capitals after small letters: what letters of Mac Roman look like when they are read so."""
 
 
 # Settings as TOML text.

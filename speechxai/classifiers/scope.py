@@ -515,6 +515,9 @@ def compare(scope: Scope | None, recording: Recording) -> Verdict:
     else:
         names = list(off)
         told = {name: _between(name, *scope.ranges[name]) for name in names}
+        for name in names:  # a value that is written as the end of its range is
+            if MEASURES[name].show(values[name]) in {MEASURES[name].show(end) for end in scope.ranges[name]}:
+                told[name] = f"just outside of {told[name]}"
         began = "It is unlike what the model learned from"
     said = [f"{MEASURES[name].words.format(MEASURES[name].show(values[name]))} ({told[name]})" for name in names]
     said = said[:MOST_REASONS]

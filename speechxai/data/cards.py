@@ -721,7 +721,7 @@ def import_folder(
     base = checked_root(root)
     if "/" in dataset or not dataset.strip():
         raise SpeechXAIError(f"The name of the data set must be a word without '/'. Got {dataset!r} instead.")
-    if not Path(labels).is_file():
+    if not Path(labels).exists():
         raise SpeechXAIError(f"{labels}: no such table of labels. Make one with the columns file, label, speaker.")
     table = read_table(Path(labels))
     try:

@@ -496,13 +496,15 @@ def _cut(promised: int, present: int) -> str | None:
 
 def _too_short(handle: BinaryIO, kind: _Kind, place: int, end: int, size: int) -> str | None:
     """Sentence where bytes after the samples belong to the file but to no chunk: the samples' length is wrong."""
-    return None if _begins_chunk(handle, kind, place, size) else _left_over(handle, place, end)
+    # In CAF a table of packets follows that may be as short; nothing is ever filled up.
+    spare = 0 if kind is _CAF else 32
+    return None if _begins_chunk(handle, kind, place, size) else _left_over(handle, place, min(end, size), spare)
 
 
-def _left_over(handle: BinaryIO, place: int, end: int) -> str | None:
+def _left_over(handle: BinaryIO, place: int, end: int, spare: int = 32) -> str | None:
     """Sentence about bytes from here to the end that belong to nothing; zeros do not count, some recorders fill up."""
     handle.seek(place)
-    if end - place <= 32 or not handle.read(min(end - place, 1 << 16)).strip(b"\0"):
+    if end - place <= spare or not handle.read(min(end - place, 1 << 16)).strip(b"\0"):
         return None
     return (
         f"damaged: the header contradicts itself: {end - place} bytes after the samples belong to no chunk."

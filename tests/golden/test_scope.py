@@ -201,6 +201,15 @@ def test_every_reason_is_one_sentence(changes: dict[str, float], says: str, monk
     assert not found.named
 
 
+def test_a_value_that_is_written_as_the_end_of_its_range(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scope, "measured", lambda recording, made_for: USUAL | {"loudness_peaks_hz": 2.04})
+    found = compare(WIDE, Recording(torch.zeros(3 * RATE), RATE, "r", "s"))
+    assert found.reason == (
+        "It is unlike what the model learned from: its loudness rises and falls at 2.0 Hz (just outside of at most 2.0"
+        " Hz)."
+    )
+
+
 def test_the_sentence_of_several_ways_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of the way in each of four: 2 of at most 1.5; the three furthest are named."""
     changes = {"voiced_share": 0.9, "pause_share": 0.1, "loudness_peaks_hz": 1.1, "f0_spread_semitones": 1.25}

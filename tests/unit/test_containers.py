@@ -192,6 +192,15 @@ def test_a_nist_header_of_absurd_numbers_is_answered(tmp_path: Path) -> None:
             assert len(samples(path)) == N_SAMPLES
 
 
+@pytest.mark.parametrize("at", [4_000, 20_000, 60_000])
+def test_a_caf_that_lost_a_byte_is_refused(tmp_path: Path, at: int) -> None:
+    """Its table of packets may be short, and stands a byte early then."""
+    path = saved(tmp_path, "CAF", "ALAC_16")
+    data = path.read_bytes()
+    put(path, data[:at] + data[at + 1 :])
+    assert re.search("damaged|truncated|not a recording", refusal(path))
+
+
 def test_chunks_without_end_do_not_hang(tmp_path: Path) -> None:
     path = put(tmp_path / "x.wav", b"RIFF\0\0\0\0WAVE" + b"abcd\0\0\0\0" * 200_000)
     start = time.monotonic()

@@ -280,6 +280,23 @@ def test_rows_and_columns_that_hold_nothing(tmp_path: Path, change: Callable[[st
     check_rows(tmp_path / "t.csv")
 
 
+@pytest.mark.parametrize(
+    ("encoding", "words"),
+    [
+        ("mac_roman", "Größe,a"),
+        ("mac_roman", "José,a"),
+        ("mac_roman", "Müller,a"),
+        ("shift_jis", "健常,a"),
+        ("cp932", "番号,表"),
+        ("cp1251", "Ђђ,Џ"),
+    ],
+)
+def test_an_encoding_that_would_be_read_wrong_is_refused(tmp_path: Path, encoding: str, words: str) -> None:
+    (tmp_path / "t.csv").write_bytes(f"file,label,{words}\na.wav,HC,{words}\n".encode(encoding))
+    with pytest.raises(SpeechXAIError, match=r"t\.csv: text that is neither UTF-8 nor Windows-1252.* as UTF-8\.$"):
+        read_table(tmp_path / "t.csv")
+
+
 def test_a_cell_of_two_lines_and_a_column_without_a_name(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text('file,label,\na.wav,HC,"one\ntwo, three"\nb.wav,PD,\n')
     frame = read_table(tmp_path / "t.csv")
