@@ -516,6 +516,7 @@ def folders(good: Good, chance: random.Random) -> Iterator[Try]:
                     make = partial(_copied, good.root / whole, place, lambda to, p=path, spoil=spoil: spoil(to / p))
                     what = f"{' '.join(use)} with {path} {damage}"
                     yield Try("folders", f"{use[0]}: {damage}", what, "cli", words, make=make)
+                    shutil.rmtree(place, ignore_errors=True)  # thousands of copies are gigabytes
 
 
 def _copied(whole: Path, place: Path, change: Callable[[Path], object]) -> None:
