@@ -75,6 +75,7 @@ class View:
         top_hz: where the picture ends unless all is asked for; None shows all.
         formants_hz: (T, 2) F1 and F2, NaN where there is none; None where they are not known.
         bare: the map is not to be spoken of: no bands and no track of it.
+        height: of the picture, CSS pixels; None for what fits.
     """
 
     title: str
@@ -94,6 +95,7 @@ class View:
     top_hz: float | None = None
     formants_hz: Array | None = None
     bare: bool = False
+    height: int | None = None
 
 
 def script() -> str:
@@ -168,6 +170,7 @@ def pack(view: View) -> bytes:
         "recording": view.recording,
         "summary": view.summary,
         "bare": view.bare,
+        "height": view.height,
         "evidence": view.evidence,
         "model": view.model,
         "answer": view.answer,

@@ -21,6 +21,8 @@ from speechxai.readers.store import Store, beside
 
 FOLDER = Path(__file__).resolve().parent / "components" / "reader"
 KEY = "reader_screen"
+HEIGHT = 216
+"""Of the picture, CSS pixels: a case and its questions fit on a laptop's screen."""
 
 
 def script() -> str:
@@ -77,6 +79,7 @@ def view(path: str, case: str, shown: str) -> tuple[bytes, bytes]:
         voicing=found.voicing,
         f0_hz=found.f0_hz,
         bare=not seen,
+        height=HEIGHT,
         summary="A recording, and what is shown as the model's reason." if seen else "A recording.",
     )
     return pack(made), found.curves if shown == "what-if" else b""
