@@ -51,6 +51,7 @@ HERE = (
     (r"^! \d+ of \d+, .* left$", ""),
     (r"\d+(\.\d+)?e-\d+", "TINY"),
     (r"[\d.]+ m?s \([\d.]+ m?s of processor time\), peak memory .*", "COST"),
+    (r"^! \w+: \d+ of \d+ recordings, .* left\n", ""),  # said where it takes long
     (r"recordings, .* left$", "recordings, TIME left"),
     (r"(?<=A recording: )[\d.]+ m?s = [\d.]+ times", "TIME ="),
     (r"\b\d+(\.\d+)? (ms|min)\b.*", "TIME"),
