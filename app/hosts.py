@@ -15,6 +15,7 @@ import ipaddress
 import re
 import threading
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from pathlib import Path
 from typing import Any
 
 Message = MutableMapping[str, Any]
@@ -75,6 +76,14 @@ def asked_names(arguments: Sequence[str]) -> tuple[str, ...]:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--answer-to", action="append", default=[])
     return tuple(parser.parse_known_args(list(arguments))[0].answer_to)
+
+
+def asked_passwords(arguments: Sequence[str]) -> Path | None:
+    """File of passwords that `speechxai app` hands on as `--passwords`; None where nobody needs one."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--passwords", type=Path)
+    found: Path | None = parser.parse_known_args(list(arguments))[0].passwords
+    return found
 
 
 class KnownHostsOnly:

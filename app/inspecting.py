@@ -185,6 +185,7 @@ def stop_without_class(heard: Heard) -> None:
 def explain_case(model: str, key: Key, recipe: str, target: str = "auto") -> Explanation:
     """Hear and explain a recording, showing how far it is. Raises NotApplicable where the network does not allow it."""
     job = f"{model}|{key}|{recipe}|{target}"
+    widgets.load(model, key)
     with widgets.working(f"Explaining by {words.recipe_words(recipe)}", job) as tick:
         heard = state.heard(model, key, tick)
         found = state.explained(model, key, [recipe], tick, target)[recipe] if heard.scope.named else ""
@@ -325,7 +326,7 @@ def details(found: Inspection) -> None:
 
 def panel(case: Explanation, found: Inspection, name: str, beside: report.Beside) -> None:
     """Where to save a reader's own recording, and the button that does: nothing is kept unless it is pressed."""
-    with st.expander("Save this case on this computer"):
+    with st.expander("Save this case on this computer", expanded=case.key[1] in st.session_state.get("saved", ())):
         folder = st.text_input("Folder", st.session_state.get("save_to", sources.settings().save_to), key="save_folder")
         st.session_state["save_to"] = folder
         if st.button("Save", type="primary", key="save_case"):
@@ -337,5 +338,8 @@ def panel(case: Explanation, found: Inspection, name: str, beside: report.Beside
                     icon=":material/error:",
                 )
             else:
-                st.session_state["saved"] = {*st.session_state.get("saved", ()), case.key[1]}
-                st.success(f"Saved in {widgets.plain(target)}", icon=":material/check_circle:")
+                st.session_state["saved"] = {**st.session_state.get("saved", {}), case.key[1]: str(target)}
+                st.rerun()  # leaving is asked about no more
+        saved = st.session_state.get("saved", {}).get(case.key[1])
+        if saved:
+            st.success(f"Saved in {widgets.plain(saved)}", icon=":material/check_circle:")

@@ -27,6 +27,7 @@ if sources.settings().study:
     # Readers see their own page alone: every other one tells what must not be told.
     st.navigation([st.Page(PAGES / "study.py", title="Study", default=True)], position="hidden").run()
     st.stop()
+widgets.ask_before_leaving()
 st.logo(str(HERE / "components" / "logo.svg"), size="large")
 st.navigation(
     [

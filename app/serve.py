@@ -25,7 +25,8 @@ if str(HERE.parent) not in sys.path:
 
 import streamlit as st  # noqa: E402
 
-from app.hosts import KnownHostsOnly, asked_names  # noqa: E402
+from app.hosts import KnownHostsOnly, asked_names, asked_passwords  # noqa: E402
+from app.logins import BadFile, PasswordFirst, read  # noqa: E402
 
 CANNOT = (
     "Error: Streamlit {} cannot be kept from answering to strangers, so it is not started. Try: pip install -U"
@@ -51,13 +52,16 @@ try:
     from starlette.middleware import Middleware
     from streamlit.starlette import App
 
-    app = App(
-        HERE / "main.py",
-        middleware=[Middleware(KnownHostsOnly, asked=asked_names(sys.argv[1:]))],
-        lifespan=open_page,
-    )
+    # The first one stands outside: a stranger's page does not even get to try a password.
+    doors = [Middleware(KnownHostsOnly, asked=asked_names(sys.argv[1:]))]
+    passwords = asked_passwords(sys.argv[1:])
+    if passwords is not None:
+        doors.append(Middleware(PasswordFirst, people=read(passwords)))
+    app = App(HERE / "main.py", middleware=doors, lifespan=open_page)
 except (ImportError, TypeError):
     sys.exit(CANNOT.format(st.__version__))
+except BadFile as error:
+    sys.exit(f"Error: {error}")
 
 
 def main() -> None:

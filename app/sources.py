@@ -7,6 +7,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import sys
 import tempfile
 import threading
@@ -36,7 +37,7 @@ from speechxai.evaluation.machine import give_back_memory
 from speechxai.files import cache_folder, fingerprint
 from speechxai.metrics import PUBLISHED_METRICS
 from speechxai.registry import code_of, load_plugins
-from speechxai.signal.audio import read_audio
+from speechxai.signal.audio import AUDIO_SUFFIXES, container_of, decoded, read_audio
 
 if TYPE_CHECKING:
     from speechxai.planted.folder import BenchmarkFolder
@@ -190,7 +191,7 @@ Key = tuple[str, str]
 """Where a recording is, "catalogue" or "mine", and its name there."""
 
 
-@st.cache_resource
+@st.cache_resource(show_spinner=False)
 def settings() -> Settings:
     """How the app was started; what it imports is registered then."""
     found = parse()
@@ -198,19 +199,19 @@ def settings() -> Settings:
     return found
 
 
-@st.cache_resource
+@st.cache_resource(show_spinner=False)
 def plugin_code() -> str:
     """Hash of the code of the plugins, on which maps depend."""
     return fingerprint(code_of(settings().imports))
 
 
-@st.cache_resource
+@st.cache_resource(show_spinner=False)
 def memory() -> Memory:
     """Results for everybody."""
     return Memory(160)
 
 
-@st.cache_resource
+@st.cache_resource(show_spinner=False)
 def disk() -> Disk:
     """Results that survive a restart."""
     return Disk(cache_folder() / "maps" if settings().keep_cache else None)
@@ -219,7 +220,7 @@ def disk() -> Disk:
 # ---- models
 
 
-@st.cache_resource
+@st.cache_resource(show_spinner=False)
 def bundle_and_lock(name: str) -> tuple[Bundle, threading.RLock]:
     """A model, and the lock that whoever computes with it holds."""
     with warnings.catch_warnings():
@@ -298,13 +299,13 @@ def catalogue_root() -> Path:
     return root_of(given.data, given.root or None, catalogue())
 
 
-@st.cache_resource
+@st.cache_resource(show_spinner=False)
 def locator(root: Path) -> Locator:
     """Finds the files of a catalogue below its root."""
     return Locator(root)
 
 
-@st.cache_resource
+@st.cache_resource(show_spinner=False)
 def rows_by_name() -> dict[str, dict[str, Any]]:
     """The catalogue as rows by recording; nobody may write into them."""
     return by_name(catalogue())
@@ -315,7 +316,7 @@ def by_name(rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
     return {str(row["recording"]): {str(k): v for k, v in row.items()} for row in rows.to_dict("records")}
 
 
-@st.cache_resource
+@st.cache_resource(show_spinner=False)
 def _takes() -> dict[str, Any]:
     from speechxai.data.synthetic import takes
 
@@ -361,6 +362,33 @@ def add_mine(name: str, content: bytes) -> Key:
     return "mine", digest
 
 
+CANNOT = (
+    "{}: this kind of recording can be read neither by this computer nor by your browser. Share or export it as WAV or"
+    " MP3 where it was made, or record again with the microphone on this page."
+)
+
+
+def bring(name: str, content: bytes) -> Key | None:
+    """Take a file into the session, decoded by this computer where it must be; None where only a browser may read
+    it."""
+    if not container_of(content[:16]):
+        return add_mine(name, content)
+    wav = decoded(content, MAX_UPLOAD_S)
+    return None if wav is None else add_mine(f"{Path(name).stem}.wav", wav)
+
+
+def for_reader(text: str) -> str:
+    """A sentence about a file without what only a command line can do.
+
+    >>> for_reader("a.wav: a coding that is not read. Convert it first: ffmpeg -i 'a.wav' b.wav")
+    'a.wav: a coding that is not read. Export it as WAV or MP3, or record again with the microphone on this page.'
+    """
+    what, found, _ = re.sub(r"(Choose one:) --channel.*", r"\1", text).partition(" Convert it first:")
+    if what.endswith("Choose one:"):
+        what, found = what.removesuffix(" Choose one:"), " "
+    return f"{what} Export it as WAV or MP3, or record again with the microphone on this page." if found else text
+
+
 def forget_mine(digest: str) -> None:
     """Forget a recording that a reader brought, with all that was computed of it."""
     mine().pop(digest, None)
@@ -375,14 +403,16 @@ def read_mine(digest: str, model: str | None) -> Recording:
     Raises SpeechXAIError with a sentence about the file, by its own name.
     """
     name, content = mine()[digest]
-    suffix = Path(name).suffix.lower()[:8] or ".wav"
+    suffix = Path(name).suffix.lower()
+    suffix = suffix if suffix in AUDIO_SUFFIXES else ".wav"  # what is inside is looked at in any case
     with tempfile.TemporaryDirectory(prefix="speechxai-") as folder:
         path = Path(folder) / f"recording{suffix}"
         path.write_bytes(content)
         try:
             found = read_audio(path, max_duration_s=MAX_UPLOAD_S, **reading(model))
         except Exception as error:
-            raise SpeechXAIError(str(named(error, name)).replace(str(path), name)) from error
+            text = str(named(error, name)).replace(str(path), name).replace(path.name, name)
+            raise SpeechXAIError(for_reader(text)) from error
     return replace(found, id=Path(name).stem, speaker=f"mine/{digest}", metadata={**found.metadata, "path": name})
 
 

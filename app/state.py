@@ -216,7 +216,7 @@ def kept(model: str, key: Key, name: tuple[str, ...], make: Callable[[], Any]) -
     return found
 
 
-@st.cache_resource
+@st.cache_resource(show_spinner=False)
 def _kept() -> Memory:
     return Memory(48)
 
@@ -327,7 +327,7 @@ def _what_ifs(key: Key) -> Memory:
     return _kept_what_ifs()
 
 
-@st.cache_resource
+@st.cache_resource(show_spinner=False)
 def _kept_what_ifs() -> Memory:
     return Memory(6)
 
@@ -381,7 +381,7 @@ def run(path: str) -> run_folders.Run:
     return _run(path, file.stat().st_mtime if file.is_file() else 0.0)
 
 
-@st.cache_resource(max_entries=8)
+@st.cache_resource(max_entries=8, show_spinner=False)
 def _run(path: str, changed: float) -> run_folders.Run:
     return run_folders.load(path)
 
@@ -410,7 +410,7 @@ def studies(path: str) -> list[boards.Study]:
     return _studies(path, tuple(file.stat().st_mtime for file in found))
 
 
-@st.cache_resource(max_entries=8)
+@st.cache_resource(max_entries=8, show_spinner=False)
 def _studies(path: str, changed: tuple[float, ...]) -> list[boards.Study]:
     return boards.studies(path)
 

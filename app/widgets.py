@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import hashlib
 import html
@@ -229,6 +230,27 @@ def working(label: str, job: str) -> Iterator[Callable[..., None]]:
     place.empty()
 
 
+LARGE_BYTES = 20_000_000
+"""Weights from here on take so long to read that it is said."""
+
+
+def load(model: str, key: Key) -> None:
+    """Read the weights that answer about a recording; a large model says so at once, over an outline of the page."""
+    chosen = sources.bundle(model)
+    fold = chosen.fold_of(sources.recording(model, key))
+    n_bytes = chosen.unread_bytes(fold)
+    if n_bytes < LARGE_BYTES:
+        return
+    place = st.empty()
+    place.html(
+        f'<div role="status" class="sx-loading"><p>Loading the model ({n_bytes / 1e6:.0f} MB)</p><i class="bar"></i>'
+        '<div aria-hidden="true"><i></i><i></i></div></div>'
+    )
+    time.sleep(0.05)  # the message leaves before the weights fill the processor
+    chosen.classifier(fold)
+    place.empty()
+
+
 # ---- answers
 
 
@@ -414,7 +436,57 @@ export default function ({ data, parentElement }) {
 }
 """
 
+DECODER_JS = """
+const asked = new Set();
+const letters = (view, at, text) => [...text].forEach((c, i) => view.setUint8(at + i, c.charCodeAt(0)));
+const wav = (sound) => {
+  const n = Math.min(sound.numberOfChannels, 2), size = 2 * n * sound.length, view = new DataView(new ArrayBuffer(44 + size));
+  letters(view, 0, "RIFF"); view.setUint32(4, 36 + size, true); letters(view, 8, "WAVEfmt ");
+  view.setUint32(16, 16, true); view.setUint16(20, 1, true); view.setUint16(22, n, true);
+  view.setUint32(24, sound.sampleRate, true); view.setUint32(28, 2 * n * sound.sampleRate, true);
+  view.setUint16(32, 2 * n, true); view.setUint16(34, 16, true); letters(view, 36, "data"); view.setUint32(40, size, true);
+  for (let c = 0; c < n; c += 1) {
+    const samples = sound.getChannelData(c);
+    for (let i = 0; i < samples.length; i += 1)
+      view.setInt16(44 + 2 * (n * i + c), Math.round(32767 * Math.max(-1, Math.min(1, samples[i]))), true);
+  }
+  return new Uint8Array(view.buffer);
+};
+const base64 = (bytes) => {
+  let text = "";
+  for (let i = 0; i < bytes.length; i += 32768) text += String.fromCharCode(...bytes.subarray(i, i + 32768));
+  return btoa(text);
+};
+export default function ({ data, setTriggerValue }) {
+  if (!data) return;
+  const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+  const length = view.getUint32(0, true);
+  const header = JSON.parse(new TextDecoder().decode(data.subarray(4, 4 + length)));
+  if (asked.has(header.turn)) return;
+  asked.add(header.turn);
+  const answer = (text) => { asked.delete(header.turn); setTriggerValue("decoded", { turn: header.turn, wav: text }); };
+  new OfflineAudioContext(1, 1, 48000).decodeAudioData(data.slice(4 + length).buffer)
+    .then((sound) => answer(sound.duration > header.most_s + 1 ? "" : base64(wav(sound)))).catch(() => answer(""));
+}
+"""  # noqa: E501
+
 Make = Callable[[], bytes]
+
+
+@functools.lru_cache(maxsize=1)
+def _decoder() -> Any:
+    return st.components.v2.component("speechxai_decoder", html="<span hidden></span>", js=DECODER_JS)
+
+
+def decode(name: str, content: bytes) -> bytes | None:
+    """What this browser makes of a compressed recording: a WAV file, b"" where it cannot; None while it is asked."""
+    turn = hashlib.sha256(content).hexdigest()
+    header = json.dumps({"turn": turn, "most_s": sources.MAX_UPLOAD_S}).encode()
+    asked = _decoder()(
+        data=struct.pack("<I", len(header)) + header + content, key="decoder", on_decoded_change=lambda: None
+    )
+    found = asked.get("decoded") if asked else None
+    return base64.b64decode(found["wav"]) if found and found["turn"] == turn else None
 
 
 @functools.lru_cache(maxsize=1)
@@ -465,6 +537,7 @@ def _leaving() -> Any:
     return st.components.v2.component("speechxai_leaving", html="<span hidden></span>", js=LEAVING)
 
 
-def ask_before_leaving(unsaved: bool) -> None:
-    """Let the browser ask before it closes or reloads a page whose recording is not saved."""
+def ask_before_leaving() -> None:
+    """Let the browser ask before it closes or reloads any page while a recording that was brought is not saved."""
+    unsaved = bool(set(sources.mine()) - set(st.session_state.get("saved", ())))
     _leaving()(data={"unsaved": unsaved}, key="leaving")

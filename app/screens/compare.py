@@ -51,6 +51,7 @@ if len(recipes) < 2:
 
 key = ("catalogue", name)
 try:
+    widgets.load(model, key)
     with widgets.working(f"Making {len(recipes)} maps", f"compare {model}|{name}|{recipes}") as tick:
         heard = state.heard(model, key, tick)
         found = state.explained(model, key, [*recipes, *CONTROLS], tick) if heard.scope.named else {}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import html
+from pathlib import Path
 
 import streamlit as st
 
 from app import inspecting, panels, sources, state, widgets
 from app.inspecting import case_tools, explain_case, show_case
 from speechxai import SpeechXAIError
+from speechxai.inspection import words
+from speechxai.signal.audio import AUDIO_SUFFIXES, FFMPEG_SUFFIXES
 from speechxai.signal.quality import concerns, usable
 
 MARK = {"good": "✓", "caution": "!", "stop": "×"}
@@ -17,22 +20,29 @@ WORDS = {"good": "fine", "caution": "take care", "stop": "not usable"}
 
 def add(kind: str) -> None:
     """Take the file or the microphone's recording into the session; the newest is shown."""
+    st.session_state.pop("to_decode", None)
+    st.session_state.pop("unreadable", None)
     file = st.session_state.get(f"bring_{kind}")
     if file is not None:
         name = file.name if kind == "file" else f"microphone {len(sources.mine()) + 1}.wav"
-        st.session_state["mine_now"] = sources.add_mine(name, file.getvalue())
+        key = sources.bring(name, file.getvalue())
+        st.session_state["mine_now"] = key
+        if key is None:
+            st.session_state["to_decode"] = (name, file.getvalue())
 
 
 widgets.page(
     "What about my recording?",
-    "A held vowel, /pa-ta-ka/ or a sentence by one speaker, up to 5 minutes. It stays in this computer's memory and is"
-    " gone when you close the page, unless you save it.",
+    "One speaker, up to 5 minutes. It stays in this computer's memory and is gone when you close the page, unless you"
+    " save it.",
 )
-left, right = st.columns([1, 1], gap="medium")
+first, left, right = st.columns([1, 1, 1], gap="medium")
+with first:
+    model = widgets.choose_model()
 with left:
     st.file_uploader(
-        "A file: WAV, FLAC, MP3 or OGG",
-        type=["wav", "flac", "mp3", "ogg", "oga", "opus"],
+        "A file, such as a voice memo",
+        type=[suffix.removeprefix(".") for suffix in (*AUDIO_SUFFIXES, *FFMPEG_SUFFIXES)],
         key="bring_file",
         on_change=add,
         args=("file",),
@@ -43,28 +53,41 @@ with right:
         "Or record with the microphone", sample_rate=48_000, key="bring_microphone", on_change=add, args=("microphone",)
     )
 
+if "to_decode" in st.session_state:
+    brought, content = st.session_state["to_decode"]
+    place = st.empty()
+    place.info(widgets.plain(f"{brought}: your browser is asked to read it."), icon=":material/hourglass_top:")
+    wav = widgets.decode(brought, content)
+    if wav is None:
+        widgets.foot()
+        st.stop()
+    place.empty()
+    del st.session_state["to_decode"]
+    if wav:
+        st.session_state["mine_now"] = sources.add_mine(f"{Path(brought).stem}.wav", wav)
+    else:
+        st.session_state["unreadable"] = sources.CANNOT.format(brought)
+    st.rerun()
+if "unreadable" in st.session_state:
+    st.error(widgets.plain(st.session_state["unreadable"]), icon=":material/error:")
 key = st.session_state.get("mine_now")
 if key is None or key[1] not in sources.mine():
+    asked = "".join(f"<p>{html.escape(text)}</p>" for text in words.instructions(sources.bundle(model).config.scope))
     widgets.show_html(
-        '<div class="sx-card sx-words"><h2>For a recording that can be read</h2><p>One person, a quiet room, the'
-        " microphone a hand's width from the mouth. Hold an /a/ for at least three seconds, repeat /pa-ta-ka/ as fast"
-        " and evenly as possible, or read a sentence.</p><p>Every recording is checked for length, level, clipping,"
-        " noise, sample rate and for a voice before the model answers. The model only knows recordings like those it"
-        " learned from: its card, on the About page, says which.</p></div>"
+        f'<div class="sx-card sx-words"><h2>What to record for this model</h2>{asked}<p>The microphone a hand\'s width'
+        " from the mouth. Every recording is checked for length, level, clipping, noise, sample rate and for a voice"
+        " before the model answers; the model's card, on the About page, has the ranges.</p></div>"
     )
     widgets.foot()
     st.stop()
 name = sources.mine()[key[1]][0]
-widgets.ask_before_leaving(key[1] not in st.session_state.get("saved", ()))
 if st.button(
     "Forget this recording", icon=":material/delete:", help="It and all that was computed of it leave the memory."
 ):
     sources.forget_mine(key[1])
     st.session_state.pop("mine_now", None)
     st.rerun()
-one, two, three = st.columns([2, 2, 1])
-with one:
-    model = widgets.choose_model()
+two, three = st.columns([2, 1])
 with two:
     recipe = widgets.choose_recipe(model)
 with three:

@@ -17,6 +17,7 @@ with two:
     model = widgets.choose_model()
 key = ("catalogue", name)
 try:
+    widgets.load(model, key)
     with widgets.working("Listening", f"hear {model}|{name}") as tick:
         heard = state.heard(model, key, tick)
 except SpeechXAIError as error:

@@ -474,6 +474,12 @@ class Bundle:
             self._made[part] = self._make(part)
         return self._made[part]
 
+    def unread_bytes(self, fold: int | None = None) -> int:
+        """Bytes of weights that are read before the model of `fold` can answer; 0 where it was made before."""
+        part = self.config.weights.final if fold is None else f"fold{fold}"
+        path = part_path(self.folder, part) if self.config.weights.parts else self.folder / WEIGHTS_FILE
+        return 0 if part in self._made or not path.is_file() else path.stat().st_size
+
     def fold_of(self, recording: Recording) -> int | None:
         """Return the fold whose model never heard this recording's speaker; None for a speaker no model heard.
 

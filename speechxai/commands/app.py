@@ -112,6 +112,14 @@ def app(
             ),
         ),
     ] = None,
+    passwords: Annotated[
+        Path | None,
+        typer.Option(help="File of passwords: nobody sees anything without one. --add-user makes it."),
+    ] = None,
+    add_user: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Ask for a password, write its hash into the file of --passwords, and end."),
+    ] = None,
     browser: Annotated[bool, typer.Option(help="Open a page in the browser.")] = True,
     imports: Annotated[list[str] | None, flag("imports")] = None,
     study: Annotated[
@@ -122,13 +130,22 @@ def app(
     """Open the web app on this computer."""
     if importlib.util.find_spec("streamlit") is None:
         raise SpeechXAIError("The web app needs Streamlit: pip install 'speechxai[app]'.")
+    if add_user is not None:
+        if passwords is None:
+            raise SpeechXAIError("--add-user: name the file of passwords with --passwords FILE.")
+        words = [sys.executable, str(resource_folder("app") / "logins.py"), str(passwords), add_user]
+        raise typer.Exit(subprocess.run(words, check=False).returncode)  # noqa: S603
     if study is not None:
         check_study(study, bool(root or run or model or save_to) or data != "synthetic")
     else:
         check_start(data, root, run or [], model or [], allow_code, save_to)
     check_port(host, port)
-    if host not in _LOCAL:
-        warn(f"The app listens on {host}: whoever reaches this computer can open it, without a password.")
+    if passwords is not None and not passwords.is_file():
+        raise SpeechXAIError(f"{passwords}: there is no such file of passwords. Make it with --add-user NAME.")
+    if host not in _LOCAL and passwords is None:
+        warn(f"The app listens on {host}: whoever reaches this computer can open it, without a password (--passwords).")
+    elif host not in _LOCAL:
+        warn(f"The app listens on {host} without encryption: let a proxy with TLS stand before it.")
     arguments = ["--data", str(_absolute(data))]
     arguments += ["--root", os.path.realpath(root)] if root else []
     for name, values in (("--run", run or []), ("--model", model or [])):
@@ -140,6 +157,7 @@ def app(
     arguments += ["--save-to", os.path.realpath(save_to)] if save_to else []
     arguments += [] if cache else ["--no-cache"]
     arguments += ["--study", os.path.realpath(study)] if study else []
+    arguments += ["--passwords", os.path.realpath(passwords)] if passwords else []
     for name in names(host, allow_host or []):
         arguments += ["--answer-to", name]
     # In a checkout that is not installed, the server must find the package as this process does.

@@ -14,8 +14,10 @@ from typing import Literal
 import numpy as np
 
 from speechxai.classifiers.held_out import HeldOut
+from speechxai.classifiers.scope import MEASURES, Scope, range_rows
 from speechxai.explain.agreement import STRONGEST, likeness
 from speechxai.explain.recipe import CONTROLS
+from speechxai.signal.acoustics import task_kind
 from speechxai.types import Array
 
 NOTICE = "A research tool, not a medical device: it explains what a model computes, not what a person has."
@@ -93,6 +95,58 @@ def cue_words(group: str) -> str:
     name = cue.replace("_", " ")
     strength = "" if severity == "1" else f", severity {severity}"
     return f"{name[0].upper()}{name[1:]} in {material.replace('_', ' ')} voices{strength}"
+
+
+# What to record for a model.
+ASKED = {
+    "ddk": "repeat /pa-ta-ka/ as fast and evenly as you can",
+    "pataka": "repeat /pa-ta-ka/ as fast and evenly as you can",
+    "phrase": "say a sentence",
+    "sentence": "say a sentence",
+    "read": "read a text aloud",
+    "text": "read a text aloud",
+    "monolog": "speak freely",
+    "spontaneous": "speak freely",
+    "dialog": "talk with somebody who is not recorded",
+    "glide": "let the pitch glide",
+}
+"""What a speaker is asked to do, by the beginning of a task's name."""
+
+LANGUAGES = {"cs": "Czech", "de": "German", "en": "English", "es": "Spanish", "fr": "French", "it": "Italian"}
+
+
+def asked_words(task: str) -> str:
+    """What a speaker is asked to do for a task.
+
+    >>> asked_words("vowel-a"), asked_words("ddk"), asked_words("cough")
+    ('hold an /a/ on one breath', 'repeat /pa-ta-ka/ as fast and evenly as you can', "do what its data call 'cough'")
+    """
+    if task_kind(task) == "vowel":
+        letter = task.partition("-")[2]
+        return f"hold {'an' if letter[:1] in 'aeiou' else 'a'} /{letter}/ on one breath" if letter else "hold a vowel"
+    return next((said for name, said in ASKED.items() if task.startswith(name)), f"do what its data call '{task}'")
+
+
+def instructions(scope: Scope | None) -> list[str]:
+    """What to record so that a model may be asked about it, in sentences: all of them from its scope."""
+    if scope is None or not scope.ranges:
+        return ["This model does not say which recordings it was made for, so it names no class for any."]
+    asked = list(dict.fromkeys(asked_words(task) for task in scope.tasks))
+    said = listing(asked, "or") if asked else "what to say is not known: its data do not tell"
+    long = dict(range_rows(scope)).get(MEASURES["duration_s"].name)
+    first = f"{said[0].upper()}{said[1:]}{f', {long} long' if long else ''}."
+    found = [f"{first} One person, in a quiet room. Of anything else this model gives no answer."]
+    speaks = not scope.tasks or any(task_kind(task) != "vowel" for task in scope.tasks)
+    if scope.languages and speaks:
+        found.append(f"In {listing([LANGUAGES.get(name, name) for name in scope.languages], 'or')}.")
+    if scope.synthetic:
+        found.append(
+            "It learned from voices made by a program: it may give no answer about a real person, and what it says of"
+            " one means nothing."
+        )
+    elif scope.device:
+        found.append(f"It learned from recordings of this kind: {scope.device}.")
+    return found
 
 
 # The verdict on one map of one recording.
@@ -453,13 +507,13 @@ def control(facts: Facts) -> Sentence:
     return Sentence("control", key, f"{text}; removing as many {listing(others)}." if others else f"{text}.")
 
 
-def listing(names: Sequence[str]) -> str:
+def listing(names: Sequence[str], last: str = "and") -> str:
     """Names in a row.
 
-    >>> listing(["a"]), listing(["a", "b", "c"])
-    ('a', 'a, b and c')
+    >>> listing(["a"]), listing(["a", "b", "c"]), listing(["a", "b"], "or")
+    ('a', 'a, b and c', 'a or b')
     """
-    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
+    return f" {last} ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
 
 
 def has_few(share: float) -> bool:

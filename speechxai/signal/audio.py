@@ -6,7 +6,9 @@ import difflib
 import math
 import os
 import re
+import shutil
 import stat
+import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -111,6 +113,51 @@ def check_path(path: str | Path) -> None:
             f"{path}: {file.suffix} is not read directly. Convert it first: ffmpeg -i '{file.name}' -ac 1"
             f" '{file.stem}.wav'"
         )
+
+
+CONTAINERS = (
+    (4, b"ftyp", "mov"),
+    (0, b"\x1aE\xdf\xa3", "matroska"),
+    (0, b"#!AMR", "amr"),
+    (0, b"0&\xb2u\x8ef\xcf\x11", "asf"),
+)
+"""Compressed recordings that libsndfile does not read: where a mark stands, the mark, the container as ffmpeg names
+it."""
+
+FFMPEG_S = 60.0
+"""A decoder that takes longer is given up, s."""
+
+
+def container_of(head: bytes) -> str:
+    """The container of a compressed recording that must be decoded by another program, by its first bytes; "" for
+    others.
+
+    >>> container_of(b"\\0\\0\\0\\x1cftypM4A "), container_of(b"RIFF")
+    ('mov', '')
+    """
+    is_aac = len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0  # ADTS; of MP3 the layer is not 0
+    return next((name for at, mark, name in CONTAINERS if head[at : at + len(mark)] == mark), "aac" if is_aac else "")
+
+
+def decoded(content: bytes, most_s: float) -> bytes | None:
+    """What ffmpeg, where it is installed, makes of a compressed recording: a WAV file of at most `most_s` and a second;
+    None where there is no ffmpeg or it finds no whole sound.
+
+    The container is named to it, so that no playlist in disguise makes it open anything else.
+    """
+    program, container = shutil.which("ffmpeg"), container_of(content[:16])
+    if program is None or not container:
+        return None
+    with tempfile.TemporaryDirectory(prefix="speechxai-") as folder:
+        given, made = Path(folder) / "given", Path(folder) / "made.wav"
+        given.write_bytes(content)
+        words = [program, "-nostdin", "-v", "error", "-xerror", "-protocol_whitelist", "file", "-f", container]
+        words += ["-i", str(given), "-map", "0:a:0", "-t", f"{most_s + 1:g}", "-c:a", "pcm_s16le", str(made)]
+        try:
+            subprocess.run(words, check=True, capture_output=True, timeout=FFMPEG_S)  # noqa: S603
+            return made.read_bytes()
+        except (OSError, subprocess.SubprocessError):
+            return None
 
 
 def _near(file: Path) -> str:

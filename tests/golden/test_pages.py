@@ -691,6 +691,81 @@ def test_a_readers_recording_is_known_by_its_content_and_named_as_it_was(
     assert "speechxai-" not in str(error.value)
 
 
+KINDS: dict[str, bytes] = {
+    "memo.m4a": b"\0\0\0\x1cftypM4A \0\0\2\0" + bytes(64),
+    "memo.webm": b"\x1aE\xdf\xa3" + bytes(64),
+    "memo.amr": b"#!AMR\n" + bytes(64),
+    "memo.wma": bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c") + bytes(64),
+    "memo.aac": b"\xff\xf1P\x80" + bytes(64),
+    "an m4a called.wav": b"\0\0\0\x1cftypM4A \0\0\2\0" + bytes(64),
+    "strange coding.wav": b"RIFF$\0\0\0WAVEfmt \x10\0\0\0\xfe\x7f\1\0@\x1f\0\0\x80>\0\0\2\0\x10\0data\0\0\0\0",
+    "sphere.wav": b"NIST_1A\n   1024\nsample_coding -s4 pcm,embedded-shorten-v2.00\nend_head\n" + bytes(1024),
+    "noise.mp3": bytes(range(256)) * 4,
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_nurse_reads_no_command_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources.st, "session_state", {})
+    key = sources.add_mine(name, KINDS[name])
+    with pytest.raises(SpeechXAIError) as error:
+        sources.read_mine(key[1], None)
+    text = str(error.value)
+    assert text.startswith(f"{name}: ")
+    assert not re.search(r"ffmpeg|sph2pipe|sox|--channel|/tmp|speechxai data|recording\.wav", text)
+    assert text.endswith("Export it as WAV or MP3, or record again with the microphone on this page.")
+
+
+def test_channels_that_cancel_are_said_without_a_flag() -> None:
+    said = sources.for_reader("a.wav: one is late. Choose one: --channel 0 (channel), or save it as a file of its own.")
+    assert said == "a.wav: one is late. Export it as WAV or MP3, or record again with the microphone on this page."
+    assert sources.for_reader("a.wav: the file is empty.") == "a.wav: the file is empty."
+
+
+def test_what_another_program_must_decode_is_brought_as_its_wav(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources.st, "session_state", {})
+    for wav in (b"RIFF made", None):
+        monkeypatch.setattr(sources, "decoded", lambda content, most_s, wav=wav: wav)
+        for name in ("memo.m4a", "memo.webm", "an m4a called.wav"):
+            key = sources.bring(name, KINDS[name])
+            assert (key is None) == (wav is None)
+            if key is not None:
+                assert sources.mine()[key[1]] == (f"{Path(name).stem}.wav", b"RIFF made")
+    key = sources.bring("plain.wav", b"RIFF plain")
+    assert key is not None
+    assert sources.mine()[key[1]] == ("plain.wav", b"RIFF plain")
+
+
+def test_a_large_model_says_that_it_is_read_before_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    place = SimpleNamespace(html=said.append, empty=lambda: said.append("gone"))
+    monkeypatch.setattr(widgets.st, "empty", lambda: place)
+    monkeypatch.setattr(sources, "recording", lambda model, key: None)
+
+    def network(n_bytes: int) -> Any:
+        return SimpleNamespace(
+            fold_of=lambda recording: 2,
+            unread_bytes=lambda fold: n_bytes,
+            classifier=lambda fold: said.append(f"fold {fold} is read"),
+        )
+
+    monkeypatch.setattr(sources, "bundle", lambda model: network(360_000_000))
+    widgets.load("m", ("catalogue", "r"))
+    assert "Loading the model (360 MB)" in said[0]
+    assert said[1:] == ["fold 2 is read", "gone"]
+    said.clear()
+    monkeypatch.setattr(sources, "bundle", lambda model: network(0))
+    widgets.load("m", ("catalogue", "r"))
+    assert said == []
+
+
+def test_no_function_of_ours_is_named_while_a_reader_waits() -> None:
+    """Streamlit's own spinner says "Running `name(...)`" wherever a cached function does not say otherwise."""
+    for path in (Path(sources.__file__), Path(state.__file__)):
+        for decorator in re.findall(r"@st\.cache_\w+(.*)", path.read_text(encoding="utf-8")):
+            assert "show_spinner=" in decorator, decorator
+
+
 def test_runs_are_found_in_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("b", "a", "no-units"):
         (tmp_path / "runs" / name / ("units" if name != "no-units" else "x")).mkdir(parents=True)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from speechxai.classifiers.held_out import HeldOut
+from speechxai.classifiers.scope import Scope
 from speechxai.inspection import words
 from speechxai.inspection.words import Facts, Verdict
 
@@ -377,3 +378,31 @@ def test_shares_add_up_for_every_grid() -> None:
         assert shares.sum() == pytest.approx(1.0)
     _, telephone = words.band_shares(np.ones((81, 3)), 50.0)  # up to 4 kHz: five bands
     assert len(telephone) == 5
+
+
+@pytest.mark.parametrize(
+    ("tasks", "says"),
+    [
+        (("vowel-a",), "Hold an /a/ on one breath, 0.8 to 13.9 s long."),
+        (
+            ("ddk", "phrase", "vowel-u"),
+            "Repeat /pa-ta-ka/ as fast and evenly as you can, say a sentence or hold an /u/ on",
+        ),
+        (("readtext", "monologue"), "Read a text aloud or speak freely, 0.8 to 13.9 s long."),
+        (("cough",), "Do what its data call 'cough', 0.8"),
+        ((), "What to say is not known: its data do not tell, 0.8"),
+    ],
+)
+def test_what_to_record_comes_from_the_models_scope(tasks: tuple[str, ...], says: str) -> None:
+    scope = Scope(
+        tasks=tasks, languages=("en",), device="telephone, 8 kHz", band_hz=4000, ranges={"duration_s": (0.79, 13.95)}
+    )
+    found = words.instructions(scope)
+    assert found[0].startswith(says)
+    assert found[0].endswith("One person, in a quiet room. Of anything else this model gives no answer.")
+    assert ("In English." in found) == (tasks != ("vowel-a",))  # a vowel has no language
+    assert found[-1] == "It learned from recordings of this kind: telephone, 8 kHz."
+    made = words.instructions(scope.model_copy(update={"synthetic": True}))
+    assert made[-1].startswith("It learned from voices made by a program: it may give no answer about a real person")
+    nothing = ["This model does not say which recordings it was made for, so it names no class for any."]
+    assert words.instructions(None) == words.instructions(Scope(band_hz=8000)) == nothing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import re
 import statistics
@@ -149,7 +150,7 @@ class Tab:
     def choose(self, label: str, option: str) -> None:
         box = self.page.get_by_role("combobox", name=re.compile(label))
         box.click()
-        self.page.get_by_role("option", name=option, exact=True).click()
+        self.page.get_by_role("option", name=re.compile(rf"^{re.escape(option)}(:|$)")).click()
 
     def close(self) -> None:
         self.context.close()
@@ -532,7 +533,7 @@ def times_of_what_readers_wait_for(tab: Tab, server: Server) -> dict[str, float]
         before = tab.value("drawn")
         box = tab.page.get_by_role("combobox", name=re.compile("Explained by"))
         box.click()
-        option = tab.page.get_by_role("option", name=shown[turn % 2], exact=True)
+        option = tab.page.get_by_role("option", name=re.compile(rf"^{shown[turn % 2]}:"))
         option.wait_for()
         began = time.monotonic()
         option.click()
@@ -635,6 +636,103 @@ def test_save_keeps_a_case_where_asked(tab: Tab) -> None:
         "report.html",
         "case.json",
     } == names
+
+
+MEMO = """
+async (text) => {
+  const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  const context = new AudioContext(), out = context.createMediaStreamDestination();
+  const source = context.createBufferSource();
+  source.buffer = await context.decodeAudioData(bytes.buffer);
+  source.connect(out);
+  const kinds = ["audio/webm", "audio/mp4"].filter((kind) => MediaRecorder.isTypeSupported(kind));
+  const made = kinds.map((kind) => new Promise((done) => {
+    const recorder = new MediaRecorder(out.stream, { mimeType: kind }), parts = [];
+    recorder.ondataavailable = (event) => parts.push(event.data);
+    recorder.onstop = async () => {
+      const found = new Uint8Array(await new Blob(parts).arrayBuffer());
+      done([kind, btoa(Array.from(found, (b) => String.fromCharCode(b)).join(""))]);
+    };
+    recorder.start();
+    source.addEventListener("ended", () => recorder.stop());
+  }));
+  source.start();
+  return Object.fromEntries(await Promise.all(made));
+}
+"""
+
+
+def test_voice_memos_are_read_by_the_browser_or_answered_in_words(tab: Tab) -> None:
+    page = tab.open("try-yours")
+    bring = page.locator("[data-testid=stFileUploaderDropzoneInput]")
+    bring.wait_for(state="attached")
+    voice = base64.b64encode(files(tab.server.folder)["good.wav"].read_bytes()).decode()
+    memos = page.evaluate(MEMO, voice)
+    assert "audio/webm" in memos
+    drawn = ""
+    for kind, content in memos.items():
+        name = f"memo.{'webm' if kind.endswith('webm') else 'm4a'}"
+        memo = base64.b64decode(content)
+        bring.set_input_files({"name": name, "mimeType": kind, "buffer": memo})
+        tab.until(
+            lambda drawn=drawn: page.locator(".player[data-drawn]").count() == 1 and tab.value("drawn") != drawn,
+            name,
+            60,
+        )
+        drawn = tab.value("drawn")
+        tab.settled()
+        assert page.locator(".sx-verdict .who").inner_text() == "memo.wav"
+        end = float(tab.value("view").split()[1])
+        assert end == pytest.approx(4.0, abs=0.3), name
+    cut = b"\0\0\0\x1cftypM4A " + bytes(99)
+    bring.set_input_files({"name": "cut memo.m4a", "mimeType": "audio/mp4", "buffer": cut})
+    alert = page.locator("[data-testid=stAlertContentError]")
+    alert.wait_for()
+    assert alert.inner_text().removeprefix("error").strip() == (
+        "cut memo.m4a: this kind of recording can be read neither by this computer nor by your browser. Share or export"
+        " it as WAV or MP3 where it was made, or record again with the microphone on this page."
+    )
+    assert not tab.errors
+
+
+def test_leaving_with_an_unsaved_recording_is_asked_about(tab: Tab) -> None:
+    page = tab.open("try-yours")
+    asked: list[str] = []
+
+    def stay(dialog: Any) -> None:
+        asked.append(dialog.type)
+        dialog.dismiss()
+
+    page.on("dialog", stay)
+
+    def leaves() -> bool:
+        """Try to close the page; a browser asks only after a person did something on it."""
+        page.locator("h1").first.click()
+        before = len(asked)
+        page.evaluate("setTimeout(() => location.reload(), 0)")
+        page.wait_for_timeout(1_500)
+        return len(asked) == before
+
+    page.locator("[data-testid=stFileUploaderDropzoneInput]").set_input_files(files(tab.server.folder)["good.wav"])
+    tab.player()
+    tab.settled()
+    assert not leaves()
+    page.get_by_role("link", name="About").click()  # the recording is still in memory
+    page.get_by_role("heading", name=PAGES["about"]).wait_for()
+    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
+    assert not leaves()
+    page.get_by_role("link", name="Try yours").click()
+    tab.player()
+    tab.settled()
+    page.get_by_text("Save this case on this computer").click()
+    page.get_by_label("Folder").fill(str(tab.server.folder / "asked"))
+    page.get_by_label("Folder").press("Enter")
+    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.get_by_text("Saved in").wait_for()
+    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
+    assert set(asked) == {"beforeunload"}
+    assert leaves()
 
 
 def test_microphone(tab: Tab) -> None:

@@ -424,3 +424,29 @@ def test_write_refuses_what_would_be_wrong(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="names with these characters are not allowed there")
 def test_unusual_names_are_read(tmp_path: Path) -> None:
     assert audio.read_audio(wav(tmp_path / "Ängström 'a' [1].wav", tone(16_000))).id == "Ängström 'a' [1]"
+
+
+@pytest.mark.parametrize("ends", ["well", "badly", "never", "missing"])
+def test_a_compressed_recording_is_decoded_by_ffmpeg_where_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    memo = b"\0\0\0\x1cftypM4A \0\0\2\0"
+    program = tmp_path / "ffmpeg"
+    does = {
+        "well": "import pathlib; pathlib.Path(sys.argv[-1]).write_bytes(b'RIFF' + ' '.join(sys.argv[1:-1]).encode())",
+        "badly": "sys.exit(1)",
+        "never": "import time; time.sleep(60)",
+        "missing": "",
+    }
+    if ends != "missing":
+        program.write_text(f"#!{sys.executable}\nimport sys\n{does[ends]}\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(audio, "FFMPEG_S", 0.5 if ends == "never" else 30.0)
+    found = audio.decoded(memo, 300.0)
+    assert (found is not None) == (ends == "well")
+    if found is not None:
+        # The container is named and nothing but the file may be opened: a playlist in disguise reads no other file.
+        assert b"-protocol_whitelist file -f mov -i " in found
+        assert b" -t 301 " in found
+    assert audio.decoded(b"RIFF", 300.0) is None
