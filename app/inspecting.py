@@ -309,7 +309,8 @@ def case_tools(case: Explanation, found: Inspection, title: str, beside: report.
 
 
 def details(found: Inspection) -> None:
-    """Numbers behind the words, for those who ask."""
+    """Numbers behind the words, and the words themselves, for those who ask."""
+    widgets.glossary()
     with st.expander("Numbers behind the words"):
         rows = [dict(zip(report.BUDGET_HEADER, row, strict=True)) for row in report.budget_rows(found)]
         caption = (

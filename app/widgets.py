@@ -362,6 +362,15 @@ def sentences(found: Sequence[Sentence]) -> str:
     return f'<div class="sx-card sx-words"><h2>What matters</h2>{said}</div>'
 
 
+def glossary() -> None:
+    """The words that a page uses, for those who ask."""
+    with st.expander("Words on this page"):
+        lines = "".join(
+            f"<dt>{html.escape(name)}</dt><dd>{html.escape(said)}</dd>" for name, said in words.GLOSSARY.items()
+        )
+        show_html(f'<dl class="sx-glossary">{lines}</dl>')
+
+
 def problem(error: Exception) -> None:
     """Say what went wrong, in the library's own words."""
     st.error(plain(error), icon=":material/error:")

@@ -242,6 +242,7 @@ if run.has_truth:
 else:
     show_run(run, places[1], places[2])
     show_studies(studies)
+widgets.glossary()
 st.header("Take it away")
 for place, (label, name, mime, make) in zip(st.columns(4), run.files, strict=False):
     with place:

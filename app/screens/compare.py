@@ -131,6 +131,7 @@ with two:
             muted=[bool(row["loses to"]) for row in scores],
         )
     )
+widgets.glossary()
 with st.expander("Rank correlation of each pair"):
     widgets.show_html(
         charts.matrix(labels, agreed.ranks, "Spearman's correlation over all bins; 0 is what unrelated maps have.")

@@ -73,6 +73,18 @@ METHOD_WORDS = {
 """What a method or combination does, in a line of plain words for a menu."""
 
 
+GLOSSARY = {
+    "bin": "one point of the picture: one frequency at one moment",
+    "strongest 20 %": "the fifth of all bins that a map marks most, so that all maps are judged by as many",
+    "control": "a map that knows nothing of the model; an explanation must be better than all of them",
+    **{recipe.replace("_", " "): METHOD_WORDS[recipe] for recipe in CONTROLS},
+    **{name.replace("_", " "): METHOD_WORDS[name] for name in ("union", "intersection", "rank_mean")},
+    "kept, removed": "the recording with the strongest bins alone, and without them",
+    "95 % interval": "values that fit what was measured; more speakers make it narrower",
+}
+"""Words that pages use, in plain ones."""
+
+
 def method_words(recipe: str) -> str:
     """A recipe and what it does, as a menu shows it.
 

@@ -227,6 +227,51 @@ def test_components_are_accessible_before_their_script_has_run(browser: Any, par
     page.close()
 
 
+def test_a_phone_shows_clock_legend_and_menus_whole(browser: Any, server: Server) -> None:
+    tab = Tab(browser, server, 390, 844)
+    try:
+        page = tab.open("?recording=ten-seconds")
+        tab.player()
+        tab.settled()
+
+        def box(place: Any) -> Any:
+            found = place.bounding_box()
+            assert found is not None
+            assert found["x"] >= 0
+            assert found["x"] + found["width"] <= 390.5
+            return found
+
+        clock = page.locator(".player .clock")
+        assert clock.evaluate("e => e.scrollWidth <= e.clientWidth + 1"), "the clock is cut"
+        place = box(clock)
+        for button in page.locator(".player button:visible").all():
+            other = box(button)
+            apart = other["y"] >= place["y"] + place["height"] or other["y"] + other["height"] <= place["y"]
+            assert (
+                apart or other["x"] >= place["x"] + place["width"] - 1 or other["x"] + other["width"] <= place["x"] + 1
+            )
+        box(page.locator(".player .legend").first)
+        for name in ("export", "view"):
+            page.locator(f".player .open-{name}").click()
+            box(page.locator(f".player .{name}-list"))
+            page.locator(f".player .open-{name}").click()
+    finally:
+        tab.close()
+
+
+def test_above_the_fold_of_a_laptop(shared: Tab) -> None:
+    page = shared.page
+    page.evaluate("document.querySelector('[data-testid=stMain]').scrollTo(0, 0)")
+    seen = page.evaluate("window.innerHeight")
+    assert seen == 768
+    for what in (".sx-verdict .answer", ".sx-worth", ".sx-caution h2", ".sx-caution li", ".player .stage canvas.base"):
+        place = page.locator(what).first.bounding_box()
+        assert place is not None, what
+        assert place["y"] > 0
+        # Of the picture the spectrogram itself, 270 points high.
+        assert place["y"] + min(place["height"], 270) <= seen, what
+
+
 def test_first_picture_needs_no_scrolling(shared: Tab) -> None:
     box = shared.page.locator(".player .stage canvas.base").bounding_box()
     seen = shared.page.evaluate("window.innerHeight")
@@ -636,6 +681,40 @@ def test_save_keeps_a_case_where_asked(tab: Tab) -> None:
         "report.html",
         "case.json",
     } == names
+
+
+def test_a_first_visitor_goes_from_sound_to_report_in_five_clicks(tab: Tab) -> None:
+    given = files(tab.server.folder)["good.wav"]
+    page = tab.open("")
+    tab.player()
+    began, clicks, seconds = time.monotonic(), 0, {}
+
+    def click(place: Any, what: str) -> None:
+        nonlocal clicks
+        clicks += 1
+        place.click()
+        seconds[what] = round(time.monotonic() - began, 1)
+
+    click(page.get_by_role("link", name="Try yours"), "Try yours")
+    with page.expect_file_chooser() as chooser:
+        click(page.locator("[data-testid=stFileUploaderDropzone] button"), "Upload")
+    chooser.value.set_files(given)
+    tab.player()
+    seconds["picture"] = round(time.monotonic() - began, 1)
+    tab.settled()
+    seconds["words"] = round(time.monotonic() - began, 1)
+    click(page.get_by_role("button", name="Play", exact=True), "Play")
+    tab.until(lambda: tab.position() > 0.3, "the sound does not move")
+    with page.expect_download() as waiting:
+        click(page.get_by_role("button", name="Case report (HTML)"), "Report")
+        text = Path(waiting.value.path()).read_text(encoding="utf-8")
+    seconds["saved"] = round(time.monotonic() - began, 1)
+    print(f"{clicks} clicks from sound to report, s since the first: {seconds}")
+    assert clicks <= 5
+    assert "good" in text
+    assert "not a medical device" in text
+    if not busy():
+        assert seconds["saved"] < 30
 
 
 MEMO = """
