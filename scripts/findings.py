@@ -358,7 +358,7 @@ every way to measure that counts (truth added and removed, resolutions, readings
 TAIL = """## A published row that is rounding
 The guided Grad-CAM of Mancini et al. 2025 on SSL4PR is the rounding of a processor: its weights are means of
 gradients that sum to 0, because the network reads the explained layer through a LayerNorm. On six recordings and
-random weights (`scripts/protocol.py --telephone 2`) the weights are 2e-7 of their gradients; a change of 1e-7 in the
+random weights (`scripts/protocol.py --telephone 2`) the weights are 3e-8 of their gradients; a change of 1e-7 in the
 recording moves the mask by 49 % of its size (median), and one draw of it turned the mean FF from −.0140 to .0209. The
 row, its 5 unions, 5 intersections and 5 IoUs cannot be reproduced by anyone ([why](protocol-mancini2025.md)). Grad-CAM
 of any network is refused where its weights vanish so; ours on the same network, with means over time, does not.
