@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,17 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app import charts, player, sources, state, widgets
+from app import charts, noting, player, sources, state, widgets
 from app.player import Map, View, Voice, pack
 from app.sources import Key
 from speechxai import NotApplicable
 from speechxai.data.manifest import classes_of
 from speechxai.data.textgrid import TextGridError, read_textgrid
 from speechxai.explain.agreement import STRONGEST
-from speechxai.inspection import report, words
+from speechxai.inspection import cases, report, words
 from speechxai.inspection.inspect import NARROW, Explained, Heard, Inspection
 from speechxai.inspection.words import Sentence, class_words, recipe_words
+from speechxai.report import plots
 from speechxai.signal.acoustics import formants_hz
 from speechxai.signs.words import alarm_words
 from speechxai.types import Array
@@ -47,6 +49,8 @@ def sounds(heard: Heard, map_: Explained) -> list[Voice]:
 
 
 BAND_STEP_HZ = 500.0
+USUAL = ("pitch variability", "harmonics-to-noise ratio", "cepstral peak prominence")
+"""Measures that are drawn over time unless others are chosen."""
 
 
 def top_of(heard: Heard) -> float | None:
@@ -252,7 +256,8 @@ def show_case(case: Explanation, title: str, label: int | None, words_place: Any
         tiers = st.session_state.get(f"tiers_{case.key[1]}", ())
         name = ("player", case.map.recipe, str(case.map.target), title, str(tiers))
         block = state.kept(case.model, case.key, name, lambda: player_view(case.heard, case.map, title, tiers=tiers))
-        player.show(block, key="player")
+        noting.shown_in(case.key, case.heard, "player")
+        player.show(block, key="player", on_kept=lambda: noting.take("player"))
     with said:
         found = inspection_of(case)
         asked = state.known_what_if(case.model, case.key)
@@ -326,13 +331,33 @@ def details(found: Inspection) -> None:
 
 
 def panel(case: Explanation, found: Inspection, name: str, beside: report.Beside) -> None:
-    """Where to save a reader's own recording, and the button that does: nothing is kept unless it is pressed."""
-    with st.expander("Save this case on this computer", expanded=case.key[1] in st.session_state.get("saved", ())):
-        folder = st.text_input("Folder", st.session_state.get("save_to", sources.settings().save_to), key="save_folder")
+    """Where to save a case, and the button that does: nothing is kept unless it is pressed. Saved cases of one person
+    stand on one axis of time."""
+    with st.expander(
+        "Save this case on this computer",
+        expanded=case.key[1] in st.session_state.get("saved", ()),
+        icon=":material/save:",
+    ):
+        row = sources.rows_by_name().get(case.key[1], {}) if case.key[0] == "catalogue" else {}
+        one, two, three = st.columns([2, 1, 3])
+        with one:
+            person = st.text_input(
+                "Person",
+                str(row.get("speaker", "")),
+                key=f"save_person_{case.key[1]}",
+                help="A pseudonym, the same every time: cases of one person are then seen over time.",
+            )
+        with two:
+            day = st.date_input("Recorded on", "today", key=f"save_day_{case.key[1]}", format="YYYY-MM-DD")
+        with three:
+            folder = st.text_input(
+                "Folder", st.session_state.get("save_to", sources.settings().save_to), key="save_folder"
+            )
         st.session_state["save_to"] = folder
         if st.button("Save", type="primary", key="save_case"):
+            beside = replace(beside, person=person.strip(), recorded=day.isoformat())
             try:
-                target = report.save_case(found, name, sources.mine()[case.key[1]][1], Path(folder), beside)
+                target = report.save_case(found, *recording_file(case, name), Path(folder), beside)
             except OSError as error:
                 st.error(
                     widgets.plain(f"{folder}: the case cannot be saved ({error.strerror}). Name another folder."),
@@ -344,3 +369,57 @@ def panel(case: Explanation, found: Inspection, name: str, beside: report.Beside
         saved = st.session_state.get("saved", {}).get(case.key[1])
         if saved:
             st.success(f"Saved in {widgets.plain(saved)}", icon=":material/check_circle:")
+        over_time(Path(folder).expanduser(), person.strip())
+
+
+def recording_file(case: Explanation, name: str) -> tuple[str, bytes]:
+    """Name and content of a case's recording: the file that was brought, of the catalogue's its samples as WAV."""
+    if case.key[0] == "mine":
+        return name, sources.mine()[case.key[1]][1]
+    original = state.original(case.key)
+    return f"{name}.wav", player.wav_bytes(original.waveform.numpy(), original.sample_rate)
+
+
+MOST_SHOWN = 3
+"""Measures that are drawn over time at first."""
+
+
+def over_time(folder: Path, person: str) -> None:
+    """Saved cases of one person, what the model said and what was measured, on one axis of dates."""
+    found = cases.read_cases(folder)
+    known = cases.people(found)
+    if not known:
+        st.caption("Cases saved with a person and a day are shown here over time.")
+        return
+    options = list(known)
+    chosen = st.selectbox(
+        "Over time",
+        options,
+        index=options.index(person) if person in known else 0,
+        format_func=lambda name: f"{widgets.plain(name)}: {known[name]} case{'s' if known[name] > 1 else ''}",
+        key=f"over_time_{person}",
+    )
+    theirs = [case for case in found if case.person == chosen]
+    measured = list(dict.fromkeys(name for case in theirs for name in case.values))
+    usual = [name for name in measured if name.endswith(cases.RATED) or name.split(",")[0] in USUAL]
+    shown = st.multiselect("Measures", measured, usual[:MOST_SHOWN], key=f"over_time_measures_{chosen}")
+    scales = list(dict.fromkeys(case.scale for case in theirs))
+    panels = [(name, cases.series(theirs, name), name in scales) for name in (*scales, *shown)]
+    panels = [panel for panel in panels if panel[1]]
+    if panels:
+        told = f"{chosen} over time: {', '.join(name for name, _, _ in panels)}."
+        data = base64.b64encode(plots.over_time(panels)).decode()
+        widgets.show_html(f'<img class="sx-figure" alt="{charts.escape(told)}" src="data:image/png;base64,{data}">')
+    rows = [
+        {
+            "recorded": case.day.isoformat(),
+            "recording": case.recording,
+            "task": case.task,
+            "model": case.model,
+            "answer": "no class" if case.p != case.p else f"{case.scale} {case.p:.2f}",
+        }
+        for case in theirs
+    ]
+    widgets.show_html(
+        charts.table(rows, f"Saved cases of {chosen}. Another task, model or microphone moves every value.")
+    )

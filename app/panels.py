@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import base64
-import io
-import wave
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import streamlit as st
 
-from app import charts, player, sources, state, widgets
+from app import charts, noting, player, sources, state, widgets
 from app.inspecting import Explanation
 from app.sources import Key
 from speechxai import SpeechXAIError
@@ -32,7 +29,9 @@ def beside(case: Explanation, found: Inspection, title: str) -> report.Beside:
     """Show what stands beside a map, and return it for the report."""
     region = player.region("player", case.heard.digest)
     measured = state.measured(case.model, case.key, region)
-    made = report.Beside(share=widgets.share_of_ill(), measures=measured, region_s=region)
+    made = report.Beside(share=widgets.share_of_ill(), measures=measured, region_s=region, label=label_of(case.key))
+    with st.expander("Notes", expanded=True, icon=":material/edit_note:"):
+        made = replace(made, notes=noting.panel(case.key, case.heard, title))
     with st.expander("What if this voice were different?", expanded=True, icon=":material/tune:"):
         asked = ask(case.model, case.key)
         if asked is not None:
@@ -42,6 +41,13 @@ def beside(case: Explanation, found: Inspection, title: str) -> report.Beside:
     with st.expander("Voice measures", expanded=True, icon=":material/straighten:"):
         _measures(case, made, title)
     return made
+
+
+def label_of(key: Key) -> str:
+    """Label of a catalogue's recording in words, "" where it has none."""
+    row = sources.rows_by_name().get(key[1]) if key[0] == "catalogue" else None
+    label = None if row is None else widgets.label_of(row)
+    return "" if label is None else class_words(classes_of(sources.catalogue())[label])
 
 
 def ask(model: str, key: Key) -> WhatIf | None:
@@ -95,19 +101,8 @@ def answer(found: WhatIf, first_only: bool = False) -> None:
     # One gain for both, so that they can be compared by ear and neither clips.
     gain = min(1.0, 0.999 / max(float(np.abs(edited).max()), float(np.abs(original).max()), 1e-9))
     rate = found.recording.sample_rate
-    widgets.sound("Original", wav_bytes(gain * original, rate), key="what_if_original")
-    widgets.sound("Edited", wav_bytes(gain * edited, rate), key="what_if_edited")
-
-
-def wav_bytes(samples: Any, rate: int) -> bytes:
-    """Samples (N,), full scale 1, as a WAV file of 16 bits."""
-    out = io.BytesIO()
-    with wave.open(out, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes(player.pcm(np.asarray(samples)).tobytes())
-    return out.getvalue()
+    widgets.sound("Original", player.wav_bytes(gain * original, rate), key="what_if_original")
+    widgets.sound("Edited", player.wav_bytes(gain * edited, rate), key="what_if_edited")
 
 
 def _measures(case: Explanation, made: report.Beside, title: str) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import io
 import json
 import re
 import struct
-from collections.abc import Mapping, Sequence
+import wave
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -142,6 +144,17 @@ def pcm(samples: Array) -> Array:
     return np.round(32767 * np.clip(samples, -1, 1)).astype("<i2")
 
 
+def wav_bytes(samples: Any, rate: int) -> bytes:
+    """Samples (N,), full scale 1, as a WAV file of 16 bits."""
+    out = io.BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(pcm(np.asarray(samples)).tobytes())
+    return out.getvalue()
+
+
 def pack(view: View) -> bytes:
     """Write a view as one block: "SXP1", header length, JSON header, blobs."""
     n_bins, n_frames = view.magnitude.shape
@@ -246,9 +259,38 @@ def judge(recording: str, recipe: str, verdict: str, key: str) -> None:
     _worth()(data={"recording": recording, "map": recipe, "verdict": verdict}, key=key)
 
 
-def show(data: bytes, key: str) -> None:
-    """Mount the player with a block from `pack`; the same `key` goes on playing when the data change."""
-    _component()(data=data, key=key, on_region_change=lambda: None)
+NOTES = """
+export default function ({ data }) {
+  window.__speechxaiNotes = data;
+  window.dispatchEvent(new Event("speechxai-notes"));
+}
+"""
+"""Tells the player the notes on its recording without sending sound and picture again."""
+
+
+@functools.lru_cache(maxsize=1)
+def _notes() -> Any:
+    import streamlit as st
+
+    return st.components.v2.component("speechxai_notes", html="<span hidden></span>", js=NOTES)
+
+
+def note(recording: str, notes: Sequence[Mapping[str, Any]], key: str) -> None:
+    """Tell the player the notes on a recording: {"id", "label", "start", "end", "low", "high"}, s and Hz."""
+    _notes()(data={"recording": recording, "notes": list(notes)}, key=key)
+
+
+def show(data: bytes, key: str, on_kept: Callable[[], None] = lambda: None) -> None:
+    """Mount the player with a block from `pack`; the same `key` goes on playing when the data change. `on_kept` is
+    called when a reader keeps, moves, selects or deletes a note in it: see `kept`."""
+    _component()(data=data, key=key, on_region_change=lambda: None, on_kept_change=on_kept)
+
+
+def kept(key: str) -> Mapping[str, Any]:
+    """What a reader did to notes in the player: {"recording", "items", "removed", "chosen"}; empty where nothing."""
+    import streamlit as st
+
+    return (st.session_state.get(key) or {}).get("kept") or {}
 
 
 def region(key: str, recording: str) -> tuple[float, float] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import charts, inspecting, player, sources, state, widgets
+from app import charts, inspecting, noting, player, sources, state, widgets
 from speechxai import SpeechXAIError
 from speechxai.explain.agreement import STRONGEST
 from speechxai.explain.recipe import CONTROLS
@@ -85,7 +85,8 @@ if agreed.pairs:
         )
     widgets.show_html(f'<p class="sx-sub">{charts.escape(text[0].upper() + text[1:])}.</p>')
 block = state.kept(model, key, ("compare", name, *maps), lambda: inspecting.compare_view(heard, maps, name))
-player.show(block, key="compare_player")
+noting.shown_in(key, heard, "compare_player")
+player.show(block, key="compare_player", on_kept=lambda: noting.take("compare_player"))
 
 one, two = st.columns([1, 1], gap="large")
 with one:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import panels, sources, state, widgets
+from app import inspecting, panels, sources, state, widgets
 from app.inspecting import case_tools, explain_case, filters, row_words, show_case
 from speechxai import SpeechXAIError
 from speechxai.data.manifest import classes_of
@@ -58,5 +58,6 @@ found = show_case(case, name, widgets.label_of(told[name]), words_place, picture
 with picture_place:
     beside = panels.beside(case, found, name)
 case_tools(case, found, name, beside)
+inspecting.panel(case, found, name, beside)
 widgets.foot()
 widgets.try_methods(model)

@@ -195,6 +195,47 @@ class _Binary:
 
 def write_textgrid(intervals: Sequence[Interval], duration_s: float, tier: str = "evidence") -> str:
     """Write intervals (start, end, label), s, as a TextGrid with one tier that covers the whole recording."""
+    return write_tiers([(tier, intervals)], duration_s)
+
+
+def write_tiers(tiers: Sequence[tuple[str, Sequence[Interval]]], duration_s: float) -> str:
+    """Write tiers, each a name and intervals (start, end, label), s, as a TextGrid; each covers the whole recording."""
+
+    def quoted(label: str) -> str:
+        return '"' + label.replace('"', '""') + '"'
+
+    lines = [
+        'File type = "ooTextFile"',
+        'Object class = "TextGrid"',
+        "",
+        "xmin = 0",
+        f"xmax = {duration_s}",
+        "tiers? <exists>",
+        f"size = {len(tiers)}",
+        "item []:",
+    ]
+    for place, (name, intervals) in enumerate(tiers, start=1):
+        filled = _without_holes(intervals, duration_s)
+        lines += [
+            f"    item [{place}]:",
+            '        class = "IntervalTier"',
+            f"        name = {quoted(name)}",
+            "        xmin = 0",
+            f"        xmax = {duration_s}",
+            f"        intervals: size = {len(filled)}",
+        ]
+        for index, (start, end, label) in enumerate(filled, start=1):
+            lines += [
+                f"        intervals [{index}]:",
+                f"            xmin = {start}",
+                f"            xmax = {end}",
+                f"            text = {quoted(label)}",
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def _without_holes(intervals: Sequence[Interval], duration_s: float) -> list[Interval]:
+    """The intervals in order, with empty ones between them."""
     filled: list[Interval] = []
     at = 0.0
     for start, end, label in sorted(intervals):
@@ -207,31 +248,4 @@ def write_textgrid(intervals: Sequence[Interval], duration_s: float, tier: str =
         at = end
     if duration_s - at > 1e-6:
         filled.append((at, duration_s, ""))
-
-    def quoted(label: str) -> str:
-        return '"' + label.replace('"', '""') + '"'
-
-    lines = [
-        'File type = "ooTextFile"',
-        'Object class = "TextGrid"',
-        "",
-        "xmin = 0",
-        f"xmax = {duration_s}",
-        "tiers? <exists>",
-        "size = 1",
-        "item []:",
-        "    item [1]:",
-        '        class = "IntervalTier"',
-        f"        name = {quoted(tier)}",
-        "        xmin = 0",
-        f"        xmax = {duration_s}",
-        f"        intervals: size = {len(filled)}",
-    ]
-    for index, (start, end, label) in enumerate(filled, start=1):
-        lines += [
-            f"        intervals [{index}]:",
-            f"            xmin = {start}",
-            f"            xmax = {end}",
-            f"            text = {quoted(label)}",
-        ]
-    return "\n".join(lines) + "\n"
+    return filled

@@ -25,8 +25,9 @@ from speechxai.data.textgrid import Interval, write_textgrid
 from speechxai.errors import SpeechXAIError
 from speechxai.explain.agreement import STRONGEST
 from speechxai.files import EXPLANATION, csv_text, naming_folder, read_json, to_json, to_plain, write_atomically
-from speechxai.inspection import inspect, voice
+from speechxai.inspection import inspect, notes, voice
 from speechxai.inspection.inspect import Explained, Heard, Inspection
+from speechxai.inspection.notes import Note
 from speechxai.inspection.voice import Measured
 from speechxai.inspection.words import NOTICE, USUAL_SHARE, class_words, percent, recipe_words
 from speechxai.report import plots
@@ -220,16 +221,20 @@ class Beside:
         measures: of the voice.
         region_s: the marked stretch that they are of as well.
         what_if: sentences of what-ifs.
-        notes: of the reader: name, place and text.
+        notes: of the reader.
         label: of the recording, "" where there is none.
+        person: who speaks, as the reader calls them; "" where it is not said.
+        recorded: the day of the recording, as 2026-01-31; "" where it is not said.
     """
 
     share: float = USUAL_SHARE
     measures: Sequence[Measured] = ()
     region_s: tuple[float, float] | None = None
     what_if: Sequence[str] = ()
-    notes: Sequence[tuple[str, str, str]] = ()
+    notes: Sequence[Note] = ()
     label: str = ""
+    person: str = ""
+    recorded: str = ""
 
 
 def case_html(found: Inspection, title: str, beside: Beside | None = None) -> bytes:
@@ -249,6 +254,7 @@ def case_html(found: Inspection, title: str, beside: Beside | None = None) -> by
     name, model = html.escape(found.class_name), html.escape(bundle.config.title or bundle.name)
     regions = [(str(i), f"{a:.2f} to {b:.2f} s") for i, (a, b) in enumerate(found.regions[:12], 1)]
     checked = [(c.name, c.word, c.text) for c in found.checks]
+    noted = [(n.title, n.place, n.said) for n in notes.told(beside.notes)]
     limits = caveats(bundle.card) or ["The model card names none."]
     data = base64.b64encode(picture).decode()
     parts = [
@@ -267,7 +273,7 @@ def case_html(found: Inspection, title: str, beside: Beside | None = None) -> by
         f"<h2>Where half of the evidence lies</h2>{_rows(('stretch', 'time'), regions)}",
         *_measures(beside),
         f"<h2>What if</h2>{_list(beside.what_if)}" if beside.what_if else "",
-        f"<h2>Notes</h2>{_rows(('name', 'where', 'note'), beside.notes)}" if beside.notes else "",
+        f"<h2>Notes</h2>{_rows(('name', 'where', 'note'), noted)}" if noted else "",
         f"<h2>The recording</h2>{_rows(('check', 'found', 'in numbers'), checked)}",
         f"<h2>What the model cannot do</h2>{_list(limits, ' class=caveats')}",
         f'<p class="muted notice">{NOTICE} Made on this computer by speechxai {__version__}; model ',
@@ -492,10 +498,32 @@ def save_case(found: Inspection, name: str, content: bytes, folder: Path, beside
         gains[half] = gain_db
         write(target / f"{stem}_{half}.wav", torch.from_numpy(sound), found.heard.sample_rate_hz)
     (target / "report.html").write_bytes(case_html(found, name, beside))
-    if beside is not None and beside.measures:
+    beside = beside or Beside()
+    if beside.measures:
         (target / "measures.csv").write_bytes(measures_csv(beside))
+    given = notes.told(beside.notes)
+    if given:
+        duration_s = len(found.heard.waveform) / found.heard.sample_rate_hz
+        (target / f"{stem}_notes.TextGrid").write_text(notes.textgrid(given, duration_s), "utf-8")
+        (target / f"{stem}_notes_labels.txt").write_text(notes.audacity(given, duration_s), "utf-8")
+        (target / f"{stem}_notes.csv").write_text(notes.table(name, given), "utf-8")
+    heard = found.heard
+    named = heard.scope.state == "inside"
     facts = {
         "recording": name,
+        "person": beside.person,
+        "recorded": beside.recorded or now.date().isoformat(),
+        "task": heard.recording.task,
+        "answer": {
+            "scale": heard.scale(heard.predicted),
+            "p": heard.shown(float(heard.probability.max()), heard.predicted) if named else None,
+        },
+        "measures": {
+            f"{one.measure.label}{f', {one.measure.unit}' if one.measure.unit else ''}": one.value
+            for one in voice.shown(beside.measures)
+            if one.value == one.value
+        },
+        "notes": notes.content(name, given)["notes"],
         "saved": now.isoformat(timespec="seconds"),
         "made": provenance(found.heard, target=found.heard.class_names[found.map.target], recipe=found.map.recipe),
         "scope": {"state": found.heard.scope.state, "reason": found.heard.scope.reason},

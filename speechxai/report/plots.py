@@ -6,6 +6,7 @@ safe.
 
 from __future__ import annotations
 
+import datetime
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator
@@ -370,6 +372,40 @@ def calibration_curve(
     axes.set_xlabel(f"predicted probability of {of}", fontsize=9)
     axes.set_ylabel(share, fontsize=9)
     axes.tick_params(labelsize=8)
+    return _png(figure)
+
+
+def over_time(
+    panels: Sequence[tuple[str, Mapping[str, tuple[Sequence[datetime.date], Sequence[float]]], bool]],
+    style: Style | None = None,
+) -> Picture:
+    """Values over the days of recordings, a panel each, all on one axis of time.
+
+    Args:
+        panels: of each its name, the days and values (n,) of every line by name, and whether it is a probability.
+        style: size; by default as large as the panels need.
+    """
+    if not panels:
+        raise SpeechXAIError("An axis of time needs at least one panel.")
+    style = style or Style(width_in=9.0, height_in=1.55 * len(panels) + 0.5)
+    figure, axes = _figure(style, len(panels))
+    days = [day for _, lines, _ in panels for line in lines.values() for day in line[0]]
+    margin = max(datetime.timedelta(days=1), 0.04 * (max(days) - min(days)))
+    names = list(dict.fromkeys(name for _, lines, _ in panels for name in lines))
+    for panel, (title, lines, is_probability) in zip(axes, panels, strict=True):
+        for name, (when, values) in lines.items():
+            color = f"C{names.index(name) % 10}"
+            panel.plot(when, values, "o-", color=color, markersize=5, linewidth=1.3, label=name)  # type: ignore[arg-type]
+        if is_probability:
+            panel.set_ylim(-0.03, 1.03)
+            panel.axhline(0.5, color=CONTROL_COLOR, linestyle="--", linewidth=0.7)
+        panel.set_xlim(min(days) - margin, max(days) + margin)  # type: ignore[arg-type]
+        panel.set_title(title, fontsize=9, loc="left")
+        panel.tick_params(labelsize=7.5)
+        panel.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+        locator = AutoDateLocator(maxticks=8)  # type: ignore[no-untyped-call]
+        panel.xaxis.set_major_locator(locator)
+        panel.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
     return _png(figure)
 
 

@@ -1092,3 +1092,37 @@ def test_segments_of_praat_are_shown_and_selected(tab: Tab) -> None:
     assert page.locator(".readout").inner_text().startswith("bursts: pa")
     page.keyboard.press("m")
     tab.until(lambda: tab.value("notes") == "1", "the interval is not kept")
+
+
+def test_notes_stay_across_pages_and_are_deleted_in_one_click(tab: Tab) -> None:
+    page = tab.open("?recording=ten-seconds")
+    tab.player()
+    tab.settled()
+    page.locator(".seat").focus()
+    for key in ("Home", "[", "Shift+ArrowRight", "]", "b", "m"):
+        page.keyboard.press(key)
+    name = page.get_by_role("textbox", name="Name")
+    name.wait_for()
+    assert name.input_value() == "region 1"
+    folder = tab.server.folder / "cases" / "notes"
+    assert len(list(folder.iterdir())) == 1
+    page.get_by_text(str(folder)).first.wait_for()
+    name.fill("hard onset")
+    name.press("Enter")
+    page.get_by_role("radio", name="hard onset").or_(page.get_by_role("button", name="hard onset")).first.wait_for()
+    tab.settled()
+    page.get_by_role("link", name="Compare").click()
+    tab.player()
+    tab.until(lambda: tab.value("notes") == "1", "the note is not there on another page", 60)
+    page.locator(".seat").first.focus()
+    page.keyboard.press("n")
+    assert tab.value("region") == "0.000 0.500 0.000 1000.000"
+    assert page.locator(".live").first.inner_text().startswith("hard onset")
+    tab.open("?recording=ten-seconds")  # another day
+    tab.player()
+    tab.settled()
+    tab.until(lambda: tab.value("notes") == "1", "the note is not there another day")
+    page.get_by_role("button", name="Delete all notes").click()
+    tab.until(lambda: tab.value("notes") == "0", "the note is still drawn")
+    assert not folder.exists()
+    assert not list((tab.server.folder / "cache").rglob("*notes*"))

@@ -34,7 +34,7 @@ STUDY = "[header] What do the maps alone know?"
 HERE = (
     (r"(\w+) \d+\.\d+\.\d+(?=[,. ])", r"\1 VERSION"),
     (r"(?<=Model )[0-9a-f]{12}", "HASH"),
-    (re.escape(str(Path.home())) + r"(?=/speechxai-cases)", "~"),
+    (r"\b\d{4}-\d\d-\d\d\b", "DAY"),
     (r"(?<=are kept in\n).*(?= so that)", "CACHE"),
 )
 
@@ -161,6 +161,7 @@ def write_all(folder: Path) -> list[str]:
     STARTED["--run"] = runs
     FOLDERS.append(folder)
     words = ["speechxai", "--data", str(folder / "manifest.csv"), "--root", str(folder), "--model", str(model)]
+    words += ["--save-to", str(folder / "cases")]
     return [*words, *(word for run in runs for word in ("--run", run))]
 
 
@@ -285,6 +286,74 @@ def test_what_if_is_asked_and_says_what_was_found() -> None:
     assert "[component] what_if_edited" in text
     for curve in found.curves:
         assert f"| {curve.facts['label']} | {'voice' if curve.family == 'sign' else 'recording'} |" in text
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.usefixtures("started")
+def test_notes_are_written_renamed_rated_and_deleted(tmp_path: Path) -> None:
+    from streamlit.testing.v1 import AppTest
+
+    from speechxai.inspection import notes
+    from speechxai.inspection.notes import WHOLE
+
+    page = AppTest.from_file(str(ROOT / "app" / "screens" / "inspect_recording.py"), default_timeout=120)
+    page.session_state["save_to"] = str(tmp_path / "kept here")
+    page.run()
+    name, folder = page.session_state["chosen_recording"], tmp_path / "kept here" / "notes"
+    assert f"Written at once to {folder}. Notes are health data" in "\n".join(lines(page.main))
+    assert not folder.exists()
+    page.text_area(key=f"note_{name}_{WHOLE}_text").set_value("tired").run()
+    rated = next(group for group in page.button_group if group.key == f"note_{name}_{WHOLE}_weak")
+    rated.set_value(2).run()
+    assert notes.read(folder, name)[0].said == "weak 2: tired"
+    # What the player says when a region is kept is tested in a browser; here it is in the store.
+    kept = notes.merged((), [{"id": "r", "start": 0.1, "end": 0.4}])
+    page.session_state["notes"] = {("catalogue", name): kept}
+    page.run()
+    next(group for group in page.button_group if group.key == f"note_chosen_{name}").set_value("r").run()
+    page.text_input(key=f"note_{name}_r_name").set_value("onset").run()
+    page.number_input(key=f"note_{name}_r_low_hz_None").set_value(500.0).run()
+    (_, note) = notes.read(folder, name)
+    assert (note.name, note.place) == ("onset", "0.10 to 0.40 s, 500 to 8000 Hz")
+    page.button(key=f"note_{name}_r_delete").click().run()
+    assert not folder.exists() or not list(folder.iterdir())  # it was the last that said anything
+    page.text_area(key=f"note_{name}_{WHOLE}_text").set_value("again").run()
+    assert notes.read(folder, name)[0].text == "again"
+    assert not list((FOLDERS[-1] / "cache").rglob("*notes*"))
+    page.button(key="delete_notes").click().run()
+    assert not page.exception
+    assert not folder.exists()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.usefixtures("started")
+def test_saved_cases_of_one_person_stand_on_one_axis(tmp_path: Path) -> None:
+    import datetime
+
+    from streamlit.testing.v1 import AppTest
+
+    from speechxai.inspection import cases
+    from speechxai.inspection.notes import WHOLE
+
+    page = AppTest.from_file(str(ROOT / "app" / "screens" / "inspect_recording.py"), default_timeout=120)
+    page.session_state["save_to"] = str(tmp_path)
+    page.run()
+    name = page.session_state["chosen_recording"]
+    page.text_area(key=f"note_{name}_{WHOLE}_text").set_value("first visit").run()
+    page.text_input(key=f"save_person_{name}").set_value("P 07")
+    for day in (datetime.date(2026, 3, 1), datetime.date(2026, 1, 15)):
+        page.date_input(key=f"save_day_{name}").set_value(day)
+        page.button(key="save_case").click().run()
+        assert page.success[0].value.startswith("Saved in")
+        next(tmp_path.glob("20*_*")).rename(tmp_path / f"saved {day}")  # two in one second would share a name
+    page.run()
+    found = cases.read_cases(tmp_path)
+    assert [(case.person, case.day.isoformat()) for case in found] == [("P 07", "2026-01-15"), ("P 07", "2026-03-01")]
+    files = {path.name for path in found[0].folder.iterdir()}
+    assert {f"{name}.wav", f"{name}_notes.TextGrid", f"{name}_notes_labels.txt", f"{name}_notes.csv"} <= files
+    text = "\n".join(line for line in lines(page.main) if line)
+    assert "[named] P 07 over time: P(PD), " in text
+    assert 0 < text.index("2026-01-15 |") < text.index("2026-03-01 |")
 
 
 @contextmanager
