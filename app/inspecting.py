@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -279,26 +279,20 @@ def show_case(case: Explanation, title: str, label: int | None, words_place: Any
 
 def case_tools(case: Explanation, found: Inspection, title: str, beside: report.Beside) -> None:
     """What to take away from a case, and segments to put under it."""
-    one, two, three, four = st.columns([1, 1, 1, 1.4], vertical_alignment="bottom")
-    with one:
-        widgets.button(
-            "Case report (HTML)", f"{title}_report.html", "text/html", lambda: report.case_html(found, title, beside)
-        )
-    with two:
-        widgets.button(
-            "Evidence regions (TextGrid)",
-            f"{title}.TextGrid",
-            "text/plain",
-            lambda: report.textgrid(found).encode(),
-        )
-    with three:
-        widgets.button(
-            "Evidence regions (Audacity)",
-            f"{title}_labels.txt",
-            "text/plain",
-            lambda: report.audacity(found).encode(),
-        )
-    with four, st.popover("Segments from a TextGrid", width="stretch"):
+    stem = f"{title}_{report.slug(case.map.recipe)}"
+    files: tuple[tuple[str, str, str, Callable[[], bytes]], ...] = (
+        ("Report (HTML)", "report.html", "text/html", lambda: report.case_html(found, title, beside)),
+        ("Report (PDF)", "report.pdf", "application/pdf", lambda: report.case_pdf(found, title, beside)),
+        ("Picture (PNG)", "map.png", "image/png", lambda: report.titled_picture(found, title)),
+        ("Picture (SVG)", "map.svg", "image/svg+xml", lambda: report.titled_picture(found, title, "svg")),
+        ("Regions (Praat)", "regions.TextGrid", "text/plain", lambda: report.textgrid(found).encode()),
+        ("Regions (Audacity)", "regions.txt", "text/plain", lambda: report.audacity(found).encode()),
+    )
+    *places, last = st.columns([1] * len(files) + [1.25], vertical_alignment="bottom")
+    for place, (label, ending, mime, make) in zip(places, files, strict=True):
+        with place:
+            widgets.button(label, f"{stem}_{ending}", mime, make)
+    with last, st.popover("Segments from a TextGrid", width="stretch"):
         file = st.file_uploader("Praat TextGrid", type=["TextGrid", "txt"], key=f"textgrid_{case.key[1]}")
         if file is not None:
             try:

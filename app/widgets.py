@@ -288,10 +288,7 @@ def verdict(
     if labeled:
         told = "as labeled" if same else f"{'' if same is None else 'but '}labeled {class_words(labeled)}"
         truth = f" <span>({html.escape(told)})</span>"
-    whom = "by a network that never heard this speaker" if what.fold is not None else "by the final network"
-    how = "any fifth of the recording is left out"
-    if len(what.folds) > 1:
-        how += f" or one of the {len(what.folds) - 1} other networks answers"
+    stable = words.stability_words(what.fold, len(what.folds), low, high)
     stated = what.bundle.probability_words
     stated = html.escape(stated[0].upper() + stated[1:])
     x = [4 + 292 * v for v in (low, p, high)]
@@ -312,7 +309,7 @@ def verdict(
         f'<div class="sx-card sx-verdict">{who}<div class="says">The model says{truth}</div>'
         f'<div class="answer"><b>{html.escape(class_words(what.class_names[index]))}</b>'
         f"<span><small>{html.escape(scale)}</small> {p:.2f}</span></div>{drawn}"
-        f'<p class="note">{stated} {whom}. Stability: {low:.2f} to {high:.2f} when {how}.</p>'
+        f'<p class="note">{stated} {stable}</p>'
         f'<div class="counts">{counts}</div></div>'
     )
 

@@ -42,7 +42,7 @@ ONLY_IN = {
     "torchaudio": ("speechxai/classifiers/",),
     "captum": ("speechxai/explain/captum_bridge.py", "speechxai/mancini2025/"),
     "quantus": ("speechxai/metrics/quantus_bridge.py",),
-    "matplotlib": ("speechxai/report/plots.py",),
+    "matplotlib": ("speechxai/report/plots.py", "speechxai/report/sheet.py"),
     "streamlit": ("app/",),
     "markdown_it": ("app/widgets.py",),
     "parselmouth": ("speechxai/signal/",),

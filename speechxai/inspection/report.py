@@ -3,17 +3,15 @@ numbers."""
 
 from __future__ import annotations
 
-import base64
 import datetime
 import hashlib
-import html
 import math
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -29,8 +27,10 @@ from speechxai.inspection import inspect, notes, voice
 from speechxai.inspection.inspect import Explained, Heard, Inspection
 from speechxai.inspection.notes import Note
 from speechxai.inspection.voice import Measured
-from speechxai.inspection.words import NOTICE, USUAL_SHARE, class_words, percent, recipe_words
+from speechxai.inspection.words import NOTICE, USUAL_SHARE, class_words, percent, recipe_words, stability_words
 from speechxai.report import plots
+from speechxai.report.plots import Style
+from speechxai.report.sheet import Part, Sheet, as_html, as_pdf, shortened, some_of
 from speechxai.signal.audio import write
 from speechxai.signal.stft import bin_frequencies_hz, frame_times_s
 from speechxai.types import Array
@@ -145,22 +145,7 @@ def file_name(text: str) -> str:
     return f"{safe}{dot}{ending}"
 
 
-# The case report: one page that prints, with the picture, the words, the numbers and what the model cannot do.
-STYLE = """
-@page { size: A4; margin: 14mm; }
-body { font: 11pt/1.4 "Source Sans 3", "Source Sans Pro", system-ui, sans-serif; color: #1f2a30; max-width: 182mm;
-  margin: 8mm auto; padding: 0 4mm; }
-h1 { font-size: 16pt; margin: 0 0 1mm; } h2 { font-size: 12pt; margin: 5mm 0 1mm; } p { margin: 0 0 2mm; }
-.muted { color: #4d5c64; font-size: 9.5pt; }
-.answer { font-size: 13pt; border-left: 3px solid #0b6670; padding-left: 4mm; margin: 4mm 0; }
-img { width: 100%; } table { border-collapse: collapse; font-size: 9.5pt; }
-td, th { text-align: left; padding: 1mm 4mm 1mm 0; border-bottom: 1px solid #dfe6e6; }
-ul { margin: 0; padding-left: 5mm; } .caveats { font-size: 9.5pt; }
-.notice { border-top: 1px solid #cfd8d9; margin-top: 5mm; padding-top: 2mm; }
-@media print { body { margin: 0 auto; } h2, table, img { break-inside: avoid; } }
-"""
-
-
+# The case report: one sheet of A4, with the picture, the words, the numbers and what the model cannot do.
 def caveats(card: str) -> list[str]:
     """Lines of a model card under headings that speak of caveats, limits, bias or intended use; "" lines left out."""
     found: list[str] = []
@@ -175,17 +160,6 @@ def caveats(card: str) -> list[str]:
             else:
                 found[-1] += f" {text}"
     return found
-
-
-def _rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    def line(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-    return f"<table>{line(header, 'th')}{''.join(line(row, 'td') for row in rows)}</table>"
-
-
-def _list(lines: Sequence[str], kind: str = "") -> str:
-    return f"<ul{kind}>{''.join(f'<li>{html.escape(line)}</li>' for line in lines)}</ul>"
 
 
 BUDGET_HEADER = (
@@ -237,8 +211,15 @@ class Beside:
     recorded: str = ""
 
 
-def case_html(found: Inspection, title: str, beside: Beside | None = None) -> bytes:
-    """Return the report of one case as a page without links to anything outside.
+MOST_STRETCHES, MOST_MEASURES, MOST_WHAT_IFS, MOST_NOTES, MOST_LIMITS = 24, 20, 5, 8, 4
+"""How many of each stand on the sheet; where there are more, it says so."""
+
+LONGEST_LINE = 240
+"""Characters of a note or a caveat on the sheet."""
+
+
+def case_sheet(found: Inspection, title: str, beside: Beside | None = None) -> Sheet:
+    """What stands on the one sheet of a case.
 
     Args:
         found: the case.
@@ -247,51 +228,111 @@ def case_html(found: Inspection, title: str, beside: Beside | None = None) -> by
     """
     beside = beside or Beside()
     heard, map_, bundle = found.heard, found.map, found.heard.bundle
-    style = plots.Style(width_in=9.2, height_in=3.0, title="", hatched=found.explains_nothing)
-    magnitude = heard.spec.magnitude[0].cpu().numpy()
-    picture = plots.evidence_overlay(magnitude, map_.mask, heard.spec.stft, style, map_.against)
     now = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
-    name, model = html.escape(found.class_name), html.escape(bundle.config.title or bundle.name)
-    regions = [(str(i), f"{a:.2f} to {b:.2f} s") for i, (a, b) in enumerate(found.regions[:12], 1)]
-    checked = [(c.name, c.word, c.text) for c in found.checks]
-    noted = [(n.title, n.place, n.said) for n in notes.told(beside.notes)]
-    limits = caveats(bundle.card) or ["The model card names none."]
-    data = base64.b64encode(picture).decode()
-    parts = [
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">',
-        f"<title>{html.escape(title)}: case report</title><style>{STYLE}</style></head><body>",
-        f'<h1>{html.escape(title)}</h1><p class="muted">Case report, {now} · model {model} · explained by ',
-        f"{html.escape(recipe_words(map_.recipe))} · {heard.recording.duration_s:.2f} s</p>",
-        f'<p class="answer">{_said(heard)} ',
-        *(f"{html.escape(sentence)} " for sentence in heard.chances(beside.share)),
-        f"The map of the evidence for {name}: <b>{found.verdict.label}</b>.</p>",
-        f'<img alt="Spectrogram with the evidence for {name}" src="data:image/png;base64,{data}">',
-        f'<p class="muted">{legend(found)}</p>',
-        f"<h2>What matters</h2>{_list([s.text for s in found.sentences])}",
-        f"<h2>{html.escape(heard.scale(map_.target))}, whole and in halves</h2>",
-        _rows(BUDGET_HEADER, budget_rows(found)),
-        f"<h2>Where half of the evidence lies</h2>{_rows(('stretch', 'time'), regions)}",
-        *_measures(beside),
-        f"<h2>What if</h2>{_list(beside.what_if)}" if beside.what_if else "",
-        f"<h2>Notes</h2>{_rows(('name', 'where', 'note'), noted)}" if noted else "",
-        f"<h2>The recording</h2>{_rows(('check', 'found', 'in numbers'), checked)}",
-        f"<h2>What the model cannot do</h2>{_list(limits, ' class=caveats')}",
-        f'<p class="muted notice">{NOTICE} Made on this computer by speechxai {__version__}; model ',
-        f"{bundle.sha256[:12]}.</p></body></html>",
+    model = bundle.config.title or bundle.name
+    who = [part for part in (beside.person, beside.recorded and f"recorded {beside.recorded}") if part]
+    about = [*who, f"labeled {beside.label}"] if beside.label else who
+    subtitle = [
+        *about,
+        f"Case report, {now}",
+        f"model {model}",
+        f"explained by {recipe_words(map_.recipe)}",
+        f"{heard.recording.duration_s:.2f} s",
     ]
-    return "\n".join(parts).encode()
+    answer = [
+        _said(heard),
+        *_stable(heard),
+        " ".join(heard.chances(beside.share)),
+        f"The map of the evidence for {found.class_name}: {found.verdict.label}.",
+    ]
+    cautions = [s.text for s in found.sentences if s.kind == "caution"]
+    said = [s.text for s in found.sentences if s.kind not in ("caution", "verdict")]
+    stretches = some_of([f"{a:.2f} to {b:.2f}" for a, b in found.regions], MOST_STRETCHES, "stretches")
+    noted = [f"{n.title} ({n.place})" + (f": {n.said}" if n.said else "") for n in notes.told(beside.notes)]
+    limits = caveats(bundle.card) or ["The model card names none."]
+    checked = "; ".join(
+        f"{c.name.lower()} {c.word}" if c.state == "good" else f"{c.name.lower()}: {c.text}" for c in found.checks
+    )
+
+    def few(lines: Sequence[str], most: int, what: str) -> list[str]:
+        return some_of([shortened(line, LONGEST_LINE) for line in lines], most, what)
+
+    parts = [
+        Part("Before you trust it", cautions),
+        Part("What matters", said),
+        Part("Where half of the evidence lies, s", [", ".join(stretches)] if stretches else []),
+        Part("What if", few(beside.what_if, MOST_WHAT_IFS, "sentences")),
+        Part("Notes", few(noted, MOST_NOTES, "notes")),
+        _measures(beside),
+        Part(f"{heard.scale(map_.target)}, whole and in halves", header=BUDGET_HEADER, rows=budget_rows(found)),
+        Part("The recording", [f"{checked}."] if checked else []),
+        Part("What the model cannot do", few(limits, MOST_LIMITS, "limits that its card names")),
+    ]
+    made = provenance(heard)
+    libraries = ", ".join(f"{name} {version}" for name, version in made["libraries"].items())
+    return Sheet(
+        title=title,
+        subtitle=" · ".join(subtitle),
+        answer=[line for line in answer if line],
+        picture=picture(found, Style(width_in=9.2, height_in=2.6, dpi=160)),
+        alt=f"Spectrogram with the evidence for {found.class_name}",
+        legend=legend(found),
+        parts=[part for part in parts if part.lines or part.rows],
+        foot=f"{NOTICE} Made on this computer by {made['program']} ({libraries}); model {bundle.sha256[:12]}; recording"
+        f" {made['input_sha256'][:12]}.",
+    )
 
 
-def _measures(beside: Beside) -> Iterator[str]:
+def case_html(found: Inspection, title: str, beside: Beside | None = None) -> bytes:
+    """Return the report of one case as a page that prints on one sheet; arguments as of `case_sheet`."""
+    return as_html(case_sheet(found, title, beside))
+
+
+def case_pdf(found: Inspection, title: str, beside: Beside | None = None) -> bytes:
+    """Return the report of one case as a PDF of one page; arguments as of `case_sheet`."""
+    return as_pdf(case_sheet(found, title, beside))
+
+
+def picture(found: Inspection, style: Style) -> bytes:
+    """Spectrogram with the evidence; in stripes where the map explains nothing."""
+    heard, map_ = found.heard, found.map
+    magnitude = heard.spec.magnitude[0].cpu().numpy()
+    style = replace(style, hatched=found.explains_nothing)
+    return plots.evidence_overlay(magnitude, map_.mask, heard.spec.stft, style, map_.against)
+
+
+def titled_picture(found: Inspection, title: str, file_format: Literal["png", "svg"] = "png") -> bytes:
+    """The picture for papers and slides, at twice the screen's size: recording, model, answer, class and legend stand
+    in it."""
+    heard, map_ = found.heard, found.map
+    model = heard.bundle.config.title or heard.bundle.name
+    said = f"{heard.scale(map_.target)} {heard.shown(map_.p, map_.target):.2f} · " if heard.scope.named else ""
+    lines = (title, f"model {model}", f"{said}{recipe_words(map_.recipe)}: {found.verdict.label}")
+    style = Style(
+        width_in=10,
+        height_in=4.2,
+        dpi=200,
+        title="\n".join(shortened(line, 120) for line in lines),
+        legend=found.class_name,
+        file_format=file_format,
+    )
+    return picture(found, style)
+
+
+def _measures(beside: Beside) -> Part:
     """The table of voice measures: those that the recording gives."""
-    given = [one for one in beside.measures if one.value == one.value]
-    if not given:
-        return
-    marked = beside.region_s is not None
-    header = [name for name in voice.HEADER if marked or name != "marked"]
-    lines = [[cell for i, cell in enumerate(row) if marked or i != 2] for row in voice.rows(given)]
-    where = f"; marked: {beside.region_s[0]:.2f} to {beside.region_s[1]:.2f} s" if beside.region_s else ""
-    yield f"<h2>Voice measures{where}</h2>{_rows(header, lines)}"
+    given = [one for one in voice.shown(beside.measures) if one.value == one.value]
+    lines = [(one.measure.label, voice.value_words(one.value, one.measure.unit)) for one in given[:MOST_MEASURES]]
+    header = ["measure", "recording", "published"]
+    rows = [[*line, voice.short_references(one)] for line, one in zip(lines, given, strict=False)]
+    where = ""
+    if beside.region_s is not None:
+        header.insert(2, "marked")
+        for row, one in zip(rows, given, strict=False):
+            row.insert(2, voice.value_words(one.part, one.measure.unit))
+        where = f"; marked: {beside.region_s[0]:.2f} to {beside.region_s[1]:.2f} s"
+    many = f" ({MOST_MEASURES} of {len(given)})" if len(given) > MOST_MEASURES else ""
+    return Part(f"Voice measures{many}{where}", header=header if rows else (), rows=rows)
 
 
 def measures_csv(beside: Beside) -> bytes:
@@ -300,22 +341,30 @@ def measures_csv(beside: Beside) -> bytes:
 
 
 def legend(found: Inspection) -> str:
-    """What the colors of the picture mean, in HTML."""
-    name = html.escape(found.class_name)
-    text = f"Orange: evidence for {name}, stronger where it is fuller"
+    """What the colors of the picture mean."""
+    text = f"Orange: evidence for {found.class_name}, stronger where it is fuller"
     text += "" if found.map.against is None else "; blue: evidence against it"
     return f"{text}{'; in stripes, since this map explains nothing' if found.explains_nothing else ''}."
 
 
 def _said(heard: Heard) -> str:
-    """What the model says, or why it says nothing, in HTML."""
+    """What the model says, or why it says nothing."""
     if heard.scope.state != "inside":
         head = "No class" if heard.scope.state == "outside" else "Scope unknown"
-        return f"<b>{head}</b>. {html.escape(heard.scope.reason)}"
-    name = html.escape(class_words(heard.class_names[heard.predicted]))
-    stated = html.escape(heard.bundle.probability_words)
+        return f"{head}. {heard.scope.reason}"
+    name = class_words(heard.class_names[heard.predicted])
     scale, p = heard.scale(heard.predicted), heard.shown(float(heard.probability.max()), heard.predicted)
-    return f"The model says <b>{name}</b>, {html.escape(scale)} {p:.2f}: {stated}."
+    return f"The model says {name}, {scale} {p:.2f}: {heard.bundle.probability_words}."
+
+
+def _stable(heard: Heard) -> list[str]:
+    """Which network answered, and how far its answer moves."""
+    if heard.scope.state != "inside":
+        return []
+    low, high = sorted(heard.shown(end, heard.predicted) for end in heard.range(heard.predicted))
+    said = stability_words(heard.fold, len(heard.folds), low, high)
+    fold = "" if heard.fold is None else f" (fold {heard.fold + 1})"
+    return [f"Answered {said.replace('network that', f'network{fold} that') if fold else said}"]
 
 
 # Where an answer comes from: with it, the same can be had again.
@@ -439,10 +488,9 @@ def _write_one(folder: Path, found: Inspection, beside: Beside | None) -> dict[s
             write(folder / files[f"{prefix}{half}"], torch.from_numpy(sound), stft.sample_rate)
     scale, p = heard.scale(map_.target), heard.shown(map_.p, map_.target)
     title = f"{map_.recipe}: evidence for {class_words(target)}, {scale} = {p:.2f}"
-    style = plots.Style(width_in=10, height_in=3.2, title=title, hatched=found.explains_nothing)
-    picture = plots.evidence_overlay(heard.spec.magnitude[0].cpu().numpy(), map_.mask, stft, style, map_.against)
+    drawn = picture(found, Style(width_in=10, height_in=3.2, title=title))
     with naming_folder(folder, "write the explanation"):
-        write_atomically(folder / files["picture"], picture)
+        write_atomically(folder / files["picture"], drawn)
         write_atomically(folder / files["report"], case_html(found, heard.recording.id, beside))
         write_atomically(folder / files["regions"], textgrid(found).encode())
     return {
@@ -498,6 +546,7 @@ def save_case(found: Inspection, name: str, content: bytes, folder: Path, beside
         gains[half] = gain_db
         write(target / f"{stem}_{half}.wav", torch.from_numpy(sound), found.heard.sample_rate_hz)
     (target / "report.html").write_bytes(case_html(found, name, beside))
+    (target / "report.pdf").write_bytes(case_pdf(found, name, beside))
     beside = beside or Beside()
     if beside.measures:
         (target / "measures.csv").write_bytes(measures_csv(beside))

@@ -88,6 +88,12 @@ def reference_words(reference: Reference) -> str:
     return f"{value or 'no number is agreed'}{f' ({holds})' if holds else ''}: {reference.source}. {reference.caveat}"
 
 
+def short_references(one: Measured, most: int = 2) -> str:
+    """Published values in a few words; their sources and caveats stand in the table of measures."""
+    known = [r for r in one.references if r.value == r.value and r.kind in ("cutoff_above", "cutoff_below", "typical")]
+    return "; ".join(f"{KINDS[r.kind]} {r.value:g} {r.unit}".strip() for r in known[:most])
+
+
 def value_words(value: float, unit: str = "") -> str:
     """A value as people read it, three digits; "" where there is none."""
     if value != value:

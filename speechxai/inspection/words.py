@@ -20,6 +20,20 @@ from speechxai.explain.recipe import CONTROLS
 from speechxai.signal.acoustics import task_kind
 from speechxai.types import Array
 
+
+def stability_words(fold: int | None, n_networks: int, low: float, high: float) -> str:
+    """By which network an answer was given, and how far it moves.
+
+    >>> stability_words(None, 1, 0.25, 0.5)
+    'by the final network. Stability: 0.25 to 0.50 when any fifth of the recording is left out.'
+    """
+    whom = "by a network that never heard this speaker" if fold is not None else "by the final network"
+    how = "any fifth of the recording is left out"
+    if n_networks > 1:
+        how += f" or one of the {n_networks - 1} other networks answers"
+    return f"{whom}. Stability: {low:.2f} to {high:.2f} when {how}."
+
+
 NOTICE = "A research tool, not a medical device: it explains what a model computes, not what a person has."
 
 BANDS_HZ = (0, 250, 500, 1_000, 2_000, 4_000, 8_000)

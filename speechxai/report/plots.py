@@ -16,6 +16,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator
 
@@ -44,6 +45,8 @@ class Style:
         f_max_hz: highest frequency shown; None shows all.
         dynamic_db: range of levels shown below the loudest, dB.
         hatched: whether evidence is drawn in stripes, as of a map that explains nothing.
+        legend: what the evidence speaks for, for a legend under the picture; "" for none.
+        file_format: of the file.
     """
 
     width_in: float = 8.0
@@ -53,6 +56,8 @@ class Style:
     f_max_hz: float | None = None
     dynamic_db: float = 70.0
     hatched: bool = False
+    legend: str = ""
+    file_format: Literal["png", "svg"] = "png"
 
 
 class Picture(bytes):
@@ -73,10 +78,11 @@ def _figure(style: Style, n_rows: int = 1, n_columns: int = 1) -> tuple[Figure, 
     return figure, list(axes.flat)
 
 
-def _png(figure: Figure) -> Picture:
+def _png(figure: Figure, file_format: Literal["png", "svg"] = "png") -> Picture:
     buffer = io.BytesIO()
     # No date and no library version in the file: the same picture is the same bytes.
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    nothing = {"Software": None} if file_format == "png" else {"Date": None, "Creator": None}
+    figure.savefig(buffer, format=file_format, metadata=nothing)
     return Picture(buffer.getvalue())
 
 
@@ -175,7 +181,12 @@ def evidence_overlay(
     _draw_overlay(axes, magnitude, None if evidence is None else np.asarray(evidence, dtype=np.float64), stft, style)
     if against is not None:
         _draw_evidence(axes, np.asarray(against, dtype=np.float64), stft, style, AGAINST_COLOR)
-    return _png(figure)
+    if style.legend:
+        striped = " (in stripes: this map explains nothing)" if style.hatched else ""
+        handles = [Patch(color=EVIDENCE_COLOR, label=f"evidence for {style.legend}{striped}")]
+        handles += [] if against is None else [Patch(color=AGAINST_COLOR, label="evidence against it")]
+        figure.legend(handles=handles, loc="outside lower left", ncols=2, fontsize=8, frameon=False)
+    return _png(figure, style.file_format)
 
 
 class _Heard(Protocol):

@@ -339,8 +339,8 @@ def test_an_inspection_holds_everything_that_is_shown(inspected: Inspection) -> 
 def test_the_case_report_says_what_the_inspection_holds(inspected: Inspection) -> None:
     page = report.case_html(inspected, "voice <1>").decode()
     assert "voice &lt;1&gt;" in page
-    assert f"The model says <b>{inspected.class_name.replace(chr(39), '&#x27;')}</b>" in page
-    assert f"<b>{inspected.verdict.label}</b>" in page
+    assert f"The model says {inspected.class_name.replace(chr(39), '&#x27;')}" in page
+    assert f": {inspected.verdict.label}.</p>" in page
     for value in (inspected.map.p_kept, inspected.map.p_removed, inspected.map.soft_kept, inspected.map.soft_removed):
         assert f"<td>{inspected.heard.shown(value, inspected.map.target):.3f}</td>" in page
     for control in ("random map (control)", "energy map (control)", "edge map (control)"):

@@ -7,6 +7,7 @@ import json
 import re
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from app import boards, charts, inspecting, player, sources, state, widgets
 from app.charts import Row
@@ -21,12 +23,14 @@ from speechxai.errors import SpeechXAIError
 from speechxai.explain import METHODS
 from speechxai.explain.combination import COMBINATIONS
 from speechxai.explain.recipe import CONTROLS
-from speechxai.inspection import report
+from speechxai.inspection import report, voice
 from speechxai.inspection.inspect import How, Inspection, inspect
+from speechxai.inspection.notes import Note
 from speechxai.inspection.words import METHOD_WORDS, TRUTH, method_words
 from speechxai.metrics import METRICS
 from speechxai.signal.audio import write
 from speechxai.testing import noise_recording, tiny_bundle
+from speechxai.types import Recording
 
 NAN = float("nan")
 
@@ -577,6 +581,7 @@ def test_a_saved_case_holds_everything(seen: Inspection, tmp_path: Path) -> None
         "case.json",
         *("my_voice.TextGrid", "my_voice.wav", "my_voice_kept.wav", "my_voice_labels.txt", "my_voice_removed.wav"),
         "report.html",
+        "report.pdf",
     ]
     assert (folder / "my_voice.wav").read_bytes() == b"content"
     first = (folder / "my_voice_labels.txt").read_text().splitlines()[0]
@@ -595,32 +600,102 @@ def test_a_saved_case_holds_everything(seen: Inspection, tmp_path: Path) -> None
 
 def test_the_report_of_a_case(seen: Inspection) -> None:
     page = report.case_html(seen, "a <b>").decode()
-    said = words(re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL))
+    said = words(re.sub(r"<(style|script)>.*?</\1>", "", page, flags=re.DOTALL))
     shown = seen.heard.shown
     assert said[:2] == ["a &lt;b&gt;: case report", "a &lt;b&gt;"]
     assert re.fullmatch(
         r"Case report, [\d-]+ [\d:]+ · model Random weights, for tests · explained by\s+input x gradient · 0\.80 s",
         said[2],
     )
-    assert said[5].startswith(f", P(PD) {seen.heard.probability[1]:.2f}: ")
+    name = seen.class_name.replace(chr(39), "&#x27;")
+    assert said[3].startswith(f"The model says {name}, P(PD) {seen.heard.probability[1]:.2f}: ")
+    assert re.fullmatch(r"Answered by the final network\. Stability: 0\.\d\d to [01]\.\d\d when .* left out.*", said[4])
     assert "How often it is right about people it never heard is not known" in said[5]
-    assert said[5].endswith(f"\nThe map of the evidence for {seen.class_name.replace(chr(39), '&#x27;')}:")
-    assert said[6] == seen.verdict.label
-    heads = [text for text in said if re.fullmatch(r"[A-Z][^.:]*\??", text) and f"<h2>{text}</h2>" in page]
-    assert heads == [
-        "What matters",
-        "P(PD), whole and in halves",
-        "Where half of the evidence lies",
-        "The recording",
-        "What the model cannot do",
-    ]
+    assert said[6] == f"The map of the evidence for {name}: {seen.verdict.label}."
+    heads = re.findall(r"<h2>(.*?)</h2>", page)
+    assert heads[-3:] == ["P(PD), whole and in halves", "The recording", "What the model cannot do"]
+    assert "What matters" in heads
+    assert "Where half of the evidence lies, s" in heads
     (row,) = re.findall(r"<tr><td>input x gradient</td>(.*?)</tr>", page)
     m = seen.map
     assert words(row) == [
         f"{shown(v, m.target):.3f}" for v in (m.p, m.p_kept, m.p_removed, m.soft_kept, m.soft_removed)
     ]
-    assert page.count("</td></tr>") == 1 + len(seen.controls) + min(12, len(seen.regions)) + len(seen.checks)
+    assert page.count("</td></tr>") == 1 + len(seen.controls)
     assert "The model card names none." in page
+    # Versions of what an answer depends on, and which weights.
+    assert re.search(r"not a medical device.*Made on this computer by speechxai [\d.]+.*torch [\d.]+", said[-1])
+    assert seen.heard.bundle.sha256[:12] in said[-1]
+
+
+def beside(n: int) -> report.Beside:
+    """What may stand beside a map: `n` notes and sentences, each longer than the sheet takes."""
+    note = Note("x", "onset", 0.25, 0.5, 500.0, 2000.0, "longer than a line " * 30, {"weak": 2})
+    return report.Beside(
+        measures=voice.voice_measures(tone(), (0.25, 0.5)),
+        region_s=(0.25, 0.5),
+        label="Healthy control",
+        person="P 07",
+        recorded="2026-01-15",
+        notes=[replace(note, id=str(i), name=f"onset {i}") for i in range(n)],
+        what_if=[f"If the voice were breathier by {i} dB, P(PD) would rise." for i in range(n)],
+    )
+
+
+def tone() -> Recording:
+    samples = torch.sin(2 * np.pi * 150 * torch.arange(16_000) / 16_000) * 0.3
+    return Recording(samples, 16_000, "tone", "s", None, "vowel-a")
+
+
+def test_a_sheet_says_how_much_of_what_it_holds(seen: Inspection) -> None:
+    sheet = report.case_sheet(seen, "voice", beside(15))
+    lines = {part.head: part for part in sheet.parts}
+    assert "P 07 · recorded 2026-01-15 · labeled Healthy control · Case report" in sheet.subtitle
+    notes = lines["Notes"].lines
+    assert notes[0].startswith("onset 0 (0.25 to 0.50 s, 500 to 2000 Hz): weak 2: longer than a line")
+    assert all(len(line) <= report.LONGEST_LINE for line in notes)
+    assert (notes[0][-1], notes[-1]) == ("…", "8 of 15 notes.")
+    assert lines["What if"].lines[-1] == "5 of 15 sentences."
+    (measured,) = (part for head, part in lines.items() if head.startswith("Voice measures"))
+    assert measured.head.endswith("; marked: 0.25 to 0.50 s")
+    assert measured.header == ["measure", "recording", "marked", "published"]
+    assert ["mean pitch", "150 Hz", "150 Hz", ""] in measured.rows
+    few = {part.head: part for part in report.case_sheet(seen, "voice", beside(2)).parts}
+    assert len(few["Notes"].lines) == len(few["What if"].lines) == 2
+
+
+@pytest.mark.parametrize("n", [0, 2, 40])
+def test_a_report_is_one_page_of_pdf_and_nothing_falls_off(seen: Inspection, n: int) -> None:
+    from speechxai.report import sheet
+
+    what = report.case_sheet(seen, "voice", beside(n) if n else None)
+    placed, top, lowest = sheet.laid_out(what)
+    assert lowest <= sheet.HEIGHT_MM - sheet.MARGIN_MM
+    assert min(line.size for line in placed) > 0.85 * sheet.SMALLEST_PT
+    assert all(
+        line.x + sheet.text_width_mm(line.text, line.size, line.bold) <= sheet.WIDTH_MM - sheet.MARGIN_MM + 0.5
+        for line in placed
+    )
+    assert all(not top < line.y < top + sheet.PICTURE_MM for line in placed)  # no word lies on the picture
+    words_of_it = " ".join(line.text for line in placed)
+    for part in what.parts:
+        for line in part.lines:
+            assert all(word in words_of_it for word in line.split())
+    if n == 2:
+        pdf = report.case_pdf(seen, "voice", beside(n))
+        assert pdf.startswith(b"%PDF")
+        assert len(re.findall(rb"/Type\s*/Page(?![a-zA-Z])", pdf)) == 1
+
+
+def test_pictures_for_papers_name_recording_model_class_and_legend(seen: Inspection) -> None:
+    png = report.titled_picture(seen, "voice 1")
+    assert int.from_bytes(png[16:20], "big") == 2_000  # ten inches at twice the screen's 100 pixels
+    svg = report.titled_picture(seen, "voice 1", "svg").decode()
+    comments = re.findall(r"<!-- (.*?) -->", svg)
+    name = seen.class_name
+    for text in ("voice 1", "model Random weights, for tests", f"evidence for {name}", "evidence against it"):
+        assert any(text in comment for comment in comments), text
+    assert any(comment.startswith("P(PD) ") and seen.verdict.label in comment for comment in comments)
 
 
 # --- where recordings come from -------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ MAP = np.arange(20.0).reshape(5, 4) / 19
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """Figures in place of their files."""
     found: list[Figure] = []
-    monkeypatch.setattr(plots, "_png", lambda figure: found.append(figure) or b"png")
+    monkeypatch.setattr(plots, "_png", lambda figure, kind="png": found.append(figure) or b"png")
     return found
 
 
@@ -170,3 +170,18 @@ def test_an_inspected_recording(drawn: list[Figure]) -> None:
 def test_shapes_that_do_not_fit_are_named(call: Any, words: str) -> None:
     with pytest.raises(SpeechXAIError, match=words):
         call()
+
+
+def test_the_legend_names_the_class_and_stripes(drawn: list[Figure]) -> None:
+    magnitude = np.ones((5, 6))
+    for against, hatched, told in (
+        (None, False, ["evidence for Parkinson's disease"]),
+        (
+            np.zeros((5, 6)),
+            True,
+            ["evidence for Parkinson's disease (in stripes: this map explains nothing)", "evidence against it"],
+        ),
+    ):
+        style = plots.Style(legend="Parkinson's disease", hatched=hatched)
+        plots.evidence_overlay(magnitude, np.zeros((5, 6)), STFT, style, against)
+        assert [text.get_text() for text in drawn[-1].legends[0].get_texts()] == told

@@ -512,12 +512,46 @@ def test_three_sounds_differ_and_switch(shared: Tab) -> None:
 
 def test_report_stands_alone(shared: Tab) -> None:
     with shared.page.expect_download() as waiting:
-        shared.page.get_by_role("button", name="Case report (HTML)").click()
+        shared.page.get_by_role("button", name="Report (HTML)").click()
     text = Path(waiting.value.path()).read_text(encoding="utf-8")
     assert "its weights are random" in text  # the card's caveat
     assert "not a medical device" in text
     assert "data:image/png;base64," in text
     assert not re.search(r"(src|href)=.https?:", text)
+    with shared.page.expect_download() as pdf:
+        shared.page.get_by_role("button", name="Report (PDF)").click()
+    assert pages_of(Path(pdf.value.path()).read_bytes()) == 1
+
+
+def pages_of(pdf: bytes) -> int:
+    return len(re.findall(rb"/Type\s*/Page(?![a-zA-Z])", pdf))
+
+
+@pytest.mark.parametrize("lines", [0, 6, 60])
+def test_report_prints_on_one_sheet(browser: Any, tmp_path: Path, lines: int) -> None:
+    """However much there is to say; what is longer than the callers' lists allow would be too small to read."""
+    from speechxai.report.plots import score_bars
+    from speechxai.report.sheet import Part, Sheet, as_html
+
+    line = "A sentence about this voice that takes more than one line of a column, as they do. " * 2
+    parts = [
+        Part("What matters", [line] * max(1, lines // 2)),
+        Part("Table", [], ["a", "b"], [["c", line]] * (lines // 4)),
+    ]
+    picture = score_bars(["one"], [0.5], [(0.4, 0.6)], [False])
+    sheet = Sheet(
+        "Voice", "P 07", [line, line], picture, "picture", "legend", parts, "A research tool, not a medical device."
+    )
+    (tmp_path / "report.html").write_bytes(as_html(sheet))
+    page = browser.new_page()
+    page.goto((tmp_path / "report.html").as_uri())
+    printed = page.pdf(prefer_css_page_size=True)
+    assert pages_of(printed) == 1
+    box = re.search(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", printed)
+    assert box is not None
+    assert [float(v) for v in box.groups()] == pytest.approx([595, 842], abs=1.5)  # A4, points
+    assert page.evaluate("parseFloat(getComputedStyle(document.documentElement).fontSize)") >= 5 * 96 / 72
+    page.close()
 
 
 def test_goes_on_playing_while_another_method_is_chosen(tab: Tab) -> None:
@@ -679,6 +713,7 @@ def test_save_keeps_a_case_where_asked(tab: Tab) -> None:
         "good_kept.wav",
         "good_removed.wav",
         "report.html",
+        "report.pdf",
         "case.json",
     } == names
 

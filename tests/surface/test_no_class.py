@@ -120,7 +120,7 @@ def test_explain_explains_no_class(
     assert written["predicted"] is None
     assert written["scope"] == {"state": "outside", "reason": TOO_LONG}
     page = next((tmp_path / "a").glob("*.html")).read_text()
-    assert f'<p class="answer"><b>No class</b>. {TOO_LONG} ' in page
+    assert f"<p>No class. {TOO_LONG}</p>" in page
     assert "The model says" not in page
 
     code, out, told = says(capsys, *words, models["unknown"], "--out", tmp_path / "b")
@@ -128,7 +128,7 @@ def test_explain_explains_no_class(
     assert "(scope unknown)" in out
     assert json.loads((tmp_path / "b" / "explanation.json").read_text())["scope"]["state"] == "unknown"
     page = next((tmp_path / "b").glob("*.html")).read_text()
-    assert f'<p class="answer"><b>Scope unknown</b>. {UNKNOWN} ' in page
+    assert f"<p>Scope unknown. {UNKNOWN}</p>" in page
 
 
 # ---- reports
@@ -221,7 +221,7 @@ def test_the_app_shows_the_reason_instead_of_a_class(
     block = inspecting.player_view(heard, found.map, "t")
     assert b"The model says" not in block
     assert b"Evidence for " in block
-    assert f"<b>{head}</b>. {reason}" in report.case_html(found, "t").decode()
+    assert f"<p>{head}. {reason}" in report.case_html(found, "t").decode()
 
 
 @pytest.mark.usefixtures("app_on")
