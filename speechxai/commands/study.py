@@ -183,9 +183,7 @@ def simulate(
         "reader_arm_sd": reader_arm_sd,
         "case_arm_sd": case_arm_sd,
     }
-    changed = {name: value for name, value in given.items() if value is not None}
-    expected = design.Expected.model_validate({**study.expected.model_dump(), **changed})
-    study = study.model_copy(update={"expected": expected})
+    study = design.expecting(study, **{name: value for name, value in given.items() if value is not None})
     if out is not None:
         if out.suffix != ".sqlite" or out.absolute() == beside(file).absolute():
             raise SpeechXAIError(f"{out}: simulated answers go into a .sqlite file of another name than the study's.")

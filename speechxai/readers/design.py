@@ -152,6 +152,18 @@ class Study(_Part):
         return fingerprint({**kept, "cases": {**kept["cases"], "root": ""}})
 
 
+def expecting(study: Study, **changes: float) -> Study:
+    """The same study with other expectations. Raises SpeechXAIError for ones that do not go together."""
+    try:
+        expected = Expected.model_validate({**study.expected.model_dump(), **changes})
+    except ValidationError as error:
+        first = error.errors()[0]
+        if first["type"] == "value_error":
+            raise SpeechXAIError(f"--fall or --reliance: {first['ctx']['error']}.") from error
+        raise SpeechXAIError(f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg']}.") from error
+    return study.model_copy(update={"expected": expected})
+
+
 def load(path: Path) -> Study:
     """Read a study file.
 

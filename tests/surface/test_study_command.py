@@ -1,0 +1,104 @@
+"""`speechxai study` as it is called: a study file, its plan, simulated readers, the report, ratings from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from speechxai import cli
+
+
+def called(*words: object) -> int:
+    """Exit status of the command line."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["study", *map(str, words)])
+    return int(ended.value.code or 0)
+
+
+def test_from_the_plan_to_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study, simulated, out = tmp_path / "study.toml", tmp_path / "simulated.sqlite", tmp_path / "out"
+    assert called("new", study) == 0
+    assert called("check", study, "--no-prepare", "--repeats", 50) == 0
+    said = capsys.readouterr().out
+    assert "16 readers, 80 cases and 4 for training; arms answer, map, crossed." in said
+    assert "This study can find a fall of 10 points with power" in said
+    assert "Codes: R01-DQ" in said
+    assert called("simulate", study, "--out", simulated, "--reliance", 0.8, "--fall", 0.2) == 0
+    assert called("report", study, "--answers", simulated, "--out", out) == 0
+    said = capsys.readouterr().out
+    assert "Readings: 2560 of 2560" in said
+    assert "! Simulated readers: no person answered, and nothing here is evidence." in said
+    assert "! Appropriate reliance: the answer and its map minus the model's answer: −0." in said
+    assert (out / "report.html").is_file()
+    assert called("forget", study, "r02-yw") == 0
+    assert capsys.readouterr().out == "0 answers of R02-YW deleted.\n"
+    assert called("simulate", study, "--repeats", 2) == 0
+    assert "of 2" in capsys.readouterr().out
+
+
+def test_published_ratings_are_reported_as_published(
+    shared_data: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert called("report", shared_data("mrmc") / "VanDyke.csv") == 0
+    said = capsys.readouterr().out
+    for number in ("0.89704", "0.94084", "0.004796", "0.000551", "0.000344", "0.000239", "4.4563", "15.26", "0.0517"):
+        assert number in said, number
+    assert "−0.0004 to +0.0880" in said or "+0.0438 [−0.0004, +0.0880]" in said
+    assert called("report", shared_data("mrmc") / "Franken.csv") == 0
+    said = capsys.readouterr().out
+    for number in ("0.84775", "0.83690", "4.6941", "3.00", "0.1188"):
+        assert number in said, number
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("new", "study.txt"), "study.txt: a study file ends in .toml."),
+        (("check", "none.toml"), "none.toml: no such file."),
+        (
+            ("report", "study.toml"),
+            "study.sqlite: nobody has answered yet. Start with: speechxai study check study.toml",
+        ),
+        (("report", "study.csv", "--answers", "a.sqlite"), "--answers belongs to a study file"),
+        (("simulate", "study.toml"), "Say what to do: --out FILE.sqlite"),
+        (("simulate", "study.toml", "--out", "study.sqlite"), "study.sqlite: simulated answers go into a .sqlite file"),
+        (("simulate", "study.toml", "--out", "a.sqlite", "--fall", "0.5", "--reliance", "0.3"), "reliance - fall"),
+        (("forget", "study.toml", "R99-AA"), "R99-AA: this study has no such reader."),
+        (("new", "study.toml"), "study.toml: there is such a file already."),
+    ],
+)
+def test_what_is_wrong_is_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert called("new", "study.toml") == 0
+    capsys.readouterr()
+    assert called(*words) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+
+
+def test_the_app_asks_for_prepared_cases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("streamlit", reason="streamlit is not installed")
+    monkeypatch.chdir(tmp_path)
+    assert called("new", "study.toml") == 0
+    for words, message in (
+        (
+            ["app", "--study", "study.toml"],
+            "study.toml: its cases are not prepared. Prepare them with: speechxai study",
+        ),
+        (["app", "--study", "study.toml", "--model", "x"], "--study shows its page alone"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(words)
+        assert ended.value.code == 2
+        assert message in capsys.readouterr().err
