@@ -326,10 +326,10 @@ def table_of(rows: list[tuple[Any, ...]]) -> pd.DataFrame:
 
 
 def test_reliance_by_hand() -> None:
-    """Answers: c1 and c2 right, c3 and c4 wrong. Reader a follows c1, refuses c2 (under), follows c3 (over), refuses
+    """Answers: c1 and c2 right, c3 and c4 wrong. Reader a follows c1, refuses c2 (under), refuses c3 and
     c4; reader b follows all."""
     cases = {"c1": (1, 1), "c2": (0, 0), "c3": (1, 0), "c4": (0, 1)}
-    said = {"a": [1, 1, 0, 0], "b": [1, 0, 0, 1]}
+    said = {"a": [1, 1, 1, 0], "b": [1, 0, 0, 1]}
     firsts = {"a": [0, 0, 1, 0], "b": [1, 1, 0, 0]}
     rows = [
         (reader, case, "answer", truth, answer, "true", firsts[reader][k], said[reader][k], math.nan)
@@ -341,18 +341,18 @@ def test_reliance_by_hand() -> None:
     def value(key: str) -> float:
         return analysis.by_arm(table, key, ["answer"])[0][0].value
 
-    assert value("reliance") == pytest.approx((2 / 4 + 2 / 4) / 2)
-    assert value("over_reliance") == pytest.approx((1 / 2 + 1) / 2)
+    assert value("reliance") == pytest.approx((3 / 4 + 2 / 4) / 2)
+    assert value("over_reliance") == pytest.approx((0 + 1) / 2)
     assert value("under_reliance") == pytest.approx((1 / 2 + 0) / 2)
-    assert value("sensitivity") == pytest.approx((1 / 2 + 1 / 2) / 2)
+    assert value("sensitivity") == pytest.approx((1 + 1 / 2) / 2)
     assert value("specificity") == pytest.approx((1 / 2 + 1 / 2) / 2)
     # wrong at first and the answer right: a c1 (follows); b c2 (follows): both set right
     assert analysis._values(table, "won_over")[0].tolist() == pytest.approx(
         [1, math.nan, math.nan, math.nan, math.nan, 1, math.nan, math.nan], nan_ok=True
     )
-    # right at first and the answer wrong: a c3 (follows) and c4 (keeps); b c4 (follows)
+    # right at first and the answer wrong: a c3 and c4 (keeps); b c4 (follows)
     assert analysis._values(table, "held_out")[0].tolist() == pytest.approx(
-        [math.nan, math.nan, 0, 1, math.nan, math.nan, math.nan, 0], nan_ok=True
+        [math.nan, math.nan, 1, 1, math.nan, math.nan, math.nan, 0], nan_ok=True
     )
     for arm in ("sound", "second-look"):
         assert analysis.by_arm(table.assign(arm=arm), "reliance", [arm]) == ([], [])
