@@ -34,7 +34,12 @@ else:
     st.session_state["compare_recipes"] = list(dict.fromkeys(r for r in wanted if r in menu))[:4]
 with right:
     chosen = st.multiselect(
-        "Maps, up to six", menu, key="compare_recipes", format_func=words.method_words, max_selections=MOST
+        "Maps, up to six",
+        menu,
+        key="compare_recipes",
+        format_func=words.recipe_words,  # a chip has room for a name only
+        max_selections=MOST,
+        help="  \n".join(widgets.plain(words.method_words(recipe)) for recipe in menu if ":" not in recipe),
     )
 with more, st.popover("Combine", width="stretch"):
     st.caption("Add what all chosen maps say together.")
