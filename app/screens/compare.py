@@ -39,7 +39,7 @@ with right:
         key="compare_recipes",
         format_func=words.recipe_words,  # a chip has room for a name only
         max_selections=MOST,
-        help="  \n".join(widgets.plain(words.method_words(recipe)) for recipe in menu if ":" not in recipe),
+        help="  \n".join(widgets.plain(words.method_words(recipe)) for recipe in words.METHOD_WORDS),
     )
 with more, st.popover("Combine", width="stretch"):
     st.caption("Add what all chosen maps say together.")
