@@ -501,7 +501,8 @@ def connect(order: Order) -> Iterator[Any]:
         try:
             if order.scheduler == "local":
                 scratch = stack.enter_context(tempfile.TemporaryDirectory("-dask", ignore_cleanup_errors=True))
-                target: Any = stack.enter_context(_on_this_machine(order, scratch))
+                target: Any = _on_this_machine(order, scratch)
+                stack.callback(_close, target)
             elif order.scheduler == "slurm":
                 target = stack.enter_context(_in_slurm_jobs(order, stack))
             else:
@@ -558,6 +559,13 @@ def _on_this_machine(order: Order, scratch: str) -> Any:
         local_directory=scratch,
         silence_logs=logging.CRITICAL,
     )
+
+
+def _close(cluster: Any) -> None:
+    """End workers. On a busy machine they take longer than the scheduler waits for them; what they computed is stored,
+    and they are ended all the same."""
+    with suppress(TimeoutError):
+        cluster.close()
 
 
 def _in_slurm_jobs(order: Order, stack: ExitStack) -> Any:

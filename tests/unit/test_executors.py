@@ -127,6 +127,23 @@ def test_a_worker_killed_with_a_recording_in_its_hands_costs_that_recording_alon
     assert folder.maps(folder.recordings[1], "saliency").ndim == 2
 
 
+def test_workers_that_are_slow_to_end_cost_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed = pytest.importorskip("distributed")
+    real, closed = distributed.LocalCluster.close, []
+
+    def slow(self: Any, timeout: Any = None) -> None:
+        real(self, timeout)
+        if not closed:
+            closed.append(self)
+            raise TimeoutError
+
+    monkeypatch.setattr(distributed.LocalCluster, "close", slow)
+    folder = make(tmp_path)
+    run_units(folder, Order(str(folder.path), {}, 1), "dask", tame)
+    assert folder.done_units() == ["a", "b/1", "c"]
+    assert len(closed) == 1
+
+
 @pytest.mark.parametrize("executor", SEVERAL)
 def test_a_recording_that_always_kills_its_worker_is_listed_and_the_others_are_done(
     executor: str, tmp_path: Path
