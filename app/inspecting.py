@@ -256,8 +256,8 @@ def show_case(case: Explanation, title: str, label: int | None, words_place: Any
         tiers = st.session_state.get(f"tiers_{case.key[1]}", ())
         name = ("player", case.map.recipe, str(case.map.target), title, str(tiers))
         block = state.kept(case.model, case.key, name, lambda: player_view(case.heard, case.map, title, tiers=tiers))
-        noting.shown_in(case.key, case.heard, "player")
         player.show(block, key="player", on_kept=lambda: noting.take("player"))
+        noting.shown_in(case.key, case.heard, "player")
     with said:
         found = inspection_of(case)
         asked = state.known_what_if(case.model, case.key)
@@ -283,8 +283,8 @@ def case_tools(case: Explanation, found: Inspection, title: str, beside: report.
     files: tuple[tuple[str, str, str, Callable[[], bytes]], ...] = (
         ("Report (HTML)", "report.html", "text/html", lambda: report.case_html(found, title, beside)),
         ("Report (PDF)", "report.pdf", "application/pdf", lambda: report.case_pdf(found, title, beside)),
-        ("Picture (PNG)", "map.png", "image/png", lambda: report.titled_picture(found, title)),
-        ("Picture (SVG)", "map.svg", "image/svg+xml", lambda: report.titled_picture(found, title, "svg")),
+        ("Figure (PNG)", "map.png", "image/png", lambda: report.titled_picture(found, title)),
+        ("Figure (SVG)", "map.svg", "image/svg+xml", lambda: report.titled_picture(found, title, "svg")),
         ("Regions (Praat)", "regions.TextGrid", "text/plain", lambda: report.textgrid(found).encode()),
         ("Regions (Audacity)", "regions.txt", "text/plain", lambda: report.audacity(found).encode()),
     )

@@ -90,8 +90,8 @@ if agreed.pairs:
         )
     widgets.show_html(f'<p class="sx-sub">{charts.escape(text[0].upper() + text[1:])}.</p>')
 block = state.kept(model, key, ("compare", name, *maps), lambda: inspecting.compare_view(heard, maps, name))
-noting.shown_in(key, heard, "compare_player")
 player.show(block, key="compare_player", on_kept=lambda: noting.take("compare_player"))
+noting.shown_in(key, heard, "compare_player")
 
 one, two = st.columns([1, 1], gap="large")
 with one:

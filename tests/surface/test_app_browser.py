@@ -101,7 +101,10 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
-PLAYER = "document.querySelector('[data-testid=stBidiComponentIsolated]').shadowRoot.querySelector('.player')"
+PLAYER = (
+    "[...document.querySelectorAll('[data-testid=stBidiComponentIsolated]')]"
+    ".map((e) => e.shadowRoot?.querySelector('.player')).find(Boolean)"
+)
 
 
 class Tab:
@@ -287,7 +290,7 @@ def test_plays_and_the_playhead_keeps_up(tab: Tab) -> None:
     tab.until(lambda: tab.position() > 0.8, "the sound does not move")
     lags = page.evaluate(
         """async ([from_hz, slope]) => {
-          const box = document.querySelector('[data-testid=stBidiComponentIsolated]').shadowRoot.querySelector('.player');
+          const box = [...document.querySelectorAll('[data-testid=stBidiComponentIsolated]')].map((e) => e.shadowRoot?.querySelector('.player')).find(Boolean);
           const ear = window.__ear, bins = new Float32Array(ear.frequencyBinCount), lags = [];
           const width = ear.context.sampleRate / ear.fftSize;
           for (let i = 0; i < 40; i += 1) {
@@ -317,7 +320,7 @@ def test_drawn_playhead_is_where_it_says(shared: Tab) -> None:
     page = shared.page
     page.locator(".seat").click(position={"x": 400, "y": 60})
     at, x = page.evaluate(
-        """() => { const box = document.querySelector('[data-testid=stBidiComponentIsolated]').shadowRoot.querySelector('.player');
+        """() => { const box = [...document.querySelectorAll('[data-testid=stBidiComponentIsolated]')].map((e) => e.shadowRoot?.querySelector('.player')).find(Boolean);
           const glass = box.querySelector('.glass'), ratio = glass.width / glass.clientWidth;
           const row = glass.getContext('2d').getImageData(0, Math.round(30 * ratio), glass.width, 1).data;
           const red = []; for (let i = 0; i < glass.width; i += 1) if (row[4*i] > 150 && row[4*i+1] < 60 && row[4*i+3] > 200) red.push(i / ratio);
@@ -424,7 +427,7 @@ def test_opacity_and_colors_need_no_server(shared: Tab) -> None:
     page.wait_for_timeout(300)
     before = shared.sent[0]
     times = page.evaluate(
-        """async () => { const box = document.querySelector('[data-testid=stBidiComponentIsolated]').shadowRoot.querySelector('.player');
+        """async () => { const box = [...document.querySelectorAll('[data-testid=stBidiComponentIsolated]')].map((e) => e.shadowRoot?.querySelector('.player')).find(Boolean);
           const slider = box.querySelector('.opacity'), canvas = box.querySelector('.base'), times = [];
           const look = () => { const d = canvas.getContext('2d').getImageData(60, 10, 300, 200).data; let s = 0; for (let i = 0; i < d.length; i += 1) s += d[i]; return s; };
           let last = look();
