@@ -245,6 +245,7 @@ def test_pages_have_no_links_to_other_services() -> None:
     words = command([], 8501, "127.0.0.1", False)
     assert "--client.showErrorLinks=false" in words
     assert "--client.showErrorDetails=none" in words
+    assert "--server.showEmailPrompt=false" in words  # a clinician's first start waits for no address
 
 
 # ---- tables that people open in spreadsheets
