@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import struct
 from pathlib import Path
@@ -70,7 +71,8 @@ def view(path: str, case: str, shown: str) -> tuple[bytes, bytes]:
     mask = found.mask if seen else np.zeros_like(found.mask)
     made = View(
         title="Recording",
-        recording=case,
+        # The same in both parts of a case, so that place and zoom stay; its code is not sent.
+        recording=hashlib.sha256(f"{study(path)[0].seed}|{case}".encode()).hexdigest()[:12],
         magnitude=found.magnitude,
         frame_rate_hz=found.frame_rate_hz,
         sample_rate_hz=found.sample_rate,

@@ -791,6 +791,21 @@ def spearman_interval(correlation: float, n: int) -> tuple[float, float]:
     return float(np.tanh(np.arctanh(bounded) - reach)), float(np.tanh(np.arctanh(bounded) + reach))
 
 
+def spearman_p(correlation: float, n: int) -> float:
+    """Two-sided p-value of "no rank correlation" of n pairs, by the standard error of `spearman_interval`; NaN under 5
+    pairs.
+
+    >>> round(spearman_p(0.5, 40), 4)
+    0.0023
+    """
+    if n < FEWEST_SPEAKERS or np.isnan(correlation):
+        return float("nan")
+    from scipy.special import ndtr
+
+    bounded = float(np.clip(correlation, -1 + 1e-12, 1 - 1e-12))
+    return float(2 * ndtr(-abs(np.arctanh(bounded)) / np.sqrt((1 + bounded**2 / 2) / (n - 3))))
+
+
 def pairwise_kappa(answers: Array) -> float:
     """Mean over pairs of readers of Cohen's kappa, (p_observed - p_chance) / (1 - p_chance) (cohen1960coefficient).
 

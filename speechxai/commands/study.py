@@ -188,6 +188,10 @@ def simulate(
         if out.suffix != ".sqlite" or out.absolute() == beside(file).absolute():
             raise SpeechXAIError(f"{out}: simulated answers go into a .sqlite file of another name than the study's.")
         check_out(out, "file", overwrite)
+        if out.exists():
+            Store(out).check()
+            if not Store(out).facts().get("simulated"):
+                raise SpeechXAIError(f"{out}: these are not simulated answers, and they stay. Choose another name.")
         for path in (out, *(out.with_name(out.name + end) for end in ("-wal", "-shm"))):
             path.unlink(missing_ok=True)
         n = simulated.fill(study, Store(out), design.dealt(study), seed)
@@ -240,7 +244,7 @@ def report(
     if not path.is_file():
         raise SpeechXAIError(f"{path}: nobody has answered yet. Start with: speechxai study check {file}")
     store = Store(path)
-    store.begin(study)
+    store.check(study)
     found = reports.of_store(study, store)
     _said(found, reports.write(out, found, study, store) if out else [])
 

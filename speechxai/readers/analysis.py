@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +23,7 @@ from speechxai.stats import (
     share_interval,
     spearman,
     spearman_interval,
+    spearman_p,
 )
 
 if TYPE_CHECKING:
@@ -195,10 +196,7 @@ def by_arm(readings: pd.DataFrame, key: str, arms: Sequence[str]) -> tuple[list[
     figures = []
     for row, k in enumerate(kept):
         value, low, high = (float(each[row]) for each in (found.mean, found.low, found.high))
-        if low == high and key in SHARES and n >= FEWEST_READERS:
-            # Everybody alike in every case: the doubt is that of a share of the cases.
-            n_own = int((~np.isnan(table[k])).any(axis=0).sum())
-            low, high = share_interval(round(value * n_own), n_own)
+        low, high = doubted(value, low, high, table[k], truth if key not in SHARES else None)
         figures.append(Figure(key, arms[k], value, *_bounded(low, high), n, n_cases))
     differences = []
     for row, k in enumerate(kept[1:], start=1):
@@ -219,8 +217,20 @@ def over_all(readings: pd.DataFrame, key: str) -> list[Figure]:
     found = multi_reader(wide.to_numpy()[None], truth, "mean" if key in SHARES else "auc")
     if not len(found.readers):
         return []
-    ends = _bounded(float(found.low[0]), float(found.high[0]))
+    low, high = float(found.low[0]), float(found.high[0])
+    ends = _bounded(*doubted(float(found.mean[0]), low, high, wide.to_numpy(), truth if key not in SHARES else None))
     return [Figure(key, "", float(found.mean[0]), *ends, len(found.readers), found.n_cases)]
+
+
+def doubted(value: float, low: float, high: float, read: Array, truth: Array | None = None) -> tuple[float, float]:
+    """Ends of a share, or with the truth (K,) of an area under the curve, of ratings (J, K). Where readers are alike
+    and no case weighs, the method would leave no doubt: then it is that of a share of the cases, or of the pairs that
+    can be formed with no case in two of them."""
+    if low != high or not 0 <= value <= 1:
+        return low, high
+    known = (~np.isnan(np.asarray(read, float))).any(axis=0)
+    n = int(known.sum()) if truth is None else min(int((known & (truth == side)).sum()) for side in (0, 1))
+    return share_interval(round(value * n), n)
 
 
 def _bounded(low: float, high: float) -> tuple[float, float]:
@@ -245,8 +255,7 @@ def by_kind(readings: pd.DataFrame) -> list[Figure]:
             )
         else:
             low, high = float(one.low[0]), float(one.high[0])
-            if low == high:
-                low, high = share_interval(round(float(one.mean[0]) * one.n_cases), one.n_cases)
+            low, high = doubted(float(one.mean[0]), low, high, table)
             found.append(
                 Figure("rejected", kind, float(one.mean[0]), *_bounded(low, high), len(one.readers), one.n_cases)
             )
@@ -315,8 +324,8 @@ class MetricRow:
         name: of the metric.
         auc, auc_low, auc_high: how well it alone tells true from false explanations, turned so that high says true.
         acceptance: rank correlation of the metric with the mean use that readers made of the explanation, with ends.
-        success: rank correlation of how clearly the metric says what the explanation is with how often readers told
-            it, with ends: whether it is right where people are.
+        success: rank correlation with how often readers told what the explanation is, among true and among false
+            ones, with ends: whether it is right where people are; see `with_success`.
         p: of "no correlation with success", corrected for the number of metrics; NaN for the hybrid.
         n_cases: behind it.
     """
@@ -345,9 +354,7 @@ def told(readings: pd.DataFrame) -> pd.DataFrame:
 
 
 def against_metrics(readings: pd.DataFrame, cases: Sequence[Case]) -> list[MetricRow]:
-    """Hold every metric of the shown maps against readers, and a hybrid of them by leave-one-out, last."""
-    from scipy.stats import norm
-
+    """Hold every metric of the shown maps against readers, and a hybrid of them, last."""
     people = told(readings)
     by_code = {case.code: case for case in cases}
     chosen = [code for code in people.index if code in by_code]
@@ -355,29 +362,24 @@ def against_metrics(readings: pd.DataFrame, cases: Sequence[Case]) -> list[Metri
     if not names or len(chosen) < 5:
         return []
     true = np.array([by_code[code].true for code in chosen])
-    use, success = people.loc[chosen, "use"].to_numpy(), people.loc[chosen, "success"].to_numpy()
+    use = people.loc[chosen, "use"].to_numpy()
     values = np.array([[by_code[c].metrics.get(name, math.nan) for name in names] for c in chosen], dtype=float)
     turned = values * [-1.0 if name in METRICS and METRICS.facts(name)["best"] == "low" else 1.0 for name in names]
-    rows = [_metric_row(name, column, true, use, success) for name, column in zip(names, turned.T, strict=True)]
-    p = []
-    for row in rows:
-        bounded = np.clip(row.success, -1 + 1e-12, 1 - 1e-12)
-        z = abs(math.atanh(bounded)) / math.sqrt((1 + bounded**2 / 2) / max(row.n_cases - 3, 1))
-        p.append(2 * float(norm.sf(z)))
-    rows = [MetricRow(**{**vars(row), "p": float(corrected)}) for row, corrected in zip(rows, holm(p), strict=True)]
+    rows = [_metric_row(name, column, true, use) for name, column in zip(names, turned.T, strict=True)]
+    corrected = holm([row.p for row in rows])
+    rows = [replace(row, p=float(p)) for row, p in zip(rows, corrected, strict=True)]
     usable = ~np.isnan(turned).any(axis=0)
     if usable.sum() >= 2 and len(chosen) > MIN_HYBRID:
-        made = leave_one_out(turned[:, usable], use)
-        rows.append(_metric_row("hybrid", made, true, use, success))
+        rows.append(hybrid(turned[:, usable], true, use))
     return rows
 
 
-def _metric_row(name: str, values: Array, true: Array, use: Array, success: Array) -> MetricRow:
+def _metric_row(name: str, values: Array, true: Array, use: Array) -> MetricRow:
     known = ~np.isnan(values)
     n = int(known.sum())
     low, high = auc_interval(values, true, np.arange(len(values)))
     accepted = spearman(values, use)
-    correlation = spearman(said_clearly(values, true), success)
+    correlation, n_own = with_success(values, true, use)
     return MetricRow(
         name,
         auc(values, true),
@@ -386,37 +388,58 @@ def _metric_row(name: str, values: Array, true: Array, use: Array, success: Arra
         accepted,
         *spearman_interval(accepted, n),
         correlation,
-        *spearman_interval(correlation, n),
-        math.nan,
+        *spearman_interval(correlation, n_own),
+        spearman_p(correlation, n_own),
         n,
     )
 
 
-def said_clearly(values: Array, true: Array) -> Array:
-    """How clearly a metric (n,) says what each explanation is: its distance from the middle between true and false
-    ones, above 0 on the right side; NaN without both."""
-    if not (true & ~np.isnan(values)).any() or not (~true & ~np.isnan(values)).any():
-        return np.full(len(values), np.nan)
-    middle = (np.nanmean(values[true]) + np.nanmean(values[~true])) / 2
-    found: Array = np.where(true, values - middle, middle - values)
-    return found
+def with_success(values: Array, true: Array, use: Array) -> tuple[float, int]:
+    """Rank correlation of a metric (n,), high for true, with readers' success at telling what explanations are.
 
+    Among true explanations success is the use (n,) that readers made of them, among false ones its opposite, and so is
+    what the metric should say: in both it is the correlation of metric and use, of which the mean is taken, weighted by
+    n - 3 (Fisher). Never across both: readers who accept readily succeed with every true explanation and with no false
+    one, and a skewed metric, or one that tells them apart for reasons of its own, would correlate with that alone.
 
-def leave_one_out(values: Array, target: Array) -> Array:
-    """What a ridge regression on all other cases says of each case (n,), as a deviation from their mean: values (n, M)
-    standardized on the others, penalty n / 10.
-
-    The deviation, because the mean of the others is low where the case itself is high, which alone would give a
-    correlation of -1.
+    Returns:
+        In [-1, 1], NaN where neither has 4 cases that differ; and as how many pairs its interval counts.
     """
-    n, found = len(values), np.empty(len(values))
-    for k in range(n):
-        rest = np.arange(n) != k
-        mean, spread = values[rest].mean(axis=0), values[rest].std(axis=0)
-        spread = np.where(spread > 0, spread, 1.0)
-        x, y = (values[rest] - mean) / spread, target[rest] - target[rest].mean()
-        weights = np.linalg.solve(x.T @ x + n / 10 * np.eye(x.shape[1]), x.T @ y)
-        found[k] = float((values[k] - mean) / spread @ weights)
+    total, weight = 0.0, 0
+    for part in (true, ~true):
+        chosen = part & ~np.isnan(values)
+        n = int(chosen.sum())
+        correlation = spearman(values[chosen], use[chosen]) if n > 3 else math.nan
+        if not math.isnan(correlation):
+            total, weight = total + (n - 3) * correlation, weight + n - 3
+    return (total / weight, weight + 3) if weight else (math.nan, 0)
+
+
+def hybrid(values: Array, true: Array, use: Array) -> MetricRow:
+    """All metrics (n, M) as one, fitted to the use (n,) of one half of the cases and read on the other, both ways: the
+    mean of both, with intervals as wide as that of a half.
+
+    Halves, and not one case left out at a time: there all predictions hang on the same weights, which were fitted to
+    the very cases that they are read on, and intervals for pairs that know nothing of each other held 0 too rarely.
+    """
+    place = np.where(true, np.cumsum(true), np.cumsum(~true))  # halves of true and of false ones
+    halves = []
+    for read in (place % 2 == 0, place % 2 == 1):
+        made = predicted(values[~read], use[~read], values[read])
+        halves.append(vars(_metric_row("hybrid", made, true[read], use[read])))
+    first, second = halves
+    both = {name: (value + second[name]) / 2 for name, value in first.items() if isinstance(value, float)}
+    return MetricRow(**{**first, **both, "p": math.nan, "n_cases": first["n_cases"] + second["n_cases"]})
+
+
+def predicted(values: Array, target: Array, others: Array) -> Array:
+    """What a ridge regression on cases (n, M) with a target (n,) says of others (m, M), as a deviation from the mean:
+    values standardized on the first, penalty n / 10."""
+    mean, spread = values.mean(axis=0), values.std(axis=0)
+    spread = np.where(spread > 0, spread, 1.0)
+    x, y = (values - mean) / spread, target - target.mean()
+    weights = np.linalg.solve(x.T @ x + len(x) / 10 * np.eye(x.shape[1]), x.T @ y)
+    found: Array = (others - mean) / spread @ weights
     return found
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from speechxai.errors import SpeechXAIError, did_you_mean
 from speechxai.evaluation.config import first_problem
@@ -52,6 +52,16 @@ FALSE_SHARE = 0.3
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_text_for_a_number(cls, value: object, info: ValidationInfo) -> object:
+        wanted = cls.model_fields[str(info.field_name)].annotation
+        if wanted is bool and not isinstance(value, bool):
+            raise ValueError(f"must be true or false, without quotes. Got {value!r}")
+        if wanted in (int, float) and isinstance(value, (str, bool)):
+            raise ValueError(f"must be a number, without quotes. Got {value!r}")
+        return value
 
 
 class CaseSettings(_Part):
@@ -303,9 +313,11 @@ def dealt(study: Study) -> list[Case]:
         truth = np.arange(n) % 2
         wrong = _spread(n, study.cases.false_answers, [truth], rng)
         false = _spread(n, study.cases.false_explanations, [truth, wrong], rng)
-        kinds = iter([study.cases.kinds[k % len(study.cases.kinds)] for k in range(int(false.sum()))])
+        # Kinds in turn along classes, and within them along right and wrong answers, so that each is spread over all.
+        along = np.lexsort((rng.random(n), wrong, truth))
+        kind_of = {int(k): study.cases.kinds[m % len(study.cases.kinds)] for m, k in enumerate(along[false[along]])}
         order = rng.permutation(n)
-        rows = [(int(truth[k]), bool(wrong[k]), next(kinds) if false[k] else TRUE) for k in range(n)]
+        rows = [(int(truth[k]), bool(wrong[k]), kind_of.get(k, TRUE)) for k in range(n)]
         for place, k in enumerate(order, start=1):
             own, is_wrong, kind = rows[k]
             code = f"{'T' if training else 'C'}{place:03d}"
@@ -402,7 +414,9 @@ def slots(study: Study, reader: int, cases: Sequence[Case]) -> list[Slot]:
             found += [{**step, "sitting": sitting, "round": number} for step in part]
     if study.questions.scales:
         last = {"sitting": sitting, "round": study.n_rounds - 1}
-        found += [{"kind": "sus", **last}, {"kind": "scs", **last}]
+        # The System Causability Scale asks about explanations: not where nobody sees one.
+        scales = ("sus", "scs") if set(study.arms) & set(WITH_MAP) else ("sus",)
+        found += [{"kind": scale, **last} for scale in scales]
     return [Slot(index, **step) for index, step in enumerate(found)]
 
 
@@ -431,6 +445,13 @@ def _most_even(seed: int, n_arms: int, kinds: tuple[tuple[int, bool, bool, str],
         if uneven < least:
             best, least = arm, uneven
     return tuple(best.tolist())
+
+
+BALANCED = {"condition": "the condition", "right": "right answers", "true": "true explanations"}
+"""What arms of one reader should hold alike, in words."""
+
+UNEVEN = 0.15
+"""Arms of one reader that differ by more in what they hold are named, however few cases they have."""
 
 
 @dataclass(frozen=True)
@@ -483,12 +504,19 @@ def problems(study: Study, cases: Sequence[Case]) -> list[str]:
                 + (f" and {100 * false:.0f} % of explanations" if maps else "")
                 + f" are false: below {100 * FALSE_SHARE:.0f} % readers learn that everything is true."
             )
-    for reader in range(min(study.readers, 2 * len(study.arms))):
-        arms = balance(study, reader, cases)
-        for name in ("condition", "right", "true"):
-            values = [getattr(arm, name) for arm in arms]
-            if max(values) - min(values) > max(0.15, 2.5 / max(1, min(arm.n for arm in arms))):
-                found.append(f"Reader {reader + 1}: the share of '{name}' differs between arms by more than 15 points.")
+    tables = [balance(study, reader, cases) for reader in range(min(study.readers, 2 * len(study.arms)))]
+    for name, what in BALANCED.items():
+        ends = [[pick(getattr(arm, name) for arm in arms) for pick in (min, max)] for arms in tables]
+        worst = max(range(len(ends)), key=lambda reader: ends[reader][1] - ends[reader][0])
+        low, high = ends[worst]
+        if high - low > UNEVEN + 1e-9:
+            found.append(
+                f"The arms of reader {worst + 1} differ by more than {100 * UNEVEN:.0f} points: {what} in {low:.2f} to"
+                f" {high:.2f} of {min(arm.n for arm in tables[worst])} to {max(arm.n for arm in tables[worst])} cases."
+                " A difference between arms may be one between cases. More cases, fewer arms or crossed = true even it"
+                " out."
+            )
+    for reader, arms in enumerate(tables):
         if max(arm.n for arm in arms) - min(arm.n for arm in arms) > len(study.arms):
             found.append(f"Reader {reader + 1}: the arms hold different numbers of cases.")
     return found

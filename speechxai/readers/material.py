@@ -273,7 +273,7 @@ def _made(
         "p": round(1 - p if turned else p, 4),
         "turned_round": turned,
     }
-    curves = _curves(heard, target) if "what-if" in study.arms else b""
+    curves = _curves(heard, turned) if "what-if" in study.arms else b""
     return replace(case, facts=facts, metrics=metrics), Shown(
         heard.waveform,
         heard.sample_rate_hz,
@@ -332,14 +332,21 @@ def moved(mask: Array) -> Array:
     return np.roll(mask, (mask.shape[0] // 3, mask.shape[1] // 2), axis=(0, 1))
 
 
-def _curves(heard: Heard, target: int) -> bytes:
-    """What-if curves of the three strongest signs and the strongest recording dial, as PNG."""
+def _curves(heard: Heard, turned: bool) -> bytes:
+    """What-if curves of the three strongest signs and the strongest recording dial, as PNG. Of an answer that is turned
+    round they are turned round too: the model's own would tell that it is."""
     from speechxai.report.plots import dose_curves
     from speechxai.signs.whatif import what_if
     from speechxai.signs.words import first, panel
 
     audio = heard.bundle.config.audio
-    at = target if heard.condition is None else heard.condition
+    at = heard.condition
+    assert at is not None
     found = what_if(heard.model, heard.recording, target=at, normalize=audio.normalize, offset=audio.offset)
-    shown = first(found)
-    return bytes(dose_curves([panel(c) for c in shown], f"P({heard.class_names[at]})")) if shown else b""
+    panels = [panel(curve) for curve in first(found)]
+    if turned:
+        panels = [
+            (name, unit, doses, [1 - p for p in values], floor, of_recording)
+            for name, unit, doses, values, floor, of_recording in panels
+        ]
+    return bytes(dose_curves(panels, f"P({heard.class_names[at]})")) if panels else b""

@@ -109,6 +109,7 @@ def of_readings(
     if simulated:
         said.insert(0, Finding("Simulated readers: no person answered, and nothing here is evidence.", "caution"))
     said += _attention_words(attended or {})
+    said += _left_out(figures, table)
     tables = [
         _arms_table(figures, more, plausible, arms),
         _difference_table(differences),
@@ -149,7 +150,7 @@ def _condition_share(table: pd.DataFrame) -> str:
 # Boxes.
 def plausibility(study: Study, store: Store) -> list[Figure]:
     """How many times more evidence of the shown maps lies in readers' boxes than evenly spread evidence would, of true
-    and of false explanations: geometric mean over readers. `arm` holds "true" or "false"."""
+    and of false explanations: mean over readers. `arm` holds "true" or "false"."""
     if not set(study.arms) & set(WITH_MAP):
         return []
     boxes, _ = remarks(store, study)
@@ -170,8 +171,10 @@ def plausibility(study: Study, store: Store) -> list[Figure]:
     found = []
     for true, by_reader in rows.items():
         if by_reader:
-            means = [math.log(max(float(np.mean(values)), 1e-6)) for values in by_reader.values()]
-            value, low, high = (math.exp(x) if x == x else math.nan for x in reader_interval(means))
+            # The mean itself and not that of logarithms: evenly spread evidence gives 1, and a reader whose boxes miss
+            # the map altogether 0.
+            value, low, high = reader_interval([float(np.mean(values)) for values in by_reader.values()])
+            low = max(low, 0.0) if low == low else low
             n = sum(map(len, by_reader.values()))
             found.append(Figure("in_box", "true" if true else "false", value, low, high, len(by_reader), n))
     return found
@@ -295,12 +298,12 @@ def _order_words(one: Figure) -> Finding:
 
 
 def _metric_words(row: MetricRow) -> Finding:
-    name = f"{row.name}, fitted to the other cases" if row.name == "hybrid" else row.name
+    name = f"{row.name}, fitted to the other half of the cases" if row.name == "hybrid" else row.name
     value = with_span(row.success, row.success_low, row.success_high, 2)
     own = with_span(row.auc, row.auc_low, row.auc_high, 2)
     what = (
-        f"{name}: tells true from false explanations with AUC {own}; it says so clearly where readers can tell, rank"
-        f" correlation {value}"
+        f"{name}: tells true from false explanations with AUC {own}; rank correlation with readers' success, among true"
+        f" and among false ones, {value}"
     )
     if row.success != row.success or row.success_low != row.success_low:
         return Finding(f"{what}: {CANNOT}.", key="metric")
@@ -308,7 +311,7 @@ def _metric_words(row: MetricRow) -> Finding:
     if shown:
         return Finding(f"{what}.", "good", "metric")
     if row.success_high < 0 and (row.name == "hybrid" or row.p < 0.05):
-        return Finding(f"{what}: clearest where readers are wrong.", "caution", "metric")
+        return Finding(f"{what}: it is right where readers are wrong.", "caution", "metric")
     return Finding(f"{what}: whether it goes with readers, {CANNOT}.", key="metric")
 
 
@@ -328,6 +331,20 @@ def _attention_words(attended: dict[str, tuple[int, int]]) -> list[Finding]:
             "attention",
         )
     ]
+
+
+def _left_out(figures: dict[str, list[Figure]], table: pd.DataFrame) -> list[Finding]:
+    """Which figures rest on fewer readers than have answered: arms are compared within readers."""
+    n_readers = table["reader"].nunique()
+    less = {key: found[0].n_readers for key, found in figures.items() if found and found[0].n_readers < n_readers}
+    less |= {key: 0 for key, found in figures.items() if not found and key in ("auc", "first_auc")}
+    if not n_readers or not less:
+        return []
+    listed = render.listing([f"{FIGURES[key]} ({n})" for key, n in less.items()])
+    few = [reader for reader, part in table.groupby("reader") if part["arm"].nunique() < table["arm"].nunique()]
+    who = f" Not yet in every arm: {', '.join(map(str, few))}." if few else ""
+    what = f"Of {n_readers} readers fewer have read enough in every arm to be counted: {listed}.{who}"
+    return [Finding(what, "caution", "left-out")]
 
 
 # Tables.
@@ -395,9 +412,10 @@ def _metric_table(metrics: Sequence[MetricRow]) -> Table:
         )
     columns = ("metric", "AUC true or false", "with readers' acceptance", "with readers' success", "p (Holm)", "cases")
     note = (
-        "Metrics of the shown maps, turned so that high says true. Success: rank correlation of how clearly the metric"
-        " says what an explanation is with how often readers told it. The hybrid is fitted to acceptance on all other"
-        " cases, one case left out at a time; it needs more than 20 cases"
+        "Metrics of the shown maps, turned so that high says true. Success: rank correlation with how often readers"
+        " told what an explanation is, among true and among false ones, which readers who accept readily do"
+        " not change. The hybrid is fitted to acceptance on one half of the cases and read on the other, both"
+        " ways; it needs more than 20 cases"
     )
     return Table("Metrics held against readers", columns, tuple(rows), note)
 
@@ -415,7 +433,8 @@ def _whole_table(order: Figure | None, asked: Sequence[Figure]) -> Table:
 
 # Ratings from elsewhere.
 def of_ratings(title: str, table: pd.DataFrame) -> Report:
-    """The report of ratings alone (reader, case, arm, rating, truth): area under the curve by arm."""
+    """The report of ratings alone (reader, case, arm, rating, truth; notes of what is left out in `attrs`): area under
+    the curve by arm, and the difference of every two arms, its p corrected by Holm for their number."""
     arms = sorted(table["arm"].unique(), key=lambda arm: (len(arm), arm))
     wide = table.pivot_table(index=["arm", "reader"], columns="case", values="rating")
     readers = sorted(table["reader"].unique())
@@ -423,15 +442,18 @@ def of_ratings(title: str, table: pd.DataFrame) -> Report:
     truth = table.drop_duplicates("case").set_index("case")["truth"].reindex(wide.columns).to_numpy()
     found = multi_reader(values, truth)
     n = len(found.readers)
-    figures = [
-        Figure("auc", arm, float(found.mean[k]), float(found.low[k]), float(found.high[k]), n, found.n_cases)
-        for k, arm in enumerate(arms)
-    ]
-    differences = [
-        Difference("auc", arms[k], arms[0], *_of_pair(found, k), n, found.n_cases) for k in range(1, len(arms))
-    ]
+    figures = []
+    for k, arm in enumerate(arms):
+        value = float(found.mean[k])
+        ends = analysis.doubted(value, float(found.low[k]), float(found.high[k]), values[k], truth)
+        figures.append(Figure("auc", arm, value, *ends, n, found.n_cases))
+    pairs = [(k, other) for k in range(1, len(arms)) for other in range(k)]
+    differences = [Difference("auc", arms[k], arms[m], *_of_pair(found, k, m), n, found.n_cases) for k, m in pairs]
+    each = holm([one.p for one in differences])
+    differences = [replace(one, p=float(p)) for one, p in zip(differences, each, strict=True)]
     said = [_against_half(one, f"Area under the curve in arm {one.arm}", "auc") for one in figures]
     said += [_difference_words(one) for one in differences]
+    said = [Finding(note, "caution", "left-out") for note in table.attrs.get("notes", ())] + said
     rows = [
         Row(one.arm, (Cell(number(one.value, 5), span(one.low, one.high, 5)), *_readers_of(found, k)))
         for k, one in enumerate(figures)
@@ -446,7 +468,8 @@ def of_ratings(title: str, table: pd.DataFrame) -> Report:
             )
             for one in differences
         ]
-        tables.append(Table("Differences", ("", "difference", "p"), tuple(lines)))
+        corrected_p = "p" if len(pairs) == 1 else "p (Holm)"
+        tables.append(Table("Differences", ("", "difference", corrected_p), tuple(lines)))
         parts = {
             "MS(T)": found.ms_t,
             "MS(TR)": found.ms_tr,
@@ -463,9 +486,9 @@ def of_ratings(title: str, table: pd.DataFrame) -> Report:
     return Report(title, tuple(said), tuple(tables), facts)
 
 
-def _of_pair(found: MultiReader, k: int) -> tuple[float, float, float, float]:
+def _of_pair(found: MultiReader, k: int, other: int) -> tuple[float, float, float, float]:
     each = (found.difference, found.difference_low, found.difference_high, found.difference_p)
-    value, low, high, p = (float(matrix[k, 0]) for matrix in each)
+    value, low, high, p = (float(matrix[k, other]) for matrix in each)
     return value, low, high, p
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from speechxai.errors import SpeechXAIError
 from speechxai.readers import analysis
 from speechxai.readers.design import TRUE, WITH_ANSWER, WITH_MAP, Case, Expected, Study, codes, dealt, slots
-from speechxai.stats import multi_reader, share_interval, spearman
+from speechxai.stats import multi_reader, share_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -245,6 +245,8 @@ class Power:
     @property
     def sentence(self) -> str:
         """What the study can find."""
+        if self.fall == 0:
+            return "Power: expected.fall is 0, so there is nothing to find; say what fall the study should find."
         points = f"{100 * abs(self.fall):.3g} points"
         said = f"This study can find a {'fall' if self.fall > 0 else 'rise'} of {points} with power {self.power:.2f}"
         enough = self.power >= GOOD_POWER
@@ -391,14 +393,13 @@ def planted(study: Study, cases: Sequence[Case], n_cases: int = 4000, n_readers:
         rest = draw(study.expected, ("map",), many, 1, rng)
         sign, e = np.where(many, 1.0, -1.0), study.expected
         distance = math.sqrt(2 * (e.case_sd**2 + 1)) * ndtri(e.telling)
-        total = np.zeros(len(many))
+        use = np.zeros(len(many))
         for _ in range(n):
             u = sign * (distance / 2 + e.case_sd * rest.clarity) + BIAS_SD * rng.normal() + rng.normal(size=len(many))
-            level = np.where(u > USE_EDGE, 1.0, np.where(u < -USE_EDGE, 0.0, 0.5))
-            total += np.where(many, level, 1 - level)
+            use += np.where(u > USE_EDGE, 1.0, np.where(u < -USE_EDGE, 0.0, 0.5))
         for name, values in ((PLANTED, rest.planted), (UNRELATED, rest.unrelated)):
-            clearly = analysis.said_clearly(values, many)
-            found[f"correlation of the {name} metric with readers' success"] = spearman(clearly, total / n)
+            success, _ = analysis.with_success(values, many, use)
+            found[f"correlation of the {name} metric with readers' success"] = success
         found[f"correlation of the {UNRELATED} metric with readers' success"] = 0.0
     return found
 

@@ -252,10 +252,11 @@ class Sitting:
     def _feedback(self, slot: Slot, case: Case) -> Page:
         text = [f"The speaker: {self.words[case.truth]}."]
         if slot.arm in WITH_ANSWER:
-            text.append(f"The model's answer was {'right' if case.right else 'false'}.")
+            text.append(f"The answer that was shown was {'right' if case.right else 'false'}.")
         if slot.arm in WITH_MAP:
             text.append(f"The explanation was {'true' if case.true else f'false: {KINDS[case.kind]}'}.")
-        return Page(0, "", "", (*text, "Only in training are you told."))
+        show = "sound" if slot.arm == "sound" else SHOWN[slot.arm]
+        return Page(0, "", "", (*text, "Only in training are you told."), show=show)
 
     @property
     def words(self) -> tuple[str, str]:

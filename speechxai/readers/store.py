@@ -12,8 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from speechxai.errors import SpeechXAIError
-from speechxai.files import csv_table, decoded, from_csv_cells, known_format, read_bytes
+from speechxai.files import csv_table, decoded, from_csv_cell, known_format, read_bytes
 from speechxai.readers.analysis import READING_COLUMNS, rating
 from speechxai.readers.design import Case, Study, codes, slots
 
@@ -65,12 +67,42 @@ class Store:
         except sqlite3.Error as error:
             raise SpeechXAIError(f"{self.path}: the study's answers cannot be read or written ({error}).") from error
 
+    def check(self, study: Study | None = None) -> None:
+        """Check that a file that is there holds answers to a study, and to this one; nothing is written.
+
+        Raises:
+            SpeechXAIError: it holds something else, or belongs to another study.
+        """
+        try:
+            with closing(sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+                tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+                ours = {"meta", "cases", "answers"} <= tables
+                known = dict(connection.execute("SELECT name, value FROM meta")) if ours else {}
+                met = {who for (who,) in connection.execute("SELECT DISTINCT reader FROM answers")} if ours else set()
+        except sqlite3.Error as error:
+            raise SpeechXAIError(f"{self.path}: the study's answers cannot be read or written ({error}).") from error
+        if not ours:
+            raise SpeechXAIError(f"{self.path}: this file holds no answers to a study. Name one that does.")
+        if study is not None and known.get("rests_on") != study.rests_on:
+            raise SpeechXAIError(
+                f"{self.path}: these are answers to another study, or the study file was changed since: arms, cases,"
+                " questions, sittings and seed must stay."
+            )
+        if study is not None and (gone := sorted(met - set(codes(study)))):
+            raise SpeechXAIError(
+                f"{self.path}: {', '.join(gone)} answered and would not be counted among {study.readers} readers. Raise"
+                " 'readers' in the study file again."
+            )
+
     def begin(self, study: Study) -> None:
         """Make the file where there is none.
 
         Raises:
-            SpeechXAIError: the file belongs to another study, or this one was changed after somebody answered.
+            SpeechXAIError: the file belongs to another study, or this one was changed after somebody answered, or the
+                file holds something else than a study's answers.
         """
+        if self.path.exists() and self.path.stat().st_size:
+            self.check()
         with self._open() as connection:
             connection.executescript(_TABLES)
             known = dict(connection.execute("SELECT name, value FROM meta"))
@@ -88,6 +120,7 @@ class Store:
                 "INSERT OR REPLACE INTO meta VALUES (?, ?)",
                 [("format", str(FORMAT)), ("rests_on", study.rests_on)],
             )
+        self.check(study)
 
     def facts(self) -> dict[str, Any]:
         """What is known of the study as a whole, such as the names of the classes."""
@@ -316,6 +349,9 @@ _ALIASES = {
     "arm": ("arm", "modalityid", "treatment", "modality", "condition"),
     "rating": ("rating", "score", "response"),
     "truth": ("truth", "correct_response"),
+    "type": ("trial_type",),
+    "decision": ("decision",),
+    "confidence": ("confidence",),
 }
 """Names of columns, without case, that mean the same: iMRMC's, jsPsych's and those of the R package MRMCaov."""
 
@@ -323,56 +359,178 @@ _ALIASES = {
 def read_ratings(path: Path) -> pd.DataFrame:
     """Read a table of ratings from elsewhere: reader, case, arm, rating, truth (0 or 1).
 
-    iMRMC's four columns, whose rows of the reader "truth" hold the truth; jsPsych's names with a numeric response and
-    correct_response; or reader, treatment, case, truth, rating.
+    iMRMC's four columns, as a table with their names or as the program's own file (everything before "BEGIN DATA:" is
+    free text, no names of columns), whose rows of the reader "truth" or -1 hold the truth; jsPsych's names with a
+    numeric response and correct_response, rows without the latter being instructions and the like; reader, treatment,
+    case, truth, rating; or the readings and trials that a study's own report writes, of which last decisions count.
+
+    Returns:
+        The readings; `attrs["notes"]` holds a sentence for everything in the file that is none.
 
     Raises:
-        SpeechXAIError: a column that is missing, ratings that are no numbers, a truth that is not 0 or 1, a reading
-            given twice; the message begins with the file.
+        SpeechXAIError: no ratings, a column or cell that is missing, ratings that are no numbers, a truth that is not 0
+            or 1 or differs within a case, a reading given twice, no reader who read both classes in every arm; the
+            message begins with the file and names the row, counted from 1 with the names of columns.
     """
-    import io
-
     import pandas as pd
 
-    text = decoded(read_bytes(path), path)
-    try:
-        frame = from_csv_cells(pd.read_csv(io.StringIO(text), sep=None, engine="python"))
-    except (ValueError, pd.errors.ParserError) as error:
-        raise SpeechXAIError(f"{path}: cannot be read as a table: {' '.join(str(error).split())}.") from error
-    lower = {str(name).strip().lower(): name for name in frame.columns}
-    named = {key: next((lower[a] for a in aliases if a in lower), None) for key, aliases in _ALIASES.items()}
-    missing = [key for key in ("reader", "case", "rating") if named[key] is None]
-    if missing:
-        names = ", ".join(_ALIASES[missing[0]])
-        raise SpeechXAIError(f"{path}: there is no column of the {missing[0]}. It is called one of: {names}.")
-    table = pd.DataFrame({key: frame[name] for key, name in named.items() if name is not None})
-    if "arm" not in table:
-        table["arm"] = "all"
-    if "truth" not in table:
-        # iMRMC: rows of a reader called truth, or -1.
-        is_truth = table["reader"].astype(str).str.strip().str.lower().isin(("truth", "-1"))
-        if not is_truth.any():
-            raise SpeechXAIError(f"{path}: no truth: neither a column of it, nor rows of the reader 'truth'.")
-        known = table[is_truth].drop_duplicates("case").set_index("case")["rating"]
-        table = table[~is_truth].copy()
-        table["truth"] = table["case"].map(known)
-    for name in ("rating", "truth"):
-        numbers = pd.to_numeric(table[name], errors="coerce")
-        if numbers.isna().any():
-            row = table[numbers.isna()].iloc[0]
+    numbers, cells, named = _cells_of(path)
+    rows = [{key: row[place] for key, place in named.items()} for row in cells]
+    notes = []
+    if any(row.get("type") == "case-first" for row in rows):
+        numbers, rows, n_left = _last_decisions(numbers, rows)
+        notes.append(f"{n_left} rows of first decisions, training, checks and the like are left out.")
+
+    def wrong(number: int, what: str) -> SpeechXAIError:
+        return SpeechXAIError(f"{path}: row {number}: {what}")
+
+    by_rows = "truth" not in named
+    readings: list[tuple[int, dict[str, str]]] = []
+    truths: dict[str, tuple[int, int]] = {}
+    others = 0
+    for number, row in zip(numbers, rows, strict=True):
+        of_truth = by_rows and row["reader"].lower() in ("truth", "-1")
+        if row.get("correct", "-").lower() in ("", "null", "na", "nan"):
+            others += 1
+            continue
+        for key in ("reader", "case", "arm"):
+            if key in row and not row[key] and not (of_truth and key == "arm"):
+                raise wrong(number, f"the {key} is empty.")
+        if not of_truth:
+            readings.append((number, row))
+        if of_truth or not by_rows:
+            given = row["rating"] if of_truth else row["truth"]
+            if _number(given) not in (0.0, 1.0):
+                raise wrong(number, f"the truth of case {row['case']} must be 0 or 1. Got {given!r}.")
+            truth = int(_number(given))
+            known, first = truths.setdefault(row["case"], (truth, number))
+            if known != truth:
+                raise wrong(number, f"case {row['case']} has the truth {truth} here and {known} in row {first}.")
+    if others:
+        notes.append(f"{others} rows without correct_response, such as instructions, are no ratings.")
+    if by_rows and not truths:
+        raise SpeechXAIError(f"{path}: no truth: neither a column of it, nor rows of the reader 'truth' or -1.")
+    if not readings:
+        raise SpeechXAIError(f"{path}: there are no ratings in it, only names of columns or rows of the truth.")
+    met: dict[tuple[str, str, str], int] = {}
+    table = []
+    for number, row in readings:
+        reader, case, arm, given = row["reader"], row["case"], row.get("arm", "all"), row["rating"]
+        if not math.isfinite(_number(given)):
+            raise wrong(number, f"the rating of reader {reader}, case {case} is no number: {given!r}.")
+        if case not in truths:
+            raise wrong(number, f"no row of the reader 'truth' or -1 holds the truth of case {case}.")
+        first = met.setdefault((reader, case, arm), number)
+        if first != number:
+            raise wrong(number, f"reader {reader} read case {case} in arm {arm} twice, before in row {first}.")
+        table.append((reader, case, arm, _number(given), truths[case][0]))
+    unread = len(truths.keys() - {row[1] for row in table})
+    if unread:
+        notes.append(f"Of {unread} cases there is a truth and no rating.")
+    found = pd.DataFrame(table, columns=["reader", "case", "arm", "rating", "truth"])
+    if lacking := lacking_readings(found):
+        if len(lacking) == found["reader"].nunique():
             raise SpeechXAIError(
-                f"{path}: the {name} of reader {row['reader']}, case {row['case']} is no number: {row[name]!r}."
+                f"{path}: no reader read two cases of each class in every arm; nothing can be compared: {lacking[0]}."
             )
-        table[name] = numbers
-    if not table["truth"].isin((0, 1)).all():
-        raise SpeechXAIError(f"{path}: the truth must be 0 or 1 in every row.")
-    for name in ("reader", "case", "arm"):
-        table[name] = table[name].astype(str)
-    twice = table.duplicated(["reader", "case", "arm"])
-    if twice.any():
-        row = table[twice].iloc[0]
-        raise SpeechXAIError(f"{path}: reader {row['reader']} read case {row['case']} in arm {row['arm']} twice.")
-    return table.reset_index(drop=True)
+        notes.append("Left out, since arms are compared within readers: " + "; ".join(lacking) + ".")
+    found.attrs["notes"] = notes
+    return found
+
+
+def _last_decisions(
+    numbers: Sequence[int], rows: Sequence[dict[str, str]]
+) -> tuple[list[int], list[dict[str, str]], int]:
+    """Of a study's own trials the last decision of each reading, as a rating; and how many other rows there are."""
+    last: dict[tuple[str, str, str], tuple[int, dict[str, str]]] = {}
+    for number, row in zip(numbers, rows, strict=True):
+        if row["type"] not in ("case-first", "case-second"):
+            continue
+        try:
+            said = json.loads(row["rating"])
+            own = {"rating": _rated(str(said["decision"]), str(said["confidence"]))}
+        except (ValueError, TypeError, KeyError):
+            own = {}  # named below, as no number
+        last[row["reader"], row["case"], row.get("arm", "")] = number, {**row, **own}
+    return [number for number, _ in last.values()], [row for _, row in last.values()], len(rows) - len(last)
+
+
+def _rated(decision: str, confidence: str) -> str:
+    """A decision and its confidence as one rating; "" where they are none."""
+    if _number(decision) not in (0.0, 1.0) or _number(confidence) not in (0.0, 1.0, 2.0, 3.0):
+        return ""
+    return str(int(rating(np.array(_number(decision)), np.array(_number(confidence)))))
+
+
+def lacking_readings(table: pd.DataFrame) -> list[str]:
+    """Readers who did not read two cases of each class in every arm, and what is missing, in words."""
+    n = table.groupby(["reader", "arm", "truth"]).size()
+    arms, found = sorted(table["arm"].unique()), []
+    for reader in sorted(table["reader"].unique()):
+        for arm in arms:
+            counts = [int(n.get((reader, arm, truth), 0)) for truth in (0, 1)]
+            if min(counts) < 2:
+                what = f"{counts[1]} cases with and {counts[0]} without the condition" if any(counts) else "nothing"
+                found.append(f"reader {reader} read {what} in arm {arm}")
+                break
+    return found
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _cells_of(path: Path) -> tuple[list[int], list[list[str]], dict[str, int]]:
+    """Rows of a table of ratings by their number in the file, without blank ones and spaces at the ends of cells, and
+    the place of each column that is read."""
+    import csv
+
+    lines = decoded(read_bytes(path), path).removeprefix("\ufeff").splitlines()
+    begin = next((k for k, line in enumerate(lines) if line.strip().upper().startswith("BEGIN DATA")), -1)
+    top = next((line for line in lines[begin + 1 :] if line.strip()), "")
+    try:
+        reader = csv.reader(lines[begin + 1 :], delimiter=max(",;\t", key=top.count), skipinitialspace=True)
+        # jsPsych's texts may hold line breaks: a row is numbered by the line in which it begins.
+        met, first = [], begin + 2
+        for row in reader:
+            met.append((first, [from_csv_cell(cell.strip()) for cell in row]))
+            first = begin + 2 + reader.line_num
+    except csv.Error as error:
+        raise SpeechXAIError(f"{path}: cannot be read as a table: {error}.") from error
+    met = [(number, row) for number, row in met if any(row)]
+    if not met:
+        raise SpeechXAIError(f"{path}: the file is empty: there are no ratings in it.")
+    lower = [name.lower() for name in met[0][1]]
+    if len(lower) == len(_IMRMC) and "readerid" not in lower and (begin >= 0 or lower[0] == "-1"):
+        names = [name.lower() for name in _IMRMC]
+    else:
+        names, met = lower, met[1:]
+    named: dict[str, int] = {}
+    for key, aliases in _ALIASES.items():
+        if known := [alias for alias in aliases if alias in names]:
+            named[key] = names.index(known[0])
+    if "rating" not in named and {"decision", "confidence"} <= named.keys():
+        names.append("rating")
+        named["rating"] = len(names) - 1
+        for _, row in met:
+            if len(row) == len(names) - 1:
+                row.append(_rated(row[named["decision"]], row[named["confidence"]]))
+    if missing := next((key for key in ("reader", "case", "rating") if key not in named), None):
+        listed = ", ".join(_ALIASES[missing])
+        raise SpeechXAIError(f"{path}: there is no column of the {missing}. It is called one of: {listed}.")
+    if "truth" in named and names[named["truth"]] == "correct_response":
+        named["correct"] = named["truth"]
+    for number, row in met:
+        if any(row[len(names) :]) or len(row) <= max(named.values()):
+            raise SpeechXAIError(f"{path}: row {number}: has {len(row)} cells, and there are {len(names)} columns.")
+    return [number for number, _ in met], [row for _, row in met], named
+
+
+_IMRMC = ("readerID", "caseID", "modalityID", "score")
+"""Columns of iMRMC in their order."""
 
 
 def exported(store: Store, study: Study) -> dict[str, bytes]:

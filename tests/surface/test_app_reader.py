@@ -247,6 +247,7 @@ def _nothing_told(seat: Seat, url: str, store: Store) -> None:
     hosts = {request.split("/")[2] for request in seat.requests if "://" in request and request[:5] != "blob:"}
     assert hosts == {url.split("/")[2]}
     words = {str(case.facts[name]) for case in store.cases() for name in ("recording", "speaker")}
+    words |= {f'"{case.code}"' for case in store.cases()}
     words |= {name.split("/")[-1] for name in words} | {
         "turned_round",
         "random-network",

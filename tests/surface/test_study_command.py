@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from speechxai import cli
+from speechxai.readers import design
+from speechxai.readers.store import Store
 
 
 def called(*words: object) -> int:
@@ -50,6 +52,41 @@ def test_published_ratings_are_reported_as_published(
     said = capsys.readouterr().out
     for number in ("0.84775", "0.83690", "4.6941", "3.00", "0.1188"):
         assert number in said, number
+
+
+def test_what_people_answered_is_never_taken_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not by a report on answers to another study, not by simulated readers, and no other program's file is touched."""
+    monkeypatch.chdir(tmp_path)
+    study, people = design.load(Path(new_study("study.toml"))), Store(Path("people.sqlite"))
+    people.begin(study)
+    people.put_cases(design.dealt(study), {}, {"classes": ["HC", "PD"]})
+    other = Path(new_study("other.toml"))
+    other.write_text(other.read_text().replace("seed = 20261", "seed = 7"))
+    Path("notes.sqlite").write_text("nothing of ours")
+    before = {path: Path(path).read_bytes() for path in ("people.sqlite", "notes.sqlite")}
+    for words, message in (
+        (("report", other, "--answers", "people.sqlite"), "people.sqlite: these are answers to another study"),
+        (("report", other, "--answers", "notes.sqlite"), "notes.sqlite: the study's answers cannot be read"),
+        (("simulate", other, "--out", "people.sqlite", "--overwrite"), "people.sqlite: these are not simulated"),
+        (("simulate", other, "--out", "notes.sqlite", "--overwrite"), "notes.sqlite: the study's answers cannot be"),
+    ):
+        capsys.readouterr()
+        assert called(*words) == 2
+        said = capsys.readouterr().err
+        assert message in said
+        assert said.count("\n") == 1
+    assert {path: Path(path).read_bytes() for path in before} == before
+    assert len(people.cases()) == 84
+    for _ in range(2):  # simulated answers may be overwritten
+        assert called("simulate", other, "--out", "simulated.sqlite", "--overwrite") == 0
+
+
+def new_study(name: str) -> str:
+    """A new study file."""
+    assert called("new", name) == 0
+    return name
 
 
 @pytest.mark.parametrize(

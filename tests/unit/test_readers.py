@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,11 @@ import pandas as pd
 import pytest
 
 from speechxai.errors import SpeechXAIError
-from speechxai.readers import analysis, design, report, simulate
+from speechxai.readers import analysis, design, material, report, simulate
 from speechxai.readers.design import ARMS, Case
 from speechxai.readers.sitting import Page, Sitting, checked
 from speechxai.readers.store import Store, beside, exported, imrmc, read_ratings, readings
+from speechxai.stats import holm, multi_reader, share_interval, spearman_interval, spearman_p
 
 GIVEN = {"rt_ms": 1000.0, "plays": 1, "played_s": 0.5, "paused_ms": 0.0}
 
@@ -88,6 +90,12 @@ def test_template_says_what_every_line_is(tmp_path: Path) -> None:
         ({"recipe": '"saliencyy"'}, r"saliency"),
         ({"fall": "0.8"}, r"expected.fall"),
         ({"readers": "0"}, r"the key 'readers'"),
+        ({"n": '"80"'}, r"cases.n: must be a number, without quotes. Got '80'"),
+        ({"gap_days": '"14"'}, r"gap_days: must be a number, without quotes"),
+        ({"skill": '"0.69"'}, r"expected.skill: must be a number, without quotes"),
+        ({"readers": "true"}, r"readers: must be a number"),
+        ({"crossed": '"true"'}, r"crossed: must be true or false, without quotes"),
+        ({"box": "1"}, r"questions.box: must be true or false"),
     ],
 )
 def test_wrong_study_files_are_named(tmp_path: Path, changes: dict[str, str], message: str) -> None:
@@ -111,6 +119,10 @@ def test_arms_hold_the_same(tmp_path: Path, arms: list[str], crossed: str) -> No
     cases = design.dealt(study)
     assert design.problems(study, cases) == []
     rest = [case for case in cases if not case.training]
+    for kind in study.cases.kinds:  # spread over classes, and over right and wrong answers as 56 to 24
+        own = [case for case in rest if case.kind == kind]
+        assert abs(sum(case.truth for case in own) - len(own) / 2) <= 1
+        assert abs(sum(not case.right for case in own) - 0.3 * len(own)) <= 2
     assert sum(case.truth for case in rest) == 40
     assert sum(not case.right for case in rest) == 24
     assert sum(not case.true for case in rest) == 32
@@ -156,6 +168,21 @@ def test_what_is_wrong_with_a_plan_is_said(tmp_path: Path) -> None:
     assert any("not in halves" in one for one in design.problems(study, one_class))
 
 
+@pytest.mark.parametrize(("n", "arms"), [(10, 4), (12, 4), (8, 2), (6, 2)])
+def test_arms_that_differ_are_named_however_few_cases_they_hold(tmp_path: Path, n: int, arms: int) -> None:
+    chosen = ["sound", "answer", "map", "what-if"][-arms:]
+    study = study_of(tmp_path, n=str(n), arms=json.dumps(chosen), crossed="false", sitting="20")
+    cases = design.dealt(study)
+    tables = [design.balance(study, reader, cases) for reader in range(2 * arms)]
+    said = design.problems(study, cases)
+    for name, what in design.BALANCED.items():
+        values = [[getattr(arm, name) for arm in table] for table in tables]
+        uneven = max(max(one) - min(one) for one in values) > 0.15
+        assert any(what in one and "differ by more than 15 points" in one for one in said) == uneven
+    assert said
+    assert design.problems(study.model_copy(update={"crossed": True}), cases) == []
+
+
 # Answers on disk.
 def test_an_answer_is_kept_once_and_survives(tmp_path: Path) -> None:
     study = study_of(tmp_path)
@@ -170,8 +197,33 @@ def test_an_answer_is_kept_once_and_survives(tmp_path: Path) -> None:
         store.begin(changed)
     told = study_of(tmp_path, readers="17")  # more readers and other texts change no plan
     store.begin(told)
-    assert store.forget("R01-DQ") == 1
+    last = design.codes(told)[-1]
+    store.put(last, 0, "agree", {"agree": 1})
+    for call in (store.check, store.begin):  # fewer would leave out somebody who answered
+        with pytest.raises(SpeechXAIError, match=rf"{last} answered and would not be counted among 16 readers"):
+            call(study)
+    assert store.forget(last) == store.forget("R01-DQ") == 1
     assert store.answers() == {}
+
+
+def test_a_file_of_something_else_stays_as_it_is(tmp_path: Path) -> None:
+    """Neither cases of another study are deleted nor tables added to the file of another program."""
+    study = study_of(tmp_path)
+    store, foreign, none = stored(tmp_path, study), tmp_path / "foreign.sqlite", tmp_path / "none.sqlite"
+    with closing(sqlite3.connect(foreign)) as connection, connection:
+        connection.execute("CREATE TABLE patients (name TEXT)")
+    before = foreign.read_bytes()
+    for call in (lambda s: s.check(study), lambda s: s.check(), lambda s: s.begin(study)):
+        with pytest.raises(SpeechXAIError, match=r"foreign.sqlite: this file holds no answers to a study"):
+            call(Store(foreign))
+    assert foreign.read_bytes() == before
+    store.check(study)
+    with pytest.raises(SpeechXAIError, match=r"study.sqlite: these are answers to another study"):
+        store.check(study_of(tmp_path, seed="5"))
+    assert len(store.cases()) == 84
+    with pytest.raises(SpeechXAIError, match=r"none.sqlite: the study's answers cannot be read"):
+        Store(none).check()
+    assert not none.exists()
 
 
 WRITER = """
@@ -266,7 +318,12 @@ def test_a_reader_goes_through(tmp_path: Path) -> None:
             assert not any("right" in text or "false" in text for text in page.text)
         if page.stage == "feedback":
             answer = "right" if cases[page.case].right else "false"
-            assert f"The model's answer was {answer}." in page.text
+            assert f"The answer that was shown was {answer}." in page.text
+            assert page.show == "map"  # what was false can be heard and seen again
+    # without an arm that explains, nobody is asked about explanations
+    plain = study.model_copy(update={"arms": ("sound", "answer")})
+    kinds = [slot.kind for slot in design.slots(plain, 0, store.cases())]
+    assert (kinds[-1], kinds.count("scs")) == ("sus", 0)
 
 
 def test_answers_that_do_not_fit_are_refused(tmp_path: Path) -> None:
@@ -375,9 +432,47 @@ def test_telling_and_success_by_hand() -> None:
     assert people["success"].tolist() == [1.0, 0.75, 1.0, 0.5]
     rejected = {one.arm: one.value for one in analysis.by_kind(table)}
     assert rejected == {"true": 0.0, "elsewhere": 1.0, "random-network": 0.5}
-    # A metric: true .9 .7, false .3 .5, middle .6: clearly .3 .1 .3 .1
-    clearly = analysis.said_clearly(np.array([0.9, 0.7, 0.3, 0.5]), np.array([True, True, False, False]))
-    assert clearly == pytest.approx([0.3, 0.1, 0.3, 0.1])
+
+
+def test_success_is_read_among_true_and_among_false_ones_by_hand() -> None:
+    """Ranks of 5 true ones 1 2 3 4 5 and 2 1 3 4 5: 1 - 6 * 2 / (5 * 24) = .9, weight 2; of 4 false ones 1 2 3 4 and
+    4 3 2 1: -1, weight 1; (1.8 - 1) / 3, as sure as 6 pairs."""
+    metric, use = [1, 2, 3, 4, 50, 1, 2, 3, 40], [0.2, 0.1, 0.3, 0.4, 0.5, 0.9, 0.8, 0.7, 0.6]
+    true = np.array([True] * 5 + [False] * 4)
+    value, n = analysis.with_success(np.array(metric, float), true, np.array(use))
+    assert (value, n) == (pytest.approx(0.8 / 3), 6)
+    # three of a kind say nothing, nor do ones that are all alike
+    assert analysis.with_success(np.array(metric, float), np.arange(9) < 6, np.array(use))[1] == 6
+    assert math.isnan(analysis.with_success(np.ones(9), true, np.array(use))[0])
+
+
+SHAPES = {"normal": lambda z: z, "log-normal": np.exp, "turned log-normal": lambda z: -np.exp(-z), "ties": np.round}
+
+
+@pytest.mark.parametrize("bias", [-1.0, 0.0, 1.0])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_an_unrelated_metric_is_called_so(bias: float, shape: str) -> None:
+    """However it is distributed and however readily readers accept, 95 of 100 intervals hold 0, on both sides alike;
+    and a related one is found as often by readers who accept readily."""
+    rng, n, found, related = np.random.default_rng(5), 250, [], 0
+    for _ in range(n):
+        true = np.arange(60) % 5 < 3
+        clear = rng.normal(size=60)
+        u = np.where(true, 1, -1) * (0.4 + 0.6 * clear) + bias + rng.normal(size=(8, 60))
+        use = np.where(u > 0.5, 1, np.where(u < -0.5, 0, 0.5)).mean(axis=0)
+        other = rng.normal(size=60)
+        for metric in (other, np.where(true, 1, -1) * clear + other):
+            value, pairs = analysis.with_success(SHAPES[shape](metric), true, use)
+            low, high = spearman_interval(value, pairs)
+            assert (spearman_p(value, pairs) < 0.05) == (low > 0 or high < 0)
+            if metric is other:
+                found.append((low > 0) - (high < 0))
+            else:
+                related += low > 0
+    below, above = found.count(-1) / n, found.count(1) / n
+    assert max(below, above) < 0.06
+    assert 0.01 < below + above < 0.1
+    assert related / n > 0.8
 
 
 def test_scales_and_boxes_by_hand() -> None:
@@ -401,16 +496,46 @@ def test_order_effect_by_hand() -> None:
     assert found.value == pytest.approx(slope)
 
 
-def test_leave_one_out_has_no_memory_of_the_case() -> None:
-    """Metrics of noise foretell nothing; a naive prediction, mean of the others included, correlates negatively."""
-    rng = np.random.default_rng(0)
-    found = []
-    for _ in range(60):
-        x, y = rng.normal(size=(60, 3)), rng.normal(size=60)
-        found.append(np.corrcoef(analysis.leave_one_out(x, y), y)[0, 1])
-    assert abs(np.mean(found)) < 0.06
+@pytest.mark.parametrize("bias", [0.0, 1.0])
+def test_a_hybrid_of_noise_is_called_so(monkeypatch: pytest.MonkeyPatch, bias: float) -> None:
+    """At least 95 of 100 intervals hold 0, on both sides; a metric that is among them is found."""
+    monkeypatch.setattr(analysis, "auc_interval", lambda *given: (math.nan, math.nan))
+    rng, n, wrong, found = np.random.default_rng(1), 150, 0, 0
+    for _ in range(n):
+        true = np.arange(80) % 5 < 3
+        clear = rng.normal(size=80)
+        u = np.where(true, 1, -1) * (0.4 + 0.6 * clear) + bias + rng.normal(size=(16, 80))
+        use = np.where(u > 0.5, 1, np.where(u < -0.5, 0, 0.5)).mean(axis=0)
+        noise = rng.normal(size=(80, 3))
+        one = analysis.hybrid(noise, true, use)
+        wrong += one.success_low > 0 or one.success_high < 0
+        noise[:, 0] += np.where(true, 1, -1) * clear
+        found += analysis.hybrid(noise, true, use).success_low > 0
+    assert wrong / n < 0.06
+    assert found / n > 0.85
     x = rng.normal(size=(60, 3))
-    assert np.corrcoef(analysis.leave_one_out(x, x @ [1, 1, 0]), x @ [1, 1, 0])[0, 1] > 0.95
+    assert analysis.predicted(x[:30], x[:30] @ [1, 1, 0], x[30:]) == pytest.approx(x[30:] @ [1, 1, 0], abs=1)
+
+
+def test_what_if_curves_say_what_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The curve of an answer that is turned round begins at the probability that is shown, and so does every other."""
+    drawn: list[list[Any]] = []
+
+    def draw(panels: list[Any], label: str) -> bytes:
+        drawn.append(panels)
+        return b"png"
+
+    monkeypatch.setattr("speechxai.report.plots.dose_curves", draw)
+    changes = {"n": "4", "training": "0", "false_answers": "0.5", "arms": '["what-if"]', "metrics": "[]"}
+    study = study_of(tmp_path, **changes, kinds='["elsewhere"]')
+    store = Store(tmp_path / "study.sqlite")
+    store.begin(study)
+    cases = material.prepare(study, store)
+    assert {case.facts["turned_round"] for case in cases} == {False, True}
+    for case, panels in zip(cases, drawn, strict=True):
+        for _, _, doses, values, _, _ in panels:
+            assert values[doses.index(0)] == pytest.approx(case.facts["p"], abs=0.02)
+            assert (values[doses.index(0)] > 0.5) == (case.answer == 1)
 
 
 # Simulated readers.
@@ -420,6 +545,11 @@ def test_planted_figures_come_back(tmp_path: Path) -> None:
     for one in simulate.coverage(study, 12):
         assert one.held >= 9, one
         assert abs(one.mean - one.planted) < 0.06, one
+
+
+def test_nothing_to_find_is_said_so() -> None:
+    found = simulate.power(design.Expected.model_validate({"fall": 0.0}), ("answer", "map"), 4, 20, True, n=50)
+    assert found.sentence.startswith("Power: expected.fall is 0, so there is nothing to find")
 
 
 def test_reliance_is_planted_exactly() -> None:
@@ -463,8 +593,13 @@ def test_sixteen_readers_exported_and_read_again(tmp_path: Path) -> None:
     assert {"decision", "confidence"} <= set(json.loads(firsts["response"].iloc[0]))
     assert list(again["imrmc.csv"].columns) == ["readerID", "caseID", "modalityID", "score"]
     assert (again["imrmc.csv"]["readerID"] == "truth").sum() == 80
-    (tmp_path / "imrmc.csv").write_bytes(files["imrmc.csv"])
-    back = read_ratings(tmp_path / "imrmc.csv")
+    order = ["reader", "case", "arm"]
+    both = []
+    for name in ("imrmc.csv", "readings.csv", "jspsych.csv"):
+        (tmp_path / name).write_bytes(files[name])
+        back = read_ratings(tmp_path / name)
+        both.append(back.sort_values(order).reset_index(drop=True))
+        pd.testing.assert_frame_equal(both[-1], both[0])
     own = report.of_store(study, store)
     elsewhere = report.of_ratings("back", back)
     aucs = {row.name: row.cells for row in own.tables[0].rows}["AUC of the last decision"]
@@ -500,6 +635,37 @@ def test_readers_who_are_all_alike_leave_doubt() -> None:
     assert one.low == pytest.approx(0.692, abs=0.001)  # 10 of 10 cases
 
 
+def test_readers_who_are_never_wrong_leave_doubt(tmp_path: Path) -> None:
+    """An area of 1 is one of as many pairs as can be formed with nobody in two: 5 of 5, from .549 on."""
+    rows = [
+        (r, f"c{k}", "map", k % 2, 1, ("true", "elsewhere")[k % 2], k % 2, k % 2, 2 - 2 * (k % 2))
+        for r in ("a", "b", "c")
+        for k in range(10)
+    ]
+    table = table_of(rows)
+    for key in ("auc", "first_auc", "telling"):
+        for one in (analysis.by_arm(table, key, ["map"])[0][0], analysis.over_all(table, key)[0]):
+            assert (one.value, one.high) == (1, 1)
+            assert one.low == pytest.approx(share_interval(5, 5)[0])
+    given = table.rename(columns={"decision": "rating"})[["reader", "case", "arm", "rating", "truth"]]
+    said = report.of_ratings("a", given).findings[0].text
+    assert f"[{share_interval(5, 5)[0]:.2f}, 1.00]" in said
+
+
+def test_a_report_says_whom_it_leaves_out(tmp_path: Path) -> None:
+    study = study_of(tmp_path)
+    table, cases = simulate.readings(study, design.dealt(study))
+    first, second = design.codes(study)[:2]
+    few = table[(table["reader"] != first) | (table["order"] < 3)]
+    lacking = few[(few["reader"] != second) | (few["arm"] == "answer")]
+    found = report.of_readings("a", study.arms, lacking, cases)
+    said = next(one.text for one in found.findings if one.key == "left-out")
+    assert said.startswith("Of 16 readers fewer have read enough in every arm to be counted: AUC by sound alone (14)")
+    assert f"Not yet in every arm: {second}" in said or f"Not yet in every arm: {first}, {second}" in said
+    whole = report.of_readings("a", study.arms, table, cases)
+    assert not any(one.key == "left-out" for one in whole.findings)
+
+
 # Files from elsewhere.
 def test_ratings_from_elsewhere(tmp_path: Path) -> None:
     rows = [(r, c, m, 3 * (c % 2) + r + m) for r in (1, 2) for c in range(6) for m in (1, 2)]
@@ -530,7 +696,31 @@ def test_ratings_from_elsewhere(tmp_path: Path) -> None:
         ("reader,case,rating\n1,1,3\n", "no truth"),
         ("reader,case,rating,truth\n1,1,x,1\n", "is no number"),
         ("reader,case,rating,truth\n1,1,3,2\n", "must be 0 or 1"),
-        ("reader,case,rating,truth\n1,1,3,1\n1,1,4,1\n", "twice"),
+        (
+            "reader,case,rating,truth\n1,1,3,1\n1,1,4,1\n",
+            "row 3: reader 1 read case 1 in arm all twice",
+        ),
+        ("reader,case,rating,truth\np0,1,3,1\np0 ,1 ,4,1\n", "row 3: reader p0 read case 1 in arm all twice"),
+        ("reader,case,rating,truth\n,1,3,1\n", "row 2: the reader is empty"),
+        ("reader,case,rating,truth\n1, ,3,1\n", "row 2: the case is empty"),
+        ("reader,case,arm,rating,truth\n1,1,,3,1\n", "row 2: the arm is empty"),
+        ("reader,case,rating,truth\n1,1,,1\n", "row 2: the rating of reader 1, case 1 is no number: ''"),
+        ("reader,case,rating,truth\n1,1,inf,1\n", "row 2: the rating .* is no number: 'inf'"),
+        ("reader,case,rating,truth\n1,1,3,\n", "row 2: the truth of case 1 must be 0 or 1. Got ''"),
+        ("reader,case,rating,truth\n\n1,1,3,1\n2,1,3,0\n", "row 4: case 1 has the truth 0 here and 1 in row 3"),
+        ("readerID,caseID,modalityID,score\n-1,1,0,1\ntruth,1,0,0\n1,1,1,3\n", "row 3: case 1 has the truth 0 here"),
+        (
+            "readerID,caseID,modalityID,score\n-1,1,0,1\n1,1,1,3\n1,2,1,3\n",
+            "row 4: no row .* the truth of case 2",
+        ),
+        ("readerID,caseID,modalityID,score\n-1,1,0,1\n", "no ratings in it"),
+        ("reader,case,rating,truth\n1,1,3,1,7\n", "row 2: has 5 cells, and there are 4 columns"),
+        ("reader,case,rating,truth\n1,1,3\n", "row 2: has 3 cells, and there are 4 columns"),
+        ("reader,case,rating,truth\n", "no ratings in it"),
+        ("reader,case,rating,truth\n1,1,3,1\n1,2,4,0\n", "no reader read two cases of each class in every arm"),
+        ("", "the file is empty"),
+        ("\n\n", "the file is empty"),
+        ("Five readers\nBEGIN DATA:\n", "the file is empty"),
     ],
 )
 def test_wrong_ratings_are_named(tmp_path: Path, text: str, message: str) -> None:
@@ -539,6 +729,70 @@ def test_wrong_ratings_are_named(tmp_path: Path, text: str, message: str) -> Non
     with pytest.raises(SpeechXAIError, match=message) as error:
         read_ratings(path)
     assert str(error.value).startswith(str(path))
+    assert "\n" not in str(error.value)
+
+
+def rated(reader: str, arm: str, n: int = 8, worse: float = 0.0) -> list[str]:
+    """Rows reader,case,arm,rating,truth."""
+    rng = np.random.default_rng([ord(x) for x in reader + arm])
+    return [f"{reader},c{k},{arm},{rng.normal() + 1.5 * (k % 2) * (1 - worse):.4f},{k % 2}" for k in range(n)]
+
+
+def test_programs_own_formats_are_read(tmp_path: Path) -> None:
+    """iMRMC's file without names of columns, and a trial list with instructions and a text of two lines."""
+    rows = [row.split(",") for reader in "12" for arm in "12" for row in rated(reader, arm)]
+    plain, own, trials = (tmp_path / name for name in ("plain.csv", "own.imrmc", "jspsych.csv"))
+    plain.write_text("\n".join(["reader,case,arm,rating,truth", *map(",".join, rows)]))
+    truth = [f"-1, c{k}, 0, {k % 2}" for k in range(8)]
+    given = [", ".join(row[:4]) for row in rows]
+    own.write_text("\n".join(["Readers, a, comma", "NR: 2", "", "BEGIN DATA:", *truth, *given]))
+    names = "trial_type,subject,stimulus,condition,response,correct_response"
+    told = [f"rating,{r},{c},{a},{x},{t}" for r, c, a, x, t in rows]
+    said = ['instructions,1,"Welcome,\nplease read",,null,', 'survey-text,1,,,"{""Q0"":""x""}",']
+    trials.write_text("\n".join([names, *said, *told]))
+    found = [read_ratings(path) for path in (plain, own, trials)]
+    for other in found[1:]:
+        pd.testing.assert_frame_equal(other, found[0])
+    assert [table.attrs["notes"] for table in found[:2]] == [[], []]
+    assert found[2].attrs["notes"] == ["2 rows without correct_response, such as instructions, are no ratings."]
+
+
+@pytest.mark.parametrize(("n", "what"), [(0, "nothing"), (3, "1 cases with and 2 without the condition")])
+def test_a_reader_who_lacks_an_arm_is_named(tmp_path: Path, n: int, what: str) -> None:
+    rows = [row for reader in ("p1", "p2", "p3") for arm in "ab" for row in rated(reader, arm)]
+    rows += rated("p4", "a") + rated("p4", "b", n)
+    (tmp_path / "a.csv").write_text("\n".join(["reader,case,arm,rating,truth", *rows]))
+    found = report.of_ratings("a", read_ratings(tmp_path / "a.csv"))
+    assert ("Readers", "3") in found.facts
+    left = f"Left out, since arms are compared within readers: reader p4 read {what} in arm b."
+    assert (found.findings[0].text, found.findings[0].tone) == (left, "caution")
+
+
+def test_three_arms_are_compared_pair_by_pair_and_corrected(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    rows = [
+        (f"p{j}", f"c{k}", arm, 1.5 * (k % 2) * better + own + rng.normal(0, 0.8), k % 2)
+        for k in range(50)
+        for own in [rng.normal()]
+        for j in range(5)
+        for arm, better in (("a", 0.7), ("b", 0.75), ("c", 1.0))
+    ]
+    table = pd.DataFrame(rows, columns=["reader", "case", "arm", "rating", "truth"])
+    found = report.of_ratings("a", table)
+    differences = next(one for one in found.tables if one.title == "Differences")
+    assert [row.name for row in differences.rows] == ["b minus a", "c minus a", "c minus b"]
+    assert differences.columns[-1] == "p (Holm)"
+    alone = [
+        next(one for one in report.of_ratings("a", table[table["arm"].isin(pair)]).tables if one.title == "Differences")
+        for pair in (("a", "b"), ("a", "c"), ("b", "c"))
+    ]
+    assert [one.columns[-1] for one in alone] == ["p"] * 3
+    values = table.pivot_table(index=["arm", "reader"], columns="case", values="rating").to_numpy().reshape(3, 5, -1)
+    truth = table.drop_duplicates("case").set_index("case")["truth"].sort_index().to_numpy()
+    p = multi_reader(values, truth).difference_p
+    assert [row.cells[1].text for row in differences.rows] == [
+        report.p_text(float(x)) for x in holm([p[1, 0], p[2, 0], p[2, 1]])
+    ]
 
 
 def test_imrmc_rows_of_truth_come_first() -> None:
