@@ -510,7 +510,12 @@ def _cells_of(path: Path) -> tuple[list[int], list[list[str]], dict[str, int]]:
         names, met = lower, met[1:]
     named: dict[str, int] = {}
     for key, aliases in _ALIASES.items():
-        if known := [alias for alias in aliases if alias in names]:
+        known = [name for name in names if name in aliases]
+        if len(known) > 1:
+            raise SpeechXAIError(
+                f"{path}: {' and '.join(known)} are columns of the same, the {key}. Leave one of them."
+            )
+        if known:
             named[key] = names.index(known[0])
     if "rating" not in named and {"decision", "confidence"} <= named.keys():
         names.append("rating")

@@ -718,6 +718,8 @@ def test_ratings_from_elsewhere(tmp_path: Path) -> None:
         ("reader,case,rating,truth\n1,1,3\n", "row 2: has 3 cells, and there are 4 columns"),
         ("reader,case,rating,truth\n", "no ratings in it"),
         ("reader,case,rating,truth\n1,1,3,1\n1,2,4,0\n", "no reader read two cases of each class in every arm"),
+        ("reader,case,stimulus,rating,truth\n1,1,2,3,1\n", "case and stimulus are columns of the same, the case"),
+        ("reader,case,rating,truth,Truth\n1,1,3,1,0\n", "truth and truth are columns of the same, the truth"),
         ("", "the file is empty"),
         ("\n\n", "the file is empty"),
         ("Five readers\nBEGIN DATA:\n", "the file is empty"),
