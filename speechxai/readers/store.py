@@ -379,7 +379,7 @@ def read_ratings(path: Path) -> pd.DataFrame:
     notes = []
     if any(row.get("type") == "case-first" for row in rows):
         numbers, rows, n_left = _last_decisions(numbers, rows)
-        notes.append(f"{n_left} rows of first decisions, training, checks and the like are left out.")
+        notes.append(f"Rows of first decisions, training, checks and the like: {n_left} left out.")
 
     def wrong(number: int, what: str) -> SpeechXAIError:
         return SpeechXAIError(f"{path}: row {number}: {what}")
@@ -407,7 +407,7 @@ def read_ratings(path: Path) -> pd.DataFrame:
             if known != truth:
                 raise wrong(number, f"case {row['case']} has the truth {truth} here and {known} in row {first}.")
     if others:
-        notes.append(f"{others} rows without correct_response, such as instructions, are no ratings.")
+        notes.append(f"Rows without correct_response, such as instructions, are no ratings: {others} left out.")
     if by_rows and not truths:
         raise SpeechXAIError(f"{path}: no truth: neither a column of it, nor rows of the reader 'truth' or -1.")
     if not readings:
@@ -426,7 +426,7 @@ def read_ratings(path: Path) -> pd.DataFrame:
         table.append((reader, case, arm, _number(given), truths[case][0]))
     unread = len(truths.keys() - {row[1] for row in table})
     if unread:
-        notes.append(f"Of {unread} cases there is a truth and no rating.")
+        notes.append(f"Cases of which there is a truth and no rating: {unread}.")
     found = pd.DataFrame(table, columns=["reader", "case", "arm", "rating", "truth"])
     if lacking := lacking_readings(found):
         if len(lacking) == found["reader"].nunique():

@@ -756,7 +756,9 @@ def test_programs_own_formats_are_read(tmp_path: Path) -> None:
     for other in found[1:]:
         pd.testing.assert_frame_equal(other, found[0])
     assert [table.attrs["notes"] for table in found[:2]] == [[], []]
-    assert found[2].attrs["notes"] == ["2 rows without correct_response, such as instructions, are no ratings."]
+    assert found[2].attrs["notes"] == [
+        "Rows without correct_response, such as instructions, are no ratings: 2 left out."
+    ]
 
 
 @pytest.mark.parametrize(("n", "what"), [(0, "nothing"), (3, "1 cases with and 2 without the condition")])
