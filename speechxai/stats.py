@@ -796,7 +796,7 @@ def spearman_p(correlation: float, n: int) -> float:
     pairs.
 
     >>> round(spearman_p(0.5, 40), 4)
-    0.0023
+    0.0016
     """
     if n < FEWEST_SPEAKERS or np.isnan(correlation):
         return float("nan")
