@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import re
+import shutil
 import statistics
 import threading
 import time
@@ -1136,6 +1137,8 @@ def test_segments_of_praat_are_shown_and_selected(tab: Tab) -> None:
 
 
 def test_notes_stay_across_pages_and_are_deleted_in_one_click(tab: Tab) -> None:
+    folder = tab.server.folder / "cases" / "notes"
+    shutil.rmtree(folder, ignore_errors=True)  # what was noted before on the same server
     page = tab.open("?recording=ten-seconds")
     tab.player()
     tab.settled()
@@ -1145,7 +1148,6 @@ def test_notes_stay_across_pages_and_are_deleted_in_one_click(tab: Tab) -> None:
     name = page.get_by_role("textbox", name="Name")
     name.wait_for()
     assert name.input_value() == "region 1"
-    folder = tab.server.folder / "cases" / "notes"
     assert len(list(folder.iterdir())) == 1
     page.get_by_text(str(folder)).first.wait_for()
     name.fill("hard onset")
