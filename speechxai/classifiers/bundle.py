@@ -30,6 +30,7 @@ from speechxai.classifiers.external import Opened, open_factory, open_huggingfac
 from speechxai.classifiers.fit import flat_words
 from speechxai.classifiers.held_out import HeldOut
 from speechxai.classifiers.network import answers_to_made_voices, check
+from speechxai.classifiers.reference import write_reference
 from speechxai.classifiers.scope import Scope
 from speechxai.errors import SpeechXAIError, VersionWarning, did_you_mean
 from speechxai.files import (
@@ -365,7 +366,9 @@ def save_parts(
         raise SpeechXAIError(
             f"{target}: the bundle cannot be written ({error}). Choose a folder that can be written to."
         ) from error
-    _check_answers(load_bundle(target.resolve(), allow_code=True), answers, names)
+    bundle = load_bundle(target.resolve(), allow_code=True)
+    _check_answers(bundle, answers, names)
+    bundle.remember()
     return target.resolve()
 
 
@@ -494,6 +497,25 @@ class Bundle:
         one."""
         return self.classifier(self.fold_of(recording))
 
+    def remember(self, when: str = "written with the model") -> None:
+        """Write reference recordings into the folder, and what the network for new speakers makes of them.
+
+        Args:
+            when: that was, in words, for whoever compares later.
+
+        Raises:
+            SpeechXAIError: a folder that cannot be written.
+        """
+        classifier = self._make(self.config.weights.final)
+        about = {
+            "answers": self.config.answers_hash,
+            "weights": self.config.weights.sha256,
+            "architecture": self.config.architecture,
+            "options": self.config.options,
+            "state": own_weights(classifier),
+        }
+        write_reference(self.folder, classifier, self.config.audio.model_dump(), about, when)
+
     def _make(self, part: str) -> Classifier:
         config, path = self.config, self.folder / WEIGHTS_FILE
         stft = config.stft_config()
@@ -615,6 +637,35 @@ def load_bundle(name_or_path: str | Path, allow_code: bool = False) -> Bundle:
     return _opened(folder, config)
 
 
+def open_anyway(name_or_path: str | Path, allow_code: bool = False) -> tuple[Bundle, list[str]]:
+    """Open a bundle whose hashes may not fit, to see what is wrong with it; never to answer anybody.
+
+    Returns:
+        The bundle, and what `load_bundle` would have refused it for, in sentences.
+
+    Raises:
+        SpeechXAIError: no bundle, settings that cannot be read, or weights that are not there.
+    """
+    folder = _folder(name_or_path)
+    config, problems = read_bundle_config(folder / CONFIG_FILE), []
+    if ":" in config.architecture and not allow_code:
+        return load_bundle(folder), []  # says how
+    if config.weights.parts:
+        try:
+            check_parts(folder, config.weights)
+        except SpeechXAIError as error:
+            problems.append(str(error))
+    elif not (folder / WEIGHTS_FILE).is_file():
+        raise SpeechXAIError(f"{folder / WEIGHTS_FILE}: the weights are missing. Restore the file.")
+    elif sha256_of(folder / WEIGHTS_FILE) != config.weights.sha256:
+        problems.append(f"{WEIGHTS_FILE} is not the file that {CONFIG_FILE} names by its sha256")
+    if config.sha256 == NOT_SAVED:
+        problems.append(f"{CONFIG_FILE} carries no seal")
+    elif config.sha256 != config.answers_hash:
+        problems.append(f"{CONFIG_FILE} is not as it was sealed: a setting that changes answers is another now")
+    return Bundle(folder, config), problems
+
+
 def in_memory(name: str, opened: Opened, folder: Path | None = None) -> Bundle:
     """Make a bundle of somebody else's network, tried once: one model and no folds. `save_bundle` can keep it.
 
@@ -714,6 +765,7 @@ def save_bundle(folder: str | Path, config: BundleConfig, classifiers: Mapping[s
         ) from error
     found = load_bundle(target.resolve(), allow_code=True)
     _check_answers(found, answers, {part: classifiers[part].class_names for part in wanted})
+    found.remember()
     return found
 
 

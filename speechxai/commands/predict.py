@@ -50,6 +50,7 @@ def predict(
     if format not in ("text", "csv", "json"):
         raise SpeechXAIError(did_you_mean(format, ["text", "csv", "json"], "format"))
     from speechxai.classifiers.bundle import load_bundle
+    from speechxai.doctor import cannot_be_right
     from speechxai.files import check_out, naming_folder, write_atomically
     from speechxai.inspection import inspect, report
     from speechxai.signal.quality import concerns
@@ -58,6 +59,7 @@ def predict(
         check_out(out, "file", overwrite)
 
     bundle = load_bundle(model, allow_code)
+    answers: dict[str, list[float]] = {}  # of one sound one
     rows: list[dict[str, Any]] = []
     said: list[str] = []
     failures = 0
@@ -74,6 +76,8 @@ def predict(
             warn(f"Error: {error}")
             continue
         names = heard.class_names
+        if heard.fold is None:
+            answers[heard.digest] = heard.probability.tolist()
         said += [f"{path}: {check.name}: {check}." for check in concerns(checks)]
         if not heard.scope.named:
             said.append(f"{path}: no class. {heard.scope.reason}")
@@ -106,6 +110,9 @@ def predict(
     folds = dict.fromkeys(None if row["fold"] == "final" else row["fold"] for row in rows)
     for concern in dict.fromkeys(concern for fold in folds for concern in bundle.concerns(fold)):
         warn(concern)
+    doubt = cannot_be_right(bundle, [*answers.values()]) if answers else ""
+    if doubt:
+        warn(doubt)
     if any(row["fold"] != "final" for row in rows):
         warn("A fold number: the recording was in the training data; the model that never heard its speaker answered.")
     if any(row["scope"] == "unknown" for row in rows):

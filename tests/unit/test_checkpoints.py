@@ -107,7 +107,7 @@ def recording(speaker: str = "x/1", **metadata: object) -> Recording:
 
 
 def test_saved_and_loaded_gives_equal_logits(saved: Bundle) -> None:
-    assert {p.name for p in saved.folder.iterdir()} == {"config.toml", "weights.safetensors", "card.md"}
+    assert {p.name for p in saved.folder.iterdir()} == {"config.toml", "weights.safetensors", "card.md", "reference"}
     spec = spectrogram(torch.randn(2, 12_000, generator=torch.Generator().manual_seed(0)), STFT)
     again = load_bundle(saved.folder)
     for fold, seed in ((None, 9), (0, 0), (1, 1), (2, 2)):
