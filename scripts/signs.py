@@ -8,10 +8,15 @@ order   on classifiers that learned one planted cue: which sign comes first
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import time
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -140,69 +145,199 @@ SIGN_OF: dict[str, str] = {
 """Which dial must come first for a model that learned a planted cue; written before any was run."""
 
 
-def order(cues: list[str], seeds: list[int], n_recordings: int) -> None:
-    """Train classifiers of one planted cue on synthetic voices, and print which dial comes first on held-out voices."""
-    from collections import Counter
+SHORTCUTS = ("noise_floor", "band_limit", "codec", "reverberation", "mains_hum", "clipping", "leading_silence")
+"""Recording conditions that are planted beside a class; not level, which is undone where peaks are set to 1."""
 
+
+def spoiled(name: str, waveform: np.ndarray, seed: int) -> np.ndarray:
+    """Record a voice (N,) under a condition, by other means than the dials have."""
+    from scipy.signal import butter, lfilter, sosfilt
+
+    draw = np.random.default_rng([seed, 77])
+    n, power = waveform.shape[0], np.sqrt((waveform**2).mean())
+    time_s = np.arange(n) / RATE
+    if name == "noise_floor":  # brown from a low-pass of the first order, 18 to 26 dB under the voice
+        noise = lfilter([1.0], [1.0, -0.9], draw.standard_normal(n))
+        return waveform + noise / noise.std() * power * 10 ** (-draw.uniform(18, 26) / 20)
+    if name == "band_limit":
+        return sosfilt(butter(8, draw.uniform(2800, 4000), fs=RATE, output="sos"), waveform)
+    if name == "codec":  # 8 bits by the law of mu = 255
+        peak = np.abs(waveform).max()
+        pressed = np.sign(waveform) * np.log1p(255 * np.abs(waveform / peak)) / np.log(256)
+        heard = np.rint(pressed * 127) / 127
+        return np.asarray(np.sign(heard) * (256 ** np.abs(heard) - 1) / 255 * peak)
+    if name == "reverberation":  # 40 echoes at random times within 0.3 s
+        wet = waveform.copy()
+        for delay in draw.uniform(0.005, 0.3, 40):
+            gain = draw.choice([-1, 1]) * 0.12 * 10 ** (-3 * delay / draw.uniform(0.25, 0.4))
+            lag = int(delay * RATE)
+            wet[lag:] += gain * waveform[: n - lag]
+        return wet
+    if name == "mains_hum":
+        hum = sum(a * np.sin(2 * np.pi * 50 * k * time_s + draw.uniform(0, 6)) for k, a in ((1, 1), (2, 0.6), (3, 0.4)))
+        return waveform + hum * power * 10 ** (-draw.uniform(24, 30) / 20)
+    if name == "clipping":
+        ceiling = np.abs(waveform).max() * draw.uniform(0.4, 0.55)
+        return ceiling * np.tanh(waveform / ceiling * 2).clip(-0.96, 0.96)
+    assert name == "leading_silence"
+    silent = np.zeros(int(draw.uniform(0.4, 0.6) * RATE))
+    return np.concatenate([silent, waveform])[:n]
+
+
+def shortcut_material(name: str, seed: int, settings: Any) -> Any:
+    """Twins of healthy synthetic voices: one of them was recorded under the condition."""
+    import torch
+
+    from speechxai.data.synthetic import draw_speaker, render
+    from speechxai.data.voice_model import UtteranceSettings
+    from speechxai.planted.material import Material, _pair, seed_of
+
+    pairs = []
+    for index in range(settings.n_speakers):
+        draw = np.random.default_rng([seed_of(name, seed), index])
+        sex, speaker_name = "FM"[index % 2], f"synthetic/{name}-{seed}-{index + 1:03d}"
+        speaker = draw_speaker(speaker_name, sex, int(draw.integers(48, 82)), draw)
+        for take in range(settings.n_takes):
+            sound = ("vowel-a", "phrase", "ddk")[(index + take) % 3]
+            number = seed_of(name, seed, index, take)
+            clean = render(speaker, UtteranceSettings(sound, settings.duration_s), number).waveform
+            bad = torch.from_numpy(spoiled(name, clean.double().numpy(), number).astype(np.float32))
+            pairs.append(_pair(f"{speaker_name}/{sound}-{take}", speaker_name, sound, (bad, clean), number + 1, sex))
+    return Material(tuple(pairs), {})
+
+
+def figshare_bases() -> list[Recording]:
+    """Healthy voices of figshare-voice as they are read for a benchmark."""
+    from speechxai.data.cards import build_manifest
+    from speechxai.data.corpus import load
+
+    rows, _ = build_manifest("figshare-voice", DATA / "figshare-voice")
+    healthy_rows = rows[rows["label"].astype(str) == "0"].to_dict("records")
+    return [load(row, DATA / "figshare-voice") for row in healthy_rows]
+
+
+def tried(material: str, what: str, seed: int, network: str, n_recordings: int, keep: Path | None) -> dict[str, Any]:
+    """Train one network that learns one cue (or one recording condition), and turn every dial on voices that it never
+    heard: of the first of three folds of speakers the network is tested, the second stops its training."""
+    import torch
+
+    from speechxai.classifiers.fit import fit, initialized, recording_logits
     from speechxai.planted import task as tasks
     from speechxai.planted.material import folds_of, make_material
-    from speechxai.planted.settings import LEARNED, BenchmarkSettings, Task
-    from speechxai.signs.whatif import CONFUSABLE, what_if
+    from speechxai.planted.networks import open_network
+    from speechxai.planted.settings import MIN_AUC, BenchmarkSettings, Task
+    from speechxai.signs.whatif import what_if
+    from speechxai.stats import auc
 
-    print("cue, seed: right sign first | a confusable pair as one | that among all dials | that at equal distance |")
-    print("    alarm | applicable signs, fewest to most")
-    for cue in cues:
-        for seed in seeds:
-            settings = BenchmarkSettings(cues=(cue,), seeds=(seed,))
-            task = next(each for each in settings.tasks() if isinstance(each, Task))
-            material = make_material(task, settings, [])
-            folds = folds_of(material, settings.n_folds, seed)
-            validated = tasks._train(task, settings, material, folds, lambda share, what: None)
-            facts = tasks.held_out(validated)
-            said = tasks.judged(facts["auc"], facts["twins_right"])
-            if said != LEARNED:
-                print(f"{cue} {seed}: not learned, AUC {facts['auc']:.3f}", flush=True)
+    began = time.process_time()
+    settings = BenchmarkSettings(cues=(what,) if what in SIGN_OF else ("breathiness",), seeds=(seed,))
+    task = Task(material, what, 1.0, seed)
+    if what in SIGN_OF:
+        made = make_material(task, settings, figshare_bases() if material != "synthetic" else [])
+    else:
+        made = shortcut_material(what, seed, settings)
+    folds = np.array(folds_of(made, 3, seed))
+    recordings = made.recordings
+    opened = open_network(network)
+    config = replace(tasks.fit_config(task, settings), learning_rate=opened.learning_rate)
+    model = initialized(partial(opened.make, seed), seed)
+    fit(model, *([r for r, f in zip(recordings, folds, strict=True) if f in part] for part in ((2,), (1,))), config)
+    held = [r for r, f in zip(recordings, folds, strict=True) if f == 0]
+    answers = recording_logits(model, held).double().numpy()
+    margins = answers[:, 1] - answers[:, 0]
+    labels = np.array([int(r.label or 0) for r in held])
+    line: dict[str, Any] = {
+        "task": f"{material}/{what}/{seed}/{network}",
+        "material": material,
+        "what": what,
+        "seed": seed,
+        "network": network,
+        "auc": round(float(auc(margins, labels)), 4),
+        "accuracy": round(float(((margins > 0) == (labels == 1)).mean()), 4),
+        "twins_right": round(float((margins[0::2] > margins[1::2]).mean()), 4),
+        "margins": [round(float(margins[labels == k].mean()), 3) for k in (0, 1)],
+        "margin_sd": round(float(margins.std()), 3),
+    }
+    line["learned"] = bool(line["auc"] >= MIN_AUC)
+    line["recordings"] = []
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+        torch.save(model.state_dict(), keep / f"{line['task'].replace('/', '-')}.pt")
+    if line["learned"]:
+        pairs = [(held[i], held[i + 1]) for i in range(0, len(held), 2) if margins[i] > 0 > margins[i + 1]]
+        order_of = np.random.default_rng(seed).permutation(len(pairs))
+        chosen: dict[str, Any] = {}
+        for index in order_of:
+            chosen.setdefault(pairs[index][0].speaker, pairs[index])
+        for pair in list(chosen.values())[:n_recordings]:
+            for recording in pair:
+                found = what_if(model, recording, normalize="none")
+                line["recordings"].append(
+                    {
+                        "id": recording.id,
+                        "speaker": recording.speaker,
+                        "twin": "with" if recording.label else "without",
+                        "margin": _short(found.margin),
+                        "kind": found.kind,
+                        "dials": {c.name: _numbers(c) for c in found.curves},
+                        "refused": dict(found.not_applicable),
+                    }
+                )
+    line["cpu_s"] = round(time.process_time() - began, 1)
+    return line
+
+
+def _short(value: float) -> Any:
+    return float(f"{value:.4g}") if np.isfinite(value) else None
+
+
+def _numbers(curve: Any) -> dict[str, Any]:
+    """What is kept of a curve: change of the margin by dose, distance, floors."""
+    middle = next(p.margin for p in curve.points if p.dose == 0)
+    moved = {f"{p.steps:g}": [_short(p.margin - middle), _short(p.distance_db)] for p in curve.points if p.answered}
+    return {
+        "moved": {k: v for k, v in moved.items() if k != "0"},
+        "placebos": [_short(x) for x in curve.placebos],
+        "round_trip": _short(curve.round_trip),
+    }
+
+
+def run(given: argparse.Namespace, whats: list[str]) -> None:
+    """Compute what the file of lines does not have yet: a line a task."""
+    out = Path(given.lines)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    done = {json.loads(line)["task"] for line in out.read_text("utf-8").splitlines()} if out.exists() else set()
+    for seed in given.seed or [0]:
+        for what in whats:
+            name = f"{given.material}/{what}/{seed}/{given.network}"
+            if name in done:
                 continue
-            usable = tasks.choose(list(tasks.right(material, validated, True)), n_recordings, seed)
-            firsts: dict[str, Counter[str]] = {"without": Counter(), "with": Counter()}
-            counts: Counter[str] = Counter()
-            applicable = []
-            right = SIGN_OF[cue]
-            alike = {right}.union(*(pair for pair in CONFUSABLE if right in pair))
-            for explained in usable:
-                for twin, which in zip(explained.pair.twins, firsts, strict=True):
-                    found = what_if(explained.model, twin, doses=(-1.0, 0.0, 1.0), normalize="none", floors=False)
-                    first = found.signs[0].name
-                    every = max(found.curves, key=lambda curve: curve.strength).name
-                    firsts[which][first] += 1
-                    applicable.append(len(found.signs))
-                    counts["n"] += 1
-                    counts["strict"] += first == right
-                    counts["pair"] += first in alike
-                    counts["every"] += every in alike
-                    near = max(found.signs, key=lambda curve: np.nan_to_num(curve.per_db)).name
-                    counts["equal"] += near in alike
-                    counts["alarm"] += found.alarm is not None
-            n = counts["n"]
-            shown = (f"{counts[key]} of {n}" for key in ("strict", "pair", "every", "equal"))
-            rest = f"alarm in {counts['alarm']} | {min(applicable)} to {max(applicable)}"
-            print(f"{cue} {seed} (AUC {facts['auc']:.2f}): {' | '.join(shown)} | {rest}", flush=True)
-            for which, counter in firsts.items():
-                print(f"    twin {which}: " + ", ".join(f"{name} {k}" for name, k in counter.most_common()), flush=True)
+            keep = Path(given.keep) if given.keep else None
+            line = tried(given.material, what, seed, given.network, given.recordings, keep)
+            with out.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line, separators=(",", ":")) + "\n")
+            print(f"{name}: AUC {line['auc']:.3f}, {len(line['recordings'])} recordings, {line['cpu_s']} s", flush=True)
 
 
 def main() -> None:
     """Parse the words and do what they say."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("people", "dials", "order"))
+    parser.add_argument("what", choices=("people", "dials", "order", "shortcut"))
     parser.add_argument("--source", choices=("synthetic", "figshare-voice"), default="synthetic")
     parser.add_argument("--speakers", type=int, default=40, help="Healthy speakers of each source.")
     parser.add_argument("--cue", action="append", choices=sorted(SIGN_OF), help="Of order; without it all.")
-    parser.add_argument("--seed", action="append", type=int, help="Of order; without it 0.")
-    parser.add_argument("--recordings", type=int, default=10, help="Pairs of held-out twins for each network.")
+    parser.add_argument("--shortcut", action="append", choices=SHORTCUTS, help="Of shortcut; without it all.")
+    parser.add_argument("--seed", action="append", type=int, help="Of order and shortcut; without it 0.")
+    parser.add_argument("--recordings", type=int, default=8, help="Pairs of held-out twins for each network.")
+    parser.add_argument("--material", choices=("synthetic", "figshare-voice"), default="synthetic")
+    parser.add_argument("--network", default="cnn", help="As of `speechxai benchmark`.")
+    parser.add_argument(
+        "--lines", default="docs/results/signs/lines.jsonl", help="Where results are kept, a line a task."
+    )
+    parser.add_argument("--keep", help="Folder for the weights of the networks.")
     given = parser.parse_args()
-    if given.what == "order":
-        order(given.cue or sorted(SIGN_OF), given.seed or [0], given.recordings)
+    if given.what in ("order", "shortcut"):
+        run(given, (given.cue or sorted(SIGN_OF)) if given.what == "order" else (given.shortcut or list(SHORTCUTS)))
     elif given.what == "people":
         people(given.speakers)
     else:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from speechxai.classifiers.base import Classifier
 from speechxai.classifiers.cnn import Cnn, LogMel
-from speechxai.classifiers.network import stated
+from speechxai.classifiers.network import Network, stated
 from speechxai.classifiers.ssl import parameter_groups
 from speechxai.errors import SpeechXAIError, in_range
 from speechxai.flags import MAX_COUNT, MAX_SEED, TRAIN
@@ -363,7 +363,7 @@ KEPT_BYTES = 1 << 29
 """Spectrograms of the recordings that stop a training are kept up to this size, and made anew every epoch beyond."""
 
 
-def heard(classifier: Classifier, waveforms: Tensor) -> tuple[Tensor, Tensor]:
+def heard(classifier: Classifier | Network, waveforms: Tensor) -> tuple[Tensor, Tensor]:
     """Magnitude and phase (B, F, T) of waveforms (B, N); the phase is 0 for `Cnn`, which reads none."""
     # Not for what is built on it: a network that listens to the phase would learn from zeros without a word.
     if type(classifier.backbone) is Cnn:

@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from scipy.fft import next_fast_len
+from scipy.fft import irfft, next_fast_len, rfft
 from scipy.ndimage import map_coordinates, spline_filter1d, uniform_filter1d
 from torch import Tensor
 
@@ -38,6 +38,9 @@ from speechxai.types import Array
 _FEWEST_CYCLES = 4
 _FINER = 2
 _FILLER_S = 0.008
+_AT_ONCE = 512
+_KEPT_FRAMES = 3000
+"""Spectra of recordings of up to 30 s are kept: 10 MB for each 10 s."""
 _NEIGHBORS = (1.0, 2.0, 3.0, 4.0, 3.0, 2.0, 1.0)
 """Weights of the cycles that are averaged: what differs from cycle to cycle falls by 7.6 dB."""
 
@@ -190,6 +193,32 @@ class Voice:
             ]
             total += weight / sum(_NEIGHBORS) * overlap_added(self, placed)
         return total
+
+    @property
+    def n_fft(self) -> int:
+        """Points of the transform of a frame of 20 ms: four times its length, or a few more."""
+        return int(next_fast_len(8 * self.hop_samples, real=True))
+
+    def spectra_of(self, signal: Array, part: slice) -> Array:
+        """Spectra (frames, F) of frames of a signal (N,), 20 ms under a Hann window every 10 ms."""
+        hop, length = self.hop_samples, 2 * self.hop_samples
+        window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
+        padded = np.concatenate([np.zeros(hop), signal, np.zeros(length)])
+        frames = np.lib.stride_tricks.sliding_window_view(padded, length)[::hop][part]
+        return np.asarray(rfft(frames * window, self.n_fft))
+
+    @cached_property
+    def _spectra(self) -> dict[int, Array]:
+        return {}
+
+    def spectra(self, part: slice) -> Array:
+        """`spectra_of` the waveform, of short recordings made once."""
+        if part.start not in self._spectra:
+            found = self.spectra_of(self.waveform, part)
+            if self.n_frames > _KEPT_FRAMES:
+                return found
+            self._spectra[part.start] = found
+        return self._spectra[part.start]
 
     @cached_property
     def formants(self) -> tuple[Array, Array]:
@@ -368,20 +397,20 @@ def filtered(voice: Voice, response: Callable[[Array, slice], Array], source: Ar
     """
     signal = voice.waveform if source is None else source
     hop = voice.hop_samples
-    length = 2 * hop
-    n_fft = next_fast_len(4 * length, real=True)
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
+    n_fft = voice.n_fft
     n_frames = voice.n_frames
-    padded = np.concatenate([np.zeros(hop), signal, np.zeros(length)])
-    result = np.zeros(padded.shape[0] + n_fft)
+    # In steps of whole hops, so that frames are added by their place and not one by one.
+    n_steps = -(-n_fft // hop)
+    result = np.zeros((n_frames + n_steps, hop))
     frequency = np.fft.rfftfreq(n_fft, 1 / voice.sample_rate)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, length)[::hop][:n_frames]
-    for start in range(0, n_frames, 512):
-        part = slice(start, min(n_frames, start + 512))
-        changed = np.fft.irfft(np.fft.rfft(frames[part] * window, n_fft) * response(frequency, part), n_fft)
-        for index, frame in enumerate(changed, start):
-            result[index * hop : index * hop + n_fft] += frame
-    return result[hop : hop + signal.shape[0]]
+    for start in range(0, n_frames, _AT_ONCE):
+        part = slice(start, min(n_frames, start + _AT_ONCE))
+        changed = voice.spectra(part) if source is None else voice.spectra_of(signal, part)
+        filled = np.zeros((part.stop - part.start, n_steps * hop))
+        filled[:, :n_fft] = irfft(changed * response(frequency, part), n_fft)
+        for step in range(n_steps):
+            result[part.start + step : part.stop + step] += filled[:, step * hop : (step + 1) * hop]
+    return result.reshape(-1)[hop : hop + signal.shape[0]]
 
 
 def resonance(frequency_hz: Array, center_hz: Array, bandwidth_hz: Array, sample_rate: int) -> Array:

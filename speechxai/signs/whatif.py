@@ -9,13 +9,14 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from scipy.fft import rfft
 from scipy.ndimage import uniform_filter1d
 
 from speechxai.classifiers.base import logits
+from speechxai.classifiers.fit import heard
 from speechxai.classifiers.network import as_network
 from speechxai.errors import NotApplicable, SpeechXAIError, did_you_mean
 from speechxai.signal.acoustics import measures, task_kind
-from speechxai.signal.stft import spectrogram
 from speechxai.signs.conditions import CONDITIONS
 from speechxai.signs.dials import SIGNS, defined_on, measured, turned
 from speechxai.signs.people import Spread, of_people
@@ -197,20 +198,31 @@ def spectral_distance_db(first: Array, second: Array, sample_rate: int) -> float
     Levels are at least 70 dB under the loudest of the first; where the second is longer or shorter, its time is
     stretched evenly.
     """
-    levels = []
-    for waveform in (first, second):
-        length = int(0.032 * sample_rate)
+    return _Distance(first, sample_rate)(second)
+
+
+class _Distance:
+    """`spectral_distance_db` from one waveform to many: what is the same for all is made once."""
+
+    def __init__(self, first: Array, sample_rate: int) -> None:
+        self.sample_rate = sample_rate
+        level = self._level(first)
+        self.floor = float(level.max()) + _FLOOR_DB
+        self.level = np.maximum(level, self.floor)
+
+    def _level(self, waveform: Array) -> Array:
+        length = int(0.032 * self.sample_rate)
         padded = np.concatenate([waveform, np.zeros(length)])
         frames = np.lib.stride_tricks.sliding_window_view(padded, length)[:: length // 2]
-        power = np.abs(np.fft.rfft(frames * np.hanning(length), axis=1)) ** 2
+        power = np.abs(rfft(frames * np.hanning(length), axis=1)) ** 2
         edges = np.unique(np.geomspace(2, power.shape[1], _BANDS + 1).astype(int))
-        levels.append(10 * np.log10(np.add.reduceat(power, edges[:-1], axis=1) + 1e-20))
-    floor = levels[0].max() + _FLOOR_DB
-    one, other = (np.maximum(level, floor) for level in levels)
-    if one.shape != other.shape:
-        at = np.rint(np.linspace(0, other.shape[0] - 1, one.shape[0])).astype(int)
-        other = other[at]
-    return float(np.sqrt(((one - other) ** 2).mean()))
+        return np.asarray(10 * np.log10(np.add.reduceat(power, edges[:-1], axis=1) + 1e-20))
+
+    def __call__(self, second: Array) -> float:
+        one, other = self.level, np.maximum(self._level(second), self.floor)
+        if one.shape != other.shape:
+            other = other[np.rint(np.linspace(0, other.shape[0] - 1, one.shape[0])).astype(int)]
+        return float(np.sqrt(((one - other) ** 2).mean()))
 
 
 def placebo(operator: str, voice: Voice, seed: int) -> Callable[[float], Array]:
@@ -261,22 +273,59 @@ def placebo(operator: str, voice: Voice, seed: int) -> Callable[[float], Array]:
     return noise
 
 
-def _matched(edit: Callable[[float], Array], voice: Voice, distance_db: float) -> Array:
-    """Edit so strongly that the log-spectral distance is the wanted one; as near as twelve trials come."""
-    low, high, strength = 0.0, np.inf, 1.0
-    best, miss = voice.waveform, np.inf
+def _matched(
+    edit: Callable[[float], Array], distance: _Distance, wanted_db: float, known: dict[float, float] | None = None
+) -> Array:
+    """Edit so strongly that the log-spectral distance is the wanted one; as near as twelve trials come.
+
+    Args:
+        edit: strength to waveform.
+        distance: of a waveform from the recording.
+        wanted_db: the distance.
+        known: distance by strength of the same edit, from earlier calls: where to begin. What is tried is added.
+    """
+    known = {} if known is None else known
+    low = max((s for s, d in known.items() if d <= wanted_db), default=0.0)
+    high = min((s for s, d in known.items() if d > wanted_db and s > low), default=np.inf)
+    # A distance grows nearly as the strength does: from the nearest that is known.
+    nearest = min(known, key=lambda s: abs(np.log(max(known[s], 1e-9) / max(wanted_db, 1e-9))), default=None)
+    strength = 1.0 if nearest is None else _step(nearest, known[nearest], wanted_db, low, high)
+    best, miss = edit(0.0) if wanted_db <= 0 else None, np.inf
     for _ in range(12):
         result = edit(strength)
-        got = spectral_distance_db(voice.waveform, result, voice.sample_rate)
-        if abs(got - distance_db) < miss:
-            best, miss = result, abs(got - distance_db)
-        if miss <= 0.05 * distance_db or strength > 1e3:
+        got = known[strength] = distance(result)
+        if abs(got - wanted_db) < miss or best is None:
+            best, miss = result, abs(got - wanted_db)
+        if miss <= 0.05 * wanted_db or strength > 1e3:
             break
-        low, high = (strength, high) if got < distance_db else (low, strength)
-        # A distance grows nearly as the strength does.
-        step = strength * float(np.clip(distance_db / max(got, 1e-9), 0.1, 10.0))
-        strength = step if low < step < high else 0.5 * (low + min(high, 10 * strength))
+        low, high = (strength, high) if got < wanted_db else (low, strength)
+        strength = _step(strength, got, wanted_db, low, high)
+    assert best is not None
     return best
+
+
+def _step(strength: float, got: float, wanted: float, low: float, high: float) -> float:
+    """Next strength to try between two bounds."""
+    step = strength * float(np.clip(wanted / max(got, 1e-9), 0.1, 10.0))
+    return step if low < step < high else 0.5 * (low + min(high, 10 * max(strength, 1e-3)))
+
+
+class _Placebos:
+    """Random edits of one recording, one of each operator and turn, with what is known of their distances."""
+
+    def __init__(self, before: Array, sample_rate: int, seed: int) -> None:
+        self.distance = _Distance(before, sample_rate)
+        self.before, self.rate, self.seed = before, sample_rate, seed
+        self.edits: dict[tuple[str, int], tuple[Callable[[float], Array], dict[float, float]]] = {}
+
+    def __call__(self, operator: str, turn: int, wanted_db: float) -> Array:
+        """Return the recording, changed by so many dB. Raises NotApplicable where it has no cycles to move."""
+        key = operator, turn
+        if key not in self.edits:
+            voice = taken_apart(self.before, self.rate)
+            self.edits[key] = placebo(operator, voice, self.seed + turn), {}
+        edit, known = self.edits[key]
+        return _matched(edit, self.distance, wanted_db, known)
 
 
 class _Asked:
@@ -289,10 +338,10 @@ class _Asked:
 
     def __call__(self, waveforms: Sequence[Array]) -> Array:
         """Logits (n, C) of waveforms, each (N,)."""
-        heard = [np.ascontiguousarray(as_heard(w, self.normalize, self.offset), dtype=np.float32) for w in waveforms]
-        names = [hashlib.sha256(x.tobytes()).digest() for x in heard]
+        taken = [np.ascontiguousarray(as_heard(w, self.normalize, self.offset), dtype=np.float32) for w in waveforms]
+        names = [hashlib.sha256(x.tobytes()).digest() for x in taken]
         waiting: dict[int, dict[bytes, Array]] = {}
-        for name, samples in zip(names, heard, strict=True):
+        for name, samples in zip(names, taken, strict=True):
             if name not in self.known:
                 waiting.setdefault(samples.shape[0], {})[name] = samples
         network = as_network(self.model)
@@ -301,8 +350,8 @@ class _Asked:
             for start in range(0, len(keys), network.max_batch):
                 part = keys[start : start + network.max_batch]
                 batch = torch.from_numpy(np.stack([group[key] for key in part])).to(self.device)
-                spec = spectrogram(batch, network.stft)
-                answers = logits(network.for_length(length), spec.magnitude, spec.phase).double().cpu().numpy()
+                magnitude, phase = heard(network, batch)
+                answers = logits(network.for_length(length), magnitude, phase).double().cpu().numpy()
                 self.known |= dict(zip(part, answers, strict=True))
                 self.n += len(part)
         return np.stack([self.known[name] for name in names])
@@ -382,6 +431,7 @@ def what_if(
         predicted = int(original[0].argmax())
         kind = kind_of(recording)
         own = measures(before, recording.sample_rate)
+        placebos_of = _Placebos(before, recording.sample_rate, seed)
         for index, name in enumerate(names):
             if progress:
                 progress(index, len(names), name)
@@ -398,6 +448,7 @@ def what_if(
                     which,
                     predicted,
                     floors,
+                    placebos_of,
                     seed,
                     sounds,
                 )
@@ -436,6 +487,7 @@ def _turn(
     target: int,
     predicted: int,
     floors: bool,
+    placebos_of: _Placebos,
     seed: int,
     sounds: dict[tuple[str, float], Array],
 ) -> Curve:
@@ -480,7 +532,7 @@ def _turn(
             margin=float(said[dose][0]) if dose in said else float("nan"),
             probability=float(said[dose][1]) if dose in said else float("nan"),
             within=allowed[dose],
-            distance_db=spectral_distance_db(before, edits[dose], rate) if dose in edits else float("nan"),
+            distance_db=placebos_of.distance(edits[dose]) if dose in edits else float("nan"),
             reason=reasons.get(dose, ""),
         )
         for dose, step in tried.items()
@@ -497,13 +549,12 @@ def _turn(
     if floors and effects:
         operator = registry.facts(name)["operator"]
         distance = next(point.distance_db for point in points if point.dose == at)
-        voice = taken_apart(before, rate)
         made: list[Array] = []
-        for k in range(N_PLACEBOS):
+        for turn in range(N_PLACEBOS):
             try:
-                made.append(_matched(placebo(operator, voice, seed + k), voice, distance))
+                made.append(placebos_of(operator, turn, distance))
             except NotApplicable:  # no cycles to move
-                made.append(_matched(placebo("noise", voice, seed + k), voice, distance))
+                made.append(placebos_of("noise", turn, distance))
         back: Array | None = None
         if family == "sign" or -at in steps:
             try:

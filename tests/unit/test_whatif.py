@@ -27,6 +27,7 @@ from speechxai.signs.whatif import (
     Curve,
     Point,
     WhatIf,
+    _Distance,
     _matched,
     kind_of,
     placebo,
@@ -145,10 +146,29 @@ def test_a_task_that_is_not_said_is_heard() -> None:
 @pytest.mark.parametrize("operator", ["filter", "gain", "noise", "cycles", "time"])
 def test_a_placebo_is_as_far_from_the_recording_as_it_is_asked_to(operator: str) -> None:
     voice = taken_apart(recording("phrase").waveform, 16_000)
-    made = _matched(placebo(operator, voice, 0), voice, 3.0)
+    made = _matched(placebo(operator, voice, 0), _Distance(voice.waveform, 16_000), 3.0)
     assert spectral_distance_db(voice.waveform, made, 16_000) == pytest.approx(3.0, rel=0.1)
-    other = _matched(placebo(operator, voice, 1), voice, 3.0)
+    other = _matched(placebo(operator, voice, 1), _Distance(voice.waveform, 16_000), 3.0)
     assert made.shape != other.shape or np.abs(made - other).max() > 1e-3
+
+
+def test_a_placebo_that_is_looked_for_again_begins_where_the_last_one_ended() -> None:
+    voice = taken_apart(recording().waveform, 16_000)
+    tried: list[float] = []
+    edit = placebo("filter", voice, 0)
+
+    def counted(strength: float) -> Any:
+        tried.append(strength)
+        return edit(strength)
+
+    distance = _Distance(voice.waveform, 16_000)
+    known: dict[float, float] = {}
+    for wanted, most in ((3.0, 12), (3.0, 1), (2.0, 3), (4.0, 3)):
+        tried.clear()
+        made = _matched(counted, distance, wanted, known)
+        assert distance(made) == pytest.approx(wanted, rel=0.05)
+        assert len(tried) <= most
+        assert set(tried) <= set(known)
 
 
 def test_distance_is_0_of_itself_and_6_dB_of_half() -> None:
