@@ -23,6 +23,7 @@ import numpy as np
 from speechxai.data.synthetic import takes
 from speechxai.errors import NotApplicable
 from speechxai.signal.acoustics import MEASURE_NAMES, measures, task_kind
+from speechxai.signs.conditions import CONDITIONS
 from speechxai.signs.dials import SIGNS, achieved, defined_on, measured, turned
 from speechxai.signs.people import of_people
 from speechxai.signs.voice import analyses
@@ -132,6 +133,32 @@ def dials(source: str, n: int) -> None:
             if not own and sd > 0 and np.isfinite(values).any() and np.nanmedian(values) / sd > 0.1:
                 said.append(f"{measure} {np.nanmedian(values) / sd:.2f}")
         print(f"{name:22}{', '.join(said) or 'none'}")
+
+
+def conditions(n: int) -> None:
+    """Print which signs a recording dial moves by itself at its registered step, in standard deviations of people: the
+    measure cannot tell the two apart, and no model can be blamed for either."""
+    found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for source in ("figshare-voice", "synthetic"):
+        for recording in healthy(source, n):
+            kind, sex = task_kind(recording.task), str(recording.metadata.get("sex", "any"))
+            before = recording.waveform.double().numpy()
+            first = measures(before, RATE)
+            for condition in CONDITIONS:
+                for dose in CONDITIONS.facts(condition)["steps"]:
+                    after = turned(CONDITIONS, condition, before, RATE, dose)
+                    last = measures(after, RATE)
+                    for name in SIGNS:
+                        if not defined_on(name, recording.task):
+                            continue
+                        moved = measured(name, last) - measured(name, first)
+                        if np.isfinite(moved):
+                            found[condition][name].append(moved / of_people(name, kind, sex).sd)
+    print(f"{'condition':18}signs that it moves by more than one standard deviation (median of {n} voices a source)")
+    for condition, moved_by in found.items():
+        large = {name: np.median(np.abs(values)) for name, values in moved_by.items()}
+        said = ", ".join(f"{name} {size:.1f}" for name, size in sorted(large.items(), key=lambda x: -x[1]) if size > 1)
+        print(f"{condition:18}{said or 'none'}")
 
 
 SIGN_OF: dict[str, str] = {
@@ -322,7 +349,7 @@ def run(given: argparse.Namespace, whats: list[str]) -> None:
 def main() -> None:
     """Parse the words and do what they say."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("people", "dials", "order", "shortcut"))
+    parser.add_argument("what", choices=("people", "dials", "conditions", "order", "shortcut"))
     parser.add_argument("--source", choices=("synthetic", "figshare-voice"), default="synthetic")
     parser.add_argument("--speakers", type=int, default=40, help="Healthy speakers of each source.")
     parser.add_argument("--cue", action="append", choices=sorted(SIGN_OF), help="Of order; without it all.")
@@ -338,8 +365,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.what in ("order", "shortcut"):
         run(given, (given.cue or sorted(SIGN_OF)) if given.what == "order" else (given.shortcut or list(SHORTCUTS)))
-    elif given.what == "people":
-        people(given.speakers)
+    elif given.what in ("people", "conditions"):
+        {"people": people, "conditions": conditions}[given.what](given.speakers)
     else:
         dials(given.source, given.speakers)
 

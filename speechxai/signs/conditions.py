@@ -23,7 +23,8 @@ CONDITIONS: Registry[Condition] = Registry(
 )
 """Recording dials by name. Facts: label and words for more of it, in which {dose} stands for the dose; unit; the doses
 that are tried beside 0, and those of them that are the registered step, by which the dial is ranked; operator, as of
-SIGNS."""
+SIGNS; `resembles`: signs whose own measure the registered step moves by more than one standard deviation of people
+(healthy voices, median): nobody can tell the two apart by their effects."""
 
 NOISE_REFERENCE_DB = -40.0
 """Noise counts from here, relative to the voice, where a recording has less: what is added to silence is not heard."""
@@ -72,6 +73,7 @@ def level(waveform: Array, sample_rate: int, dose: float) -> Array:
     doses=(10.0, 5.0, 15.0, 20.0),
     steps=(10.0,),
     operator="noise",
+    resembles=("loudness_range", "consonant_precision"),
     cites="own",
 )
 def noise_floor(waveform: Array, sample_rate: int, dose: float, *, seed: int = 0) -> Array:
@@ -135,6 +137,7 @@ def codec(waveform: Array, sample_rate: int, dose: float) -> Array:
     doses=(0.3, 0.15, 0.45, 0.6),
     steps=(0.3,),
     operator="filter",
+    resembles=("consonant_precision", "pauses", "loudness_range", "breathiness"),
     cites="own",
 )
 def reverberation(waveform: Array, sample_rate: int, dose: float, *, seed: int = 0) -> Array:
@@ -158,6 +161,7 @@ def reverberation(waveform: Array, sample_rate: int, dose: float, *, seed: int =
     doses=(20.0, 10.0, 25.0, 30.0),
     steps=(20.0,),
     operator="noise",
+    resembles=("loudness_range", "consonant_precision"),
     cites="own",
 )
 def mains_hum(waveform: Array, sample_rate: int, dose: float) -> Array:

@@ -27,6 +27,8 @@ STEPS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 """Doses of a sign, in standard deviations of people."""
 
 N_PLACEBOS = 2
+SMALLEST_DB = 0.5
+"""Log-spectral distances below are as good as none: effects are not divided by less."""
 UNDONE = 1e-3
 """A step that changes the logit margin by less is undone by the model's own input."""
 
@@ -36,8 +38,10 @@ CONFUSABLE = (
     frozenset({"reverberation", "consonant_precision"}),
     frozenset({"tremor", "loudness_range"}),
     frozenset({"roughness", "breathiness"}),
+    frozenset({"spectral_tilt", "breathiness"}),
 )
-"""Dials that change nearly the same in a spectrogram: told apart, and counted both ways."""
+"""Dials that change nearly the same in a spectrogram: told apart, and counted both ways. The last: breath fills the
+upper bands, so its dial names the tilt among what it entails."""
 
 _BANDS, _FLOOR_DB, _HELD_SHARE = 40, -70.0, 0.6
 
@@ -121,9 +125,27 @@ class Curve:
 
     @property
     def per_db(self) -> float:
-        """Effect for each dB of log-spectral distance: the rank at equal distance; NaN without a distance."""
-        distance = next((p.distance_db for p in self.points if p.dose == self.at), float("nan"))
-        return self.strength / distance if distance > 0 else float("nan")
+        """Largest change of the margin for each dB of log-spectral distance, over all doses; NaN without any.
+
+        What a network was tuned to: among changes of its input of one size, its answer moves most along what it has
+        learned. Distances under SMALLEST_DB count as that.
+        """
+        middle = next((p.margin for p in self.points if p.dose == 0), float("nan"))
+        known = [abs(p.margin - middle) / max(p.distance_db, SMALLEST_DB) for p in self.points if p.dose and p.answered]
+        return max((x for x in known if np.isfinite(x)), default=float("nan"))
+
+    @property
+    def slope(self) -> float:
+        """Change of the margin by one step more: half the difference of both directions where there are two, so that
+        what any edit does to the answer falls out; NaN without a step."""
+        middle = next((p.margin for p in self.points if p.dose == 0), float("nan"))
+        moved = {round(p.steps, 6): p.margin - middle for p in self.points if p.answered}
+        up, down = moved.get(1.0), moved.get(-1.0)
+        if up is not None and down is not None:
+            return 0.5 * (up - down)
+        if up is None and down is None:
+            return self.effect
+        return float(up if up is not None else -down)  # type: ignore[operator]
 
 
 @dataclass(frozen=True, eq=False)
