@@ -88,6 +88,10 @@ EVALUATE: Mapping[str, Flag] = {
     "deterministic": Flag("Only kernels that give the same bytes every time on this machine.", default=False),
     "threads": Flag("Threads of each process.", min=1, max=1024),
     "agreement": Flag("Compare the maps of every two methods: a tenth of the time of a small network.", default=True),
+    "signs": Flag(
+        "What-ifs: signs, conditions, all, or a dial; repeat for several.",
+        ("--signs", "--sign"),
+    ),
     "maps": Flag("Keep every map in maps.zarr, float16.", default=False),
     "by": Flag(
         "In the report, answers and scores by sex, age, task, label or any other column of the manifest as well; repeat"

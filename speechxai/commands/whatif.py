@@ -34,10 +34,7 @@ A research tool, not a medical device: what the model would say is no statement 
 def whatif(
     file: Annotated[Path, typer.Argument(help="Audio file: wav, flac, ogg, mp3.")],
     out: Annotated[Path, flag("out", also="A folder for tables, curves and edited sounds.")],
-    signs: Annotated[
-        list[str] | None,
-        typer.Option("--signs", "--sign", help="Dials: signs, conditions, all, or one of them; repeat for several."),
-    ] = None,
+    signs: Annotated[list[str] | None, flag("signs", also="Without it all.")] = None,
     model: Annotated[str, flag("model")] = "figshare-cnn",
     allow_code: Annotated[bool, flag("allow_code")] = False,
     task: Annotated[str, typer.Option(help="What is spoken, such as vowel-a, ddk, reading; auto listens.")] = "auto",

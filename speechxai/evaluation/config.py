@@ -132,6 +132,7 @@ class EvaluateConfig(BaseModel):
     threads: int | None = Field(None, ge=1, le=1024)
     agreement: bool = True
     maps: bool = False
+    signs: tuple[str, ...] = ()
     by: tuple[str, ...] = ()
     pictures: int = Field(4, ge=0, le=50)
     max_batch: int | None = Field(None, ge=1, le=EVALUATE["max_batch"].max)
@@ -183,6 +184,7 @@ class EvaluateConfig(BaseModel):
             metric_options=self.metric_options,
             agreement=self.agreement,
             keep_maps=self.maps,
+            signs=resolve_signs(self.signs),
             memory_mb=self.memory_mb,
             precision=self.precision,
             clip_s=self.published.clip_s,
@@ -321,6 +323,15 @@ def resolve_recipes(names: tuple[str, ...], controls: bool) -> tuple[str, ...]:
             raise SpeechXAIError(did_you_mean(name, [*METHODS, *presets], "recipe"))
         resolved += [str(parse(recipe)) for recipe in presets.get(name, [name])]
     return tuple(dict.fromkeys(resolved))
+
+
+def resolve_signs(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Replace presets of dials by the dials. Raises SpeechXAIError for an unknown one."""
+    if not names:
+        return ()
+    from speechxai.signs.whatif import resolve
+
+    return resolve(names)
 
 
 def resolve_metrics(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -57,6 +57,7 @@ from speechxai.report.render import (
     with_span,
 )
 from speechxai.signal.stft import spectrogram
+from speechxai.signs.cohort import WHOLE
 from speechxai.stats import ALPHA, separation
 from speechxai.types import CLASS_NAMES
 
@@ -416,6 +417,116 @@ def calibration_picture(predictions: pd.DataFrame, classes: Sequence[str]) -> Pa
     }
 
 
+# Signs: what the model would say if one thing of the voice were another.
+SIGNS_ABOUT = (
+    "Each dial changes one sign of a voice, or of its recording, and the model is asked again. The effect is the change of"
+    " the logit of the last class by one step more: one standard deviation of people, or the registered step of a"
+    " recording dial. Beside it stands what a random change of the same kind and size does. An effect of a sign is no"
+    " statement about the disease."
+)
+
+
+def sign_sentences(folder: RunFolder) -> list[str]:
+    """What the what-ifs of a run say of the model, alarms first; none where the run has none."""
+    if not (folder.path / "signs.csv").is_file():
+        return []
+    from speechxai.signs.cohort import alarms, said_of
+
+    return said_of(folder.table("signs"), alarms(folder.table("signs_recordings")))
+
+
+def sign_alarms(folder: RunFolder) -> list[str]:
+    """What speaks against the model by its answers to the recording, a sentence each."""
+    if not (folder.path / "signs.csv").is_file():
+        return []
+    from speechxai.signs.cohort import alarms
+
+    return [alarm.words() for alarm in alarms(folder.table("signs_recordings"))]
+
+
+def signs_table(folder: RunFolder) -> Table | None:
+    """Mean effects of dials over speakers, whole and by groups; None where the run has none."""
+    if not (folder.path / "signs.csv").is_file():
+        return None
+    found = folder.table("signs")
+    many = found["by"].nunique() > 1
+    rows = []
+    for line in found.to_dict("records"):
+        label, unit = _dial_words(str(line["dial"]))
+        group = "" if not many else "All" if line["by"] == WHOLE else f"{line['by']} {line['which']}"
+        beats = line["p"] < ALPHA and line["vs_placebo_low"] > 0
+        cells = (
+            Cell("voice" if line["family"] == "sign" else "recording"),
+            Cell(f"{line['step']:.2g} {unit}"),
+            Cell(with_span(line["effect"], line["low"], line["high"], n_digits=2)),
+            Cell(number(line["placebo"], 2)),
+            Cell(number(line["vs_placebo"], 2), _p_words(float(line["p"])), "better" if beats else ""),
+            Cell(number(line["per_db"], 2)),
+            Cell(str(int(line["n_speakers"]))),
+        )
+        rows.append(Row(label, cells, group))
+    title = "Effects of signs and recording dials on the logit: mean over speakers and 95 % interval by Student's t"
+    columns = ("dial", "of the", "step", "effect", "random", "beyond random", "a dB", "speakers")
+    note = "Beyond random: size of the effect less that of the random change, with p after Holm"
+    return Table(title, columns, tuple(rows), note)
+
+
+def _dial_words(name: str) -> tuple[str, str]:
+    from speechxai.signs.conditions import CONDITIONS
+    from speechxai.signs.dials import SIGNS
+
+    for registry in (SIGNS, CONDITIONS):
+        if name in registry:
+            return str(registry.facts(name)["label"]), str(registry.facts(name)["unit"])
+    return name, ""
+
+
+def _p_words(p: float) -> str:
+    return "" if math.isnan(p) else "p < 0.001" if p < 0.001 else f"p {number(p, 3)}"
+
+
+def signs_picture(summary: pd.DataFrame) -> Part | None:
+    """What a model listens to at all: dots with intervals, recording dials as squares."""
+    part = summary[summary["by"] == WHOLE]
+    part = part[part["effect"].notna()]
+    if part.empty:
+        return None
+    part = part.assign(size=part["effect"].abs()).sort_values(["family", "size"], ascending=[False, False])
+    names = [_dial_words(str(dial))[0] for dial in part["dial"]]
+    intervals = [
+        (e, e) if math.isnan(low) else (low, high)
+        for e, low, high in zip(part["effect"], part["low"], part["high"], strict=True)
+    ]
+    squares = [family != "sign" for family in part["family"]]
+    png = plots.dial_bars(names, part["effect"].tolist(), intervals, part["placebo"].tolist(), squares)
+    said = "; ".join(f"{name} {number(e, 2)}" for name, e in zip(names, part["effect"], strict=True))
+    return {
+        "uri": data_uri(png),
+        "alt": f"Mean change of the logit by one step of each dial: {said}.",
+        "caption": "What this model listens to: mean change of the logit by one step, with 95 % intervals over"
+        " speakers. Gray squares are dials of the recording; the band is what random changes of the same size do.",
+    }
+
+
+def signs_section(folder: RunFolder) -> Section | None:
+    """The what-ifs of a run as a section of its report; None where it has none."""
+    from markupsafe import Markup
+
+    from speechxai.report.render import html
+
+    table = signs_table(folder)
+    if table is None:
+        return None
+    picture = signs_picture(folder.table("signs"))
+    parts = [Markup("<p>{}</p>").format(text) for text in (*sign_sentences(folder), SIGNS_ABOUT)]
+    if picture:
+        parts.append(
+            Markup('<figure><img src="{uri}" alt="{alt}"><figcaption>{caption}</figcaption></figure>').format(**picture)
+        )
+    parts.append(html(table))
+    return Section("signs", "Signs", "What would the model say if the voice were another?", str(Markup("").join(parts)))
+
+
 # The report of a run: one file that opens anywhere, asks no server for anything, and prints.
 N_FAILURES = 50
 """Failures listed in the report; the CSV has all."""
@@ -455,8 +566,11 @@ def write_html(
     """
     text = page("report.html.j2", **context(folder, sections, by))
     path = out or folder.path / "report.html"
+    signs = signs_table(folder)
     with naming_folder(path.parent, "write the report"):
         write_atomically(path, text.encode())
+        if signs is not None and out is None:
+            write_atomically(folder.path / "signs.tex", f"{LATEX_NEEDS}\n{latex(signs)}\n".encode())
     return path
 
 
@@ -474,6 +588,8 @@ def context(folder: RunFolder, sections: Sequence[Section] = (), by: Sequence[st
         m for m in metrics_of(summary) if m not in (*PUBLISHED_METRICS, *EQUAL_BUDGET_METRICS, *areas, "mean_mask")
     ]
     # Rooms above make their sections with escaping templates of their own.
+    own = signs_section(folder)
+    sections = [*([own] if own else []), *sections]
     more = [replace(section, html=Markup(section.html)) for section in sections if section.html]  # noqa: S704
     parts = {
         "equal": score_table(
@@ -523,6 +639,7 @@ def context(folder: RunFolder, sections: Sequence[Section] = (), by: Sequence[st
         "sections": [(key, name) for key, name in shown if key != "controls" or parts["differences"]],
         "findings": [
             *cautions(model, predictions, classes),
+            *(Finding(text, "caution") for text in sign_alarms(folder)),
             *findings(summary, predictions, agreement, classes, str(environment.get("unscored") or "")),
         ],
         "facts": _facts(folder, predictions),

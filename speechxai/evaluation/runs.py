@@ -589,7 +589,8 @@ class RunFolder:
         return pd.DataFrame(rows, columns=list(FAILURE_COLUMNS))
 
     def table(self, name: str) -> pd.DataFrame:
-        """Read back `scores`, `recordings` (parquet) or `summary`, `agreement`, `failures` (CSV) of a finished run.
+        """Read back `scores`, `recordings` (parquet) or `summary`, `agreement`, `failures` (CSV) of a finished run; of
+        one with what-ifs also `signs` and `signs_recordings`.
 
         Raises:
             SpeechXAIError: a run that is not finished, or a table that is not as it was written.
@@ -739,6 +740,8 @@ def finish(folder: RunFolder) -> None:
             "scores.parquet": found,
             "scores.csv": found,
         }
+        if any(unit.signs for unit in units):
+            tables |= sign_tables(folder, units)
         folder.write_tables(tables, {**folder.environment, "sessions": folder.sessions(), "cost": cost(units)})
 
 
@@ -795,6 +798,34 @@ def predictions(folder: RunFolder, units: Iterable[UnitResult]) -> pd.DataFrame:
     manifest = manifest.rename(columns={name: f"{name}_of_table" for name in taken})
     new = [name for name in facts.columns if name not in manifest.columns]
     return manifest.merge(facts[["recording", *new]], on="recording", how="left", validate="one_to_one")
+
+
+SPLITS = ("label", "sex", "task")
+"""Columns by which effects of signs are shown as well, where there is more than one group."""
+
+
+def sign_tables(folder: RunFolder, units: Iterable[UnitResult]) -> dict[str, pd.DataFrame]:
+    """What the dials of signs did: `signs.csv`, mean effects over speakers, whole and by SPLITS, and
+    `signs_recordings.csv`, a row a recording and dial."""
+    from speechxai.signs.cohort import cohort, frame
+
+    manifest = folder.manifest.assign(label=label_names(folder.manifest)).set_index("recording")
+    splits = [name for name in SPLITS if name in manifest and 1 < manifest[name].dropna().nunique() <= MOST_GROUPS]
+    rows = [
+        {
+            "recording": unit.recording,
+            "speaker": unit.facts.get("speaker"),
+            **{name: manifest.loc[unit.recording, name] for name in splits},
+            "signs": unit.signs,
+        }
+        for unit in units
+        if unit.signs
+    ]
+    table = frame(rows)
+    return {"signs.csv": cohort(table, splits), "signs_recordings.csv": table}
+
+
+MOST_GROUPS = 12
 
 
 def summary(scores: pd.DataFrame) -> pd.DataFrame:

@@ -90,7 +90,8 @@ class Session:
         facts |= {"scope": inside.state, "scope_reason": inside.reason}
         if "sha256" in voice.metadata:
             facts["sha256"] = str(voice.metadata["sha256"])
-        return Job(voice, model, facts)
+        audio = self.bundle.config.audio
+        return Job(voice, model, facts, audio.normalize, audio.offset)
 
     def read(self, row: Mapping[str, Any]) -> Recording:
         """Read the recording of a manifest row as the bundle's network hears audio, unless the protocol reads its own
@@ -363,6 +364,8 @@ def basis_of(session: Session) -> dict[str, Any]:
     settings = {key: value for key, value in config.items() if key not in (*FREE_ON_RESUME, *elsewhere)}
     if settings["agreement"]:  # the rule, which older runs do not state
         del settings["agreement"]
+    if not settings["signs"]:
+        del settings["signs"]
     settings |= {
         "recipes": list(session.settings.recipes),
         "metrics": list(session.settings.metrics),

@@ -71,6 +71,17 @@ def standard(job: Job, settings: EvaluateSettings, stages: list[str]) -> UnitRes
     stages.append("agreement")
     agreement = agreement_of_methods(attributions, kind=settings.evidence) if settings.agreement else {}
     clock.lap("agreement_s")
+    signs = {}
+    if settings.signs:
+        from speechxai.signs.cohort import kept
+        from speechxai.signs.whatif import what_if
+
+        stages.append("signs")
+        found = what_if(
+            model, recording, settings.signs, normalize=job.normalize, offset=job.offset, seed=settings.seed
+        )
+        signs = kept(found)
+        clock.lap("signs_s")
     names = as_network(model).class_names
     facts: dict[str, Any] = {
         "speaker": recording.speaker,
@@ -85,7 +96,8 @@ def standard(job: Job, settings: EvaluateSettings, stages: list[str]) -> UnitRes
         "n_backward": round(passes.backward, 3),
     }
     maps = {r: half(a.values[0]) for r, a in attributions.items()} if settings.keep_maps else {}
-    return UnitResult(recording.id, facts, values, agreement, {**attributions.not_applicable, **undefined}, maps)
+    refused = {**attributions.not_applicable, **undefined}
+    return UnitResult(recording.id, facts, values, agreement, refused, maps, signs)
 
 
 def half(values: Tensor) -> Array:

@@ -61,6 +61,7 @@ class EvaluateSettings:
         metric_options: options by metric, for example {"quantus:PixelFlipping": {"features_in_step": 513}}.
         agreement: whether the maps of methods are compared in pairs.
         keep_maps: whether results carry the maps, float16.
+        signs: dials that are turned as well, see `signs.whatif.what_if`.
         memory_mb: bound on the maps that are tested at once, MB.
         precision: "float32", "masked-bfloat16" or "bfloat16", see `classifiers.precision`.
         masked_batch: segments of masked recordings that pass at once; None: the model's `max_batch`.
@@ -75,6 +76,7 @@ class EvaluateSettings:
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     agreement: bool = True
     keep_maps: bool = False
+    signs: tuple[str, ...] = ()
     memory_mb: int = 1024
     clip_s: float = 10.0
     level: str = "peak"
@@ -101,11 +103,16 @@ evidence: "positive" or "absolute", where the protocol reads all maps so, whatev
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A recording, the classifier that may judge it, and facts about the two that go into the tables (model, fold)."""
+    """A recording, the classifier that may judge it, and facts about the two that go into the tables (model, fold).
+
+    `normalize` and `offset` say what was done with the recording's level and mean sample, as in `read_audio`.
+    """
 
     recording: Recording
     model: nn.Module
     facts: Mapping[str, Any] = field(default_factory=dict)
+    normalize: str = "peak"
+    offset: str = "removed"
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +126,7 @@ class UnitResult:
         agreement: by pair of methods "a | b": iou and rank_correlation.
         not_applicable: reason by recipe.
         maps: (F, T) arrays by recipe, float16 or float32, where they are kept.
+        signs: what is kept of the what-ifs, by dial, see `signs.cohort.kept`.
     """
 
     recording: str
@@ -127,11 +135,12 @@ class UnitResult:
     agreement: dict[str, dict[str, float]] = field(default_factory=dict)
     not_applicable: dict[str, str] = field(default_factory=dict)
     maps: dict[str, Any] = field(default_factory=dict)
+    signs: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the maps as plain values."""
         names = ("recording", "facts", "values", "agreement", "not_applicable")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in (*names, *(("signs",) if self.signs else ()))}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> UnitResult:

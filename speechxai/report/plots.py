@@ -287,6 +287,35 @@ def maps_grid(
     return _png(figure)
 
 
+def dial_bars(
+    names: Sequence[str],
+    means: Sequence[float],
+    intervals: Sequence[tuple[float, float]],
+    floors: Sequence[float],
+    squares: Sequence[bool],
+    style: Style | None = None,
+) -> Picture:
+    """Effects of dials as dots with their intervals, one line a dial, on what random changes do as a gray band.
+
+    Args:
+        names, means, intervals: of the dials, from top to bottom.
+        floors: size of what random changes do; NaN where it is not known.
+        squares: which are dials of the recording.
+        style: size; by default as high as the names need.
+    """
+    style = style or Style(width_in=9.6, height_in=0.8 + 0.25 * max(len(names), 1))
+    figure, (axes,) = _figure(style)
+    axes.axvline(0, color=CONTROL_COLOR, linewidth=0.8)
+    for row, (mean, (low, high), floor, square) in enumerate(zip(means, intervals, floors, squares, strict=True)):
+        color = CONTROL_COLOR if square else METHOD_COLOR
+        if floor == floor:
+            axes.barh([row], [2 * floor], left=[-floor], height=0.8, color=CONTROL_COLOR, alpha=0.15, linewidth=0)
+        axes.plot([low, high], [row, row], color=color, linewidth=2.4, solid_capstyle="round", alpha=0.5)
+        axes.plot([mean], [row], marker="s" if square else "o", color=color, markersize=6)
+    _lines_named(axes, names)
+    return _png(figure)
+
+
 def score_bars(
     names: Sequence[str],
     means: Sequence[float],
@@ -313,6 +342,12 @@ def score_bars(
         color = CONTROL_COLOR if control else METHOD_COLOR
         axes.plot([low, high], [row, row], color=color, linewidth=2.4, solid_capstyle="round", alpha=0.5)
         axes.plot([mean], [row], marker="s" if control else "o", color=color, markersize=6)
+    _lines_named(axes, names)
+    return _png(figure)
+
+
+def _lines_named(axes: Any, names: Sequence[str]) -> None:
+    """Name the lines of a picture of dots, the first on top."""
     axes.set_yticks(range(len(names)), names, fontsize=9.5)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="x", labelsize=9)
@@ -322,7 +357,6 @@ def score_bars(
     axes.set_axisbelow(True)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
-    return _png(figure)
 
 
 def agreement_heatmap(names: Sequence[str], matrix: Array, style: Style | None = None) -> Picture:

@@ -21,6 +21,9 @@ from speechxai.types import Array, Recording
 if TYPE_CHECKING:
     import pandas as pd
 
+WHOLE = "all"
+"""What rows of all recordings say in the column `by`."""
+
 FEWEST = 5
 """Speakers under which nothing is tested."""
 
@@ -134,7 +137,7 @@ def cohort(table: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
         by: columns to split by, each for itself.
 
     Returns:
-        A row a group and dial, strongest for its distance first: by, which, dial, family, n_recordings, n_speakers,
+        A row a group and dial, strongest for its distance first: by (WHOLE or the column), which, dial, family, n_recordings, n_speakers,
         step (mean), effect with low and high (mean of `slope`, 95 % interval by Student's t), strength, placebo,
         vs_placebo with vs_placebo_low, vs_placebo_high (of strength less placebo) and p (one-sided, that it is not
         larger, after Holm over the dials of the group), per_db, first (share of recordings where it is the sign with
@@ -142,7 +145,7 @@ def cohort(table: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
     """
     import pandas as pd
 
-    parts = [("", "all", table)]
+    parts = [(WHOLE, "", table)]
     for column in by:
         parts += [(column, str(which), part) for which, part in table.groupby(column, sort=True)]
     rows: list[dict[str, Any]] = []
@@ -217,7 +220,7 @@ def alarms(table: pd.DataFrame) -> list[Alarm]:
     own = table[table["dial"] == best]
     shown = bool(best) and _p_above(speaker_means(own["strength"] - own["placebo"], own["speaker"].astype(str))) < ALPHA
     found: list[Alarm] = []
-    for name in (name for name in CONDITIONS if name in wide):
+    for name in (each for each in CONDITIONS if each in wide):
         effect = mean_of(name)
         turned = math.copysign(1.0, effect) * wide[name]
         rival = math.copysign(1.0, signs[best]) * wide[best] if best else 0.0 * turned
@@ -263,7 +266,7 @@ class Profile:
 def said_of(summary: pd.DataFrame, raised: Sequence[Alarm]) -> list[str]:
     """Sentences of a cohort: alarms, then the signs that beat random changes, then whether there was enough to test."""
     said = [alarm.words() for alarm in raised]
-    whole = summary[(summary["by"] == "") & (summary["family"] == "sign")] if len(summary) else summary
+    whole = summary[(summary["by"] == WHOLE) & (summary["family"] == "sign")] if len(summary) else summary
     if whole.empty:
         return [*said, "No sign could be turned on these recordings."]
     n = int(whole["n_speakers"].max())

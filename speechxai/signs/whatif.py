@@ -191,10 +191,11 @@ class WhatIf:
 
     @property
     def alarm(self) -> Curve | None:
-        """The recording dial to which the model answers more than to any sign; None without one."""
+        """The recording dial to which the model answers, on this recording, more than to any sign and to random changes
+        of the same size; None without one. Whether the model does so at all, `cohort.alarms` decides over speakers."""
         strongest = max((curve.strength for curve in self.signs), default=0.0)
-        first = next(iter(self.conditions), None)
-        return first if first is not None and first.strength > max(strongest, UNDONE) else None
+        least = max(strongest, UNDONE)
+        return next((c for c in self.conditions if c.strength > least and not c.strength <= c.floor), None)
 
 
 def kind_of(recording: Recording) -> str:

@@ -25,8 +25,11 @@ def dose_words(curve: Curve, dose: float) -> str:
 
 
 def alarm_words(curve: Curve) -> str:
-    """What is said where the model answers more to the recording than to the voice."""
-    return f"The model answers more to the {curve.facts['label']} than to anything in the voice."
+    """What is said where the model answers more to the recording than to the voice, of one recording."""
+    return (
+        f"The model answers more to the {curve.facts['label']} than to anything in the voice. One recording is no proof"
+        " of a shortcut: that takes several speakers."
+    )
 
 
 def turning(found: WhatIf) -> list[tuple[Curve, Point]]:

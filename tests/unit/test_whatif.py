@@ -131,7 +131,9 @@ def test_alarm_where_the_recording_matters_more_than_the_voice() -> None:
     found = what_if(classifier(Long()), recording(), floors=False)
     assert found.alarm is not None
     assert found.alarm.name == "leading_silence"
-    assert sentences(found)[0] == "The model answers more to the leading silence than to anything in the voice."
+    assert sentences(found)[0].startswith(
+        "The model answers more to the leading silence than to anything in the voice. One recording is no proof"
+    )
     quiet = replace(found, curves=tuple(c for c in found.curves if c.name != "leading_silence"))
     assert quiet.alarm is None
     assert "anything in the voice" not in " ".join(sentences(quiet))
