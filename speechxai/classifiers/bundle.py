@@ -63,7 +63,7 @@ FINAL = "final"
 NOT_SAVED = "0" * 64
 """Hash of what is not on disk yet."""
 
-ABOUT = ("format", "name", "title", "training", "libraries", "check", "sha256", "max_batch", "held_out")
+ABOUT = ("format", "name", "title", "training", "listens", "libraries", "check", "sha256", "max_batch", "held_out")
 """Keys that change no answer; all others do."""
 
 
@@ -148,6 +148,20 @@ class FoldFacts(_Strict):
     problem: str = ""
 
 
+class Listens(_Strict):
+    """What a model listens to at all, found by turning dials on recordings.
+
+    Args:
+        said: sentences.
+        alarms: those of them that speak against its answers: it answers more to the recording than to any sign.
+        n_speakers: behind them.
+    """
+
+    said: tuple[str, ...] = ()
+    alarms: tuple[str, ...] = ()
+    n_speakers: int = Field(default=0, ge=0)
+
+
 class BundleConfig(_Strict):
     """A model bundle, without its weights.
 
@@ -161,6 +175,7 @@ class BundleConfig(_Strict):
         cam_layer: module of the backbone that Grad-CAM reads.
         max_batch: segments that pass at once.
         training: what it was trained on and how; for people.
+        listens: what it was found to listen to; None where nobody asked.
         calibration: what it did, and whether probabilities may be called calibrated.
         folds: how every fold's network answered, where training has looked.
         held_out: answers of two classes about people that the answering network never heard.
@@ -184,6 +199,7 @@ class BundleConfig(_Strict):
     cam_layer: str | None = None
     max_batch: int = Field(default=16, ge=1, le=MAX_COUNT, strict=True)
     training: dict[str, Any] = Field(default_factory=dict)
+    listens: Listens | None = None
     calibration: CalibrationSettings = Field(default_factory=CalibrationSettings)
     folds: tuple[FoldFacts, ...] = ()
     held_out: HeldOut | None = None
@@ -230,6 +246,33 @@ class BundleConfig(_Strict):
     def segment_config(self) -> SegmentConfig | None:
         """Return the segment settings, or None."""
         return None if self.segment is None else SegmentConfig(**self.segment.model_dump())
+
+
+LISTENS = "## What it listens to"
+"""Heading of the card's section that `state_listening` writes."""
+
+
+def state_listening(folder: Path, listens: Listens, section: str) -> None:
+    """Write what a model was found to listen to into its settings and its card; no answer depends on it.
+
+    Args:
+        folder: of the bundle.
+        listens: for the settings.
+        section: Markdown below LISTENS, which takes the place of an earlier one.
+
+    Raises:
+        SpeechXAIError: no bundle.
+    """
+    bundle = load_bundle(folder)
+    content = bundle.config.model_copy(update={"listens": listens}).model_dump(mode="json", exclude_none=True)
+    content["weights"] = bundle.config.weights.model_dump(exclude_defaults=True)
+    order = {name: content[name] for name in BundleConfig.model_fields if name in content}
+    parts = re.split(r"(?m)^(?=## )", bundle.card)
+    kept = [part for part in parts if not part.startswith(LISTENS)]
+    at = next((k for k, part in enumerate(kept) if part.startswith("## Limits")), len(kept))
+    kept.insert(at, f"{LISTENS}\n\n{section.strip()}\n\n")
+    write_atomically(bundle.folder / CARD_FILE, "".join(kept).encode())
+    write_atomically(bundle.folder / CONFIG_FILE, to_toml(order).encode())
 
 
 def library_versions() -> dict[str, str]:
@@ -454,6 +497,8 @@ class Bundle:
                 f" {len(self.config.held_out.labels)} people it never heard, where chance is 0.50."
             )
         found += [flat_words(k, each.problem) for k, each in facts if each.problem and fold in (None, k)]
+        if self.config.listens is not None:
+            found += self.config.listens.alarms
         return found
 
     @property

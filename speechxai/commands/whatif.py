@@ -57,6 +57,7 @@ def whatif(
     from speechxai.inspection import inspect, report, words
     from speechxai.signal.quality import usable
     from speechxai.signs.whatif import resolve, what_if
+    from speechxai.signs.words import counted
 
     names = resolve(signs or ["all"])
     if sex not in ("F", "M", "any"):
@@ -110,7 +111,8 @@ def whatif(
         say(sentence)
     for dial, reason in found.not_applicable.items():
         warn(f"Not applicable: {dial}: {reason}")
-    say(f"The model was asked {found.n_passes[0]} times for curves and {found.n_passes[1]} times for floors.")
+    curves, of_floors = (counted(n, "recording") for n in found.n_passes)
+    say(f"The model was asked about {curves} for curves and {of_floors} for floors.")
     say(f"Written to {out}")
     warn("Not a medical device.")
     if not found.curves:

@@ -419,10 +419,10 @@ def calibration_picture(predictions: pd.DataFrame, classes: Sequence[str]) -> Pa
 
 # Signs: what the model would say if one thing of the voice were another.
 SIGNS_ABOUT = (
-    "Each dial changes one sign of a voice, or of its recording, and the model is asked again. The effect is the change of"
-    " the logit of the last class by one step more: one standard deviation of people, or the registered step of a"
-    " recording dial. Beside it stands what a random change of the same kind and size does. An effect of a sign is no"
-    " statement about the disease."
+    "Each dial changes one sign of a voice, or of its recording, and the model is asked again. The effect is the"
+    " change of the logit of the last class by one step more: one standard deviation of people, or the registered step"
+    " of a recording dial. Beside it stands what a random change of the same kind and size does. An effect of a sign"
+    " is no statement about the disease."
 )
 
 
@@ -550,7 +550,7 @@ def write_html(
     sections: Sequence[Section] = (),
     by: Sequence[str] | None = None,
 ) -> Path:
-    """Write the report of a run whose tables are written.
+    """Write the report of a run whose tables are written, and within the run's folder `signs.tex` where it has what-ifs.
 
     Args:
         folder: the run.
@@ -569,7 +569,7 @@ def write_html(
     signs = signs_table(folder)
     with naming_folder(path.parent, "write the report"):
         write_atomically(path, text.encode())
-        if signs is not None and out is None:
+        if signs is not None and path.parent == folder.path:
             write_atomically(folder.path / "signs.tex", f"{LATEX_NEEDS}\n{latex(signs)}\n".encode())
     return path
 

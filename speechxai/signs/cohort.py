@@ -15,6 +15,7 @@ import numpy as np
 from speechxai.signs.conditions import CONDITIONS
 from speechxai.signs.dials import SIGNS
 from speechxai.signs.whatif import STEPS, Curve, WhatIf, what_if
+from speechxai.signs.words import counted
 from speechxai.stats import ALPHA, holm, reader_interval, speaker_means
 from speechxai.types import Array, Recording
 
@@ -137,11 +138,11 @@ def cohort(table: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
         by: columns to split by, each for itself.
 
     Returns:
-        A row a group and dial, strongest for its distance first: by (WHOLE or the column), which, dial, family, n_recordings, n_speakers,
-        step (mean), effect with low and high (mean of `slope`, 95 % interval by Student's t), strength, placebo,
-        vs_placebo with vs_placebo_low, vs_placebo_high (of strength less placebo) and p (one-sided, that it is not
-        larger, after Holm over the dials of the group), per_db, first (share of recordings where it is the sign with
-        the largest effect for its distance; of signs alone).
+        A row a group and dial, strongest for its distance first: by (WHOLE or the column), which, dial, family,
+        n_recordings, n_speakers, step (mean), effect with low and high (mean of `slope`, 95 % interval by Student's t),
+        strength, placebo, vs_placebo with vs_placebo_low, vs_placebo_high (of strength less placebo) and p (one-sided,
+        that it is not larger, after Holm over the dials of the group), per_db, first (share of recordings where it is
+        the sign with the largest effect for its distance; of signs alone).
     """
     import pandas as pd
 
@@ -271,8 +272,8 @@ def said_of(summary: pd.DataFrame, raised: Sequence[Alarm]) -> list[str]:
         return [*said, "No sign could be turned on these recordings."]
     n = int(whole["n_speakers"].max())
     if n < FEWEST:
-        number = f"{n} speakers are" if n != 1 else "1 speaker is"
-        return [*said, f"{number} too few to say what the model listens to: it takes {FEWEST}."]
+        few = f"{counted(n, 'speaker')} {'is' if n == 1 else 'are'} too few"
+        return [*said, f"{few} to say what the model listens to: it takes {FEWEST}."]
     beating = whole[(whole["p"] < ALPHA) & (whole["vs_placebo_low"] > 0)]
     if beating.empty:
         return [*said, f"Over {n} speakers no sign moves the answer more than a random change of the same size does."]

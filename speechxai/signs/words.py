@@ -12,6 +12,15 @@ PROVEN: frozenset[str] = frozenset()
 first in seven tenths."""
 
 
+def counted(n: int, thing: str) -> str:
+    """Say how many.
+
+    >>> counted(1, "recording"), counted(2, "speaker"), counted(0, "recording")
+    ('1 recording', '2 speakers', '0 recordings')
+    """
+    return f"{n} {thing}{'' if n == 1 else 's'}"
+
+
 def dose_words(curve: Curve, dose: float) -> str:
     """Say a dose of a dial.
 
@@ -65,17 +74,24 @@ def sentences(found: WhatIf, class_words: Callable[[str], str] = str, most: int 
         else:
             said.append(f"Were this voice {dose_words(curve, point.dose)}, the answer would be another ({after}).")
     if found.signs and not pairs:
-        said.append(f"No sign of the {len(found.signs)} that apply turns the answer within the range of people.")
+        of = (
+            f"No sign of the {len(found.signs)} that apply"
+            if len(found.signs) > 1
+            else "The one sign that applies never"
+        )
+        said.append(f"{of} turns the answer within the range of people.")
     first = strongest_sign(found)
     n_signs = len(found.signs)
     if first is not None:
         floor = "" if first.floor != first.floor else f", random changes of that size by at most {first.floor:.2g}"
         rank = 1 + found.signs.index(first)
-        which = "most" if rank == 1 else f"most of those that beat a random change (place {rank})"
-        said.append(
-            f"Of the {n_signs} signs that apply, the model answers {which} to {first.facts['label']}:"
-            f" {dose_words(first, first.at)} moves its logit by {first.effect:+.2g}{floor}."
-        )
+        moved = f"{dose_words(first, first.at)} moves its logit by {first.effect:+.2g}{floor}."
+        label = first.facts["label"]
+        if n_signs == 1:
+            said.append(f"The one sign that applies is {label}: {moved}")
+        else:
+            which = "most" if rank == 1 else f"most of those that beat a random change (place {rank})"
+            said.append(f"Of the {n_signs} signs that apply, the model answers {which} to {label}: {moved}")
         if first.name not in PROVEN:
             said.append(
                 f"Not proven: it has not been shown that {first.facts['label']} comes first where a model has learned"

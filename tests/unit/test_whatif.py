@@ -19,6 +19,7 @@ from speechxai.classifiers import Classifier
 from speechxai.data.synthetic import draw_speaker, render
 from speechxai.data.voice_model import UtteranceSettings
 from speechxai.errors import NotApplicable, SpeechXAIError
+from speechxai.signs.cohort import alarms, cohort, frame, profile, said_of
 from speechxai.signs.conditions import CONDITIONS
 from speechxai.signs.dials import SIGNS, defined_on
 from speechxai.signs.people import PEOPLE, of_people
@@ -229,7 +230,9 @@ def test_sentence_of_a_sign_that_turns_the_answer() -> None:
 
 
 def test_sentence_of_no_sign_that_turns_the_answer() -> None:
-    said = "No sign of the 1 that apply turns the answer within the range of people."
+    said = "The one sign that applies never turns the answer within the range of people."
+    two = sentences(found_with(curve("breathiness", -1.2), curve("tremor", -1.0)))
+    assert "No sign of the 2 that apply turns the answer within the range of people." in two
     assert said in sentences(found_with(curve("breathiness", -1.2)))
     assert said not in sentences(found_with(curve("breathiness", -1.2, turns=TURNS)))
     assert said not in sentences(found_with())
@@ -238,10 +241,7 @@ def test_sentence_of_no_sign_that_turns_the_answer() -> None:
 def test_sentence_of_the_strongest_sign_needs_to_beat_its_floor() -> None:
     strong, weak = curve("breathiness", -1.2), curve("breathiness", -0.15)
     said = " ".join(sentences(found_with(strong)))
-    assert (
-        "Of the 1 signs that apply, the model answers most to breathiness: 3 dB more breathy moves its logit by -1.2"
-        in said
-    )
+    assert "The one sign that applies is breathiness: 3 dB more breathy moves its logit by -1.2" in said
     assert "at most 0.2" in said
     assert "No sign moves the answer more than a random change of the same size does." in sentences(found_with(weak))
     assert "No sign moves" not in said
@@ -297,6 +297,36 @@ def test_the_command_writes_what_it_says(tmp_path: Path, capsys: pytest.CaptureF
     main_status(main, [*words[:4], "--signs", "pauses", "--out", str(tmp_path / "y")], 1)
 
 
+def test_evaluate_turns_dials_as_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import pandas as pd
+
+    from speechxai.cli import main
+    from speechxai.evaluation.runs import RunFolder
+
+    out = tmp_path / "run"
+    words = ["evaluate", "--data", "synthetic", "--model", "synthetic-cnn", "--limit", "2", "-r", "saliency", "-m"]
+    words += ["deletion_auc", "--pictures", "0", "--no-agreement", "--out", str(out)]
+    main_status(main, [*words, "--signs", "spectral_tild"], 2)
+    assert "Did you mean 'spectral_tilt'" in capsys.readouterr().err
+    main_status(main, [*words, "--signs", "spectral_tilt", "--signs", "level"], 0)
+    assert "2 speakers are too few to say what the model listens to" in capsys.readouterr().out
+    table, rows = pd.read_csv(out / "signs.csv"), pd.read_csv(out / "signs_recordings.csv")
+    assert set(table["by"]) == {"all", "label", "sex", "task"} & set(table["by"])
+    assert len(rows) == 4
+    whole = table[(table["by"] == "all") & (table["dial"] == "spectral_tilt")].iloc[0]
+    assert whole["effect"] == pytest.approx(rows[rows["dial"] == "spectral_tilt"]["slope"].mean())
+    report = (out / "report.html").read_text("utf-8")
+    assert "What would the model say if the voice were another?" in report
+    assert "weak voice" in report
+    latex = (out / "signs.tex").read_text("utf-8")
+    assert latex.startswith("% needs")
+    assert "weak voice" in latex
+    # Continued without the dials it is another run.
+    assert RunFolder.open(out).is_finished()
+    main_status(main, ["evaluate", "--resume", str(out), "--signs", "level"], 2)
+    assert "'signs' is" in capsys.readouterr().err
+
+
 def test_a_dial_of_a_plugin_is_turned_by_the_deviation_that_it_states() -> None:
     @SIGNS.register(
         label="darkness",
@@ -328,3 +358,140 @@ def main_status(main: Any, words: list[str], status: int) -> None:
     with pytest.raises(SystemExit) as end:
         main(words)
     assert (end.value.code or 0) == status
+
+
+def rows(effects: Mapping[str, Any], placebo: float = 0.1) -> list[dict[str, Any]]:
+    """What is kept of eight speakers, two recordings each; an effect is a number or the speakers' numbers."""
+    found = []
+    for speaker in range(8):
+        for take in range(2):
+            signs = {}
+            for name, effect in effects.items():
+                value = effect[speaker] if isinstance(effect, tuple) else effect + 0.01 * speaker + 0.02 * take
+                signs[name] = {
+                    "slope": value,
+                    "strength": abs(value),
+                    "placebo": placebo,
+                    "round_trip": 0.0,
+                    "per_db": abs(value) / 2,
+                    "step": 1.0,
+                }
+            found.append({"recording": f"{speaker}-{take}", "speaker": f"s{speaker}", "sex": "FM"[speaker % 2]})
+            found[-1]["signs"] = signs  # type: ignore[assignment]
+    return found
+
+
+def test_a_cohort_counts_speakers_and_not_recordings() -> None:
+    table = cohort(frame(rows({"tremor": (1.0, 1.2, 0.8, 1.1, 0.9, 1.0, 1.3, 0.7), "breathiness": -0.1})), ["sex"])
+    assert set(zip(table["by"], table["which"], strict=True)) == {("all", ""), ("sex", "F"), ("sex", "M")}
+    own = table[(table["by"] == "all") & (table["dial"] == "tremor")].iloc[0]
+    # Mean 1, standard deviation 0.2, 7 degrees of freedom: 1 -+ 2.365 * 0.2 / sqrt(8).
+    assert (own["n_recordings"], own["n_speakers"]) == (16, 8)
+    assert (own["effect"], own["low"], own["high"]) == pytest.approx((1.0, 0.8328, 1.1672), abs=1e-4)
+    # t = 0.9 / 0.0707 = 12.7 of 7 degrees of freedom, and the larger of two by Holm.
+    assert own["vs_placebo"] == pytest.approx(0.9)
+    assert 0 < own["p"] < 1e-5
+    assert own["first"] == 1
+    other = table[(table["by"] == "all") & (table["dial"] == "breathiness")].iloc[0]
+    assert other["p"] > 0.05
+    assert other["first"] == 0
+
+
+LOUD = (3.0, 3.2, 2.8, 3.1, 2.9, 3.0, 3.3, 2.7)
+UNSURE = (9.0, -1.0, 8.0, -2.0, 7.0, 0.5, 6.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("effects", "raised"),
+    [
+        ({"tremor": 0.5, "codec": LOUD}, ["codec"]),
+        ({"tremor": 0.5, "codec": 2.0, "clipping": LOUD}, ["clipping", "codec"]),
+        ({"tremor": 0.5, "codec": tuple(-x for x in LOUD)}, ["codec"]),
+        ({"tremor": LOUD, "codec": 0.5}, []),  # the sign is stronger
+        ({"tremor": 0.5, "codec": UNSURE}, []),  # stronger in the mean, and not shown
+        ({"tremor": 0.5, "codec": (3.0, -3.0) * 4}, []),  # whichever way: any edit hurts
+        ({"codec": LOUD}, ["codec"]),  # no sign applies
+    ],
+)
+def test_alarm_is_decided_over_speakers(effects: Mapping[str, Any], raised: list[str]) -> None:
+    assert [alarm.condition for alarm in alarms(frame(rows(effects)))] == raised
+
+
+def test_few_speakers_raise_no_alarm_and_say_so() -> None:
+    few = [row for row in rows({"tremor": 0.5, "codec": LOUD}) if row["speaker"] in ("s0", "s1", "s2")]
+    assert alarms(frame(few)) == []
+    assert said_of(cohort(frame(few)), []) == ["3 speakers are too few to say what the model listens to: it takes 5."]
+    one = [row for row in few if row["speaker"] == "s0"]
+    assert said_of(cohort(frame(one)), [])[0].startswith("1 speaker is too few")
+
+
+def test_a_condition_that_moves_the_sign_itself_is_no_shortcut_where_the_sign_is_heard() -> None:
+    effects = {"consonant_precision": -1.0, "reverberation": LOUD, "clipping": 0.1}
+    (alike,) = alarms(frame(rows(effects)))
+    assert alike.alike
+    assert "or to consonant precision" in alike.words()
+    # Where random changes move as much, the sign is no explanation.
+    (alarm,) = alarms(frame(rows(effects, placebo=2.0)))
+    assert not alarm.alike
+    assert alarm.words().startswith(
+        "The model answers more to the reverberation than to anything in the voice: its logit"
+    )
+    assert "8 speakers" in alarm.words()
+
+
+def test_what_a_model_listens_to_in_words() -> None:
+    table = frame(rows({"tremor": 1.0, "breathiness": 0.8, "roughness": 0.05}))
+    (said,) = said_of(cohort(table), [])
+    assert (
+        said
+        == "Over 8 speakers the model answers to tremor and breathiness more than to random changes of the same size."
+    )
+    quiet = said_of(cohort(frame(rows({"tremor": 0.05}))), [])
+    assert quiet == ["Over 8 speakers no sign moves the answer more than a random change of the same size does."]
+
+
+def test_profile_of_a_network_that_hears_brightness() -> None:
+    people = [replace(recording(), speaker=f"s{k}", id=f"r{k}") for k in range(2)]
+    found = profile(
+        classifier(Bright()), people, ["spectral_tilt", "level"], (-1.0, 0.0, 1.0), by={"task": lambda r: r.task}
+    )
+    assert list(found.table["dial"]) == ["spectral_tilt", "level"] * 2
+    tilt = found.summary[(found.summary["by"] == "all") & (found.summary["dial"] == "spectral_tilt")].iloc[0]
+    assert tilt["effect"] < 0  # a spectrum that falls more steeply is less bright
+    assert found.alarm is None
+    assert "too few" in found.sentences()[-1]
+
+
+def test_slope_leaves_out_what_any_edit_does() -> None:
+    def point(steps: float, margin: float) -> Point:
+        return Point(2 * steps, steps, margin, 0.5, True, 2.0 * abs(steps))
+
+    both = curve("breathiness", 3.0, points=(point(-1, 1.0), point(0, 0.0), point(1, 3.0)))
+    # Half of 3 - 1; for each dB 3 / 2.
+    assert (both.slope, both.per_db) == (1.0, 1.5)
+    one = curve("breathiness", 1.0, points=(point(-1, 1.0), point(0, 0.0)))
+    assert one.slope == -1.0
+    tiny = curve("level", 0.4, points=(point(0, 0.0), replace(point(1, 0.4), distance_db=0.01)))
+    assert tiny.per_db == pytest.approx(0.8)
+
+
+def test_what_a_bundle_listens_to_stands_in_its_card_and_among_what_speaks_against_it(tmp_path: Path) -> None:
+    import shutil
+
+    from speechxai.classifiers.bundle import LISTENS, Listens, load_bundle, state_listening
+    from speechxai.files import resource_folder
+
+    folder = tmp_path / "model"
+    shutil.copytree(resource_folder("models") / "synthetic-cnn", folder)
+    before = load_bundle(folder)
+    alarm = "The model answers more to the codec than to anything in the voice."
+    for text in ("First.", "Second."):
+        state_listening(folder, Listens(said=(text, alarm), alarms=(alarm,), n_speakers=8), text)
+    after = load_bundle(folder)
+    assert after.card.count(LISTENS) == 1
+    assert "Second." in after.card
+    assert "First." not in after.card
+    assert after.card.index(LISTENS) < after.card.index("## Limits")
+    assert after.concerns() == [*[c for c in before.concerns() if "answers more to" not in c], alarm]
+    assert after.config.answers_hash == before.config.answers_hash
+    assert after.config.sha256 == before.config.sha256
