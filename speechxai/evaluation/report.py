@@ -550,7 +550,7 @@ def write_html(
     sections: Sequence[Section] = (),
     by: Sequence[str] | None = None,
 ) -> Path:
-    """Write the report of a run whose tables are written, and within the run's folder `signs.tex` where it has what-ifs.
+    """Write the report of a run whose tables are written; in the run's folder with `signs.tex`, where it has what-ifs.
 
     Args:
         folder: the run.

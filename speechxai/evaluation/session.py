@@ -91,7 +91,7 @@ class Session:
         if "sha256" in voice.metadata:
             facts["sha256"] = str(voice.metadata["sha256"])
         audio = self.bundle.config.audio
-        return Job(voice, model, facts, audio.normalize, audio.offset)
+        return Job(voice, model, facts, normalize=audio.normalize, offset=audio.offset)
 
     def read(self, row: Mapping[str, Any]) -> Recording:
         """Read the recording of a manifest row as the bundle's network hears audio, unless the protocol reads its own

@@ -111,8 +111,8 @@ class Job:
     recording: Recording
     model: nn.Module
     facts: Mapping[str, Any] = field(default_factory=dict)
-    normalize: str = "peak"
-    offset: str = "removed"
+    normalize: str = field(default="peak", kw_only=True)
+    offset: str = field(default="removed", kw_only=True)
 
 
 @dataclass(frozen=True, eq=False)
