@@ -29,7 +29,7 @@ data_app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
-    help="Data sets: list the cards, check a folder, import your own, fetch open ones.",
+    help="Data sets: list the cards, check a folder, audit it, import your own, fetch open ones.",
     epilog="""
 Examples:
 
@@ -38,6 +38,7 @@ Examples:
   speechxai data fetch mdvr-kcl --root DATA/mdvr-kcl               download an open set, resumable
   speechxai data check mdvr-kcl --root DATA/mdvr-kcl               what is in it, and what could mislead a classifier
   speechxai data check folder --root MY_VOICES                     any folder with HC and PD below it
+  speechxai data audit mdvr-kcl --root DATA/mdvr-kcl --out audit   what a model reaches on it that hears no disease
   speechxai data import MY_VOICES --labels labels.csv --out manifest.csv
   speechxai data import MY_VOICES --labels labels.csv --classes HC,PD,MSA --out manifest.csv
 
@@ -128,6 +129,111 @@ def check_folder(
         report = check(manifest, root, progress)
     _print_report(report, manifest, limit)
     if bad or report.unreadable:
+        raise typer.Exit(1)
+
+
+@data_app.command(
+    "audit",
+    cls=Command,
+    epilog=_examples(
+        "audit figshare-voice --root DATA/figshare-voice --out audit",
+        "audit manifest.csv --out audit",
+        "audit folder --root MY_VOICES --out audit --models acoustic",
+        "audit figshare-voice --root DATA/figshare-voice --out audit --models acoustic --models cnn",
+    )
+    + """
+What is asked: 'speechxai list probes'. An alarm means that a probe exceeds what chance reaches with any of them
+together. After an interruption the same command goes on.
+""",
+)
+def audit_folder(
+    card: Annotated[str, typer.Argument(help="Name of a card, path of your own card.toml, or a manifest.csv.")],
+    out: Annotated[Path, flag("out", also="The audit's folder: report.html, audit.json, card.md, and what is kept.")],
+    root: Annotated[Path | None, flag("root")] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--models",
+            help=(
+                "Also train the task's own models (acoustic, cnn, whisper) by speaker on everything, on matched pairs,"
+                " without pauses and with everything equalized; repeat for several. Minutes to hours."
+            ),
+        ),
+    ] = None,
+    seed: Annotated[int, flag("seed")] = 0,
+    imports: Annotated[list[str] | None, flag("imports")] = None,
+) -> None:
+    """Ask what a model reaches on a data set that hears no disease: age, sex, level, noise, silence, codec and more.
+
+    Each probe alone tells the classes apart, or not, on speakers it never saw, with an interval; recordings under two
+    names are found by their sound. With --models: what is left of the AUROC when the confounds are gone. Exit status 1
+    when recordings could not be read.
+    """
+    import time
+
+    from speechxai.audit import audit as work
+    from speechxai.audit import left, report
+    from speechxai.commands.console import duration, progress_bars
+    from speechxai.data.cards import build_manifest, load_card, places_of, root_of
+    from speechxai.data.manifest import read_manifest
+    from speechxai.errors import SpeechXAIError, did_you_mean
+    from speechxai.files import check_apart, check_out
+
+    began = time.monotonic()
+    for model in models or ():
+        if model not in left.MODELS:
+            raise SpeechXAIError(f"--models: {did_you_mean(model, list(left.MODELS), 'model')}")
+    check_out(out)
+    published, name, title = [], Path(card).stem, ""
+    if Path(card).suffix.lower() == ".csv":
+        manifest = read_manifest(card)
+        root = root_of(card, root, manifest)
+    elif root is None:
+        raise SpeechXAIError(f"The data card '{card}' needs the folder of its recordings: give --root.")
+    else:
+        loaded = load_card(card)
+        published, name, title = loaded.published, loaded.name, loaded.title
+        with _bar("Matching files") as progress:
+            manifest, _ = build_manifest(card, root, progress)
+    check_apart(out, places_of(card, root))
+    if manifest.empty:
+        raise SpeechXAIError(f"{root}: nothing matched. See 'speechxai data check {card} --root {root}'.")
+    with progress_bars(lambda total, what: what.partition(":")[0]) as show:
+        found = work.audit_set(manifest, root, out / "measures", name=name, title=title, progress=show, seed=seed)
+        warn(f"Probes: {duration(time.monotonic() - began)}.")
+        report.write(out, found, published=published)
+        done: list[left.Left] = []
+        recordings = work.recordings_of(manifest, root) if models else []
+        for model in models or ():
+            for condition in left.CONDITIONS:
+                each = left.leave(recordings, model, condition, out / "models", show, seed=seed)
+                done.append(each)
+                words = each.reason or f"AUROC {each.auroc:.3f} [{each.low:.3f}, {each.high:.3f}]"
+                warn(f"{model}, {each.label}: {words}, {duration(each.wall_s)}")
+                report.write(out, found, done, left.doubted(done, recordings), published)
+    _table(
+        report.probe_table(found).title + f": AUROC of {found.classes[1]} against {found.classes[0]}",
+        ("probe", "AUROC", "95 % interval", "bound", "what tells most"),
+        [
+            (each.label, "not asked", "", "", each.reason)
+            if each.reason
+            else (
+                each.label,
+                f"{each.auroc:.3f}",
+                f"{each.low:.3f} to {each.high:.3f}",
+                f"{each.bound:.3f}",
+                ("ALARM: " if each.alarm else "") + each.leading,
+            )
+            for each in found.probes
+        ],
+        right=(1, 3),
+    )
+    for sentence in report.findings(found, done, published):
+        say(("Caution. " if sentence.tone == "caution" else "") + sentence.text)
+    for reason in found.unreadable:
+        warn(f"left out: {reason}")
+    say(f"Written: {out / 'report.html'}, after {duration(time.monotonic() - began)}")
+    if found.unreadable:
         raise typer.Exit(1)
 
 

@@ -11,7 +11,7 @@ from speechxai.commands.console import flag, say, table
 if TYPE_CHECKING:
     from speechxai.registry import Registry
 
-KINDS = ("methods", "combinations", "metrics", "models", "cards", "backbones", "presets", "configs")
+KINDS = ("methods", "combinations", "metrics", "models", "cards", "backbones", "probes", "presets", "configs")
 
 EPILOG = """
 Examples:
@@ -30,7 +30,7 @@ def listing(
     ] = "all",
     imports: Annotated[list[str] | None, flag("imports")] = None,
 ) -> None:
-    """List methods, combinations, metrics, models, data cards, backbones, presets or configurations that ship."""
+    """List methods, combinations, metrics, models, data cards, backbones, probes, presets or configurations."""
     from speechxai.errors import SpeechXAIError, did_you_mean
 
     kind = {"data": "cards", "data-cards": "cards", "recipes": "presets"}.get(kind, kind)
@@ -108,6 +108,12 @@ def _backbones() -> Rows:
     ]
 
 
+def _probes() -> Rows:
+    from speechxai.audit.probes import PROBES
+
+    return ("probe", "of", "what it is"), [(name, PROBES.facts(name)["of"], PROBES.summary(name)) for name in PROBES]
+
+
 def _presets() -> Rows:
     from speechxai.evaluation.config import METRIC_PRESETS, RECIPE_PRESETS, resolve_metrics, resolve_recipes
 
@@ -154,6 +160,7 @@ _TABLES = {
     "models": _models,
     "cards": _cards,
     "backbones": _backbones,
+    "probes": _probes,
     "presets": _presets,
     "configs": _configs,
 }

@@ -112,6 +112,20 @@ class FetchFile(_Part):
     unpack: bool = False
 
 
+class Published(_Part):
+    """A number that somebody published on the set.
+
+    `value` as it is printed, `metric` what it is of, `source` where it stands; `split_by_speaker` whether nobody was in
+    train and test, "unknown" where the source was not read for it; `note` what else is known.
+    """
+
+    value: str
+    metric: str
+    source: str
+    split_by_speaker: Literal["yes", "no", "unknown"] = "unknown"
+    note: str = ""
+
+
 class DataCard(_Part):
     """A data set: where its recordings lie, what their names say, who states the class, and what may be done with it.
 
@@ -142,6 +156,7 @@ class DataCard(_Part):
     pseudonymize: bool = False
     splits: str = ""
     sha256_table: Annotated[str, Field(pattern=r"^([\w. -]*\w)?$")] = ""
+    published: list[Published] = []
     fetch: list[FetchFile] = []
 
     @model_validator(mode="after")
