@@ -20,9 +20,9 @@ from speechxai import NotApplicable
 from speechxai.data.manifest import classes_of
 from speechxai.data.textgrid import TextGridError, read_textgrid
 from speechxai.explain.agreement import STRONGEST
-from speechxai.inspection import cases, report, words
+from speechxai.inspection import cases, inspect, report, words
 from speechxai.inspection.inspect import NARROW, Explained, Heard, Inspection
-from speechxai.inspection.words import Sentence, class_words, recipe_words
+from speechxai.inspection.words import Sentence, Verdict, class_words, recipe_words
 from speechxai.report import plots
 from speechxai.signal.acoustics import formants_hz
 from speechxai.signs.words import alarm_words
@@ -199,6 +199,13 @@ def explain_case(model: str, key: Key, recipe: str, target: str = "auto") -> Exp
     return Explanation(model, key, heard, found)
 
 
+def worth_of(case: Explanation) -> Verdict:
+    """What a case's map is worth."""
+    target = case.heard.class_names[case.map.target]
+    with widgets.working("Asking the controls", f"worth {case.model}|{case.key}|{case.map.recipe}|{target}") as tick:
+        return state.verdict(case.model, case.key, case.map.recipe, tick, target)
+
+
 def inspection_of(case: Explanation) -> Inspection:
     """What is said of a case, with controls and other methods computed where they are missing."""
     target = case.heard.class_names[case.map.target]
@@ -242,38 +249,58 @@ def row_words(name: str, row: Mapping[str, Any], labels: Sequence[str], classes:
 
 
 def show_case(case: Explanation, title: str, label: int | None, words_place: Any, picture_place: Any) -> Inspection:
-    """Show the answer beside the label (an index into the catalogue's classes), the player, the verdict on the map and
-    the words; the picture first, since the others wait for the controls."""
+    """Show the answer beside the label (an index into the catalogue's classes), what the map alone tells, the player,
+    the verdict on the map and the rest of the words: what is known first stands first, and nothing waits for what takes
+    longer."""
+    found = state.known_inspection(case.model, case.key, case.map.recipe, case.heard.class_names[case.map.target])
     with words_place:
         index = state.classes(case.model).index(label)
         labeled = "" if label is None else classes_of(sources.catalogue())[label]
         same = None if index is None else index == case.heard.predicted
         widgets.show_html(widgets.verdict(case.heard, labeled, same, widgets.share_of_ill(), who(case, title)))
-        said = st.container()
+        warned, chooser, said, progress = st.empty(), st.container(), st.empty(), st.container()
+        if case.heard.bundle.config.held_out is not None:
+            with chooser:
+                widgets.choose_share()
+
+    def tell(sentences: Sequence[Sentence], waiting: str = "") -> None:
+        text = widgets.cautions(sentences)
+        warned.html(text) if text else warned.empty()
+        said.html(widgets.sentences(sentences, waiting))
+
+    if found is None:
+        tell(inspect.first_words(case.heard, case.map), "Asking the controls and other methods …")
+    else:
+        tell([*found.sentences, *more_words(case)])
     with picture_place:
         worth = st.empty()
-        worth.html('<p class="sx-worth">Is this map worth reading? Asking the controls …</p>')
+        if found is None:
+            worth.html('<p class="sx-worth">Is this map worth reading? Asking the controls …</p>')
+        else:
+            worth.html(widgets.map_verdict(found.verdict))
         tiers = st.session_state.get(f"tiers_{case.key[1]}", ())
         name = ("player", case.map.recipe, str(case.map.target), title, str(tiers))
         block = state.kept(case.model, case.key, name, lambda: player_view(case.heard, case.map, title, tiers=tiers))
         player.show(block, key="player", on_kept=lambda: noting.take("player"))
         noting.shown_in(case.key, case.heard, "player")
-    with said:
-        found = inspection_of(case)
-        asked = state.known_what_if(case.model, case.key)
-        alarm = [] if asked is None or asked.alarm is None else [alarm_words(asked.alarm)]
-        more = [Sentence("caution", "alarm", text) for text in alarm]
-        benchmarked = state.from_runs(case.model, case.map.recipe)
-        if benchmarked is not None:
-            more.append(Sentence("caution" if benchmarked[0] else "control", "benchmark", benchmarked[1]))
-        sentences = [*found.sentences, *more]
-        widgets.show_html(widgets.cautions(sentences))
-        if case.heard.bundle.config.held_out is not None:
-            widgets.choose_share()
-        widgets.show_html(widgets.sentences(sentences))
-    worth.html(widgets.map_verdict(found.verdict))
+    if found is None:
+        with progress:
+            worth.html(widgets.map_verdict(worth_of(case)))
+            found = inspection_of(case)
+        tell([*found.sentences, *more_words(case)])
     with picture_place:
         player.judge(case.heard.digest, f"{case.map.recipe} for {found.class_name}", found.verdict.key, key="worth")
+    return found
+
+
+def more_words(case: Explanation) -> list[Sentence]:
+    """What others than the map say about it: what-ifs that were asked, and runs of this very model."""
+    asked = state.known_what_if(case.model, case.key)
+    alarm = [] if asked is None or asked.alarm is None else [alarm_words(asked.alarm)]
+    found = [Sentence("caution", "alarm", text) for text in alarm]
+    benchmarked = state.from_runs(case.model, case.map.recipe)
+    if benchmarked is not None:
+        found.append(Sentence("caution" if benchmarked[0] else "control", "benchmark", benchmarked[1]))
     return found
 
 

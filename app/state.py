@@ -179,6 +179,12 @@ def verdict(model: str, key: Key, recipe: str, tick: Tick | None = None, target:
     return found  # type: ignore[no-any-return]
 
 
+def known_inspection(model: str, key: Key, recipe: str, target: str = "auto") -> Inspection | None:
+    """What `inspection` has found already, None where it has to be computed."""
+    what = heard(model, key)
+    return _store(key).get(("inspection", what.digest, class_of(what, target), str(parse(recipe))))  # type: ignore[no-any-return]
+
+
 def inspection(model: str, key: Key, recipe: str, tick: Tick | None = None, target: str = "auto") -> Inspection:
     """Everything that is shown of a recording explained by a recipe: controls and other methods computed where they are
     missing.

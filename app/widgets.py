@@ -353,10 +353,11 @@ def cautions(found: Sequence[Sentence]) -> str:
     return f'<div class="sx-caution"><h2>Before you trust it</h2><ul>{against}</ul></div>' if against else ""
 
 
-def sentences(found: Sequence[Sentence]) -> str:
-    """HTML of what matters, in words."""
+def sentences(found: Sequence[Sentence], waiting: str = "") -> str:
+    """HTML of what matters, in words; `waiting` says what else will come."""
     said = "".join(f"<p>{unbroken(s.text)}</p>" for s in found if s.kind not in ("caution", "verdict"))
-    return f'<div class="sx-card sx-words"><h2>What matters</h2>{said}</div>'
+    more = f'<p class="more" role="status">{html.escape(waiting)}</p>' if waiting else ""
+    return f'<div class="sx-card sx-words"><h2>What matters</h2>{said}{more}</div>'
 
 
 def glossary() -> None:

@@ -705,7 +705,7 @@ def ends(heard: Heard) -> list[tuple[float, str]]:
 
 
 def facts_of(
-    heard: Heard, map_: Explained, verdict: Verdict, maps: Mapping[str, Explained], found: Sequence[Check]
+    heard: Heard, map_: Explained, verdict: Verdict | None, maps: Mapping[str, Explained], found: Sequence[Check]
 ) -> Facts:
     """What the sentences about a map are computed from; `maps` holds those that stand beside it."""
     controls = {name: maps[name] for name in CONTROLS if name in maps and name != map_.recipe}
@@ -730,6 +730,11 @@ def facts_of(
         unlike=[*([heard.flat] if heard.flat else []), *unlike(heard), *heard.bundle.concerns(heard.fold)],
         warnings=[str(check) for check in concerns(found)],
     )
+
+
+def first_words(heard: Heard, map_: Explained) -> list[Sentence]:
+    """What a map alone tells, at once: the sentences of `assemble` that need no verdict, no other map and no check."""
+    return summary(facts_of(heard, map_, None, {}, ()))
 
 
 def assemble(

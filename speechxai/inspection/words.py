@@ -187,7 +187,7 @@ ROUNDING = 1e-4
 
 VERDICTS = {
     "explains": "explains the answer",
-    "frequencies": "explains which frequencies, not when",
+    "frequencies": "no better than its own frequencies at other moments",
     "no_better": "no better than loudness or edges",
     "nothing": "explains nothing",
 }
@@ -200,7 +200,7 @@ class Verdict:
     The map must fall further than MIN_BELOW of its own copies, moved elsewhere, and further than the energy and edge
     maps with as many bins. A rise is no fall, however much more the copies rise. A map that does all this, but no more
     than some copy of it that is moved in time alone, says which frequencies matter and not when: of a map that marks
-    the wrong moments of a held vowel no more is true.
+    the wrong moments of a held vowel no more is true, and that is no explanation of this recording.
 
     Args:
         fall: when the map's strongest bins are removed.
@@ -257,9 +257,9 @@ class Verdict:
             )
         if self.key == "frequencies":
             return (
-                f"This map explains which frequencies matter, not when: {began} weakens more than without {tries}, but"
-                f" not more than without {len(self.in_time) - self.n_below_in_time} of {len(self.in_time)} moved in"
-                " time alone."
+                f"This map is no better than its own frequencies at other moments: {began} weakens more than without"
+                f" {tries}, but not more than without {len(self.in_time) - self.n_below_in_time} of"
+                f" {len(self.in_time)} moved in time alone. It tells which frequencies matter, not when."
             )
         if self.key == "no_better":
             as_good = [
@@ -388,7 +388,7 @@ class Facts:
         p, p_removed: probability of that class, whole and without the strongest bins.
         scale: what probabilities are shown as: of two classes always that of the second, such as "P(PD)".
         mirrored: whether the explained class is the other one, so that 1 - p is shown.
-        verdict: on the map.
+        verdict: on the map; None while it is not known.
         controls: p_removed of CONTROLS, maps that know nothing of the model, with as many bins.
         overlaps: share of the strongest bins in common with other methods, in [0, 1]; unrelated maps have STRONGEST.
         shares: share of the bins that are among the strongest, of this map ("") and of other methods: STRONGEST, or
@@ -409,7 +409,7 @@ class Facts:
     class_name: str
     p: float
     p_removed: float
-    verdict: Verdict
+    verdict: Verdict | None = None
     controls: Mapping[str, float] = field(default_factory=dict)
     overlaps: Mapping[str, float] = field(default_factory=dict)
     shares: Mapping[str, float] = field(default_factory=dict)
@@ -577,7 +577,7 @@ def cautions(facts: Facts) -> list[Sentence]:
         found.append(Sentence("caution", key, text))
 
     total = facts.evidence.sum(dtype=np.float64)
-    if facts.verdict.key == "nothing":
+    if facts.verdict is not None and facts.verdict.key == "nothing":
         say("nothing", "This map explains nothing: where it lies is no reason for the answer.")
     if total > 0:
         by_bin = facts.evidence.sum(axis=1, dtype=np.float64)
@@ -616,10 +616,11 @@ def cautions(facts: Facts) -> list[Sentence]:
 
 
 def summary(facts: Facts) -> list[Sentence]:
-    """All sentences about a map, in reading order, the verdict first; a map without evidence says only that."""
-    first = Sentence("verdict", facts.verdict.key, facts.verdict.text)
+    """All sentences about a map, in reading order, the verdict first; a map without evidence says only that. What is
+    not known yet is left out."""
+    first = [] if facts.verdict is None else [Sentence("verdict", facts.verdict.key, facts.verdict.text)]
     if not facts.evidence.sum() > 0:
         empty = Sentence("where", "empty", f"This method finds no evidence for {facts.class_name} in this recording.")
-        return [first, empty, *cautions(facts)]
-    parts = [first, where(facts), when(facts), control(facts), agree(facts)]
+        return [*first, empty, *cautions(facts)]
+    parts = [*first, where(facts), when(facts), control(facts), agree(facts)]
     return [part for part in parts if part is not None] + cautions(facts)

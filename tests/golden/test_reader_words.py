@@ -198,6 +198,16 @@ def test_verdict(fall: float, n_below: int, energy: float, edges: float, key: st
     assert found.label == words.VERDICTS[key]  # type: ignore[index]
 
 
+def test_what_is_not_known_yet_is_left_out() -> None:
+    known = facts(block(1_000, 2_000, 0, N_FRAMES), controls={}, overlaps={}, verdict=None)
+    early, later = words.summary(known), words.summary(facts(block(1_000, 2_000, 0, N_FRAMES)))
+    assert [s.kind for s in early] == ["where", "when", "control"]
+    assert early[-1].text == "Removing it lowers P(PD) from 0.90 to 0.40."
+    assert early[:2] == later[1:3]  # what stands there first stays when the rest comes
+    empty = words.summary(facts(np.zeros((N_BINS, N_FRAMES)), verdict=None))
+    assert [s.key for s in empty] == ["empty"]
+
+
 def test_verdicts_say_why() -> None:
     copies = (0.1,) * 19 + (2.0,)
     began = "without its strongest 20 % the answer"
@@ -211,8 +221,8 @@ def test_verdicts_say_why() -> None:
         " without as many of the edges."
     )
     assert Verdict(1.0, copies, 0.9, 0.9, (0.5,) * 18 + (1.0, 1.0)).text == (
-        f"This map explains which frequencies matter, not when: {began} weakens more than without {moved}, but not more"
-        " than without 2 of 20 moved in time alone."
+        f"This map is no better than its own frequencies at other moments: {began} weakens more than without {moved}, but"
+        " not more than without 2 of 20 moved in time alone. It tells which frequencies matter, not when."
     )
     assert Verdict(1.0, copies, 0.9, 0.9, (0.5,) * 19 + (1.0,)).key == "frequencies"
     assert Verdict(1.0, copies, 0.9, 0.9, (0.5,) * 20).key == "explains"

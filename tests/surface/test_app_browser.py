@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import itertools
+import os
 import re
 import shutil
 import statistics
@@ -588,6 +589,55 @@ def test_speed_of_what_readers_wait_for(tab: Tab, server: Server) -> None:
         if busy():
             pytest.skip(f"the machine is busy, so times are printed and not judged: {medians}")
     assert not slow
+
+
+FIRST_SEEN = """
+window.__seen = {};
+setInterval(() => {
+  const player = [...document.querySelectorAll("[data-testid=stBidiComponentIsolated]")]
+    .map((e) => e.shadowRoot?.querySelector(".player")).find(Boolean);
+  const there = {
+    answer: document.querySelector(".sx-verdict .answer"), words: document.querySelector(".sx-words p"),
+    picture: player?.dataset.drawn, verdict: document.querySelector(".sx-worth b"),
+    all: document.querySelector(".sx-words") && !document.querySelector(".sx-words .more"),
+  };
+  for (const [name, is] of Object.entries(there)) if (is) window.__seen[name] ??= performance.now() / 1000;
+}, 15);
+"""
+"""When each part of a page is first seen, s."""
+
+
+def test_words_come_with_the_picture(tab: Tab) -> None:
+    """A recording and a method that nobody has asked for yet, five times; processor time holds on a busy machine."""
+    pid, lags = tab.server.process.pid, []
+    embedded = quote(str(tab.server.folder / "embedded"))
+    tab.page.add_init_script(FIRST_SEEN)
+    tab.open(f"?recording=chirp&model={embedded}&recipe=saliency")  # the server reads its libraries once
+    tab.settled()
+    for recipe in ("saliency", "gradcam", "smoothgrad", "deep_lift", "guided_backprop"):
+        before = processor_s(pid)
+        tab.open(f"?recording=ten-seconds&model={embedded}&recipe={recipe}")
+        seen, spent = {}, {}
+        while not {"picture", "words", "verdict", "all"} <= seen.keys():
+            seen = tab.page.evaluate("window.__seen")
+            spent |= {name: processor_s(pid) - before for name in seen if name not in spent}
+            time.sleep(0.03)
+        lags.append({name: (seen[name] - seen["picture"], spent[name]) for name in seen})
+        assert seen["answer"] <= seen["picture"]
+        assert seen["words"] <= seen["picture"]
+    for name in ("answer", "words", "picture", "verdict", "all"):
+        wall, cpu = (statistics.median(lag[name][i] for lag in lags) for i in (0, 1))
+        print(f"{name}: {wall:+.2f} s from the picture, {cpu:.2f} s of the server's processor since the page was asked")
+    late = statistics.median(lag["verdict"][0] for lag in lags)
+    worked = statistics.median(lag["verdict"][1] - lag["picture"][1] for lag in lags)
+    assert worked <= 1.0, "processor time from the picture to the verdict"
+    assert busy() or late <= 1.0
+
+
+def processor_s(pid: int) -> float:
+    """Processor time of a process so far, s."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def times_of_what_readers_wait_for(tab: Tab, server: Server) -> dict[str, float]:
