@@ -225,7 +225,7 @@ async def _answer(send: Send, status: int, body: bytes, *headers: tuple[bytes, b
     fixed = [
         (b"cache-control", b"no-store"),
         (b"x-content-type-options", b"nosniff"),
-        (b"referrer-policy", b"no-referrer"),
+        (b"referrer-policy", b"same-origin"),  # without any, browsers send the form as if from nowhere
     ]
     await send({"type": "http.response.start", "status": status, "headers": [*fixed, *headers]})
     await send({"type": "http.response.body", "body": body})

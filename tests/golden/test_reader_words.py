@@ -221,8 +221,8 @@ def test_verdicts_say_why() -> None:
         " without as many of the edges."
     )
     assert Verdict(1.0, copies, 0.9, 0.9, (0.5,) * 18 + (1.0, 1.0)).text == (
-        f"This map is no better than its own frequencies at other moments: {began} weakens more than without {moved}, but"
-        " not more than without 2 of 20 moved in time alone. It tells which frequencies matter, not when."
+        f"This map is no better than its own frequencies at other moments: {began} weakens more than without {moved},"
+        " but not more than without 2 of 20 moved in time alone. It tells which frequencies matter, not when."
     )
     assert Verdict(1.0, copies, 0.9, 0.9, (0.5,) * 19 + (1.0,)).key == "frequencies"
     assert Verdict(1.0, copies, 0.9, 0.9, (0.5,) * 20).key == "explains"

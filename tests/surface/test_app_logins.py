@@ -20,7 +20,7 @@ from app import logins
 from app.logins import BadFile, PasswordFirst
 
 pytest.importorskip("streamlit", reason="needs the extra 'app'")
-from app_server import ROOT, Server, started
+from app_server import CHROMIUM, FLAGS, ROOT, SLOW_MS, Server, started
 from test_app_hosts import PATHS, ask, port_of
 
 pytestmark = pytest.mark.xdist_group("app-hosts")
@@ -178,6 +178,37 @@ def test_nothing_is_answered_before_the_password(server: Server) -> None:
     assert ask(server, "/_stcore/upload_file/a/b", host, method="PUT")[0] == 401
     assert ask(server, "/", "Host: evil.example")[0] == 403  # not even the log-in page
     assert ask(server, logins.FORM, host, "Origin: http://evil.example", method="POST")[0] == 403
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (apt-get install chromium)")
+def test_the_log_in_page_is_accessible(server: Server) -> None:
+    """Untouched, after a wrong password, and after too many; on a laptop and on a phone; then the keyboard alone."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    axe = pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
+    script = (Path(axe.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        for width, height in ((1366, 768), (390, 844)):
+            page = chromium.new_context(viewport={"width": width, "height": height}).new_page()
+            page.goto(server.url)
+            for told in ("", "password", "Wait"):
+                for _ in range({"": 0, "password": 1, "Wait": logins.MOST_OF_A_NAME}[told]):
+                    page.get_by_label("Name").fill(f"nobody {width}")
+                    page.get_by_label("Password").fill("not the right one")
+                    with page.expect_navigation():
+                        page.get_by_role("button", name="Log in").click()
+                assert told.lower() in page.locator("main").inner_text().lower()
+                page.evaluate(script)
+                found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")["violations"]
+                assert [f"{one['id']}: {one['help']}" for one in found] == []
+                assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+        page.goto(server.url)  # the cursor stands in the first field already
+        for word, key in (("nurse", "Tab"), (GOOD, "Enter")):
+            page.keyboard.type(word)
+            page.keyboard.press(key)
+        page.get_by_role("link", name="Inspect").first.wait_for(state="attached", timeout=SLOW_MS)
+        chromium.close()
 
 
 def test_the_app_opens_with_the_password(server: Server) -> None:

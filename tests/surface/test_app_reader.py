@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import time
 from collections.abc import Iterator
@@ -261,6 +262,28 @@ def _nothing_told(seat: Seat, url: str, store: Store) -> None:
         assert not any(word.encode() in part for part in everything), word
 
 
+def _whole(page: Any, width: int, height: int) -> None:
+    """Beside a recording no clock and no button is cut, and on a laptop the whole case is on the screen."""
+    clock = page.locator(".player .clock")
+    assert clock.evaluate("e => e.scrollWidth <= e.clientWidth + 1"), "the clock is cut"
+    boxes = [clock.bounding_box(), *(b.bounding_box() for b in page.locator(".player .bar button:visible").all())]
+    for first, second in itertools.combinations(boxes, 2):
+        apart = [first[a] + first[s] <= second[a] + 1 or second[a] + second[s] <= first[a] + 1 for a, s in SIDES]
+        assert any(apart), (first, second)
+    assert all(box["x"] >= 0 and box["x"] + box["width"] <= width for box in boxes)
+    for name in (".go", ".pause:visible", ".questions", ".sound", "h1"):
+        for part in page.locator(f".reader {name}").all():
+            box = part.bounding_box()
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= width
+            if width > height:
+                assert box["y"] >= 0, name
+                assert box["y"] + box["height"] <= height, name
+
+
+SIDES = (("x", "width"), ("y", "height"))
+
+
 @pytest.mark.parametrize(("width", "height"), [(1366, 768), (390, 844)])
 def test_a_case_is_accessible(folder: Path, browser: Any, width: int, height: int) -> None:
     pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
@@ -271,13 +294,15 @@ def test_a_case_is_accessible(folder: Path, browser: Any, width: int, height: in
         seat = Seat(browser, server.url, code, width, height)
         found = []
         token = _agreed(seat)
-        for _ in range(4):
+        for _ in range(6):
             if seat.page.locator(".reader .sound:not([hidden])").count():
                 seat.page.locator(".player[data-drawn]").wait_for()
             time.sleep(0.3)
             found += _violations(seat.page)
             wide = seat.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
             assert wide <= 0
+            if seat.page.locator(".reader .sound:not([hidden])").count():
+                _whole(seat.page, width, height)
             seat.choose()
             token = seat.go(token)
         assert found == []
