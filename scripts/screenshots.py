@@ -1,6 +1,7 @@
 """Take the pictures of docs/screenshots: every page of the web app, on a laptop and on a phone, synthetic voices only.
 
-    python scripts/screenshots.py --run runs/demo --run runs/benchmark
+    python scripts/screenshots.py --run runs/benchmark --run runs/demo
+    python scripts/screenshots.py --run runs/benchmark --run runs/demo --whole --out whole
 
 Needs Chromium and playwright; runs are made by `speechxai demo` and `speechxai benchmark --quick`.
 """
@@ -40,7 +41,9 @@ def main() -> None:
         "--run", action="append", default=[], help="run folder for the Benchmark page, the first is shown"
     )
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "screenshots")
+    parser.add_argument("--whole", action="store_true", help="each page down to its end, to be looked at")
     given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
     from playwright.sync_api import sync_playwright
 
     chromium = os.environ.get("SPEECHXAI_CHROMIUM") or shutil.which("chromium")
@@ -61,6 +64,10 @@ def main() -> None:
                     page.set_default_timeout(300_000)
                     page.goto(f"http://127.0.0.1:{port}/{path}")
                     ready(page, name)
+                    if given.whole:
+                        end = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
+                        page.set_viewport_size({"width": width, "height": min(end + 40, 8_000)})
+                        page.wait_for_timeout(2_500)
                     page.screenshot(path=given.out / f"{name}-{size}.png")
                     page.close()
                     print(f"{name}-{size}")
@@ -88,6 +95,10 @@ def ready(page: Any, name: str) -> None:
     page.wait_for_selector(IDLE)
     if name in ("inspect", "compare"):
         page.locator(".player[data-drawn]").wait_for()
+    if name == "what-if":
+        page.get_by_role("button", name="Ask").click()
+        page.locator("img.sx-figure").wait_for()
+        page.wait_for_selector(IDLE)
     if name == "cohort":
         page.locator("[data-testid=stDataFrame] canvas").first.wait_for()
     page.wait_for_timeout(1_500)

@@ -155,6 +155,16 @@ class Study(_Part):
         return len(self.arms) if self.crossed else 1
 
     @property
+    def told(self) -> dict[str, str | float]:
+        """What readers are told, by name, and the gap: each answer names the wording under which it was given."""
+        return {"title": self.title, **self.texts.model_dump(), "gap_days": self.gap_days}
+
+    @property
+    def wording(self) -> str:
+        """Hash of what readers are told."""
+        return fingerprint(self.told)
+
+    @property
     def rests_on(self) -> str:
         """Hash of everything that may not change once somebody has answered: not the texts, not the number of readers,
         not what was expected."""

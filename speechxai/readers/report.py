@@ -16,7 +16,7 @@ from speechxai.readers import analysis
 from speechxai.readers.analysis import FIGURES, Difference, Figure, MetricRow, arm_words
 from speechxai.readers.design import KINDS, TRUE, WITH_MAP, Case, Study
 from speechxai.readers.material import Shown
-from speechxai.readers.store import Store, attention, exported, readings, remarks, scales
+from speechxai.readers.store import Store, attention, exported, gaps_days, readings, remarks, scales, wordings
 from speechxai.report import render
 from speechxai.report.render import Cell, Finding, Row, Table, number, p_text, signed, span, with_span
 from speechxai.stats import FEWEST_READERS, MultiReader, direction, holm, multi_reader, reader_interval
@@ -64,6 +64,7 @@ def of_store(study: Study, store: Store) -> Report:
         plausible=plausible,
         planned=(study.readers, study.n_rounds * study.cases.n),
         simulated=bool(facts.get("simulated")),
+        told=told(study, store),
     )
 
 
@@ -78,6 +79,7 @@ def of_readings(
     plausible: Sequence[Figure] = (),
     planned: tuple[int, int] | None = None,
     simulated: bool = False,
+    told: tuple[Sequence[Finding], Sequence[tuple[str, str]]] = ((), ()),
 ) -> Report:
     """The report of a table of readings.
 
@@ -91,6 +93,7 @@ def of_readings(
         plausible: of `plausibility`.
         planned: readers, and readings of each.
         simulated: whether no person answered.
+        told: of `told`.
     """
     figures: dict[str, list[Figure]] = {}
     differences: list[Difference] = []
@@ -109,7 +112,7 @@ def of_readings(
     if simulated:
         said.insert(0, Finding("Simulated readers: no person answered, and nothing here is evidence.", "caution"))
     said += _attention_words(attended or {})
-    said += _left_out(figures, table)
+    said += [*_left_out(figures, table), *told[0]]
     tables = [
         _arms_table(figures, more, plausible, arms),
         _difference_table(differences),
@@ -128,8 +131,49 @@ def of_readings(
             " jackknife, Hillis' degrees of freedom; of times and scales Student's t over readers; of kappa a bootstrap"
             " over cases; of correlations Bonett and Wright",
         ),
+        *told[1],
     ]
     return Report(title, tuple(said), tuple(t for t in tables if t.rows), tuple(rows), simulated)
+
+
+TEXTS = {
+    "title": "title",
+    "consent": "consent",
+    "instructions": "instructions",
+    "debriefing": "debriefing",
+    "gap_days": "gap between rounds",
+}
+"""What readers are told, in words."""
+
+
+def told(study: Study, store: Store) -> tuple[list[Finding], list[tuple[str, str]]]:
+    """What readers were told and how long they waited: a caution where the file was changed while they answered, and
+    lines for what the report rests on."""
+    table = wordings(store)
+    versions = {str(name): part for name, part in table.groupby("wording")}
+    lines, said = [], []
+    if len(versions) == 1:
+        lines.append(("Texts", f"every reader was told the same (wording {next(iter(versions))}, in wordings.csv)"))
+    elif versions:
+        texts = [dict(zip(part["text"], part["content"], strict=True)) for part in versions.values()]
+        moved = [words for name, words in TEXTS.items() if len({str(one.get(name)) for one in texts}) > 1]
+        who = [f"{name}: {', '.join(part['readers'].iloc[0].split())}" for name, part in versions.items()]
+        lines.append(("Texts", f"{len(versions)} wordings, in wordings.csv; answered under {'; under '.join(who)}"))
+        said.append(
+            Finding(
+                f"While readers answered, the study's file was changed: {render.listing(moved)}. {len(versions)}"
+                " wordings were in use; each answer names its own. Whoever had agreed to another consent was asked"
+                " again.",
+                "caution",
+                "told",
+            )
+        )
+    days = gaps_days(store, study)
+    if days and versions:  # simulated readers wait for nothing
+        planned = sorted({float(v) for v in table.loc[table["text"] == "gap_days", "content"]})
+        asked = render.listing([f"{day:g}" for day in planned])
+        lines.append(("Days between two readings of a case", f"{min(days):.1f} to {max(days):.1f}; planned {asked}"))
+    return said, lines
 
 
 def corrected(differences: Sequence[Difference]) -> list[Difference]:

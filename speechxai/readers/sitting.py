@@ -11,7 +11,7 @@ from typing import Any, Literal
 from speechxai.errors import SpeechXAIError
 from speechxai.inspection.words import class_words
 from speechxai.readers.design import KINDS, WITH_ANSWER, WITH_MAP, Case, Slot, Study, codes, place_of, slots
-from speechxai.readers.store import Store
+from speechxai.readers.store import AGAIN, Store
 
 CONFIDENCE = ("unsure", "leaning", "confident", "certain")
 CAUSES = (("voice", "voice"), ("prosody", "prosody"), ("language", "language"), ("other", "other"))
@@ -147,7 +147,11 @@ class Sitting:
 
     def page(self, now: float | None = None) -> Page:
         """What comes next."""
-        answered = {(slot, stage): at for (_, slot, stage), (_, at) in self.store.answers(self.reader).items()}
+        answers = self.store.answers(self.reader)
+        answered = {(slot, stage): at for (_, slot, stage), (_, at) in answers.items()}
+        if self._must_agree_again([content for (_, _, stage), (content, _) in answers.items() if "agree" in stage]):
+            again = ("What you agreed to was changed since. Please read it once more.",)
+            return self._consent(f"{AGAIN}{self.study.wording}", again)
         for number, slot in enumerate(self.steps):
             previous = self.steps[number - 1] if number else None
             if previous is not None and previous.sitting != slot.sitting and (slot.index, "begin") not in answered:
@@ -156,6 +160,16 @@ class Sitting:
                 if (slot.index, stage) not in answered:
                     return self._asked(slot, stage)
         return Page(-1, "end", "The end", _paragraphs(self.study.texts.debriefing), button="", progress="finished")
+
+    def _must_agree_again(self, agreed: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether a reader has agreed, and to other texts than the study's file holds now."""
+        known = self.store.wordings()
+        consents = [known[one["wording"]]["consent"] for one in agreed if one.get("wording") in known]
+        return bool(consents) and self.study.texts.consent not in consents
+
+    def _consent(self, stage: str, before: Sequence[str] = ()) -> Page:
+        agree = Question("agree", "Do you agree to take part?", "choice", ((1, "I agree"),))
+        return Page(0, stage, self.study.title, (*before, *_paragraphs(self.study.texts.consent)), (agree,))
 
     def stages(self, slot: Slot) -> tuple[str, ...]:
         """Parts of a step."""
@@ -179,10 +193,11 @@ class Sitting:
             raise SpeechXAIError("This answer belongs to no page of this study.")
         if not page.button:
             raise SpeechXAIError("There is nothing to answer on this page.")
-        return self.store.put(self.reader, slot, stage, checked(page, content), at)
+        kept = {**checked(page, content), "wording": self.study.wording}
+        return self.store.put(self.reader, slot, stage, kept, at)
 
     def _between(self, slot: Slot, previous: Slot, answered: Mapping[tuple[int, str], float], now: float) -> Page:
-        last = max((at for (index, _), at in answered.items() if index <= previous.index), default=now)
+        last = max((at for (index, _), at in answered.items() if 0 < index <= previous.index), default=now)
         opens = last + 86_400 * self.study.gap_days if slot.round != previous.round else now
         n = self.steps[-1].sitting
         title = f"Sitting {previous.sitting} of {n} is done"
@@ -200,8 +215,7 @@ class Sitting:
 
     def _asked(self, slot: Slot, stage: str) -> Page:
         if slot.kind == "consent":
-            agree = Question("agree", "Do you agree to take part?", "choice", ((1, "I agree"),))
-            return Page(slot.index, stage, self.study.title, _paragraphs(self.study.texts.consent), (agree,))
+            return self._consent(stage)
         if slot.kind == "instructions":
             return Page(slot.index, stage, "How it goes", _paragraphs(self.study.texts.instructions), button="Begin")
         if slot.kind in ("sus", "scs"):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sqlite3
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -18,6 +20,7 @@ from speechxai.errors import SpeechXAIError
 from speechxai.files import csv_table, decoded, from_csv_cell, known_format, read_bytes
 from speechxai.readers.analysis import READING_COLUMNS, rating
 from speechxai.readers.design import Case, Study, codes, slots
+from speechxai.types import CLASS_NAMES, class_key
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +41,10 @@ CREATE TABLE IF NOT EXISTS answers (
     PRIMARY KEY (reader, slot, stage)
 ) WITHOUT ROWID;
 """
+
+
+_TOLD = "told "
+"""Before the hash of a wording, in the table of what is known of the study."""
 
 
 def beside(study_file: Path) -> Path:
@@ -120,6 +127,9 @@ class Store:
                 "INSERT OR REPLACE INTO meta VALUES (?, ?)",
                 [("format", str(FORMAT)), ("rests_on", study.rests_on)],
             )
+            connection.execute(
+                "INSERT OR IGNORE INTO meta VALUES (?, ?)", (f"{_TOLD}{study.wording}", json.dumps(study.told))
+            )
         self.check(study)
 
     def facts(self) -> dict[str, Any]:
@@ -127,6 +137,12 @@ class Store:
         with self._open() as connection:
             rows = connection.execute("SELECT value FROM meta WHERE name = 'facts'").fetchall()
         return dict(json.loads(rows[0][0])) if rows else {}
+
+    def wordings(self) -> dict[str, dict[str, Any]]:
+        """Every wording of what readers were told, by its hash: of each the title, texts and gap."""
+        with self._open() as connection:
+            rows = connection.execute("SELECT name, value FROM meta WHERE name LIKE ?", (f"{_TOLD}%",)).fetchall()
+        return {name.removeprefix(_TOLD): json.loads(text) for name, text in rows}
 
     def put_cases(self, cases: Sequence[Case], contents: Mapping[str, bytes], facts: Mapping[str, Any]) -> None:
         """Keep the cases in their order, with what is shown of each, in place of those that are there."""
@@ -290,14 +306,15 @@ def jspsych(store: Store, study: Study) -> pd.DataFrame:
     for (reader, _, _), (_, at) in answers.items():
         begun[reader] = min(at, begun.get(reader, at))
     by_code = {case.code: case for case in cases}
+    stages: dict[tuple[str, int], list[str]] = defaultdict(list)
+    for reader, index, stage in sorted(answers, key=lambda key: (_place(key[2]), key[2])):
+        stages[reader, index].append(stage)
     for number, code in enumerate(codes(study)):
         index = 0
         for slot in slots(study, number, cases):
-            for stage in STAGES:
-                if (code, slot.index, stage) not in answers:
-                    continue
+            for stage in stages[code, slot.index]:
                 content, at = answers[code, slot.index, stage]
-                response = {k: v for k, v in content.items() if k not in ("rt_ms", "plays", "played_s", "paused_ms")}
+                response = {k: v for k, v in content.items() if k not in _NO_RESPONSE}
                 case = by_code.get(slot.case)
                 rows.append(
                     {
@@ -313,15 +330,57 @@ def jspsych(store: Store, study: Study) -> pd.DataFrame:
                         "correct_response": "" if case is None else case.truth,
                         "plays": content.get("plays", math.nan),
                         "played_s": content.get("played_s", math.nan),
+                        "wording": content.get("wording", ""),
                     }
                 )
                 index += 1
     names = ["subject", "trial_index", "trial_type", "time_elapsed", "rt", "stimulus", "response", "arm", "sitting"]
-    return pd.DataFrame(rows, columns=[*names, "correct_response", "plays", "played_s"])
+    return pd.DataFrame(rows, columns=[*names, "correct_response", "plays", "played_s", "wording"])
 
 
+_NO_RESPONSE = ("rt_ms", "plays", "played_s", "paused_ms", "wording")
 STAGES = ("begin", "agree", "read", "first", "second", "feedback", "scale")
 """Of one step, in order."""
+
+AGAIN = "agree-"
+"""Before the wording to which a reader agreed after one that was changed: a stage of the first step."""
+
+
+def _place(stage: str) -> int:
+    """Of a stage within its step."""
+    return STAGES.index("agree" if stage.startswith(AGAIN) else stage)
+
+
+def wordings(store: Store) -> pd.DataFrame:
+    """What readers were told: a row for each wording and text, with the readers who answered under it."""
+    import pandas as pd
+
+    met: dict[str, set[str]] = defaultdict(set)
+    for (reader, _, _), (content, _) in store.answers().items():
+        if "wording" in content:
+            met[content["wording"]].add(reader)
+    rows = [
+        (name, text, told, " ".join(sorted(met[name])))
+        for name, texts in sorted(store.wordings().items())
+        if name in met
+        for text, told in texts.items()
+    ]
+    return pd.DataFrame(rows, columns=["wording", "text", "content", "readers"])
+
+
+def gaps_days(store: Store, study: Study) -> list[float]:
+    """Days between two readings of one case by one reader, in answers that tell when they were given."""
+    cases, answers, found = store.cases(), store.answers(), []
+    for number, code in enumerate(codes(study)):
+        met: dict[str, float] = {}
+        for slot in slots(study, number, cases):
+            given = answers.get((code, slot.index, "first"))
+            if slot.kind != "case" or given is None:
+                continue
+            if slot.case in met:
+                found.append((given[1] - met[slot.case]) / 86_400)
+            met[slot.case] = given[1]
+    return found
 
 
 def imrmc(table: pd.DataFrame) -> pd.DataFrame:
@@ -363,14 +422,17 @@ def read_ratings(path: Path) -> pd.DataFrame:
     free text, no names of columns), whose rows of the reader "truth" or -1 hold the truth; jsPsych's names with a
     numeric response and correct_response, rows without the latter being instructions and the like; reader, treatment,
     case, truth, rating; or the readings and trials that a study's own report writes, of which last decisions count.
+    Ratings may have decimal commas, where they cannot be thousands. The truth is 0 or 1, or one of TRUTHS; two other
+    numbers or words, such as 1 and 2, do not say which of them is the condition.
 
     Returns:
         The readings; `attrs["notes"]` holds a sentence for everything in the file that is none.
 
     Raises:
-        SpeechXAIError: no ratings, a column or cell that is missing, ratings that are no numbers, a truth that is not 0
-            or 1 or differs within a case, a reading given twice, no reader who read both classes in every arm; the
-            message begins with the file and names the row, counted from 1 with the names of columns.
+        SpeechXAIError: no ratings, a column or cell that is missing, ratings that are no numbers or whose commas may
+            mean two things, a truth that does not say which is the condition or differs within a case, a reading given
+            twice, no reader who read both classes in every arm; the message begins with the file and names the row,
+            counted from 1 with the names of columns.
     """
     import pandas as pd
 
@@ -385,11 +447,13 @@ def read_ratings(path: Path) -> pd.DataFrame:
         return SpeechXAIError(f"{path}: row {number}: {what}")
 
     by_rows = "truth" not in named
+    numbers, rows = list(numbers), _with_points(path, numbers, rows)
     readings: list[tuple[int, dict[str, str]]] = []
     truths: dict[str, tuple[int, int]] = {}
+    said: dict[str, int] = {}
     others = 0
     for number, row in zip(numbers, rows, strict=True):
-        of_truth = by_rows and row["reader"].lower() in ("truth", "-1")
+        of_truth = by_rows and row["reader"].lower() in _OF_TRUTH
         if row.get("correct", "-").lower() in ("", "null", "na", "nan"):
             others += 1
             continue
@@ -400,14 +464,18 @@ def read_ratings(path: Path) -> pd.DataFrame:
             readings.append((number, row))
         if of_truth or not by_rows:
             given = row["rating"] if of_truth else row["truth"]
-            if _number(given) not in (0.0, 1.0):
-                raise wrong(number, f"the truth of case {row['case']} must be 0 or 1. Got {given!r}.")
-            truth = int(_number(given))
+            truth = _truth(given)
+            if truth is None:
+                raise wrong(number, f"the truth of case {row['case']} must be 0 or 1. Got {given!r}.{_UNSAID}")
+            said.setdefault(given, truth)
             known, first = truths.setdefault(row["case"], (truth, number))
             if known != truth:
                 raise wrong(number, f"case {row['case']} has the truth {truth} here and {known} in row {first}.")
     if others:
         notes.append(f"Rows without correct_response, such as instructions, are no ratings: {others} left out.")
+    if words := {given: truth for given, truth in said.items() if math.isnan(_number(given))}:
+        read = [f"{given} is {'with' if truth else 'without'}" for given, truth in sorted(words.items())]
+        notes.append(f"The truth is read from words: {', '.join(read)} the condition.")
     if by_rows and not truths:
         raise SpeechXAIError(f"{path}: no truth: neither a column of it, nor rows of the reader 'truth' or -1.")
     if not readings:
@@ -474,6 +542,54 @@ def lacking_readings(table: pd.DataFrame) -> list[str]:
                 found.append(f"reader {reader} read {what} in arm {arm}")
                 break
     return found
+
+
+TRUTHS = (
+    ("no", "false", "negative", "healthy", "normal", "control", "benign", "absent", "nondiseased", "nonsignal"),
+    ("yes", "true", "positive", "ill", "abnormal", "patient", "malignant", "present", "diseased", "signal"),
+)
+"""Words for the truth, without and with the condition, beside the names of the two classes."""
+
+_UNSAID = " Which of other numbers or words is the condition is not said: write 0 (without) and 1 (with it)."
+
+
+def _truth(text: str) -> int | None:
+    """Whether a case has the condition; None where a cell does not say."""
+    value = _number(text)
+    if not math.isnan(value):
+        return int(value) if value in (0.0, 1.0) else None
+    word = text.strip().lower().replace("-", "").replace(" ", "")
+    for truth, words in enumerate(TRUTHS):
+        if word in words or class_key(text) == CLASS_NAMES[truth]:
+            return truth
+    return None
+
+
+_OF_TRUTH = ("truth", "-1")
+"""Readers whose rows hold the truth."""
+
+_WITH_COMMA = re.compile(r"[+-]?(\d+),(\d+)")
+
+
+def _with_points(path: Path, numbers: Sequence[int], rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """Rows whose ratings have decimal points, where they had commas. Raises SpeechXAIError where both stand in one
+    table, or where every comma may stand between thousands."""
+    given = {k: row["rating"] for k, row in enumerate(rows) if row["reader"].lower() not in _OF_TRUTH}
+    found = {k: cut for k, text in given.items() if (cut := _WITH_COMMA.fullmatch(text))}
+    if not found:
+        return list(rows)
+    first = next(iter(found))
+    begun = f"{path}: row {numbers[first]}: the rating {rows[first]['rating']!r}"
+    point = next((k for k, text in given.items() if "." in text and math.isfinite(_number(text))), None)
+    if point is not None:
+        raise SpeechXAIError(
+            f"{begun} has a comma and {rows[point]['rating']!r} in row {numbers[point]} a point. Write all with points."
+        )
+    if all(len(cut[2]) == 3 and not cut[1].startswith("0") for cut in found.values()):
+        raise SpeechXAIError(f"{begun} may have a decimal comma or one between thousands. Write it with a point.")
+    return [
+        {**row, "rating": row["rating"].replace(",", ".")} if k in found else dict(row) for k, row in enumerate(rows)
+    ]
 
 
 def _number(text: str) -> float:
@@ -548,4 +664,5 @@ def exported(store: Store, study: Study) -> dict[str, bytes]:
         "imrmc.csv": csv_table(imrmc(table)),
         "boxes.csv": csv_table(boxes),
         "comments.csv": csv_table(said),
+        "wordings.csv": csv_table(wordings(store)),
     }

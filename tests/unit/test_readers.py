@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import math
@@ -370,6 +371,65 @@ def test_the_gap_between_rounds_is_kept(tmp_path: Path) -> None:
     assert sitting.page(clock + 14.1 * 86_400).button == "Begin the next sitting"
 
 
+def test_every_answer_names_what_its_reader_was_told(tmp_path: Path) -> None:
+    study = study_of(tmp_path, n="4", training="0", sitting="4", attention_checks="0", gap_days="0", scales="false")
+    store = stored(tmp_path, study)
+    one, two, three = design.codes(study)[:3]
+    clock = time.time()
+
+    def read(study: design.Study, code: str, until: int) -> Page:
+        nonlocal clock
+        sitting = Sitting.of(study, store, code)
+        while (page := sitting.page(clock)).button and page.slot < until:
+            assert sitting.answer(page.slot, page.stage, replied(page), clock)
+            clock += 60
+        return page
+
+    assert read(study, one, 99).stage == "end"
+    read(study, two, 4)
+    findings, lines = report.told(study, store)
+    assert findings == []
+    assert lines[0] == ("Texts", f"every reader was told the same (wording {study.wording}, in wordings.csv)")
+    # Another consent and another gap, half way: who had agreed is asked again, once, and with the text of now.
+    text = (tmp_path / "study.toml").read_text()
+    changed = study_of(tmp_path, text.replace("You are asked to take part", "We ask you to take part"), gap_days="7")
+    store.begin(changed)
+    page = Sitting.of(changed, store, two).page(clock)
+    assert page.stage == f"agree-{changed.wording}"
+    assert page.text[0] == "What you agreed to was changed since. Please read it once more."
+    assert page.text[1].startswith("We ask you to take part")
+    before = read(changed, two, 99)
+    assert before.stage == "begin"  # the gap begins with the last case, and agreeing again does not move it
+    clock += 7.1 * 86_400
+    assert read(changed, two, 99).stage == "end"
+    read(changed, three, 3)
+    assert Sitting.of(changed, store, one).page(clock).stage == f"agree-{changed.wording}"
+    # Texts of which nobody was asked to agree to change no consent.
+    other = changed.model_copy(update={"texts": changed.texts.model_copy(update={"debriefing": "Thanks."})})
+    store.begin(other)
+    assert Sitting.of(other, store, two).page(clock).text == ("Thanks.",)
+    (said,), lines = report.told(other, store)
+    assert said.text.startswith(
+        "While readers answered, the study's file was changed: consent and gap between rounds. 2"
+    )
+    assert f"under {study.wording}: {one}, {two}" in lines[0][1]
+    assert f"under {changed.wording}: {two}, {three}" in lines[0][1]
+    days = dict(lines)["Days between two readings of a case"]
+    assert days.startswith("0.0 to 7.1; planned ")
+    report.write(tmp_path / "out", report.of_store(other, store), other, store)
+    exported = csv.DictReader((tmp_path / "out" / "wordings.csv").read_text().splitlines(keepends=True))
+    told = {(row["wording"], row["text"]): row["content"] for row in exported}
+    assert told[study.wording, "consent"] == study.texts.consent
+    assert told[changed.wording, "consent"] == changed.texts.consent
+    trials = pd.read_csv(tmp_path / "out" / "jspsych.csv")
+    agreed = trials[trials["trial_type"].str.contains("agree")]
+    assert agreed.groupby("subject")["wording"].agg(list).to_dict() == {
+        one: [study.wording],
+        two: [study.wording, changed.wording],
+        three: [changed.wording],
+    }
+
+
 # What is read from it.
 def table_of(rows: list[tuple[Any, ...]]) -> pd.DataFrame:
     """Readings (reader, case, arm, truth, answer, kind, first, decision, use)."""
@@ -695,7 +755,14 @@ def test_ratings_from_elsewhere(tmp_path: Path) -> None:
         ("a,b\n1,2\n", "there is no column of the reader"),
         ("reader,case,rating\n1,1,3\n", "no truth"),
         ("reader,case,rating,truth\n1,1,x,1\n", "is no number"),
-        ("reader,case,rating,truth\n1,1,3,2\n", "must be 0 or 1"),
+        (
+            "reader,case,rating,truth\n1,1,3,2\n",
+            "must be 0 or 1. Got '2'. Which of other numbers or words is the condition",
+        ),
+        ("reader,case,rating,truth\n1,1,3,maybe\n", "must be 0 or 1. Got 'maybe'."),
+        ("reader;case;rating;truth\n1;1;0,5;1\n1;2;0.7;0\n", "row 2: .* has a comma and '0.7' in row 3 a point"),
+        ("reader;case;rating;truth\n1;1;1,500;1\n1;2;2;0\n", "row 2: the rating '1,500' may have a decimal comma or"),
+        ("reader;case;rating;truth\n1;1;1,5,0;1\n", "is no number: '1,5,0'"),
         (
             "reader,case,rating,truth\n1,1,3,1\n1,1,4,1\n",
             "row 3: reader 1 read case 1 in arm all twice",
@@ -759,6 +826,35 @@ def test_programs_own_formats_are_read(tmp_path: Path) -> None:
     assert found[2].attrs["notes"] == [
         "Rows without correct_response, such as instructions, are no ratings: 2 left out."
     ]
+
+
+@pytest.mark.parametrize(
+    ("without", "has"),
+    [
+        ("0", "1"),
+        ("0.0", "1.0"),
+        ("HC", "PD"),
+        ("healthy control", "Parkinson's disease"),
+        ("no", "YES"),
+        ("non-diseased", "diseased"),
+    ],
+)
+def test_decimal_commas_and_words_for_the_truth_are_read(tmp_path: Path, without: str, has: str) -> None:
+    rows = [row.split(",") for reader in "12" for arm in "ab" for row in rated(reader, arm)]
+    points, commas, truths = (tmp_path / name for name in ("points.csv", "commas.csv", "rows.csv"))
+    names = ["reader", "case", "arm", "rating", "truth"]
+    points.write_text("\n".join(",".join(row) for row in [names, *rows]))
+    worded = [[r, c, a, x.replace(".", ","), has if t == "1" else without] for r, c, a, x, t in rows]
+    commas.write_text("\n".join(";".join(row) for row in [names, *worded]))
+    top = [f"truth;c{k};truth;{has if k % 2 else without}" for k in range(8)]
+    truths.write_text("\n".join(["readerID;caseID;modalityID;score", *top, *(";".join(row[:4]) for row in worded)]))
+    wanted = read_ratings(points)
+    for path in (commas, truths):
+        found = read_ratings(path)
+        pd.testing.assert_frame_equal(found, wanted)
+        words = sorted([f"{without} is without", f"{has} is with"])
+        notes = [] if has[0] == "1" else [f"The truth is read from words: {', '.join(words)} the condition."]
+        assert found.attrs["notes"] == notes
 
 
 @pytest.mark.parametrize(("n", "what"), [(0, "nothing"), (3, "1 cases with and 2 without the condition")])
