@@ -78,7 +78,7 @@ labels = [words.recipe_words(r) for r in maps]
 if agreed.pairs:
     text = (
         f"{words.listing([labels[i] for i in sorted({i for pair in agreed.pairs for i in pair})])} share"
-        f" {words.percent(agreed.mean)} of their strongest bins"
+        f" {words.percent(agreed.mean)} of their strongest places"
         f"{', averaged over pairs' if len(agreed.pairs) > 1 else ''}, where unrelated maps share"
         f" {words.percent(STRONGEST)}"
     )
@@ -100,9 +100,9 @@ with one:
         charts.matrix(
             labels,
             agreed.overlaps,
-            "Share of the strongest 20 % of the bins that both maps have in common; unrelated maps have 0.20."
+            "Share of the strongest 20 % of the places that both maps have in common; unrelated maps have 0.20."
             + "".join(
-                f" {label} holds evidence in {words.percent(share, 1)} of the bins only."
+                f" {label} holds evidence in {words.percent(share, 1)} of the places only."
                 for label, share in zip(labels, agreed.shares, strict=True)
                 if words.has_few(share)
             ),
@@ -133,14 +133,14 @@ with two:
         charts.table(
             scores,
             f"{heard.scale(heard.predicted)} at one budget, and how much probability the answer loses; gray: it"
-            " weakens no more than without as many bins of a control.",
+            " weakens no more than without as many places of a control.",
             muted=[bool(row["loses to"]) for row in scores],
         )
     )
 widgets.glossary()
 with st.expander("Rank correlation of each pair"):
     widgets.show_html(
-        charts.matrix(labels, agreed.ranks, "Spearman's correlation over all bins; 0 is what unrelated maps have.")
+        charts.matrix(labels, agreed.ranks, "Spearman's correlation over all places; 0 is what unrelated maps have.")
     )
 widgets.foot()
 widgets.try_methods(model)

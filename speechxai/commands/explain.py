@@ -105,7 +105,7 @@ def explain(
     if rows:
         say(table(header, rows, right=(2, 3, 4, 5, 6)))
         say(
-            f"Kept and removed: the strongest {words.percent(STRONGEST)} of the bins, the same number for every map."
+            f"Kept and removed: the strongest {words.percent(STRONGEST)} of the places, the same number for every map."
             " The soft mask is the published figure; its mass differs from map to map."
         )
     for name, one in found.items():
@@ -120,7 +120,7 @@ def explain(
         )
     for pair in content["agreement"]:
         say(
-            f"agreement of {pair['first']} and {pair['second']}: {_share(pair['overlap'])} of the strongest bins in"
+            f"agreement of {pair['first']} and {pair['second']}: {_share(pair['overlap'])} of the strongest places in"
             f" common, {words.percent(STRONGEST)} by chance; rank correlation {_number(pair['rank_correlation'])}"
         )
     for name, reason in not_applicable.items():

@@ -88,12 +88,12 @@ METHOD_WORDS = {
 
 
 GLOSSARY = {
-    "bin": "one point of the picture: one frequency at one moment",
-    "strongest 20 %": "the fifth of all bins that a map marks most, so that all maps are judged by as many",
+    "place": "one point of the picture: one frequency at one moment (a bin, for researchers)",
+    "strongest 20 %": "the fifth of all places that a map marks most, so that all maps are judged by as many",
     "control": "a map that knows nothing of the model; an explanation must be better than all of them",
     **{recipe.replace("_", " "): METHOD_WORDS[recipe] for recipe in CONTROLS},
     **{name.replace("_", " "): METHOD_WORDS[name] for name in ("union", "intersection", "rank_mean")},
-    "kept, removed": "the recording with the strongest bins alone, and without them",
+    "kept, removed": "the recording with the strongest places alone, and without them",
     "95 % interval": "values that fit what was measured; more speakers make it narrower",
 }
 """Words that pages use, in plain ones."""
@@ -253,7 +253,7 @@ class Verdict:
         if self.key == "explains":
             return (
                 f"This map explains {self.of}: {began} weakens more than without {tries}, and more than without as"
-                " many of the loudest bins or of the edges."
+                " many of the loudest places or of the edges."
             )
         if self.key == "frequencies":
             return (
@@ -264,7 +264,7 @@ class Verdict:
         if self.key == "no_better":
             as_good = [
                 name
-                for name, fall in (("of the loudest bins", self.energy), ("of the edges", self.edges))
+                for name, fall in (("of the loudest places", self.energy), ("of the edges", self.edges))
                 if not self.above(fall)
             ]
             return (
@@ -512,7 +512,7 @@ def when(facts: Facts) -> Sentence:
     )
 
 
-REMOVED = {"energy_map": "of the loudest bins", "edge_map": "of the edges", "random_map": "random bins"}
+REMOVED = {"energy_map": "of the loudest places", "edge_map": "of the edges", "random_map": "random places"}
 """What removing a control's bins removes, in words."""
 
 
@@ -554,11 +554,11 @@ def agree(facts: Facts) -> Sentence | None:
         return None
     mean = float(np.mean(list(values.values())))
     text = (
-        f"{listing([recipe_words(name) for name in values])}: {percent(mean)} of the strongest bins in common"
+        f"{listing([recipe_words(name) for name in values])}: {percent(mean)} of the strongest places in common"
         f"{' on average' if len(values) > 1 else ''}; two unrelated maps have {percent(STRONGEST)}."
     )
     few = [
-        f"{recipe_words(name) if name else 'This map'} holds evidence in {percent(share, 1)} of the bins only"
+        f"{recipe_words(name) if name else 'This map'} holds evidence in {percent(share, 1)} of the places only"
         for name, share in facts.shares.items()
         if has_few(share)
     ]

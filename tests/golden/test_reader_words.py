@@ -94,18 +94,18 @@ def test_removing_is_compared_with_all_three_controls() -> None:
     said = words.control(facts(np.ones((N_BINS, N_FRAMES))))
     assert said.key == "fall"
     assert said.text == (
-        "Removing it lowers P(PD) from 0.90 to 0.40; removing as many of the loudest bins to 0.60, of the edges to 0.55"
-        " and random bins to 0.80."
+        "Removing it lowers P(PD) from 0.90 to 0.40; removing as many of the loudest places to 0.60, of the edges to"
+        " 0.55 and random places to 0.80."
     )
     assert words.control(facts(np.ones((N_BINS, N_FRAMES)), controls={})).text.endswith("from 0.90 to 0.40.")
     # A map that is itself a control is compared with the others.
     for left, text in (
-        ({"edge_map": 0.55, "random_map": 0.8}, "removing as many of the edges to 0.55 and random bins to 0.80."),
+        ({"edge_map": 0.55, "random_map": 0.8}, "removing as many of the edges to 0.55 and random places to 0.80."),
         (
             {"energy_map": 0.6, "random_map": 0.8},
-            "removing as many of the loudest bins to 0.60 and random bins to 0.80.",
+            "removing as many of the loudest places to 0.60 and random places to 0.80.",
         ),
-        ({"random_map": 0.8}, "removing as many random bins to 0.80."),
+        ({"random_map": 0.8}, "removing as many random places to 0.80."),
     ):
         assert words.control(facts(np.ones((N_BINS, N_FRAMES)), controls=left)).text.endswith(text)
 
@@ -136,7 +136,7 @@ def test_a_rise_is_called_a_rise(p_removed: float, key: str, does: str) -> None:
 def test_of_two_classes_there_is_one_scale(p_removed: float, said: str) -> None:
     one = facts(block(500, 1_000, 30, 100), p_removed=p_removed, mirrored=True, class_name="Healthy control")
     assert f"Removing it {said}" in words.control(one).text
-    assert words.control(one).text.endswith("bins to 0.40, of the edges to 0.45 and random bins to 0.20.")
+    assert words.control(one).text.endswith("places to 0.40, of the edges to 0.45 and random places to 0.20.")
     unsure = replace(one, p=0.55, range_p=(0.42, 0.6))
     assert [s.text for s in words.cautions(unsure)] == ["The model is unsure: P(PD) 0.45 is close to 0.50."]
     (fragile,) = words.cautions(replace(unsure, p=0.7))
@@ -214,7 +214,7 @@ def test_verdicts_say_why() -> None:
     moved = "19 of 20 copies of it moved elsewhere in time and frequency"
     assert Verdict(1.0, copies, 0.9, 0.9).text == (
         f"This map explains the answer: {began} weakens more than without {moved}, and more than without as many of the"
-        " loudest bins or of the edges."
+        " loudest places or of the edges."
     )
     assert Verdict(1.0, copies, 0.9, 1.5).text == (
         f"This map is no better than loudness or edges: {began} weakens more than without {moved}, but not more than"
@@ -227,7 +227,7 @@ def test_verdicts_say_why() -> None:
     assert Verdict(1.0, copies, 0.9, 0.9, (0.5,) * 19 + (1.0,)).key == "frequencies"
     assert Verdict(1.0, copies, 0.9, 0.9, (0.5,) * 20).key == "explains"
     assert Verdict(1.0, copies, 1.5, 0.9, (1.0,) * 20).key == "no_better"
-    assert Verdict(1.0, copies, 1.5, 1.5).text.endswith("without as many of the loudest bins or of the edges.")
+    assert Verdict(1.0, copies, 1.5, 1.5).text.endswith("without as many of the loudest places or of the edges.")
     assert Verdict(0.05, copies, 0.0, 0.0).text == (
         f"This map explains nothing: {began} weakens more than without 0 of 20 copies of it moved elsewhere in time and"
         " frequency; only 19 or more would show that its place matters."
@@ -275,14 +275,14 @@ def test_agreement_names_its_methods_and_maps_with_little_evidence() -> None:
     )
     assert said is not None
     assert said.text == (
-        "It agrees with saliency, input x gradient and gradcam: 50 % of the strongest bins in common on average; two"
-        " unrelated maps have 20 %. gradcam holds evidence in 5.0 % of the bins only."
+        "It agrees with saliency, input x gradient and gradcam: 50 % of the strongest places in common on average; two"
+        " unrelated maps have 20 %. gradcam holds evidence in 5.0 % of the places only."
     )
     one = words.agree(facts(np.ones((N_BINS, N_FRAMES)), overlaps={"a": 0.2}, shares={"": 0.01}))
     assert one is not None
     assert one.text == (
-        "It does not agree with a: 20 % of the strongest bins in common; two unrelated maps have 20 %. This map holds"
-        " evidence in 1.0 % of the bins only."
+        "It does not agree with a: 20 % of the strongest places in common; two unrelated maps have 20 %. This map holds"
+        " evidence in 1.0 % of the places only."
     )
 
 

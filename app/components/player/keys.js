@@ -32,7 +32,7 @@ export const KEYS = [
   { keys: ["PageDown"], action: "page", amount: 0.8 },
   { keys: ["ArrowUp"], shown: "↑ ↓", action: "opacity", amount: 0.1, says: "evidence stronger or weaker" },
   { keys: ["ArrowDown"], action: "opacity", amount: -0.1 },
-  { keys: [","], shown: ", .", action: "strongest", amount: -1, says: "show fewer or more bins" },
+  { keys: [","], shown: ", .", action: "strongest", amount: -1, says: "show fewer or more places" },
   { keys: ["."], action: "strongest", amount: 1 },
   { keys: ["c"], shown: "C", action: "scheme", says: "next color map" },
   { keys: ["f"], shown: "F", action: "axis", says: "next frequency axis" },

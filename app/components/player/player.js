@@ -153,7 +153,7 @@ class Player {
     const strongest = this.part(".strongest");
     const words = share >= 1 ? "all" : `${+(100 * share).toFixed(1)} %`;
     strongest.value = String(taste.strongest);
-    strongest.setAttribute("aria-valuetext", share >= 1 ? "all bins" : `strongest ${+(100 * share).toFixed(1)} percent of the bins`);
+    strongest.setAttribute("aria-valuetext", share >= 1 ? "all places" : `strongest ${+(100 * share).toFixed(1)} percent of the places`);
     const others = this.model.sounds.length > 2 && share !== SOUND_SHARE;
     this.part(".share").textContent = others ? `${words} (sound: ${100 * SOUND_SHARE} %)` : words;
     this.part(".with-whole").hidden = !(header.top_hz < header.max_hz);
