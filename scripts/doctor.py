@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import functools
 import json
 import shutil
 import tempfile
@@ -29,15 +30,23 @@ import numpy as np
 import soundfile
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
+from speechxai.classifiers import BACKBONES, training
 from speechxai.classifiers.bundle import load_bundle
-from speechxai.doctor import examine_bundle
+from speechxai.classifiers.fit import FitConfig
+from speechxai.data.synthetic import takes
+from speechxai.doctor import examine_bundle, examine_training
+from speechxai.errors import SpeechXAIError
 from speechxai.files import read_toml, resource_folder, sha256_of, to_toml
 from speechxai.signal.stft import SegmentConfig, spectrogram
+from speechxai.stats import share_interval
+from speechxai.testing import ANYTHING
+from speechxai.types import Recording, StftConfig
 
 FL4DEEP = {
     "data": "84 %",
-    "library": "100 % (mismatch between training and deployment)",
+    "deployment": "100 % (library mismatch between training and deployment)",
     "loss": "69 %",
 }
 """Of 100 faulty scripts, arXiv 2411.08172."""
@@ -313,6 +322,355 @@ def deployment() -> Iterator[Case]:
         yield Case(f"{split}-healthy-program-rounded", "healthy", split, (), program(split, "fine", 3))
 
 
+# Trainings: small networks on a second of made voices each, and what somebody does to them.
+@BACKBONES.register(hears="magnitude", cites="own")
+def dense(
+    stft: StftConfig,
+    hidden: int = 16,
+    activation: str = "relu",
+    depth: int = 2,
+    scale: float = 1.0,
+    bias: float = 0.0,
+    output: str = "none",
+    gain: float = 1.0,
+) -> nn.Module:
+    """A few dense layers on the mean spectrum."""
+    make = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "gelu": nn.GELU, "none": nn.Identity}[activation]
+    layers: list[nn.Module] = []
+    width = stft.n_bins
+    for _ in range(depth):
+        linear = nn.Linear(width, hidden)
+        with torch.no_grad():
+            linear.weight.mul_(scale)
+            linear.bias.add_(bias)
+        layers += [linear, make()]
+        width = hidden
+    layers.append(nn.Linear(width, 2))
+    if output == "tanh":
+        layers.append(nn.Tanh())
+    network = nn.Sequential(*layers)
+
+    class Dense(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, magnitude: torch.Tensor, phase: torch.Tensor) -> torch.Tensor:
+            return self.network(gain * magnitude.mean(dim=-1))
+
+    return Dense()
+
+
+@functools.cache
+def voices(n_speakers: int, seed: int, task: str) -> tuple[Recording, ...]:
+    """The first part of made voices, one recording a speaker, at one level, with a plain sign of one of the classes: a
+    hiss."""
+    found = []
+    for index, take in enumerate(takes(n_speakers, seed, severity=0.0, tasks=(task,))):
+        recording = take.recording()
+        wave = recording.waveform[2_000:14_000]
+        if recording.label == 1:
+            noise = torch.randn(len(wave), generator=torch.Generator().manual_seed(1_000 * seed + index)).diff(
+                prepend=torch.zeros(1)
+            )
+            wave = wave + (0.25 if task == "vowel-a" else 0.4) * wave.std() * noise
+        found.append(replace(recording, waveform=wave / wave.abs().max()))
+    return tuple(found)
+
+
+CNN = {"dev": {"channels": [6, 12], "n_mels": 24}, "test": {"channels": [8, 8, 16], "n_mels": 32}}
+RATE = {"cnn": 1e-2, "dense": 1e-2}
+
+
+def trained(
+    split: str,
+    seed: int,
+    *,
+    backbone: str = "cnn",
+    options: dict[str, Any] | None = None,
+    spoil: Callable[[list[Recording]], list[Recording]] | None = None,
+    patches: tuple[Callable[[], Any], ...] = (),
+    n_speakers: int = 24,
+    task: str = "vowel-a",
+    **fit: Any,
+) -> Callable[[Path], Any]:
+    """Train a small model, with what somebody did to it, and examine what is left on disk."""
+
+    def examine(folder: Path) -> Any:
+        recordings = list(voices(n_speakers, 10 * seed + (split == "test"), task))
+        recordings = spoil(recordings) if spoil else recordings
+        settings = {
+            **{"epochs": 8, "patience": 6, "batch": 8, "crop_s": 0.4, "n_crops": 4, "restarts": 0, "seed": seed},
+            **{"learning_rate": RATE[backbone], "deterministic": False},
+            **fit,
+        }
+        own = CNN[split] if backbone == "cnn" else {}
+        plan = training.Plan(
+            name="planted",
+            backbone=backbone,
+            options={**own, **(options or {})},
+            n_folds=3,
+            fit=FitConfig(**settings),
+            n_bootstrap=20,
+            cam_layer="features" if backbone == "cnn" else None,
+        )
+        with ExitStack() as stack:
+            # What a model was made for takes longer than these trainings.
+            stack.enter_context(mock.patch.object(training, "scope_of", return_value=ANYTHING))
+            for patch in patches:
+                stack.enter_context(patch())
+            try:
+                training.train_bundle(training.Corpus("made", tuple(recordings), ""), plan, folder / "m")
+            except SpeechXAIError:
+                return examine_training(folder / "m.training")
+        return examine_training(folder / "m")
+
+    return examine
+
+
+def shuffled(share: float, seed: int) -> Callable[[list[Recording]], list[Recording]]:
+    """Exchange the labels of a share of the recordings."""
+
+    def spoil(recordings: list[Recording]) -> list[Recording]:
+        random = np.random.default_rng(seed)
+        chosen = random.permutation(len(recordings))[: round(share * len(recordings))]
+        labels = {int(i): recordings[int(j)].label for i, j in zip(chosen, random.permutation(chosen), strict=True)}
+        return [replace(r, label=labels.get(i, r.label)) for i, r in enumerate(recordings)]
+
+    return spoil
+
+
+def leaking(n: int, part: float) -> Callable[[list[Recording]], list[Recording]]:
+    """The same recordings once more, or a part of them, under other names."""
+
+    def spoil(recordings: list[Recording]) -> list[Recording]:
+        more = []
+        for r in recordings[:n]:
+            wave = r.waveform[: round(part * len(r.waveform))]
+            more.append(replace(r, id=f"{r.id}-b", speaker=f"{r.speaker}-b", waveform=wave / wave.abs().max()))
+        return [*recordings, *more]
+
+    return spoil
+
+
+def constant(noise: float) -> Callable[[list[Recording]], list[Recording]]:
+    """One recording in place of all, and a little noise."""
+
+    def spoil(recordings: list[Recording]) -> list[Recording]:
+        wave = recordings[0].waveform
+        random = torch.Generator().manual_seed(0)
+        return [replace(r, waveform=wave + noise * torch.randn(len(wave), generator=random)) for r in recordings]
+
+    return spoil
+
+
+def louder(factor: float) -> Callable[[list[Recording]], list[Recording]]:
+    """Every other recording at another level, or all in whole numbers."""
+
+    def spoil(recordings: list[Recording]) -> list[Recording]:
+        return [
+            replace(r, waveform=r.waveform * (factor if i % 2 or factor > 1e3 else 1)) for i, r in enumerate(recordings)
+        ]
+
+    return spoil
+
+
+def rare(n: int) -> Callable[[list[Recording]], list[Recording]]:
+    """Only a few of one class."""
+
+    def spoil(recordings: list[Recording]) -> list[Recording]:
+        ill = [r for r in recordings if r.label == 1][:n]
+        return [*(r for r in recordings if r.label == 0), *ill]
+
+    return spoil
+
+
+REAL_LOSS = nn.functional.cross_entropy
+
+
+def loss_of(kind: str) -> Callable[[], Any]:
+    """Another loss in place of the cross-entropy."""
+
+    def loss(logits: torch.Tensor, labels: torch.Tensor, weight: Any = None) -> torch.Tensor:
+        if kind == "softmax":
+            return REAL_LOSS(logits.softmax(-1), labels, weight=weight)
+        if kind == "negative":
+            return -REAL_LOSS(logits, labels, weight=weight)
+        if kind == "sum":
+            return REAL_LOSS(logits, labels, weight=weight, reduction="sum")
+        if kind == "square":
+            return (logits.softmax(-1)[:, 1] - labels.float()).square().mean()
+        if kind == "one label":
+            return REAL_LOSS(logits, torch.zeros_like(labels), weight=weight)
+        if kind == "mixed labels":
+            return REAL_LOSS(logits, labels.roll(1), weight=weight)
+        if kind == "log of sigmoid":
+            p = (logits[:, 1] - logits[:, 0]).sigmoid().round()
+            return -(labels * p.log() + (1 - labels) * (1 - p).log()).mean() + 0 * logits.sum()
+        raise ValueError(kind)
+
+    return lambda: mock.patch("torch.nn.functional.cross_entropy", loss)
+
+
+def no_step() -> Any:
+    """An optimizer whose step is not called."""
+    return mock.patch("torch.optim.AdamW.step", return_value=None)
+
+
+def only_last() -> Any:
+    """An optimizer that was given the last layer alone."""
+    from speechxai.classifiers import fit
+
+    real = fit.parameter_groups
+
+    def groups(classifier: Any, *args: Any) -> Any:
+        found = real(classifier, *args)
+        last = list(classifier.backbone.parameters())[-2:]
+        return [{**found[0], "params": last}]
+
+    return mock.patch.object(fit, "parameter_groups", groups)
+
+
+def kept_gradient() -> Any:
+    """A loop without zero_grad."""
+    return mock.patch("torch.optim.Optimizer.zero_grad", return_value=None)
+
+
+def no_statistics() -> Any:
+    """Features whose mean and deviation nobody set."""
+    return mock.patch("speechxai.classifiers.fit.set_front_end", return_value=None)
+
+
+def wrong_statistics(factor: float) -> Callable[[], Any]:
+    """Features that are divided by something else."""
+    return lambda: mock.patch(
+        "speechxai.classifiers.cnn.LogMel.set_statistics",
+        lambda self, mean, deviation: (self.mean.copy_(mean), self.deviation.copy_(deviation * factor)),
+    )
+
+
+def biased(value: float) -> Callable[[], Any]:
+    """Rectifiers that are pushed below zero."""
+    return lambda: mock.patch("torch.nn.ReLU.forward", lambda self, x: (x - value).clamp(min=0))
+
+
+def trainings() -> Iterator[Case]:
+    """Faults of training, by kind, and healthy runs."""
+    d, t = "dev", "test"
+    cases: list[tuple[str, str, str, str | tuple[str, ...], dict[str, Any]]] = [
+        # data
+        (d, "data", "labels-all", "labels", {"spoil": shuffled(1.0, 1)}),
+        (d, "data", "labels-dense", "labels", {"spoil": shuffled(0.9, 2), "backbone": "dense"}),
+        (d, "data", "leak-copies", "leak_between_folds", {"spoil": leaking(6, 1.0)}),
+        (d, "data", "leak-parts", "leak_between_folds", {"spoil": leaking(4, 0.7), "backbone": "dense"}),
+        (d, "data", "constant", "constant_input", {"spoil": constant(0.0)}),
+        (d, "data", "int16", "unnormalized_input", {"spoil": louder(32768.0), "backbone": "dense"}),
+        (d, "data", "features-unset", "unnormalized_input", {"patches": (no_statistics,)}),
+        (d, "data", "rare-class", "one_class", {"spoil": rare(3), "class_weights": "none", "n_speakers": 40}),
+        (t, "data", "labels-all", "labels", {"spoil": shuffled(1.0, 11), "task": "ddk"}),
+        (
+            t,
+            "data",
+            "labels-most",
+            "labels",
+            {"spoil": shuffled(0.8, 12), "backbone": "dense", "options": {"depth": 1}},
+        ),
+        (t, "data", "leak-copies", "leak_between_folds", {"spoil": leaking(3, 1.0), "task": "ddk"}),
+        (t, "data", "leak-parts", "leak_between_folds", {"spoil": leaking(8, 0.6)}),
+        (t, "data", "constant-noise", "constant_input", {"spoil": constant(1e-4), "backbone": "dense"}),
+        (t, "data", "levels", "unnormalized_input", {"spoil": louder(0.01)}),
+        (t, "data", "features-small", "unnormalized_input", {"patches": (wrong_statistics(100.0),)}),
+        (t, "data", "rare-class", "one_class", {"spoil": rare(4), "class_weights": "none", "n_speakers": 56}),
+        # loss
+        (d, "loss", "softmax-twice", "wrong_loss", {"patches": (loss_of("softmax"),)}),
+        (d, "loss", "negative", "wrong_loss", {"patches": (loss_of("negative"),)}),
+        (d, "loss", "sum", "wrong_loss", {"patches": (loss_of("sum"),), "backbone": "dense"}),
+        (d, "loss", "log-of-0", "loss_not_finite", {"patches": (loss_of("log of sigmoid"),), "backbone": "dense"}),
+        (t, "loss", "softmax-twice", "wrong_loss", {"patches": (loss_of("softmax"),), "backbone": "dense"}),
+        (t, "loss", "square", "wrong_loss", {"patches": (loss_of("square"),)}),
+        (t, "loss", "one-label", "wrong_loss", {"patches": (loss_of("one label"),), "task": "ddk"}),
+        (t, "loss", "mixed-labels", "wrong_loss", {"patches": (loss_of("mixed labels"),)}),
+        # optimizer
+        (d, "optimizer", "no-step", "no_update", {"patches": (no_step,)}),
+        (d, "optimizer", "kept-gradient", "stale_gradient", {"patches": (kept_gradient,)}),
+        (d, "optimizer", "rate-3", "learning_rate_too_high", {"learning_rate": 3.0}),
+        (d, "optimizer", "rate-1e-6", "learning_rate_too_low", {"learning_rate": 1e-6}),
+        (d, "optimizer", "decay", "weight_decay_too_high", {"weight_decay": 40.0, "backbone": "dense"}),
+        (t, "optimizer", "only-last", "no_update", {"patches": (only_last,)}),
+        (t, "optimizer", "kept-gradient", "stale_gradient", {"patches": (kept_gradient,), "backbone": "dense"}),
+        (t, "optimizer", "rate-1", "learning_rate_too_high", {"learning_rate": 1.0, "backbone": "dense"}),
+        (t, "optimizer", "rate-1e-5", "learning_rate_too_low", {"learning_rate": 1e-5, "task": "ddk"}),
+        (t, "optimizer", "decay", "weight_decay_too_high", {"weight_decay": 25.0}),
+        # activation
+        (d, "activation", "dead", "dead_units", {"patches": (biased(8.0),)}),
+        (d, "activation", "dead-bias", "dead_units", {"backbone": "dense", "options": {"bias": -20.0}}),
+        (
+            d,
+            "activation",
+            "saturated",
+            "saturated_units",
+            {"backbone": "dense", "options": {"activation": "tanh", "scale": 80.0}},
+        ),
+        (
+            d,
+            "activation",
+            "tanh-output",
+            "bounded_output",
+            {"backbone": "dense", "options": {"output": "tanh"}, "learning_rate": 2e-2},
+        ),
+        (t, "activation", "dead", "dead_units", {"patches": (biased(5.0),), "task": "ddk"}),
+        (t, "activation", "dead-bias", "dead_units", {"backbone": "dense", "options": {"bias": -8.0, "depth": 3}}),
+        (
+            t,
+            "activation",
+            "saturated",
+            "saturated_units",
+            {"backbone": "dense", "options": {"activation": "sigmoid", "scale": 200.0}},
+        ),
+        (
+            t,
+            "activation",
+            "tanh-output",
+            "bounded_output",
+            {"backbone": "dense", "options": {"output": "tanh", "activation": "gelu"}},
+        ),
+        # iterations
+        (d, "iterations", "one-epoch", "too_few_epochs", {"epochs": 1}),
+        (d, "iterations", "two-epochs", "too_few_epochs", {"epochs": 2, "learning_rate": 1e-3}),
+        (d, "iterations", "still-falling", "too_few_epochs", {"epochs": 6, "backbone": "dense", "learning_rate": 1e-3}),
+        (d, "iterations", "no-patience", "stopped_too_early", {"patience": 1, "epochs": 60, "learning_rate": 1e-3}),
+        (t, "iterations", "one-epoch", "too_few_epochs", {"epochs": 1, "backbone": "dense"}),
+        (t, "iterations", "three-epochs", "too_few_epochs", {"epochs": 3, "learning_rate": 5e-4}),
+        (t, "iterations", "two-epochs", "too_few_epochs", {"epochs": 2, "task": "ddk", "learning_rate": 1e-3}),
+        (
+            t,
+            "iterations",
+            "no-patience",
+            "stopped_too_early",
+            {"patience": 1, "epochs": 80, "learning_rate": 5e-4, "task": "ddk"},
+        ),
+    ]
+    for number, (split, kind, name, right, how) in enumerate(cases):
+        wanted = (right,) if isinstance(right, str) else right
+        yield Case(f"{split}-{kind}-{name}", kind, split, wanted, trained(split, number, **how))
+    healthy: list[dict[str, Any]] = [
+        {},
+        {"n_speakers": 30},
+        {"task": "ddk", "epochs": 20},
+        {"backbone": "dense", "epochs": 30, "patience": 12},
+        {"backbone": "dense", "options": {"activation": "tanh", "hidden": 32}, "epochs": 30, "patience": 12},
+        {"epochs": 16, "batch": 4},
+        {"learning_rate": 5e-3, "epochs": 20},
+        {"weight_decay": 0.0, "epochs": 14},
+        {"schedule": "linear", "epochs": 16},
+        {"options": {"channels": [8, 16]}, "class_weights": "none", "epochs": 16},
+    ]
+    for split in (d, t):
+        for number, how in enumerate([*healthy, *healthy]):
+            seed = 100 + number + (50 if split == t else 0)
+            yield Case(f"{split}-healthy-training-{number:02}", "healthy", split, (), trained(split, seed, **how))
+
+
 def run(cases: list[Case], out: Path) -> None:
     """Examine every case that the file does not hold, and append one line each."""
     done = {json.loads(line)["name"] for line in out.read_text().splitlines()} if out.exists() else set()
@@ -339,6 +697,59 @@ def run(cases: list[Case], out: Path) -> None:
         print(f"{'ok ' if line['ok'] else 'NOT'} {case.name}: {first or 'healthy'} {line['processor_s']} s", flush=True)
 
 
+def share(right: int, n: int) -> str:
+    """A share with its exact interval (Clopper and Pearson)."""
+    if not n:
+        return "-"
+    low, high = (100 * float(v) for v in share_interval(right, n))
+    return f"{right} of {n} ({100 * right / n:.0f} %, {low:.0f} to {high:.0f})"
+
+
+def table(paths: list[Path]) -> str:
+    """Counts by kind, of faults whose first suspect was right and of healthy runs that were left alone, Markdown."""
+    lines = [json.loads(line) for path in paths for line in path.read_text().splitlines()]
+    kinds = list(dict.fromkeys(line["kind"] for line in lines if line["kind"] != "healthy"))
+    of = {
+        (split, kind): [line["ok"] for line in lines if line["split"] == split and line["kind"] == kind]
+        for split in ("dev", "test")
+        for kind in (*kinds, "healthy")
+    }
+    rows = ["| kind | development | test | FL4Deep |", "|---|---|---|---|"]
+    for kind in kinds:
+        cells = [share(sum(of[split, kind]), len(of[split, kind])) for split in ("dev", "test")]
+        rows.append(f"| {kind} | {cells[0]} | {cells[1]} | {FL4DEEP.get(kind, '-')} |")
+    for name, wanted in (("training, all kinds", kinds[1:]), ("all faults", kinds)):
+        cells = [
+            share(sum(sum(of[split, kind]) for kind in wanted), sum(len(of[split, kind]) for kind in wanted))
+            for split in ("dev", "test")
+        ]
+        rows.append(f"| **{name}** | {cells[0]} | {cells[1]} | |")
+    cells = [share(sum(of[split, "healthy"]), len(of[split, "healthy"])) for split in ("dev", "test")]
+    rows.append(f"| healthy, left alone | {cells[0]} | {cells[1]} | - |")
+    missed = [line for line in lines if not line["ok"]]
+    found = [f"- `{m['name']}`: {m['first'] or 'nobody'}, not {' or '.join(m['right']) or 'nobody'}" for m in missed]
+    n = sum(len(v) for v in of.values())
+    return "\n".join(
+        [
+            *rows,
+            "",
+            f"{n} cases. Named first, with exact 95 % intervals. What was missed:",
+            *(found or ["- nothing"]),
+            "",
+            f"Processor time of a model's diagnosis: at most {max(_times(lines)):.1f} s.",
+        ]
+    )
+
+
+def _times(lines: list[dict[str, Any]]) -> list[float]:
+    """Processor seconds of the diagnoses of models, without trainings."""
+    return [
+        line["processor_s"]
+        for line in lines
+        if line["kind"] == "deployment" or (line["kind"] == "healthy" and "training" not in line["name"])
+    ]
+
+
 def main() -> None:
     """Run cases, or print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -349,8 +760,10 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     if given.table:
+        print(table(given.table))
         return
-    run([c for c in deployment() if c.split == given.split and given.only in c.name], given.out)
+    everything = [*deployment(), *trainings()]
+    run([c for c in everything if c.split == given.split and given.only in c.name], given.out)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from speechxai.classifiers.base import Classifier
 from speechxai.classifiers.cnn import Cnn, LogMel
 from speechxai.classifiers.network import Network, stated
 from speechxai.classifiers.ssl import parameter_groups
+from speechxai.classifiers.watch import Watch, entered
 from speechxai.errors import SpeechXAIError, in_range
 from speechxai.flags import MAX_COUNT, MAX_SEED, TRAIN
 from speechxai.signal.stft import magnitudes, spectrogram
@@ -196,11 +197,13 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """Losses of one epoch: weighted cross-entropy, nats; `validation_loss` is None without a validation set."""
+    """Losses of one epoch: weighted cross-entropy, nats; `validation_loss` is None without a validation set; `facts`
+    are what `watch.Watch` saw."""
 
     epoch: int
     training_loss: float
     validation_loss: float | None
+    facts: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -466,21 +469,34 @@ def rate_factor(step: int, n_steps: int, schedule: str) -> float:
     return step / n_rising if step < n_rising else max(0.0, (n_steps - step) / max(1, n_steps - n_rising))
 
 
+LOOKED_AT = 4
+"""Batches of an epoch, the last ones, in which units are looked at: a unit that is silent in one is not dead."""
+
+
+LOOKED_AT_FIRST = 16
+"""Recordings whose values at the first layer are looked at before training."""
+
+
 def _epoch(
     classifier: Classifier,
     optimizer: torch.optim.Optimizer,
     training: Sequence[Recording],
     config: FitConfig,
     epoch: int,
-) -> float:
-    """One pass over the training recordings; all randomness comes from the seed and the epoch's number."""
+) -> tuple[float, dict[str, float]]:
+    """One pass over the training recordings; all randomness comes from the seed and the epoch's number.
+
+    Returns:
+        Mean loss, and what was seen on the way.
+    """
     device = classifier.temperature.device
     n_samples = round(config.crop_s * classifier.stft.sample_rate)
     labels = labels_of(training)
     weights = class_weights(labels.tolist(), len(classifier.class_names), config.class_weights).to(device)
     losses = []
     classifier.train()
-    with _own_randomness(config.seed * 1_000_003 + epoch + 1, config.deterministic) as generator:
+    watch = Watch(classifier, weights)
+    with watch, _own_randomness(config.seed * 1_000_003 + epoch + 1, config.deterministic) as generator:
         order = torch.cat([torch.randperm(len(training), generator=generator) for _ in range(config.n_crops)])
         batches = order.tensor_split(max(1, -(-len(order) // config.batch)))
         n_steps = -(-len(batches) // config.accumulate)
@@ -491,22 +507,27 @@ def _epoch(
             magnitude = spec_augment(magnitude, classifier.stft, config.augment, generator)
             # The outer frames of a crop hold the zeros beyond its edges; a recording's own frames do not.
             inner = slice(2, -2) if magnitude.shape[-1] > 8 else slice(None)
+            if number >= len(batches) - LOOKED_AT:
+                watch.look_inside()
             with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
                 logits = classifier.segment_logits(magnitude[..., inner], phase[..., inner])
             loss = nn.functional.cross_entropy(logits.float(), labels[indices].to(device), weight=weights)
             step, place = divmod(number, config.accumulate)
             if place == 0:
                 optimizer.zero_grad(set_to_none=True)
+                watch.before_backward()
+            watch.answered(logits, labels[indices].to(device))
             n_together = min(config.accumulate, len(batches) - step * config.accumulate)
             (loss / n_together).backward()  # type: ignore[no-untyped-call]
             if place == n_together - 1:
                 factor = rate_factor(epoch * n_steps + step, config.epochs * n_steps, config.schedule)
                 for group in optimizer.param_groups:
                     group["lr"] = factor * group["full_rate"]
+                watch.before_step()
                 optimizer.step()
             losses.append(float(loss.detach()))
     classifier.eval()
-    return sum(losses) / len(losses)
+    return sum(losses) / len(losses), watch.facts
 
 
 def _copied(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -572,12 +593,14 @@ def fit(
         state = stored
         classifier.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
+    begins = {} if state["records"] else entered(classifier, batches_heard(classifier, training[:LOOKED_AT_FIRST]))
     stopping = Heard(classifier, validation) if validation else None
     while not _finished(state, config):
         epoch = len(state["records"])
-        training_loss = _epoch(classifier, optimizer, training, config, epoch)
+        training_loss, facts = _epoch(classifier, optimizer, training, config, epoch)
         flat, validation_loss = (True, None) if stopping is None else _validation_rank(classifier, stopping, config)
-        state["records"] = [*state["records"], [epoch, training_loss, validation_loss]]
+        state["records"] = [*state["records"], [epoch, training_loss, validation_loss, {**facts, **begins}]]
+        begins = {}
         if validation_loss is None or (flat, validation_loss) < tuple(state["best_rank"]):
             state.update(
                 best_epoch=epoch,
@@ -591,7 +614,10 @@ def fit(
             progress(epoch + 1, config.epochs, f"epoch {epoch + 1}, loss {shown:.3f}")
     classifier.load_state_dict(state["best"])
     classifier.eval()
-    records = tuple(EpochRecord(int(e), float(t), None if v is None else float(v)) for e, t, v in state["records"])
+    records = tuple(
+        EpochRecord(int(e), float(t), None if v is None else float(v), dict(*more))
+        for e, t, v, *more in state["records"]
+    )
     return History(records, int(state["best_epoch"]), len(records) < config.epochs)
 
 

@@ -29,7 +29,7 @@ from speechxai.classifiers.bundle import (
     save_bundle,
     save_parts,
 )
-from speechxai.classifiers.fit import AugmentConfig, FitConfig, Progress, initialized, spread_of
+from speechxai.classifiers.fit import AugmentConfig, FitConfig, History, Progress, initialized, spread_of
 from speechxai.classifiers.held_out import held_out_of
 from speechxai.classifiers.imports import pretrained
 from speechxai.classifiers.network import check
@@ -54,6 +54,7 @@ from speechxai.classifiers.validation import (
     reliability,
     subset,
 )
+from speechxai.classifiers.watch import data_facts, write_log
 from speechxai.data.cards import card_names, card_text, find, load_card, root_of
 from speechxai.data.corpus import load
 from speechxai.data.manifest import BETWEEN, Locator, classes_of
@@ -353,6 +354,10 @@ def train_bundle(
         shutil.rmtree(states, ignore_errors=True)
     # What the network does wrong is said before hours of training.
     found = check(initialized(plan.make, plan.fit.seed).eval()).required(f"The backbone '{plan.backbone}'")
+    folds = draw_folds(data.recordings, plan.n_folds, plan.fit.seed, plan.classes)
+    about: dict[str, Any] = {"data": data_facts(data.recordings, folds, len(plan.classes)), "fit": asdict(plan.fit)}
+    about["classes"] = list(plan.classes)
+    write_log(states, about)  # for a training that does not come to its end
     validated = _validate(data.recordings, plan, states, progress)
     final, history = fit_final(
         plan.make,
@@ -381,8 +386,27 @@ def train_bundle(
         bundle = load_bundle(save_parts(out, config, models.items(), card))
     else:
         bundle = save_bundle(out, config, models, card)
+    log = {**about, "parts": log_of(validated, history)}
+    write_log(bundle.folder, log)
     shutil.rmtree(states, ignore_errors=True)
     return bundle
+
+
+def log_of(validated: CrossValidation, final: History) -> dict[str, Any]:
+    """What was seen in every epoch, by part of a training: rows of numbers, the best epoch and whether it ended
+    early."""
+    named = {**{f"fold{k}": history for k, history in enumerate(validated.histories)}, "final": final}
+    return {
+        part: {
+            "best_epoch": history.best_epoch,
+            "stopped_early": history.stopped_early,
+            "epochs": [
+                {"training_loss": _short(e.training_loss), "validation_loss": e.validation_loss, **e.facts}
+                for e in history.epochs
+            ],
+        }
+        for part, history in named.items()
+    }
 
 
 def _repeat(seed: int, subjects: Subjects) -> Repeat:

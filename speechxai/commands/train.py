@@ -73,6 +73,7 @@ def train(
 
     from speechxai.classifiers import training
     from speechxai.data.cards import places_of
+    from speechxai.errors import SpeechXAIError
     from speechxai.files import check_apart
     from speechxai.types import CLASS_NAMES
 
@@ -99,6 +100,9 @@ def train(
                 + ("" if plan.classes == CLASS_NAMES else f", classes {', '.join(plan.classes)}")
             )
             bundle = training.train_bundle(found, plan, out, show, resume, overwrite)
+    except SpeechXAIError:
+        _doctor(training.states_of(out))
+        raise
     except KeyboardInterrupt:
         warn("Stopped. What is done is kept: the same command goes on with --resume.")
         raise typer.Exit(130) from None
@@ -107,7 +111,19 @@ def train(
     say(f"Written: {bundle.folder}. Its card: {bundle.folder / 'card.md'}")
     for concern in bundle.concerns():
         warn(f"Warning: {concern}")
+    _doctor(bundle.folder)
     for reason in found.unreadable:
         warn(f"left out: {reason}")
     if found.unreadable:
         raise typer.Exit(1)
+
+
+def _doctor(folder: Path) -> None:
+    """Say in a line what the log of a training shows."""
+    from speechxai.doctor import examine_training
+    from speechxai.doctor.training import is_training
+
+    if not is_training(folder):
+        return
+    found = examine_training(folder)
+    warn(found.line if found.healthy else f"{found.line} More: speechxai doctor {folder}")

@@ -84,6 +84,6 @@ class Diagnosis:
 
 
 def ranked(found: Iterable[Suspicion], registry: Registry[Any]) -> tuple[Suspicion, ...]:
-    """Sort suspicions: the strongest first, of equals the one whose stage comes first, then as registered."""
-    order = {name: (registry.facts(name)["stage"], place) for place, name in enumerate(registry)}
+    """Sort suspicions: the strongest first, of equals the one whose stage comes first."""
+    order = {name: place for place, name in enumerate(registry)}  # registered in the order of their stages
     return tuple(sorted(found, key=lambda each: (-round(each.strength, 3), order[each.suspect])))

@@ -15,12 +15,16 @@ from safetensors.torch import load_file, save_file
 
 from speechxai.classifiers.bundle import Bundle, bundle_names, load_bundle
 from speechxai.classifiers.reference import RATES_HZ, SOUNDS, STAGES, read_reference, sounds
+from speechxai.classifiers.watch import Watch, data_facts
 from speechxai.cli import main
-from speechxai.doctor import DEPLOYMENT, cannot_be_right, deployment, examine_bundle
+from speechxai.doctor import DEPLOYMENT, RUN, TRAINING, cannot_be_right, deployment, examine, examine_bundle
 from speechxai.doctor.deployment import Way, answer_of, stage_differences
+from speechxai.doctor.run import RunCase, diagnose_run
+from speechxai.doctor.training import PARTS, Log, diagnose
 from speechxai.errors import SpeechXAIError
 from speechxai.files import read_toml, sha256_of, to_toml
-from speechxai.testing import tiny_bundle
+from speechxai.testing import tiny_bundle, tiny_classifier
+from speechxai.types import Recording
 
 
 @pytest.fixture
@@ -216,3 +220,172 @@ def test_predict_names_the_doctor_where_an_answer_cannot_be_right(bundle: Bundle
         said = cannot_be_right(bundle, different)
     assert said.startswith("The model answers its own reference recording otherwise")
     assert "speechxai doctor" in said
+
+
+# Trainings: a log by hand for each suspect, one thing wrong in each.
+def epochs(n: int = 8, **facts: Any) -> list[dict[str, float]]:
+    """Epochs of a training that goes well, with facts in which it does not; a function is of the epoch's number."""
+    rows = []
+    for epoch in range(n):
+        row: dict[str, Any] = {
+            "training_loss": 0.7 * 0.6**epoch,
+            "validation_loss": 0.7 * 0.7**epoch,
+            "own_loss": 0.7 * 0.6**epoch,
+            "accuracy": min(0.98, 0.6 + 0.1 * epoch),
+            "gradient": 0.5,
+            "stale": 0.0,
+            "update": 0.1,
+            "still_tensors": 0.0,
+            "weight": 10.0,
+            "n_steps": 6,
+            "logit": 1.0 + epoch,
+            "spread": 1.0,
+            "n_activations": 3,
+            "dead": 0.1,
+            "saturated": 0.0,
+            "input_mean": 0.0,
+            "input_deviation": 1.0,
+        }
+        row |= {name: value(epoch) if callable(value) else value for name, value in facts.items()}
+        rows.append(row)
+    return rows
+
+
+DATA = {
+    "counts": [[4, 4], [4, 4], [4, 4]],
+    "n_recordings": 24,
+    "variety_db": 6.0,
+    "peaks": [1.0, 1.0, 1.0],
+    "offset": 0.0,
+    "constant": 0,
+    "copies": 0,
+    "copies_of_other_label": 0,
+}
+FIT = {"epochs": 8, "patience": 6, "class_weights": "balanced"}
+
+
+def log(rows: list[dict[str, float]] | None = None, **changes: Any) -> Log:
+    parts = dict.fromkeys(("fold0", "fold1", "fold2", "final"), epochs() if rows is None else rows)
+    values = {"data": DATA, "fit": FIT, "parts": parts, "auc": (0.95, 0.85, 1.0), "problems": ("", "", "")}
+    return Log(**{**values, **changes})
+
+
+CHANCE, NOBODY = (0.5, 0.35, 0.65), ("says nearly the same",) * 3
+STUCK = {"own_loss": 0.69, "training_loss": 0.69, "accuracy": 0.5, "logit": 0.1}
+LOGS = {
+    "one_class": log(data={**DATA, "counts": [[4, 4], [4, 0], [4, 4]]}),
+    "leak_between_folds": log(data={**DATA, "copies": 2}),
+    "constant_input": log(epochs(**STUCK), data={**DATA, "variety_db": 0.01}, auc=CHANCE, problems=NOBODY),
+    "unnormalized_input": log(epochs(input_mean=7.0), auc=CHANCE),
+    "labels": log(auc=CHANCE),
+    "loss_not_finite": log(epochs(training_loss=float("nan"), own_loss=float("nan")), auc=None),
+    "wrong_loss": log(epochs(training_loss=lambda k: 0.7 * 0.6**k + 0.313)),
+    "no_update": log(epochs(**STUCK, update=0.0, still_tensors=1.0), auc=CHANCE),
+    "stale_gradient": log(epochs(stale=0.4)),
+    "learning_rate_too_high": log(epochs(own_loss=4.0, training_loss=4.0, accuracy=0.5, update=0.9), auc=CHANCE),
+    "learning_rate_too_low": log(epochs(**STUCK, update=1e-4), auc=CHANCE),
+    "weight_decay_too_high": log(epochs(**STUCK, weight=lambda k: 10 * 0.8**k), auc=CHANCE),
+    "dead_units": log(epochs(**STUCK, dead=1.0), auc=CHANCE),
+    "saturated_units": log(epochs(**STUCK, saturated=0.9), auc=CHANCE),
+    "bounded_output": log(epochs(logit=lambda k: min(1.0, 0.7 + 0.1 * k))),
+    "no_activation": log(epochs(**STUCK, n_activations=0), auc=CHANCE),
+    "vanishing_gradient": log(epochs(**STUCK, gradient=1e-7), auc=CHANCE),
+    "too_few_epochs": log(epochs(2), fit={**FIT, "epochs": 2}, auc=CHANCE),
+    "stopped_too_early": log(epochs(4, accuracy=0.6), fit={**FIT, "epochs": 40, "patience": 1}, auc=CHANCE),
+    "folds_without_spread": log(epochs(4, accuracy=0.6), auc=CHANCE, problems=NOBODY),
+}
+
+
+@pytest.mark.parametrize("suspect", TRAINING)
+def test_every_suspect_of_a_training_is_the_first_where_its_fault_is(suspect: str) -> None:
+    found = diagnose(LOGS[suspect])
+    assert found.first == suspect, found.line
+    assert TRAINING.facts(suspect)["stage"] in PARTS
+    assert TRAINING.facts(suspect)["fix"].endswith(".")
+    stages = [PARTS.index(TRAINING.facts(name)["stage"]) for name in TRAINING]
+    assert stages == sorted(stages)  # of equals the first stage goes first
+
+
+def test_a_training_that_went_well_and_one_without_epochs() -> None:
+    assert diagnose(log()).healthy
+    assert diagnose(log([])).line == f"Healthy: {len(TRAINING)} suspects looked for in this training, none found."
+    # The loss fell from .7 to .7 * .6 ** 7: by 97 %, and in the second half from .7 * .6 ** 3 by 1 - .6 ** 4 = 87 %.
+    assert log().fall == pytest.approx(1 - 0.6**7)
+    assert log().falling == pytest.approx(1 - 0.6**4)
+    assert diagnose(log()).table()["suspects"] == []
+
+
+def test_a_watch_sees_what_an_epoch_did() -> None:
+    classifier = tiny_classifier(0, None)
+    classifier.train()
+    weights = torch.tensor([1.0, 3.0])
+    logits, labels = torch.tensor([[0.0, 0.0], [0.0, 2.0]]), torch.tensor([0, 1])
+    with Watch(classifier, weights) as watch:
+        watch.before_backward()
+        watch.before_step()
+        watch.answered(logits, labels)
+    # (1 * ln 2 + 3 * ln(1 + e^-2)) / 4 = (.693147 + 3 * .126928) / 4
+    assert watch.facts["own_loss"] == pytest.approx(0.268483, abs=1e-6)
+    assert watch.facts["own_loss"] == pytest.approx(
+        float(torch.nn.functional.cross_entropy(logits, labels, weight=weights)), abs=1e-6
+    )
+    assert watch.facts["accuracy"] == 1.0  # the first of equals is HC
+    assert watch.facts["update"] == 0.0
+    assert watch.facts["still_tensors"] == 1.0
+    assert watch.facts["stale"] == 0.0
+
+
+def test_copies_are_found_across_folds_and_strangers_are_not() -> None:
+    random = np.random.default_rng(0)
+    waves = [np.convolve(random.standard_normal(8_000), np.ones(6) / 6, "same") for _ in range(4)]
+    waves.append(-0.3 * waves[0][1_000:7_000])  # a part, softer and turned over
+    names = [Recording(torch.from_numpy(w).float(), 16_000, f"r{i}", f"s{i}", i % 2) for i, w in enumerate(waves)]
+    found = data_facts(names, [0, 1, 2, 0, 1], 2)
+    assert found["copies"] == 1
+    assert found["copies_of_other_label"] == 0
+    assert found["counts"] == [[1, 1], [1, 1], [1, 0]]
+    assert data_facts(names, [0, 1, 2, 0, 0], 2)["copies"] == 0  # within a fold nothing leaks
+    assert data_facts([names[0]] * 3, [0, 1, 2], 2)["variety_db"] < 1e-9
+
+
+# Runs.
+RUNS = {
+    "damaged_tables": RunCase(damaged="Tables are missing"),
+    "failing_recordings": RunCase(10, 7, (("a", "it is silent"),) * 3),
+    "unfinished": RunCase(10, 7),
+    "other_model": RunCase(model=("m", "a" * 64), model_now="b" * 64),
+    "impossible_answers": RunCase(probabilities=(0.3, 1.2)),
+    "one_answer": RunCase(predicted=("PD",) * 8, labels=("PD",) * 7 + ("HC",)),
+    "turned_answers": RunCase(predicted=("PD", "HC") * 8, labels=("HC", "PD") * 8),
+    "impossible_scores": RunCase(scores={"faithfulness": (0.2, 1.4)}, bounds={"faithfulness": (-1.0, 1.0)}),
+    "undefined_scores": RunCase(scores={"complexity": (float("nan"), float("nan"), 1.0)}),
+    "other_libraries": RunCase(libraries={"torch": "1.0"}, libraries_now={"torch": "2.0"}),
+}
+
+
+@pytest.mark.parametrize("suspect", RUN)
+def test_every_suspect_of_a_run_is_the_first_where_its_fault_is(suspect: str) -> None:
+    found = diagnose_run(RUNS[suspect])
+    assert found.first == suspect, found.line
+    assert RUN.facts(suspect)["fix"].endswith(".")
+    assert diagnose_run(RunCase(10, 10, probabilities=(0.2, 0.5, 0.9))).healthy
+
+
+def test_a_training_and_a_run_on_disk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, out = tmp_path / "m", tmp_path / "run"
+    small = "--speakers 6 --folds 3 --epochs 2 --crop-s 0.3 --option channels=[4] --option n_mels=16 --restarts 0"
+    main_code(["train", "synthetic", "--out", str(model), *small.split()], 0)
+    said = capsys.readouterr().err
+    assert "First suspect: " in said
+    assert f"More: speechxai doctor {model}" in said
+    found = examine(str(model))
+    assert [each.kind for each in found] == ["model", "training"]
+    assert found[0].healthy
+    assert not found[1].healthy  # six people and two epochs
+    words = ["evaluate", "--data", "synthetic", "--limit", "2", "--model", str(model)]
+    main_code([*words, "--recipe", "saliency", "--metric", "faithfulness", "--pictures", "0", "--out", str(out)], 0)
+    (case,) = examine(str(out))
+    assert case.kind == "run"
+    assert not {"other_libraries", "other_model", "damaged_tables"} & {s.suspect for s in case.suspicions}
+    (out / "summary.csv").write_text("nothing")
+    assert examine(str(out))[0].first == "damaged_tables"
