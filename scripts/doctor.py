@@ -637,7 +637,7 @@ def trainings() -> Iterator[Case]:
         # iterations
         (d, "iterations", "one-epoch", "too_few_epochs", {"epochs": 1}),
         (d, "iterations", "two-epochs", "too_few_epochs", {"epochs": 2, "learning_rate": 1e-3}),
-        (d, "iterations", "still-falling", "too_few_epochs", {"epochs": 6, "backbone": "dense", "learning_rate": 1e-3}),
+        (d, "iterations", "still-falling", "too_few_epochs", {"epochs": 5, "backbone": "dense", "learning_rate": 3e-4}),
         (d, "iterations", "no-patience", "stopped_too_early", {"patience": 1, "epochs": 60, "learning_rate": 1e-3}),
         (t, "iterations", "one-epoch", "too_few_epochs", {"epochs": 1, "backbone": "dense"}),
         (t, "iterations", "three-epochs", "too_few_epochs", {"epochs": 3, "learning_rate": 5e-4}),

@@ -323,7 +323,7 @@ def bounded_output(log: Log) -> tuple[float, str] | None:
     largest, spread = log.largest("logit"), log.last("spread")
     tops = [max(_column(rows, "logit")) for rows in log.trained if _column(rows, "logit")]
     if tops and 0.25 < largest <= 1.0001 and max(tops) - min(tops) < 0.05 and log.fall > 0.1 and spread > 0:
-        return FITS + 0.08, f"No logit of any epoch is beyond {largest:.3f}, in any fold"
+        return FITS + 0.14, f"No logit of any epoch is beyond {largest:.3f}, in any fold"
     return None
 
 
