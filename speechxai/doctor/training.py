@@ -303,7 +303,7 @@ def weight_decay_too_high(log: Log) -> tuple[float, str] | None:
 def dead_units(log: Log) -> tuple[float, str] | None:
     """Units give the same for every recording."""
     dead = log.last("dead")
-    if dead >= 0.7:
+    if dead >= 0.7 and not (log.knows and log.learned):
         return FITS + 0.12, f"{100 * dead:.0f} % of the units of a layer give the same whatever is heard"
     return None
 
@@ -312,7 +312,7 @@ def dead_units(log: Log) -> tuple[float, str] | None:
 def saturated_units(log: Log) -> tuple[float, str] | None:
     """Sigmoids or tangents stand at their bounds."""
     full = log.last("saturated")
-    if full >= 0.5:
+    if full >= 0.5 and not (log.knows and log.learned):
         return FITS + 0.12, f"{100 * full:.0f} % of the values of a layer's sigmoids or tangents stand at a bound"
     return None
 
