@@ -51,35 +51,39 @@ def flattened(heard: Heard) -> Array:
 
 
 def copies(
-    sounds: Mapping[str, Array], progress: Callable[[int, int], None] | None = None
+    sounds: Mapping[str, Array], progress: Callable[[int, int, str], None] | None = None
 ) -> list[tuple[str, str, float]]:
     """Pairs of recordings of which one holds the middle of the other: copies that were cut, moved in time, resampled,
     made louder or coded again; with their correlation.
 
     Args:
         sounds: `flattened` of each, by id.
-        progress: called with recordings done and all.
+        progress: called with recordings done, all, and what is done.
     """
+    from scipy.fft import irfft, next_fast_len, rfft
+
     names = sorted(sounds, key=lambda name: len(sounds[name]))
-    n_fft = 1 << max(len(sounds[names[-1]]) - 1, 1).bit_length() if names else 1
-    spectra = {name: np.fft.rfft(sounds[name], n_fft).astype(np.complex64) for name in names}
-    energy = {name: np.concatenate([[0.0], np.cumsum(sounds[name].astype(float) ** 2)]) for name in names}
+    # Where the longer one ends, a circle begins anew; no place of the middle in it reaches so far.
+    n_fft = next_fast_len(max((len(each) for each in sounds.values()), default=1), real=True)
+    spectra = [rfft(sounds[name].astype(np.float32), n_fft) for name in names]
+    energy = [np.concatenate([[0.0], np.cumsum(sounds[name].astype(float) ** 2)]) for name in names]
     found = []
     for index, short in enumerate(names):
         n = len(sounds[short]) // 2
-        middle = sounds[short][n // 2 : n // 2 + n]
+        middle = sounds[short][n // 2 : n // 2 + n].astype(np.float32)
         power = float((middle.astype(float) ** 2).sum())
+        if progress is not None:
+            progress(index + 1, len(names), "comparing recordings")
         if n < _COPY_HZ // 4 or power <= 0:
             continue
-        conjugate = np.fft.rfft(middle, n_fft).astype(np.complex64).conj()
-        for long in names[index + 1 :]:
-            cross = np.abs(np.fft.irfft(spectra[long] * conjugate)[: len(sounds[long]) - n + 1])
-            around = energy[long][n:] - energy[long][: len(energy[long]) - n]
+        conjugate = rfft(middle, n_fft).conj()
+        for other in range(index + 1, len(names)):
+            n_places = len(energy[other]) - n
+            cross = np.abs(irfft(spectra[other] * conjugate, n_fft)[:n_places])
+            around = energy[other][n:] - energy[other][:n_places]
             likeness = float((cross / np.sqrt(np.maximum(around, 1e-6 * power) * power)).max())
             if likeness >= SAME:
-                found.append((short, long, likeness))
-        if progress is not None:
-            progress(index + 1, len(names))
+                found.append((short, names[other], likeness))
     return found
 
 

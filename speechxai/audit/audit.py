@@ -315,8 +315,7 @@ def _same(
 ) -> Iterator[Same]:
     rows = {str(each.row["recording"]): each for each in known}
     if compared:
-        step = None if progress is None else lambda done, total: progress(done, total, "comparing recordings")
-        pairs = alike.copies({name: each.flattened for name, each in rows.items()}, step)
+        pairs = alike.copies({name: each.flattened for name, each in rows.items()}, progress)
     else:
         groups = same_sound({name: each.sketch for name, each in rows.items()})
         pairs = [(group[0], other, 1.0) for group in groups for other in group[1:]]

@@ -17,7 +17,7 @@ from speechxai.data.manifest import is_token
 from speechxai.errors import NotApplicable
 from speechxai.registry import Registry
 from speechxai.signal.acoustics import SHORTEST_PAUSE_S, energy_db, speech_frames
-from speechxai.signal.quality import quality
+from speechxai.signal.quality import Quality, quality
 from speechxai.types import Array
 
 PHONE_HZ = 4_000.0
@@ -70,6 +70,11 @@ class Heard:
     def speech_db(self) -> float:
         """Level of its speech, dB of full scale."""
         return float(10 * np.log10(np.mean(10 ** (self.frame_db[self.speech] / 10))))
+
+    @cached_property
+    def quality(self) -> Quality:
+        """Its technical quality."""
+        return quality(self.waveform, self.sample_rate)
 
     @cached_property
     def gaps(self) -> list[tuple[int, int]]:
@@ -139,22 +144,24 @@ def level(heard: Heard) -> Values:
 
 @PROBES.register(label="noise floor", of="sound", caveat="breath noise in a held vowel without any pause")
 def noise_floor(heard: Heard) -> Values:
-    """Level of the quietest twentieth of the cells of time and frequency, under that of the speech."""
+    """Density of the quietest twentieth of the cells of time and frequency, under the level of the speech."""
     power = _cells(heard.waveform, heard.sample_rate, 0.032)[1]
-    quiet = float(np.quantile(power, 0.05))
-    return {"quietest cells, dB under the speech": _db(quiet) - _db(float(np.quantile(power, 0.95)))}
+    return {"quietest cells, dB beside the speech": _db(float(np.quantile(power, 0.05))) - heard.speech_db}
 
 
 @PROBES.register(label="hum of the mains", of="sound", caveat="")
 def hum(heard: Heard) -> Values:
-    """How far 50 and 60 Hz stand out of their neighbors in the quietest tenth of the time."""
+    """How far 50 and 60 Hz stand out of their neighbors in the quietest tenth of the time, and beside the speech."""
     frequency, power = _cells(heard.waveform, heard.sample_rate, 0.4)
     if power.shape[1] < 3:
         raise NotApplicable("shorter than half a second")
     steady = 10 * np.log10(np.quantile(power, 0.1, axis=1) + 1e-15)
     beside = (frequency >= 30) & (frequency <= 75) & (np.abs(frequency - 50) > 4) & (np.abs(frequency - 60) > 4)
     around = float(np.median(steady[beside]))
-    return {f"{hz:g} Hz, dB": float(steady[np.abs(frequency - hz) <= 2.6].max()) - around for hz in MAINS_HZ}
+    lines = {f"{hz:g} Hz": float(steady[np.abs(frequency - hz) <= 2.6].max()) for hz in MAINS_HZ}
+    return {f"{name}, dB above its neighbors": value - around for name, value in lines.items()} | {
+        f"{name}, dB beside the speech": value - heard.speech_db for name, value in lines.items()
+    }
 
 
 @PROBES.register(label="pauses", of="sound", caveat="pauses within speech; not the silence at both ends")
@@ -201,7 +208,7 @@ def band(heard: Heard) -> Values:
         f"{name}, dB": _db(float(power[(frequency >= low) & (frequency < high)].sum() / below))
         for name, (low, high) in parts.items()
     }
-    return {"bandwidth, Hz": quality(heard.waveform, heard.sample_rate).bandwidth_hz} | levels
+    return {"bandwidth, Hz": heard.quality.bandwidth_hz} | levels
 
 
 @PROBES.register(label="container and codec", of="sound", caveat="")
@@ -217,15 +224,18 @@ def container(heard: Heard) -> Values:
 @PROBES.register(label="traces of coding", of="sound", caveat="")
 def coding(heard: Heard) -> Values:
     """What the samples keep of codecs, converters and editors before: the step of their grid (1 in 2^24 where they lie
-    on none), equal neighbors, offset, clipping."""
+    on none), samples that stand still, offset, clipping."""
     steps = np.diff(np.unique(np.round(heard.waveform, 9)))
     smallest = float(steps.min(initial=1.0))
+    still = np.abs(np.diff(heard.waveform)) < 1e-9
     on_grid = len(steps) > 0 and float(np.mean(steps < 1.05 * smallest)) > 0.5
     return {
         "step, log2 of full scale": math.log2(max(smallest, 2.0**-24)) if on_grid else -24.0,
-        "share of equal neighbors": float(np.mean(np.abs(np.diff(heard.waveform)) < 1e-9)),
+        "share in runs of four equal samples": float(np.mean(still[2:] & still[1:-1] & still[:-2]))
+        if len(still) > 2
+        else 0.0,
         "offset": abs(float(heard.header.get("offset", 0.0))),
-        "clipped share": quality(heard.waveform, heard.sample_rate).clipping_share,
+        "clipped share": heard.quality.clipping_share,
     }
 
 

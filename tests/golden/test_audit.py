@@ -48,11 +48,15 @@ GOLDEN: dict[str, tuple[Heard, dict[str, float | str], float]] = {
     "duration": (heard(tone(4)), {"log2 of the duration, s": 2.0}, 1e-9),
     # a sine of peak 0.5 has 20 log10(0.5 / sqrt 2) = -9.03 dB, its peak -6.02 dB
     "level": (heard(tone(2)), {"level of speech, dB of full scale": -9.03, "peak, dB of full scale": -6.02}, 0.1),
-    # Power of white noise is exponential: quantiles -ln .95 = .0513 and -ln .05 = 2.996, 10 log10 of their ratio
-    "noise_floor": (heard(noise(8, sd=0.1)), {"quietest cells, dB under the speech": -17.66}, 0.4),
+    # Power of white noise is exponential: a twentieth lies under -ln .95 = .0513 of the mean, -12.90 dB
+    "noise_floor": (heard(noise(8, sd=0.1)), {"quietest cells, dB beside the speech": -12.90}, 0.4),
     # A line of peak A in a Hann window of n samples has A^2 n / 6: .05^2 * 3200 / 6 = 1.333; the steady tenth of noise
     # of sd .01 is -ln .9 * 1e-4 = 1.05e-5 of it: 51 dB. Nothing stands at 60 Hz.
-    "hum": (heard(noise(8, sd=0.01) + tone(8, hz=50, peak=0.05)), {"50 Hz, dB": 51.0, "60 Hz, dB": 0.0}, 4.0),
+    "hum": (
+        heard(noise(8, sd=0.01) + tone(8, hz=50, peak=0.05)),
+        {"50 Hz, dB above its neighbors": 51.0, "60 Hz, dB above its neighbors": 0.0},
+        4.0,
+    ),
     # 0.5 + 0.3 + 0.2 of 3 s; frames of 25 ms hear speech up to 13 ms away on either side
     "pauses": (
         heard(SPOKEN),
