@@ -6,8 +6,8 @@
 Sets of 60 speakers, 30 of each class, labels made up. Two materials: phrases of synthetic voices without any cue, and
 real held vowels (figshare-voice) relabeled at random. A confound is a quantity that differs from speaker to speaker by
 one standard deviation and between the classes by 1.7 of them (weak, an AUROC of .88 before anything else disturbs
-it) or 2.7 (strong, .97); of kinds (sex, codec) a share. Sets without a confound: labels drawn at random, or planted sets whose
-labels are exchanged among speakers afterwards.
+it) or 2.7 (strong, .97); of kinds (sex, codec) a share. Sets without a confound: labels drawn at random, or planted
+sets whose labels are exchanged among speakers afterwards.
 """
 
 from __future__ import annotations

@@ -40,19 +40,27 @@ def findings(audit: Audit, left: Sequence[Left] = (), published: Sequence[Publis
     first, second = audit.classes
     if alarms:
         worst = alarms[0]
+        caveat = _caveat(worst)
+        begin = (
+            f"{worst.label[0].upper()}{worst.label[1:]}" if caveat else f"Without hearing any disease, {worst.label}"
+        )
+        meaning = (
+            f"That may be the recordings, or the disease itself ({caveat})"
+            if caveat
+            else "A model that reaches no more than that on this set may have heard no disease"
+        )
         said.append(
             Finding(
-                f"Without hearing any disease, {worst.label} alone tells {second} from {first} with an AUROC of"
-                f" {_area(worst)} ({worst.leading}); chance over all probes reaches {number(_limit(worst))}. A"
-                " model that reaches no more than that on this set may have heard no disease.",
+                f"{begin} alone tells {second} from {first} with an AUROC of {_area(worst)} ({worst.leading}); chance"
+                f" over all probes reaches {number(_limit(worst))}. {meaning}.",
                 "caution",
                 "worst",
             )
         )
         for each in alarms[1:]:
-            said.append(Finding(f"So does {each.label}: {_area(each)} ({each.leading}).", "caution", "also"))
-    elif [each for each in audit.probes if not each.reason]:
-        asked = [each for each in audit.probes if not each.reason and each.of != "file"]
+            may = f" It may hear of the disease: {_caveat(each)}." if _caveat(each) else ""
+            said.append(Finding(f"So does {each.label}: {_area(each)} ({each.leading}).{may}", "caution", "also"))
+    elif asked := [each for each in audit.probes if not each.reason and each.of != "file"]:
         limit = max(map(_limit, asked))
         said.append(
             Finding(
@@ -96,7 +104,7 @@ def _left_findings(audit: Audit, left: Sequence[Left]) -> list[Finding]:
             Finding(
                 f"The model '{model}' reaches {with_span(whole.auroc, whole.low, whole.high, 2)} on everything, and"
                 f" {with_span(gone.auroc, gone.low, gone.high, 2)} on {gone.label} ({gone.n_first} and {gone.n_second}"
-                f" speakers): {'something is left' if stays else 'nothing that chance would not give is left'} when"
+                f" speakers): {'something is left' if stays else 'what is left cannot be told from chance'} when"
                 " the confounds are gone.",
                 "plain" if stays else "caution",
                 "left",
@@ -110,9 +118,9 @@ def _claims(audit: Audit, alarms: Sequence[Probed], published: Sequence[Publishe
     if alarms:
         said.append(
             Finding(
-                f"Not to be claimed from this set: that a model detects {audit.classes[1]} from the voice, unless it"
-                f" beats {number(alarms[0].auroc)} clearly, or stays above chance where {alarms[0].label} cannot"
-                " help (matched pairs, or the table by sex and age).",
+                f"Not to be claimed from this set: that a model tells {audit.classes[1]} from {audit.classes[0]} by the"
+                f" voice, unless it beats {number(alarms[0].auroc)} clearly, or stays above chance where"
+                f" {alarms[0].label} cannot help (matched pairs, or the table by sex and age).",
                 "caution",
                 "claim",
             )
@@ -133,6 +141,11 @@ def _limit(each: Probed) -> float:
     return each.auroc - each.bound + each.chance
 
 
+def _caveat(each: Probed) -> str:
+    """What of the disease it may hear all the same."""
+    return str(PROBES.facts(each.name)["caveat"]) if each.name in PROBES else ""
+
+
 def _area(each: Probed) -> str:
     return with_span(each.auroc, each.low, each.high)
 
@@ -142,7 +155,7 @@ def probe_table(audit: Audit) -> Table:
     first, second = audit.classes
     rows = []
     for each in audit.probes:
-        caveat = PROBES.facts(each.name)["caveat"] if each.name in PROBES else ""
+        caveat = _caveat(each)
         if each.reason:
             cells = (Cell("–"), Cell("–"), Cell("–"), Cell(""), Cell(each.reason, words=True))
         else:
@@ -263,7 +276,6 @@ def _left_tables(audit: Audit, left: Sequence[Left]) -> list[Table]:
                 ("people", "AUROC", f"{first}, {second}"),
                 tuple(parts),
                 "Among people of one sex or age, held-out answers of the same models.",
-                folded=True,
             )
         )
     return found

@@ -293,7 +293,10 @@ def test_the_page_says_what_was_found(hummed: audit.Audit, tmp_path: Path) -> No
     said = [each.text for each in report.findings(hummed)]
     assert said[0].startswith("1 pairs of recordings under two names are one sound, such as")
     assert said[1].startswith("Without hearing any disease, hum of the mains alone tells PD from HC with an AUROC of ")
-    assert any(text.startswith("Not to be claimed from this set: that a model detects PD") for text in said)
+    assert any(
+        text.startswith("Not to be claimed from this set: that a model tells PD from HC by the voice, unless it beats")
+        for text in said
+    )
     path = report.write(tmp_path / "out", hummed)
     text = path.read_text("utf-8")
     for each in hummed.probes:
@@ -301,6 +304,73 @@ def test_the_page_says_what_was_found(hummed: audit.Audit, tmp_path: Path) -> No
     stored = json.loads((tmp_path / "out" / "audit.json").read_text("utf-8"))
     assert stored["alarms"] == list(hummed.alarms)
     assert "hum of the mains alone has an AUROC of" in (tmp_path / "out" / "card.md").read_text("utf-8")
+
+
+def asked(name: str, auroc: float, bound: float) -> chance.Probed:
+    facts = PROBES.facts(name)
+    return chance.Probed(
+        name,
+        facts["label"],
+        facts["of"],
+        41,
+        40,
+        1,
+        auroc,
+        0.758,
+        0.934,
+        bound,
+        0.544,
+        0.0002,
+        3.2,
+        "",
+        "x, more in PD",
+    )
+
+
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        (
+            [asked("age", 0.865, 0.723)],
+            # what chance reaches: .865 - .723 + .544
+            "Without hearing any disease, age alone tells PD from HC with an AUROC of 0.865 [0.758, 0.934] (x, more in"
+            " PD); chance over all probes reaches 0.686. A model that reaches no more than that on this set may have"
+            " heard no disease.",
+        ),
+        (
+            [asked("level", 0.865, 0.723)],
+            "Level alone tells PD from HC with an AUROC of 0.865 [0.758, 0.934] (x, more in PD); chance over all probes"
+            " reaches 0.686. That may be the recordings, or the disease itself (a soft voice, where the gain was"
+            " fixed).",
+        ),
+        (
+            [asked("age", 0.6, 0.5)],
+            "No probe tells PD from HC by more than chance over all 1 probes. With 41 and 40 speakers a confound of an"
+            " AUROC under 0.64 would not be seen.",
+        ),
+        (
+            [asked("file_name", 0.865, 0.723)],
+            "The file name gives the class away (0.865 [0.758, 0.934]): no network hears it, but a split by it, or a"
+            " program that reads it, does.",
+        ),
+    ],
+)
+def test_the_sentence_says_what_the_number_is_worth(entries: list[chance.Probed], words: str) -> None:
+    found = audit.Audit("set", "", ("HC", "PD"), (41, 40), (41, 40), tuple(entries), (), (), True)
+    assert words in [each.text for each in report.findings(found)]
+
+
+@pytest.mark.parametrize(("low", "words"), [(0.55, "something is left"), (0.45, "cannot be told from chance")])
+def test_what_is_left_is_said(low: float, words: str) -> None:
+    found = audit.Audit("set", "", ("HC", "PD"), (41, 40), (41, 40), (asked("age", 0.865, 0.723),), (), (), True)
+    both = [
+        left.Left("acoustic", name, label, 41, 40, 0.7, low, 0.8)
+        for name, label in (("everything", "everything"), ("matched", "age- and sex-matched pairs"))
+    ]
+    said = [each.text for each in report.findings(found, both) if each.key == "left"]
+    assert len(said) == 1
+    assert words in said[0]
+    assert f"0.70 [{low:.2f}, 0.80] on age- and sex-matched pairs (41 and 40 speakers)" in said[0]
 
 
 # What is left
