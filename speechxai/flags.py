@@ -72,7 +72,7 @@ EVALUATE: Mapping[str, Flag] = {
     ),
     "protocol": Flag("standard, or mancini2025: the published code's choices.", default="standard"),
     "evidence": Flag("auto (positive for signed maps), positive or absolute.", default="auto"),
-    "fill": Flag("What stands where evidence is removed: silence, noise or mean.", default="silence"),
+    "fill": Flag("What stands where evidence is removed: silence, noise, mean or neighbors.", default="silence"),
     "seed": Flag("Seed of everything random.", default=0, min=0, max=MAX_SEED),
     "options": Flag("Options by method."),
     "metric_options": Flag("Options by metric."),

@@ -121,7 +121,7 @@ class EvaluateConfig(BaseModel):
     metrics: tuple[str, ...] = Field(("default",), min_length=1)
     protocol: str = "standard"
     evidence: Literal["auto", "positive", "absolute"] = "auto"
-    fill: Literal["silence", "noise", "mean"] = "silence"
+    fill: Literal["silence", "noise", "mean", "neighbors"] = "silence"
     seed: int = Field(0, ge=0, le=MAX_SEED)
     options: dict[str, dict[str, Any]] = Field(default_factory=dict)
     metric_options: dict[str, dict[str, Any]] = Field(default_factory=dict)

@@ -52,7 +52,7 @@ class EvaluateSettings:
         recipes: explanations to score, in the order of the table.
         metrics: names in METRICS.
         evidence: "positive", "absolute", or None: positive for signed maps.
-        fill: what stands where evidence is removed: "silence", "noise" or "mean".
+        fill: what stands where evidence is removed: "silence", "noise", "mean" or "neighbors".
         protocol: name in PROTOCOLS.
         clip_s: length to which the published protocol repeats or cuts recordings, seconds.
         level: "peak" divides recordings by their largest sample under the published protocol, "none" does not.

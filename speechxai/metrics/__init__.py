@@ -36,6 +36,9 @@ EQUAL_BUDGET_METRICS = tuple(name for name in METRICS if "@" in name and ":" not
 MARGIN_METRICS = tuple(name for name in METRICS if name.endswith(":margin"))
 """Faithfulness on logit margins, which a network that is sure does not saturate; made by the same passes."""
 
+FILL_METRICS = tuple(name for name in METRICS if name.rpartition(":")[2] in faithfulness.OTHER_FILLS)
+"""Metrics of one budget with something else than silence where bins are removed; the fill stands in their names."""
+
 DEFAULT_METRICS = (*PUBLISHED_METRICS, *EQUAL_BUDGET_METRICS, "silence_share", "mean_mask")
 """What `evaluate` computes unless asked otherwise."""
 
@@ -109,6 +112,7 @@ def score(
 __all__ = [
     "DEFAULT_METRICS",
     "EQUAL_BUDGET_METRICS",
+    "FILL_METRICS",
     "LOCALIZATION_METRICS",
     "MARGIN_METRICS",
     "METRICS",

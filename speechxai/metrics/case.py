@@ -16,7 +16,7 @@ from speechxai.explain.agreement import strongest_first
 from speechxai.explain.combination import evidence
 from speechxai.registry import Registry
 from speechxai.signal import acoustics, stft
-from speechxai.types import Attribution, Spectrogram
+from speechxai.types import Attribution, Spectrogram, StftConfig
 
 METRICS: Registry[Any] = Registry("metric", required=("best", "bounds", "cites"))
 """Metrics by name: functions `(case: Case) -> (B,)`.
@@ -25,7 +25,7 @@ Facts: `best` ("high", "low" or "none"), `bounds` (lowest and highest value; Non
 `needs="truth"` where the case must hold a ground-truth map.
 """
 
-Fill = Literal["silence", "noise", "mean"]
+Fill = Literal["silence", "noise", "mean", "neighbors"]
 
 
 def matched_noise(spec: Spectrogram, seed: int) -> Tensor:
@@ -36,11 +36,45 @@ def matched_noise(spec: Spectrogram, seed: int) -> Tensor:
     return spec.magnitude.median(dim=-1, keepdim=True).values * rayleigh
 
 
-FILLS: dict[str, Callable[[Spectrogram, int], Tensor]] = {
+FILLS: dict[str, Callable[[Spectrogram, int], Tensor] | None] = {
     "silence": lambda spec, seed: torch.zeros_like(spec.magnitude),
     "noise": matched_noise,
     "mean": lambda spec, seed: spec.magnitude.mean(dim=-1, keepdim=True).expand_as(spec.magnitude),
+    "neighbors": None,  # depends on what is kept: see `from_neighbors`
 }
+"""What stands where bins are removed, (B, F, T), by name."""
+REACHES = ((250.0, 0.05), (1000.0, 0.2))
+"""How far `from_neighbors` looks to each side, Hz and s: as near as there is something."""
+
+
+def from_neighbors(magnitude: Tensor, keep: Tensor, config: StftConfig) -> Tensor:
+    """What the kept bins around say of removed ones: normalized convolution (knutsson1993normalized).
+
+    Mean of the magnitudes (..., F, T) around each bin, weighed by `keep` (..., F, T) in [0, 1], within the first of
+    REACHES that holds something kept, else over all that is kept; 0 where nothing is.
+    """
+    shape = torch.broadcast_shapes(magnitude.shape, keep.shape)  # type: ignore[no-untyped-call]
+    kept = keep.expand(shape).reshape(-1, 1, *shape[-2:])
+    heard = (magnitude * keep).reshape(-1, 1, *shape[-2:])
+    amount = kept.mean(dim=(2, 3), keepdim=True)
+    filling = torch.where(amount > 0, heard.mean(dim=(2, 3), keepdim=True) / amount.clamp_min(1e-12), 0.0)
+    filling = filling.expand_as(heard)
+    for hz, s in reversed(REACHES):
+        reach = max(1, round(hz / config.bin_hz)), max(1, round(s * config.frame_rate_hz))
+        near, around = (_box_mean(values, reach) for values in (heard, kept))
+        # A share under 1e-6 is what a sum of single precision leaves of nothing.
+        filling = torch.where(around > 1e-6, near / around.clamp_min(1e-6), filling)
+    return filling.reshape(shape)
+
+
+def _box_mean(values: Tensor, reach: tuple[int, int]) -> Tensor:
+    """Mean (N, 1, F, T) within `reach` bins and frames to each side; what lies outside counts as 0, in numerator and
+    denominator alike."""
+    for axis, each in ((2, reach[0]), (3, reach[1])):
+        size, pad = [1, 1], [0, 0]
+        size[axis - 2], pad[axis - 2] = 2 * each + 1, each
+        values = torch.nn.functional.avg_pool2d(values, tuple(size), stride=1, padding=tuple(pad))
+    return values
 
 
 class Case:
@@ -88,6 +122,7 @@ class Case:
         self.reasons: dict[tuple[str, int], str] = {}
         """Why a metric is undefined for a row, by metric and row, as far as the metric says."""
         self._budgets: dict[tuple[bool, int], Tensor] = {}
+        self._filled: dict[str, Case] = {}
 
     @property
     def target(self) -> Tensor:
@@ -123,13 +158,31 @@ class Case:
 
     @cached_property
     def filling(self) -> Tensor:
-        """Magnitudes (B, F, T) that stand where bins are removed."""
-        return FILLS[self.fill](self.spec, self.seed)
+        """Magnitudes (B, F, T) that stand where bins are removed, of fills that do not ask what is kept."""
+        make = FILLS[self.fill]
+        if make is None:
+            raise SpeechXAIError(f"The fill '{self.fill}' depends on what is kept.")
+        return make(self.spec, self.seed)
+
+    def filled_with(self, fill: Fill) -> Case:
+        """The same maps and answers with something else where bins are removed; made once for each fill."""
+        if fill == self.fill:
+            return self
+        if fill not in self._filled:
+            other = self._filled[fill] = Case(
+                self.model, self.spec, self.attribution, kind=self.kind, fill=fill, truth=self.truth, seed=self.seed
+            )
+            # What does not depend on the fill is not computed twice.
+            other.mask, other.strength_rank, other.logits = self.mask, self.strength_rank, self.logits
+            other.probability = self.probability
+        return self._filled[fill]
 
     def masked_logits(self, keep: Tensor) -> Tensor:
         """Logits (..., B, C) of magnitude * keep + filling * (1 - keep), keep (..., B, F, T) in [0, 1]."""
         magnitude = self.spec.magnitude * keep
-        if self.fill != "silence":
+        if self.fill == "neighbors":
+            magnitude = magnitude + from_neighbors(self.spec.magnitude, keep, self.spec.stft) * (1 - keep)
+        elif self.fill != "silence":
             magnitude = magnitude + self.filling * (1 - keep)
         phase = self.spec.phase.expand_as(magnitude)
         flat = logits(self.network, magnitude.reshape(-1, *magnitude.shape[-2:]), phase.reshape(-1, *phase.shape[-2:]))

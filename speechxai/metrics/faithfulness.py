@@ -7,11 +7,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from speechxai.metrics.case import METRICS, Case
+from speechxai.metrics.case import METRICS, Case, Fill
 
 # Does the classifier's probability follow the evidence when it is kept or removed?
 N_STEPS = 20
 """Steps from the whole recording to nothing in `deletion_auc` and `insertion_auc`."""
+OTHER_FILLS: tuple[Fill, ...] = ("noise", "neighbors")
+"""Fills, beside silence, that metrics of one budget are registered with."""
 BUDGETS_PERCENT = (1, 5, 10, 20)
 """Shares of bins, in percent, for which the hard-mask metrics are registered."""
 
@@ -126,6 +128,30 @@ for _keep in (False, True):
     for _percent in BUDGETS_PERCENT:
         METRICS.register(best="low" if _keep else "high", bounds=(None, None), cites="deyoung2020eraser")(
             _margin_lost(_percent, _keep)
+        )
+
+
+FILLED_PERCENT = 10
+"""The budget that has metrics with other fills: with silence, removing bins may make a sound that nobody ever heard,
+and methods that work by removing share that artifact with the metric."""
+
+
+def _filled(fill: Fill, keep: bool) -> Callable[[Case], Tensor]:
+    metric_of = (_sufficiency if keep else _comprehensiveness)(FILLED_PERCENT)
+
+    def metric(case: Case) -> Tensor:
+        return metric_of(case.filled_with(fill))
+
+    metric.__name__ = f"{metric_of.__name__}:{fill}"
+    stands = {"noise": "noise of the recording's floor", "neighbors": "what the kept bins around say"}[fill]
+    metric.__doc__ = f"{(metric_of.__doc__ or '').partition(':')[0]}, and {stands} stands where bins are removed."
+    return metric
+
+
+for _keep in (False, True):
+    for _fill in OTHER_FILLS:
+        METRICS.register(best="low" if _keep else "high", bounds=(-1.0, 1.0), cites="deyoung2020eraser")(
+            _filled(_fill, _keep)
         )
 
 

@@ -246,6 +246,7 @@ def test_wrong_cases(model: nn.Module, spec: Spectrogram, values: Tensor) -> Non
     ):
         make(model, spec, values[:, :-1])
     with pytest.raises(
-        SpeechXAIError, match=(r"^The 'fill' parameter must be one of silence, noise, mean\. Got 'white' instead\.$")
+        SpeechXAIError,
+        match=(r"^The 'fill' parameter must be one of silence, noise, mean, neighbors\. Got 'white' instead\.$"),
     ):
         make(model, spec, values, fill="white")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from speechxai.metrics import METRICS, Case, score
+from speechxai.metrics.case import from_neighbors, matched_noise
 from speechxai.types import Attribution, Spectrogram, StftConfig
 
 TINY = StftConfig(n_fft=2, win_length=2, hop_length=1)
@@ -148,6 +150,43 @@ def test_hard_masks_by_hand() -> None:
     }
     got = score(case, list(expected))
     assert {name: value.item() for name, value in got.items()} == pytest.approx(expected, abs=1e-6)
+
+
+def test_neighbors_fill_by_hand() -> None:
+    """Near is one frame, far are four: between 1 and 16 the nearest says 1 and 16, and in the middle both do."""
+    grid = SimpleNamespace(bin_hz=250.0, frame_rate_hz=20.0)
+    magnitude = torch.tensor([[[1.0, 2, 4, 8, 16]]])
+    keep = torch.tensor([[[1.0, 0, 0, 0, 1]]])
+    filled = from_neighbors(magnitude, keep, grid)  # type: ignore[arg-type]
+    assert filled[0, 0].tolist() == pytest.approx([1, 1, 8.5, 16, 16])
+    # beyond what is far all that is kept counts, and where nothing is kept there is nothing to say
+    magnitude = torch.arange(1.0, 8).reshape(1, 1, 7)
+    keep = torch.tensor([[[1.0, 0, 0, 0, 0, 0, 0]]])
+    assert from_neighbors(magnitude, keep, grid)[0, 0].tolist() == pytest.approx([1.0] * 7)  # type: ignore[arg-type]
+    assert from_neighbors(magnitude, 0 * keep, grid).abs().max() == 0  # type: ignore[arg-type]
+    # half kept weighs half: (1 * 2 + .5 * 4) / 1.5, and axes of frequency count as well
+    magnitude, keep = torch.tensor([[[2.0], [0.0], [4.0]]]), torch.tensor([[[1.0], [0.0], [0.5]]])
+    assert from_neighbors(magnitude, keep, grid)[0, 1, 0].item() == pytest.approx(8 / 3)  # type: ignore[arg-type]
+
+
+def test_other_fills_by_hand() -> None:
+    """Each of 100 equal bins has its own weight; the strongest 10 are removed, or all others."""
+    weight = torch.linspace(-0.2, 0.3, 100)
+    mask = torch.arange(100, 0, -1).reshape(1, 2, 50) / 100.0
+    case = make_case(weight.reshape(2, 50), torch.ones(1, 2, 50), mask, [1])
+    p = 1 / (1 + math.exp(-float(weight.sum())))
+    assert case.p.item() == pytest.approx(p)
+    # neighbors say what was there: nothing is lost
+    assert METRICS["comprehensiveness@10:neighbors"](case).item() == pytest.approx(0, abs=1e-6)
+    assert METRICS["sufficiency@10:neighbors"](case).item() == pytest.approx(0, abs=1e-6)
+    noise = matched_noise(case.spec, case.seed).flatten()  # its median is the recording's, 1
+    for name, kept in (("comprehensiveness@10:noise", slice(10, None)), ("sufficiency@10:noise", slice(None, 10))):
+        heard = noise.clone()
+        heard[kept] = 1
+        assert METRICS[name](case).item() == pytest.approx(p - torch.sigmoid(heard @ weight).item(), abs=1e-6)
+    # silence is what the names without a fill say, also in a case that fills otherwise
+    noisy = make_case(weight.reshape(2, 50), torch.ones(1, 2, 50), mask, [1], fill="noise")
+    assert METRICS["comprehensiveness@10"](noisy).item() == METRICS["comprehensiveness@10:noise"](case).item()
 
 
 def test_a_margin_is_against_all_other_classes() -> None:

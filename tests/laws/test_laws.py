@@ -92,16 +92,18 @@ KINDS = ("", ":margin")
 HARD = {
     f"{family}@{q}{kind}" for family in ("comprehensiveness", "sufficiency") for q in (1, 5, 10, 20) for kind in KINDS
 }
+FILLED = {f"{family}@10:{fill}" for family in ("comprehensiveness", "sufficiency") for fill in ("noise", "neighbors")}
 AREAS = {f"{name}{kind}" for name in ("deletion_auc", "insertion_auc") for kind in KINDS}
 SOFT = {"average_increase", "average_drop", "average_gain", "faithfulness", "faithfulness:margin", "input_fidelity"}
 METRIC_LAWS: dict[str, set[str]] = {
     # the same value whatever the classifier says
     "reads_the_map_only": {"sparseness", "complexity", "mean_mask", "silence_share", "seed_stability"},
     # only the order of the bins counts: a monotone curve on the map changes nothing
-    "reads_the_order_only": HARD | AREAS | {"seed_stability"},
+    "reads_the_order_only": HARD | FILLED | AREAS | {"seed_stability"},
     # moving the map's values to other bins changes nothing
     "reads_the_values_only": {"sparseness", "complexity", "mean_mask", "seed_stability"},
-    # a map that names exactly what a linear classifier adds up beats its own reverse
+    # a map that names exactly what a linear classifier adds up beats its own reverse; not where a fill may be louder than
+    # what it stands for
     "prefers_the_true_map": SOFT - {"input_fidelity"} | HARD | AREAS,
 }
 OF_TRUTH = {"localization_auc", "pointing_game", "relevance_mass", "relevance_rank"}
