@@ -25,6 +25,7 @@ Examples:
   speechxai benchmark --out runs/benchmark                    6 cues, 5 seeds, synthetic voices
   speechxai benchmark --data figshare-voice --root DATA/figshare-voice --out runs/real     cues in real voices
   speechxai benchmark --network whisper --out runs/whisper    the same tasks, learned by a head on Whisper's encoder
+  speechxai benchmark --cue hum --cue codec --out runs/shortcuts     would the map have told of a shortcut?
   speechxai benchmark --resume runs/benchmark                 after a stop: what is missing
   speechxai benchmark --resume runs/benchmark --tables        tables of what is done so far
 
@@ -42,7 +43,13 @@ def benchmark(
     root: Annotated[
         list[Path] | None, flag("root", also="One for each --data; with --resume, where they are now.")
     ] = None,
-    cue: Annotated[list[str] | None, typer.Option(help="Only this cue; repeat for several.")] = None,
+    cue: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only this cue, or a condition of the recording that goes with the class: hum, noise_floor, codec;"
+            " repeat for several."
+        ),
+    ] = None,
     severity: Annotated[
         list[float] | None, typer.Option(help="How strong the cue is, 0 to 1 (default: 1); repeat for several.")
     ] = None,
@@ -59,6 +66,10 @@ def benchmark(
             " --model of evaluate takes it, trained further for each task (default: cnn)."
         ),
     ] = None,
+    bystander: Annotated[
+        bool,
+        typer.Option("--bystander", help="Both twins hold a sound that tells no class: who marks it is wrong."),
+    ] = False,
     allow_code: Annotated[bool, flag("allow_code", also="Here --network names it.")] = False,
     processes: Annotated[int, typer.Option(min=1, max=64, help="Processes of one thread each.")] = 1,
     imports: Annotated[list[str] | None, flag("imports", also="Cues count as well.")] = None,
@@ -87,6 +98,7 @@ def benchmark(
         "epochs": epochs,
         "n_explained": explained,
         "network": network,
+        "bystander": bystander or None,
     }
     chosen = {name: value for name, value in chosen.items() if value is not None}
     if resume is not None:

@@ -18,6 +18,7 @@ from speechxai.data.voice_model import CUE_TASKS, UtteranceSettings
 from speechxai.errors import NotApplicable, SpeechXAIError
 from speechxai.planted import ruler
 from speechxai.planted.settings import SYNTHETIC, BenchmarkSettings, Task
+from speechxai.planted.shortcuts import SHORTCUTS, Condition, bystander
 from speechxai.signal.audio import resample
 from speechxai.stats import regression_auc, separation
 from speechxai.types import Recording, StftConfig
@@ -38,6 +39,8 @@ UTTERANCES = {
     "monopitch": ("phrase",),
 }
 """What synthetic speakers say for each cue, in turn from take to take."""
+SOUNDS = ["vowel-a", "phrase", "ddk"]
+"""What they say where the recording is what differs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +49,8 @@ class Pair:
 
     with_cue: Recording
     without_cue: Recording
+    bystander: Tensor | None = None
+    """What both twins hold beside the cue, (N,), and no class is told by."""
 
     @property
     def twins(self) -> tuple[Recording, Recording]:
@@ -98,9 +103,23 @@ def seed_of(*parts: object) -> int:
     return zlib.crc32("|".join(map(str, parts)).encode()) & 0x7FFFFFFF
 
 
-def _pair(name: str, speaker: str, sound: str, waveforms: tuple[Tensor, Tensor], seed: int, sex: str) -> Pair:
-    """Bring twins (N,) to one random level and label them."""
+def _pair(
+    name: str,
+    speaker: str,
+    sound: str,
+    waveforms: tuple[Tensor, Tensor],
+    seed: int,
+    sex: str,
+    has_bystander: bool = False,
+) -> Pair:
+    """Bring twins (N,) to one random level and label them; with a bystander of the cue's own energy in both."""
     with_cue, without_cue = waveforms
+    beside = None
+    if has_bystander:
+        energy = float((with_cue.double() - without_cue.double()).square().sum())
+        generator = np.random.default_rng([seed_of("bystander", seed)])
+        beside = torch.from_numpy(bystander(len(with_cue), StftConfig().sample_rate, energy, generator))
+        with_cue, without_cue = with_cue + beside, without_cue + beside
     peak = float(max(with_cue.abs().max(), without_cue.abs().max()))
     level = 10 ** (-LEVEL_RANGE_DB * np.random.default_rng(seed).random() / 20)
     gain = level / max(peak, 1e-9)
@@ -110,13 +129,14 @@ def _pair(name: str, speaker: str, sound: str, waveforms: tuple[Tensor, Tensor],
         )
         for waveform, kind, label in ((with_cue, "with", 1), (without_cue, "without", 0))
     ]
-    return Pair(made[0], made[1])
+    return Pair(made[0], made[1], None if beside is None else (beside * gain).float())
 
 
 def synthetic(task: Task, settings: BenchmarkSettings) -> Material:
     """Render the twins of synthetic speakers, half of them women."""
     pairs = []
-    sounds = [sound for sound in UTTERANCES[task.cue] if sound in CUE_TASKS[task.cue]]
+    shortcut = SHORTCUTS.get(task.cue)
+    sounds = SOUNDS if shortcut else [sound for sound in UTTERANCES[task.cue] if sound in CUE_TASKS[task.cue]]
     for index in range(settings.n_speakers):
         # Another seed's speakers are other people, and another cue's as well.
         generator = np.random.default_rng([seed_of(task.cue, task.seed), index])
@@ -126,9 +146,22 @@ def synthetic(task: Task, settings: BenchmarkSettings) -> Material:
         for take in range(settings.n_takes):
             sound = sounds[(index + take) % len(sounds)]
             seed = seed_of(task.cue, task.seed, index, take)
-            both = twins(speaker, UtteranceSettings(sound, settings.duration_s, {task.cue: task.severity}), seed)
-            pairs.append(_pair(f"{name}/{sound}-{take}", name, sound, (both.with_cue, both.without_cue), seed + 1, sex))
+            cues = {} if shortcut else {task.cue: task.severity}
+            both = twins(speaker, UtteranceSettings(sound, settings.duration_s, cues), seed)
+            waveforms = both.with_cue, both.without_cue
+            if shortcut:
+                waveforms = (
+                    _in_another_recording(shortcut, both.without_cue, both.sample_rate, seed, task),
+                    waveforms[1],
+                )
+            pairs.append(_pair(f"{name}/{sound}-{take}", name, sound, waveforms, seed + 1, sex, settings.bystander))
     return Material(tuple(pairs), {})
+
+
+def _in_another_recording(shortcut: Condition, waveform: Tensor, sample_rate: int, seed: int, task: Task) -> Tensor:
+    """A voice (N,) under the recording condition that goes with the class."""
+    changed = shortcut(waveform.double().numpy(), sample_rate, np.random.default_rng(seed), task.severity)
+    return torch.from_numpy(changed)
 
 
 def pieces(recording: Recording, duration_s: float) -> list[Tensor]:
@@ -154,7 +187,7 @@ def planted(task: Task, settings: BenchmarkSettings, bases: Sequence[Recording])
             if taken.get(base.speaker, 0) >= settings.n_pieces:
                 break
             try:
-                pairs += [_planted_pair(task, base, piece, number, turn) for turn in range(settings.n_plants)]
+                pairs += [_planted_pair(task, settings, base, piece, number, turn) for turn in range(settings.n_plants)]
             except NotApplicable as error:
                 reason = str(error).split(". ")[0]
                 skipped[reason] = skipped.get(reason, 0) + 1
@@ -163,17 +196,24 @@ def planted(task: Task, settings: BenchmarkSettings, bases: Sequence[Recording])
     return Material(tuple(pairs), skipped)
 
 
-def _planted_pair(task: Task, base: Recording, piece: Tensor, number: int, turn: int) -> Pair:
+def _planted_pair(
+    task: Task, settings: BenchmarkSettings, base: Recording, piece: Tensor, number: int, turn: int
+) -> Pair:
     """Plant the cue into a piece (N,), at another place every turn. Raises NotApplicable where the piece cannot carry
     it."""
     seed = seed_of(task.cue, task.seed, base.id, number, turn)
-    changed, _ = plant(task.cue, piece, base.sample_rate, seed=seed, severity=task.severity)
+    if task.cue in SHORTCUTS:
+        changed = _in_another_recording(SHORTCUTS[task.cue], piece, base.sample_rate, seed, task)
+    else:
+        changed, _ = plant(task.cue, piece, base.sample_rate, seed=seed, severity=task.severity)
     with_cue, without_cue = (
         torch.from_numpy(resample(each.double().numpy(), base.sample_rate, StftConfig().sample_rate))
         for each in (changed, piece)
     )
     sex = str(base.metadata.get("sex", "unknown"))
-    return _pair(f"{base.id}/{number}-{turn}", base.speaker, base.task, (with_cue, without_cue), seed + 1, sex)
+    waveforms = with_cue, without_cue
+    name = f"{base.id}/{number}-{turn}"
+    return _pair(name, base.speaker, base.task, waveforms, seed + 1, sex, settings.bystander)
 
 
 def folds_of(material: Material, n_folds: int, seed: int) -> list[int]:

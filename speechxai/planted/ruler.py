@@ -211,6 +211,38 @@ def measure(
     return found, areas
 
 
+BYSTANDER = ("bystander_auc", "bystander_rank")
+"""How far a map marks what no class is told by: as a detector of its bins (one half is chance), and the share of the
+strongest bins in it, of bins outside of the truth."""
+
+
+def measure_bystander(
+    maps: Mapping[str, tuple[Tensor, bool]], difference: Tensor, bystander: Tensor
+) -> tuple[dict[str, dict[str, float]], float]:
+    """Hold maps of the twin with the cue against a sound that both twins have.
+
+    Bins where the twins differ are left out, for there the cue may be what is marked.
+
+    Args:
+        maps: values (F, T) by recipe, and whether they are signed.
+        difference: `difference_db` of the twins, (F, T).
+        bystander: how much louder every bin is with the bystander, (F, T), dB.
+
+    Returns:
+        BYSTANDER by recipe, and the share of the bins that are the bystander's, which `bystander_rank` has by chance.
+    """
+    outside = ~inside(difference, "both", THRESHOLDS_DB[0])
+    members = inside(bystander, "added", THRESHOLDS_DB[0])[outside][None, None]
+    if not FEWEST_CELLS <= int(members.sum()) < members.numel():
+        return {}, float("nan")
+    found = {}
+    for recipe, (values, signed) in maps.items():
+        evidence = read(values, "positive" if signed else "absolute", (1, 1))[outside][None, None]
+        scores = detection_auc(evidence, members), rank_share(evidence, members)
+        found[recipe] = dict(zip(BYSTANDER, map(float, scores), strict=True))
+    return found, float(members.double().mean())
+
+
 def measure_truth(difference: Tensor, stft: StftConfig, with_cue: bool) -> dict[str, float]:
     """What the truth itself scores, at the resolution and threshold of every choice that `measure` reads: 1."""
     found: dict[str, float] = {}

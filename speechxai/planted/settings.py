@@ -21,7 +21,8 @@ from speechxai.errors import SpeechXAIError, did_you_mean, in_range
 from speechxai.evaluation.values import Failure, checked
 from speechxai.explain.recipe import CONTROLS, PUBLISHED_METHODS, published_recipes
 from speechxai.flags import MANY, MAX_SEED
-from speechxai.metrics import EQUAL_BUDGET_METRICS, MARGIN_METRICS, PUBLISHED_METRICS
+from speechxai.metrics import EQUAL_BUDGET_METRICS, FILL_METRICS, MARGIN_METRICS, PUBLISHED_METRICS
+from speechxai.planted.shortcuts import SHORTCUTS
 
 SPECIFICATION = "2.1"
 """Version of the tasks and the scoring; results of one major version can be compared."""
@@ -64,6 +65,7 @@ FAITHFULNESS_METRICS = (
     "complexity",
     "silence_share",
     *MARGIN_METRICS,
+    *FILL_METRICS,
 )
 """What is compared with the localization metrics: everything that can be computed without a truth."""
 
@@ -112,7 +114,8 @@ class BenchmarkSettings:
 
     Args:
         materials: "synthetic", or names of sets of real recordings of healthy speakers.
-        cues, severities, seeds: the tasks are their product with the materials.
+        cues, severities, seeds: the tasks are their product with the materials; a cue may be one of SHORTCUTS, a
+            condition of the recording that goes with the class.
         n_speakers, n_takes: synthetic speakers of a task, and takes of each; every take gives a pair of twins.
         n_pieces: pieces of a real speaker's recordings at most.
         n_plants: times that the cue is planted into each of them, at another place every time; each gives a pair of
@@ -127,6 +130,7 @@ class BenchmarkSettings:
         n_stages: stages of the weight randomization.
         network: what learns the tasks: CNN, WHISPER, WHISPER_RANDOM, or a model that is trained further for each task
             (`networks.open_network`).
+        bystander: whether both twins hold a sound that tells no class, of the cue's own energy, at a place of its own.
 
     Raises:
         SpeechXAIError: an unknown cue, a value out of range.
@@ -152,11 +156,14 @@ class BenchmarkSettings:
     combinations: tuple[str, ...] = tuple(recipe for recipe in published_recipes() if "(" in recipe)
     n_stages: int = 4
     network: str = CNN
+    bystander: bool = False
 
     def __post_init__(self) -> None:
         for cue in self.cues:
+            if cue in SHORTCUTS:
+                continue
             if cue not in CUES:
-                raise SpeechXAIError(did_you_mean(cue, list(CUES), "cue"))
+                raise SpeechXAIError(did_you_mean(cue, [*CUES, *SHORTCUTS], "cue"))
             if SYNTHETIC in self.materials and cue not in CUE_TASKS:
                 raise SpeechXAIError(
                     f"The cue '{cue}' is planted into recordings; the program that makes synthetic voices does not know"

@@ -276,6 +276,11 @@ def score_pair(explained: Explained, recipes: Sequence[str], task: Task) -> tupl
         scores, sizes = ruler.measure(maps, difference, model.stft, with_cue=label == 1)
         scores[TRUTH] = ruler.measure_truth(difference, model.stft, with_cue=label == 1)
         areas |= sizes
+        if label == 1 and pair.bystander is not None:
+            louder = ruler.difference_db(recording.waveform, recording.waveform - pair.bystander, model.stft)
+            beside, areas["bystander"] = ruler.measure_bystander(maps, difference, louder)
+            for recipe, marked in beside.items():
+                scores[recipe] |= marked
         faithful = score_maps(model, spec, found, label)
         ending = "" if label == 1 else " | without"
         for recipe in scores:

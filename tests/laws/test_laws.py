@@ -102,8 +102,8 @@ METRIC_LAWS: dict[str, set[str]] = {
     "reads_the_order_only": HARD | FILLED | AREAS | {"seed_stability"},
     # moving the map's values to other bins changes nothing
     "reads_the_values_only": {"sparseness", "complexity", "mean_mask", "seed_stability"},
-    # a map that names exactly what a linear classifier adds up beats its own reverse; not where a fill may be louder than
-    # what it stands for
+    # a map that names exactly what a linear classifier adds up beats its own reverse; not where a fill may be louder
+    # than what it stands for
     "prefers_the_true_map": SOFT - {"input_fidelity"} | HARD | AREAS,
 }
 OF_TRUTH = {"localization_auc", "pointing_game", "relevance_mass", "relevance_rank"}

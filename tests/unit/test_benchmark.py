@@ -17,6 +17,7 @@ from speechxai.classifiers.validation import CrossValidation
 from speechxai.data.cues import CUES
 from speechxai.errors import SpeechXAIError
 from speechxai.explain import METHODS
+from speechxai.planted import ruler
 from speechxai.planted import settings as benchmark
 from speechxai.planted import task as benchmark_task
 from speechxai.planted.folder import basis_of
@@ -25,6 +26,7 @@ from speechxai.planted.networks import make_cnn, open_network
 from speechxai.planted.report import failures
 from speechxai.planted.ruler import CHOICES, RESOLUTIONS, THRESHOLDS_DB, measure, measure_truth
 from speechxai.planted.settings import CONTRAST, METRICS_OF_BENCHMARK, TRUTH, BenchmarkSettings, Task, TaskResult
+from speechxai.planted.shortcuts import LOUDEST_DB, SHORTCUTS
 from speechxai.planted.tables import (
     BASE,
     average_over_cues,
@@ -211,6 +213,85 @@ def test_the_ruler_is_straight_for_every_cue(cue: str) -> None:
             n_drawn = 12 if score == "pointing_game" else 12 * max(1, round(areas[way] * n_cells))
             expected = 0.5 if score == "localization_auc" else area
             assert mean == pytest.approx(expected, abs=4.5 * np.sqrt(max(area, 0.05) * (1 - area) / n_drawn))
+
+
+@pytest.mark.parametrize("name", SHORTCUTS)
+def test_a_shortcut_is_the_recordings_and_lies_where_the_ruler_finds_it(name: str) -> None:
+    task = Task("synthetic", name, 1.0, 0)
+    [pair, *_] = synthetic(task, SMALL).pairs
+    again = synthetic(task, SMALL).pairs[0]
+    assert torch.equal(pair.with_cue.waveform, again.with_cue.waveform)
+    difference = pair.difference_db(StftConfig())
+    assert 0.01 < float((difference >= 3).double().mean()) < 0.9
+    weak = synthetic(replace(task, severity=0.25), SMALL).pairs[0]
+    assert (weak.difference_db(StftConfig()) >= 3).sum() < (difference >= 3).sum(), "less of it where it is weaker"
+    added = (pair.with_cue.waveform - pair.without_cue.waveform).double()
+    level = 10 * np.log10(float(added.square().mean() / pair.without_cue.waveform.double().square().mean()))
+    if name in LOUDEST_DB:
+        assert level == pytest.approx(LOUDEST_DB[name], abs=0.01)
+    if name == "hum":  # at multiples of 50 Hz and nowhere else
+        power = np.abs(np.fft.rfft(added.numpy() * np.hanning(len(added)))) ** 2
+        hz = np.fft.rfftfreq(len(added), 1 / 16_000)
+        lines = (np.abs(hz - 50 * np.round(hz / 50)) < 2) & (hz > 40) & (hz < 610)
+        assert power[lines].sum() / power.sum() > 0.999
+
+
+def test_shortcuts_go_into_real_recordings() -> None:
+    wave = torch.from_numpy(np.random.default_rng(0).standard_normal(16_000).astype(np.float32)) * 0.1
+    base = Recording(wave, 8_000, "a", "p", 0, "read")
+    pair = planted(Task("here", "hum", 1.0, 0), replace(SMALL, n_plants=1), [base]).pairs[0]
+    assert pair.with_cue.sample_rate == 16_000
+    assert not torch.equal(pair.with_cue.waveform, pair.without_cue.waveform)
+
+
+def test_a_bystander_is_in_both_twins_with_the_cues_energy_at_a_place_of_its_own() -> None:
+    task = Task("synthetic", "formant_centralization", 1.0, 0)
+    plain, beside = (synthetic(task, replace(SMALL, bystander=each)).pairs for each in (False, True))
+    assert plain[0].bystander is None
+    starts = []
+    for pair in beside:
+        sound = pair.bystander
+        assert sound is not None
+        assert torch.allclose(
+            pair.with_cue.waveform - pair.without_cue.waveform,
+            (pair.with_cue.waveform - sound) - (pair.without_cue.waveform - sound),
+            atol=1e-6,
+        )
+        cue = (pair.with_cue.waveform - pair.without_cue.waveform).double().square().sum()
+        assert float(sound.double().square().sum() / cue) == pytest.approx(1, rel=1e-3)
+        starts.append(int(sound.nonzero()[0]))
+    assert len(set(starts)) == len(starts)
+    # nobody is told apart by it: the same bystander for both twins, drawn without a look at the label
+    assert "bystander" not in basis_of(SMALL, {}, ())["settings"]
+    assert basis_of(replace(SMALL, bystander=True), {}, ())["settings"]["bystander"] is True
+
+
+def test_how_far_a_map_marks_a_bystander_by_hand() -> None:
+    """Ten bins: the cue lies in two, which are left out; of the other eight the bystander has three."""
+    difference = torch.tensor([[9.0, -9, 0, 0, 0, 0, 0, 0, 0, 0]])
+    louder = torch.tensor([[9.0, 0, 6, 6, 6, 0, 0, 0, 0, 0]])
+    marks = torch.tensor([[9.0, 9, 5, 4, 3, 2, 1, 0, 0, 0]])  # the bystander's three before all others
+    avoids = torch.tensor([[9.0, 9, -1, -2, -3, 2, 1, 3, 4, 5]])
+    half = torch.tensor([[9.0, 9, 5, 0, 0, 4, 3, 0, 0, 0]])  # strongest three: one inside
+    maps = {"marks": (marks, True), "avoids": (avoids, True), "half": (half, True), "even": (0 * marks, True)}
+    found, area = ruler.measure_bystander(maps, difference, louder)
+    assert area == 3 / 8
+    assert found["marks"] == {"bystander_auc": 1, "bystander_rank": 1}
+    assert found["avoids"] == {"bystander_auc": 0, "bystander_rank": 0}
+    # of 3 x 5 comparisons the first wins all five; the other two lose to two and tie with three: 5 + 2 * 1.5
+    assert found["half"] == {"bystander_auc": pytest.approx(8 / 15), "bystander_rank": pytest.approx(1 / 3)}
+    assert found["even"] == {"bystander_auc": 0.5, "bystander_rank": pytest.approx(3 / 8)}
+    assert ruler.measure_bystander(maps, difference, 0 * louder)[0] == {}
+
+
+def test_a_bystander_is_scored_with_every_map() -> None:
+    task = Task("synthetic", "formant_centralization", 1.0, 0)
+    torch.manual_seed(0)
+    pair = synthetic(task, replace(SMALL, bystander=True)).pairs[0]
+    made = score_pair(Explained(pair, 0, make_cnn().eval(), (-1.0, 1.0)), ("saliency", "random_map"), task)[0]
+    values = dict(zip(made["metrics"], made["values"]["random_map"], strict=True))
+    assert values["bystander_auc"] == pytest.approx(0.5, abs=0.05)
+    assert values["bystander_rank"] == pytest.approx(made["areas"]["bystander"], abs=0.05)
 
 
 def test_pairs_are_drawn_by_the_seed_with_the_folds_in_turn() -> None:
