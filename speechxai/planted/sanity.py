@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from speechxai.classifiers import Classifier
+from speechxai.data.synthetic import draw_speaker, render
+from speechxai.data.voice_model import UtteranceSettings
 from speechxai.errors import SpeechXAIError
 from speechxai.explain import METHODS
 from speechxai.explain.agreement import average_ranks, rank_correlation
@@ -23,9 +25,11 @@ from speechxai.explain.explain import explain_all
 from speechxai.explain.recipe import CONTROLS
 from speechxai.metrics.maps import rank_share
 from speechxai.metrics.robustness import (
+    ATTACK_SNR_DB,
     N_NEIGHBORS,
     N_SEEDS,
     NEIGHBOR_RADIUS,
+    attacked,
     changed_recording,
     likeness_after,
     mean_rank_correlation,
@@ -34,9 +38,10 @@ from speechxai.metrics.robustness import (
     relative_change,
     ssim,
 )
-from speechxai.planted.ruler import read
+from speechxai.planted.ruler import Reading, read
 from speechxai.planted.settings import OPTIONS, BenchmarkSettings
-from speechxai.signal.stft import spectrogram
+from speechxai.signal.acoustics import VOICED, segments_by_voicing
+from speechxai.signal.stft import bin_frequencies_hz, spectrogram, waveform
 from speechxai.types import Attribution, Spectrogram, StftConfig
 
 Maps = dict[str, Attribution]
@@ -67,6 +72,11 @@ CHECKS: Mapping[str, str] = {
     "permuted_labels_beyond_energy": "the same with the recording's energy partialled out",
     "permuted_relevance_rank": "how well those networks' maps point at the truth, less the truth's share of the bins",
     "max_sensitivity": "largest relative change of the evidence under 2 % noise",
+    "attack": (
+        "rank correlation with the map of the recording under a change 40 dB below the voice that keeps the answer and"
+        " is made to move the map"
+    ),
+    "attack_by_chance": "the same under noise of that size",
     "invariance_level": "rank correlation with the map of the same voice at half the level",
     "invariance_shift": "rank correlation with the map of the same voice 10 ms later",
     "seed_stability": "mean rank correlation over 3 seeds",
@@ -130,9 +140,7 @@ class BoxReader(nn.Module):
         """Box (F, T), 1 inside and 0 outside."""
         super().__init__()
         self.register_buffer("box", box)
-        identity = nn.Conv2d(1, 1, 1, bias=False)
-        nn.init.ones_(identity.weight)
-        self.features = nn.Sequential(identity, nn.ReLU())
+        self.features = _identity()
         self.answer = nn.Linear(1, 2)
         with torch.no_grad():
             self.answer.weight.copy_(torch.tensor([[-gain], [gain]]))
@@ -249,6 +257,126 @@ def _energy_outside(values: Tensor, case: BuiltCase, frames: int, bins: int) -> 
     return found if found == found else 0.0
 
 
+# Networks that are built to hear something: what they read is their truth, whatever twins differ in.
+class PitchRangeReader(nn.Module):
+    """Reads how far the center of the lowest band moves while somebody speaks, Hz, and nothing else."""
+
+    band: Tensor
+    voiced: Tensor
+    hz: Tensor
+    cam_layer = "features"
+
+    def __init__(self, band: Tensor, voiced: Tensor, hz: Tensor) -> None:
+        """Band (F,) and voiced frames (T,), 1 and 0; frequencies (F,)."""
+        super().__init__()
+        for name, values in (("band", band), ("voiced", voiced), ("hz", hz)):
+            self.register_buffer(name, values)
+        self.features = _identity()
+
+    def forward(self, magnitude: Tensor, phase: Tensor) -> Tensor:
+        """(B, F, T) to (B, 2)."""
+        heard = self.features((magnitude * self.band[:, None])[:, None])[:, 0]
+        center = (heard * self.hz[:, None]).sum(dim=1) / heard.sum(dim=1).clamp_min(1e-6)
+        weight = self.voiced / self.voiced.sum()
+        mean = (center * weight).sum(dim=1, keepdim=True)
+        spread = ((center - mean).square() * weight).sum(dim=1).clamp_min(1e-6).sqrt()
+        margin = (spread - 10.0) / 10.0
+        return torch.stack([-margin, margin], dim=1)
+
+
+class PauseReader(nn.Module):
+    """Reads the share of frames in which nobody speaks: an absence."""
+
+    threshold: Tensor
+    cam_layer = "features"
+
+    def __init__(self, threshold: Tensor) -> None:
+        """Mean magnitude of a frame that is as much a pause as not."""
+        super().__init__()
+        self.register_buffer("threshold", threshold)
+        self.features = _identity()
+
+    def forward(self, magnitude: Tensor, phase: Tensor) -> Tensor:
+        """(B, F, T) to (B, 2)."""
+        level = self.features(magnitude[:, None])[:, 0].mean(dim=1)
+        quiet = (4 * (1 - level / self.threshold)).sigmoid()
+        margin = 8 * (quiet.mean(dim=1) - 0.2)
+        return torch.stack([-margin, margin], dim=1)
+
+
+def _identity() -> nn.Sequential:
+    identity = nn.Conv2d(1, 1, 1, bias=False)
+    nn.init.ones_(identity.weight)
+    return nn.Sequential(identity, nn.ReLU())
+
+
+@dataclass(frozen=True, eq=False)
+class Mechanism:
+    """A voice, a network whose mechanism is known, and the bins (F, T) that it reads, by check."""
+
+    spec: Spectrogram
+    model: Classifier
+    reads: Mapping[str, tuple[Tensor, Reading]]
+
+
+PITCH_BAND_HZ, BREATH_BAND_HZ = (60.0, 400.0), (2000.0, 6000.0)
+N_VOICES = 2
+
+
+def mechanisms(stft: StftConfig, duration_s: float = 2.0) -> list[Mechanism]:
+    """Make networks that read the voiced energy of 2 to 6 kHz, the movement of the lowest band, and pauses, each for
+    N_VOICES synthetic phrases without a cue."""
+    made = []
+    hz = bin_frequencies_hz(stft)
+    for index in range(N_VOICES):
+        generator = np.random.default_rng(index)
+        speaker = draw_speaker(f"built-{index}", "FM"[index % 2], 60, generator)
+        voice = render(speaker, UtteranceSettings("phrase", duration_s), index)
+        spec = spectrogram(voice.waveform[None], stft)
+        n_frames = spec.magnitude.shape[-1]
+        voiced = torch.from_numpy(
+            segments_by_voicing(voice.waveform, stft.sample_rate, n_frames, stft.hop_length) == VOICED
+        ).float()
+        level = spec.magnitude[0].mean(dim=0)
+        threshold = 0.1 * level.amax()
+        bands = {edges: ((hz >= edges[0]) & (hz <= edges[1])).float() for edges in (PITCH_BAND_HZ, BREATH_BAND_HZ)}
+        box = bands[BREATH_BAND_HZ][:, None] * voiced
+        mean = float((spec.magnitude[0] * box).sum() / box.sum())
+        low = bands[PITCH_BAND_HZ][:, None] * voiced
+        quiet = (level < threshold).expand(len(hz), -1)
+        networks: list[tuple[nn.Module, dict[str, tuple[Tensor, Reading]]]] = [
+            (BoxReader(box, 0.7 * mean, 2.0 / mean), {"reads_band": (box > 0, "positive")}),
+            (
+                PitchRangeReader(bands[PITCH_BAND_HZ], voiced, hz),
+                {"reads_pitch_range": (low > 0, "positive")},
+            ),
+            (
+                PauseReader(threshold),
+                {"reads_pauses": (quiet, "positive"), "reads_pauses_against": (~quiet, "negative")},
+            ),
+        ]
+        for network, reads in networks:
+            model = Classifier(network, stft, None, ("without", "with"), cam_layer="features").eval()
+            made.append(Mechanism(spec, model, reads))
+    return made
+
+
+def mechanism_checks(explain: Explainers, cases: Sequence[Mechanism]) -> dict[str, dict[str, float]]:
+    """Value by check, by method: `relevance_rank` above chance, (rank - area) / (1 - area), mean over the cases; maps
+    without a sign say nothing against a class."""
+    seen: dict[str, dict[str, list[float]]] = {}
+    for case in cases:
+        for name, made in explain(case.model, case.spec, 1, 0).items():
+            for check_name, (truth, reading) in case.reads.items():
+                if reading == "negative" and not made.signed:
+                    continue
+                evidence_read = read(made.values, reading if made.signed else "absolute", (1, 1))
+                area = float(truth.double().mean())
+                found = float(rank_share(evidence_read, truth[None]))
+                seen.setdefault(name, {}).setdefault(check_name, []).append((found - area) / (1 - area))
+    return {name: {check_name: _mean(values) for check_name, values in rows.items()} for name, rows in seen.items()}
+
+
 # Networks that learned a task.
 def explainers(methods: tuple[str, ...]) -> Explainers:
     """Return the function that explains by registered methods, each original pass shared; methods not applicable are
@@ -354,11 +482,28 @@ def check(
             float(relative_change(made.values, other[name].values, kind))  # type: ignore[arg-type]
             for other in near
         )
+    for name, hit in _under_attack(model, spec).items():
+        for method, other in explain(model, hit, 1, 0).items():
+            if method in maps:
+                found[method][name] = float(rank_correlation(_evidence(maps[method]), _evidence(other)))
     for change in ("level", "shift"):
         moved = explain(model, changed_recording(spec, change), 1, 0)
         for name, made in maps.items():
             found[name][f"invariance_{change}"] = float(likeness_after(change, made.values, moved[name].values, spec))
     return found
+
+
+def _under_attack(model: nn.Module, spec: Spectrogram) -> dict[str, Spectrogram]:
+    """The recording under an attack and under noise of its size; nothing for a network that has no second
+    derivative."""
+    try:
+        moved = attacked(model, spec, 1)
+    except SpeechXAIError:
+        return {}
+    voice = waveform(spec)
+    noise = torch.randn(voice.shape, generator=torch.Generator().manual_seed(1)).to(voice)
+    noise = noise * (voice.square().mean() / noise.square().mean()).sqrt() * 10 ** (-ATTACK_SNR_DB / 20)
+    return {"attack": moved, "attack_by_chance": spectrogram(voice + noise, spec.stft)}
 
 
 def seed_stability_of(explain: Explainers, model: nn.Module, spec: Spectrogram, seed: int) -> dict[str, float]:

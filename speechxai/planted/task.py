@@ -26,7 +26,15 @@ from speechxai.metrics.maps import rank_share
 from speechxai.planted import ruler
 from speechxai.planted.material import Material, Pair, folds_of, giveaways, make_material, seed_of
 from speechxai.planted.networks import Network, open_network
-from speechxai.planted.sanity import built_cases, built_checks, explainers, rows_of, sanity_rows
+from speechxai.planted.sanity import (
+    built_cases,
+    built_checks,
+    explainers,
+    mechanism_checks,
+    mechanisms,
+    rows_of,
+    sanity_rows,
+)
 from speechxai.planted.settings import (
     CONTRAST,
     LEARNED,
@@ -111,7 +119,10 @@ def compute(
     built: list[dict[str, Any]] = []
     if task == settings.tasks()[0] and settings.n_sanity > 0:
         # A built network knows nothing of the task: once is enough, whatever becomes of the task.
-        found = built_checks(explainers((*settings.methods, *CONTROLS)), built_cases(StftConfig(), settings.duration_s))
+        explain = explainers((*settings.methods, *CONTROLS))
+        found = built_checks(explain, built_cases(StftConfig(), settings.duration_s))
+        for name, rows in mechanism_checks(explain, mechanisms(StftConfig(), settings.duration_s)).items():
+            found.setdefault(name, {}).update(rows)
         built = [{"recording": "built", "speaker": "built", **row} for row in rows_of(found)]
     checked = settings.n_sanity > 0 and task.seed == settings.seeds[0]
     trained, scored = SHARES[checked]

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
 import torch
+from torch import nn
 
+from speechxai.classifiers import Classifier
 from speechxai.errors import SpeechXAIError
 from speechxai.explain.recipe import PUBLISHED_METHODS
+from speechxai.metrics.robustness import ANSWER_KEPT, ATTACK_SNR_DB, attacked
 from speechxai.planted import sanity
 from speechxai.planted.sanity import (
     LIMITS,
@@ -22,7 +28,8 @@ from speechxai.planted.sanity import (
 )
 from speechxai.planted.settings import OTHER_METHODS
 from speechxai.planted.tables import is_signed
-from speechxai.types import StftConfig
+from speechxai.signal.stft import waveform
+from speechxai.types import Spectrogram, StftConfig
 
 STFT = StftConfig()
 
@@ -107,3 +114,98 @@ def test_limits_say_which_side_is_broken() -> None:
     assert failed_checks({"class_flip": 0.95}) == ["class_flip"]
     assert failed_checks({"class_flip": 0.95}, signed=False) == []
     assert set(LIMITS) <= set(sanity.CHECKS)
+
+
+@pytest.fixture(scope="module")
+def mechanisms() -> list[sanity.Mechanism]:
+    return sanity.mechanisms(StftConfig())
+
+
+def test_mechanisms_read_what_they_say_and_nothing_else(mechanisms: list[sanity.Mechanism]) -> None:
+    names = [name for case in mechanisms for name in case.reads]
+    assert names == ["reads_band", "reads_pitch_range", "reads_pauses", "reads_pauses_against"] * sanity.N_VOICES
+    for case in mechanisms:
+        before = case.model(case.spec.magnitude, case.spec.phase)
+        truth = next(iter(case.reads.values()))[0]
+        if "reads_pauses" in case.reads:
+            truth = torch.ones_like(truth)  # what is quiet is known by what is loud
+        noise = torch.rand(truth.shape, generator=torch.Generator().manual_seed(0))
+        elsewhere = torch.where(truth, case.spec.magnitude[0], noise)[None]
+        torch.testing.assert_close(case.model(elsewhere, case.spec.phase), before)
+        inside = torch.where(truth, noise, case.spec.magnitude[0])[None]
+        assert not torch.allclose(case.model(inside, case.spec.phase), before)
+
+
+def test_a_mechanism_is_scored_above_chance(mechanisms: list[sanity.Mechanism]) -> None:
+    """Gradient x input of a linear reading is exact; chance is 0; nothing marks an absence, which has no energy."""
+    found = sanity.mechanism_checks(sanity.explainers(("input_x_gradient", "random_map", "saliency")), mechanisms)
+    assert found["input_x_gradient"]["reads_band"] == 1.0
+    assert found["saliency"]["reads_band"] == 1.0
+    for value in found["random_map"].values():
+        assert value == pytest.approx(0, abs=0.02)
+    assert found["input_x_gradient"]["reads_pauses"] < 0.1
+    assert "reads_pauses_against" not in found["saliency"]
+
+
+class Smooth(nn.Module):
+    """Two logits of a network that is differentiable twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(nn.Conv2d(1, 6, 5, 2), nn.GELU(), nn.Conv2d(6, 6, 5, 2), nn.GELU())
+        self.answer = nn.Linear(6, 2)
+
+    def forward(self, magnitude: torch.Tensor, phase: torch.Tensor) -> torch.Tensor:
+        return self.answer(self.layers(30 * magnitude[:, None]).sin().mean(dim=(2, 3)))  # type: ignore[no-any-return]
+
+
+def test_an_attack_keeps_the_answer_and_moves_the_map(mechanisms: list[sanity.Mechanism]) -> None:
+    spec = mechanisms[0].spec
+    model = Classifier(Smooth().requires_grad_(False), StftConfig(), None, ("without", "with")).eval()
+    hit = attacked(model, spec, 1)
+    change, voice = waveform(hit) - waveform(spec), waveform(spec)
+    assert 10 * math.log10(float(change.square().mean() / voice.square().mean())) <= -ATTACK_SNR_DB + 0.01
+    before, after = (model(each.magnitude, each.phase)[0] for each in (spec, hit))
+    assert abs(float((after - before)[1] - (after - before)[0])) <= ANSWER_KEPT * max(
+        1, abs(float(before[1] - before[0]))
+    )
+    explain = sanity.explainers(("input_x_gradient",))
+
+    def share(at: Spectrogram) -> float:
+        first, other = (explain(model, each, 1, 0)["input_x_gradient"].values[0].clamp(min=0) for each in (spec, at))
+        strongest = first.flatten().topk(round(0.1 * first.numel())).indices
+        return float(other.flatten()[strongest].sum() / other.sum())
+
+    noisy = sanity._under_attack(model, spec)["attack_by_chance"]
+    assert share(hit) < share(noisy) < share(spec), "more evidence is gone than noise of that size takes"
+    assert torch.equal(attacked(model, spec, 1).magnitude, hit.magnitude)
+
+
+def test_a_network_without_a_second_derivative_is_left_alone(mechanisms: list[sanity.Mechanism]) -> None:
+    class Slope(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, slope: torch.Tensor) -> torch.Tensor:
+            return slope * 2
+
+        @staticmethod
+        def backward(ctx: Any, slope: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("derivative is not implemented")
+
+    class Once(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, values: torch.Tensor) -> torch.Tensor:
+            return values * 2
+
+        @staticmethod
+        def backward(ctx: Any, slope: torch.Tensor) -> torch.Tensor:
+            return Slope.apply(slope)  # type: ignore[no-any-return,no-untyped-call]
+
+    class Network(nn.Module):
+        def forward(self, magnitude: torch.Tensor, phase: torch.Tensor) -> torch.Tensor:
+            level = Once.apply(magnitude).square().mean(dim=(1, 2))  # type: ignore[no-untyped-call]
+            return torch.stack([-level, level], dim=1)
+
+    with pytest.raises(SpeechXAIError, match=r"^This network cannot be attacked: .*derivative is not implemented"):
+        attacked(Network(), mechanisms[0].spec, 1)
+    assert sanity._under_attack(Network(), mechanisms[0].spec) == {}
