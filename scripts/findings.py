@@ -25,12 +25,18 @@ from speechxai.explain.recipe import CONTROLS
 from speechxai.files import to_toml
 from speechxai.metrics import PUBLISHED_METRICS
 from speechxai.planted.folder import BenchmarkFolder
+from speechxai.planted.grades import GRADES
 from speechxai.planted.report import failures
 from speechxai.planted.ruler import RESOLUTIONS
 from speechxai.planted.settings import TRUTH
 from speechxai.planted.tables import ALL_CUES, AS_CONTRAST, BASE, FEWEST_NETWORKS, singles
 from speechxai.stats import FEWEST_SPEAKERS
 
+NAN = float("nan")
+LATER = ("attack", "attack_by_chance", "reads_band", "reads_pitch_range", "reads_pauses", "reads_pauses_against")
+"""Checks that only newer runs have."""
+GOAL = 0.75
+"""A rank correlation with the truth that a metric must reach on every cue."""
 DOCS = Path(__file__).parents[1] / "docs"
 COPIED = ("environment.json", "recordings.parquet")
 SHOWN = {
@@ -115,6 +121,7 @@ class Told:
         self.folder = folder
         self.tasks, self.summary = folder.table("tasks"), folder.table("summary")
         self.statements, self.orders = folder.table("statements"), folder.table("orders")
+        self.network = folder.settings.network
         self.groups = list(dict.fromkeys(self.summary["model"]))
         self.methods = singles(dict.fromkeys(self.summary["recipe"]))
 
@@ -258,6 +265,116 @@ def believed(told: Told) -> Iterator[str]:
     yield from markdown(["metric", *map(short, groups), "lowest of the cues"], rows)
 
 
+def together(told: Told) -> Iterator[str]:
+    """Whether metrics say more together, on a cue that was not used to choose them."""
+    table = told.folder.table("hybrids")
+    if table.empty:
+        yield "Fewer than three cues: nothing is left to choose by."
+        yield ""
+        return
+    cells = {(r["model"], r["hybrid"]): r for r in table.to_dict("records")}
+    names = list(dict.fromkeys(table["hybrid"]))
+    rows = [
+        [
+            short(str(model)),
+            *(
+                f"{cell(r['within'], r['low'], r['high'], 2)} ({r['made_of']})"
+                for r in (cells[model, name] for name in names)
+            ),
+        ]
+        for model in dict.fromkeys(table["model"])
+    ]
+    yield from markdown(["left out", *names], rows)
+    decided = table[table["n_networks"] >= FEWEST_NETWORKS]
+    lowest = decided.groupby("hybrid", sort=False)["within"].min()
+    yield (
+        f"Lowest over the cues with at least {FEWEST_NETWORKS} networks: "
+        + ", ".join(f"{name} {value:.2f}" for name, value in lowest.items())
+        + f"; {'one reaches' if (lowest >= GOAL).any() else 'none reaches'} the {GOAL} that a metric would need to be"
+        " trusted without a truth."
+    )
+    yield ""
+
+
+def graded(told: Told) -> Iterator[str]:
+    """A letter for every method."""
+    table = told.folder.table("grades")
+    yield "; ".join(f"**{letter}** {words}" for letter, words in GRADES.items()) + "."
+    yield ""
+    rows = [
+        [
+            str(r["recipe"]),
+            str(r["grade"]),
+            *(f"{r[name]} of {r['n_truths']}" for name in ("above_all", "above_random", "below_random")),
+            r["failures"] if isinstance(r["failures"], str) and r["failures"] else "none seen",
+        ]
+        for r in table.to_dict("records")
+    ]
+    columns = ["method", "grade", "truths above all controls", "above random_map", "below random_map", "failures seen"]
+    yield from markdown(columns, rows)
+
+
+def beside(told: Told) -> Iterator[str]:
+    """Who marks a bystander, where the run had one."""
+    table = told.folder.table("bystander")
+    groups = list(dict.fromkeys(table["model"]))
+    cells = {(r["recipe"], r["model"]): r for r in table.to_dict("records")}
+    rows = []
+    for recipe in (*told.methods, *CONTROLS):
+        found = [cells[recipe, group] for group in groups if (recipe, group) in cells]
+        if found:
+            texts = [
+                f"{cell(r['bystander_auc'], r['low'], r['high'], 2)}, {100 * r['false_positives']:.0f} %" for r in found
+            ]
+            rows.append([recipe, *texts])
+    yield "AUC of the evidence as a detector of the bystander (one half is chance), share of recordings above it:"
+    yield ""
+    yield from markdown(["explanation", *map(short, groups)], rows)
+
+
+# What networks have in common.
+def between(all_told: list[Told]) -> Iterator[str]:
+    """Kendall's tau of the order of methods between the networks of runs of one material and cue."""
+    from scipy.stats import kendalltau
+
+    rows = []
+    for index, one in enumerate(all_told):
+        for other in all_told[index + 1 :]:
+            for group in one.groups:
+                if group not in other.groups or one.network == other.network:
+                    continue
+                taus = []
+                for metric in SHOWN.values():
+                    mine, theirs = (
+                        {r: row["mean"] for r, row in told.rows(group, metric).items() if r in told.methods}
+                        for told in (one, other)
+                    )
+                    both = [r for r in mine if r in theirs and mine[r] == mine[r] and theirs[r] == theirs[r]]
+                    tau = kendalltau([mine[r] for r in both], [theirs[r] for r in both]).statistic if both else NAN
+                    taus.append("–" if tau != tau else f"{tau:.2f} ({len(both)})")
+                carried = [
+                    f"{first} above {second}"
+                    for first, second in said_by_all(one, group)
+                    if (first, second) in said_by_all(other, group)
+                ]
+                rows.append(
+                    [short(group), f"{one.network}, {other.network}", *taus, "; ".join(carried[:6]) or "nothing"]
+                )
+    if rows:
+        yield "## What carries over from one network to another"
+        yield ""
+        yield "Kendall's tau of the order of methods (number of methods), and what holds by every way on both networks:"
+        yield ""
+        yield from markdown(["material, cue", "networks", *SHOWN, "holds on both"], rows)
+
+
+def said_by_all(told: Told, group: str) -> list[tuple[str, str]]:
+    """Pairs of which the first, a method, is above the second by every way to measure, controls first."""
+    part = told.statements[(told.statements["model"] == group) & told.statements["holds"].astype(bool)]
+    pairs = [(str(r["first"]), str(r["second"])) for r in part.to_dict("records") if r["first"] in told.methods]
+    return sorted(pairs, key=lambda pair: (pair[1] not in CONTROLS, pair))
+
+
 def sane(told: Told) -> Iterator[str]:
     """Who fails a sanity check."""
     table = told.folder.table("sanity")
@@ -268,6 +385,18 @@ def sane(told: Told) -> Iterator[str]:
         fails = [f"`{r['recipe']}` ({failures(r)})" for r in part.to_dict("records") if failures(r)]
         yield f"- {words} that fail a check: {'; '.join(fails) or 'none'}."
     columns = ["class_flip", "randomized_all", "permuted_labels", "permuted_labels_beyond_energy", "max_sensitivity"]
+    columns += [
+        name
+        for name in (
+            "attack",
+            "attack_by_chance",
+            "reads_band",
+            "reads_pitch_range",
+            "reads_pauses",
+            "reads_pauses_against",
+        )
+        if name in table and table[name].notna().any()
+    ]
     rows = [
         [str(r["recipe"]), *("–" if pd.isna(r[c]) else f"{r[c]:.2f}" for c in columns)]
         for r in table.to_dict("records")
@@ -396,10 +525,15 @@ def written(results: list[Path]) -> str:
                 ("What may be said", stated),
                 ("How much of the order is the ruler's", orders),
                 ("Which metric to believe", believed),
+                ("Do metrics say more together?", together),
                 ("Do combinations help?", combined),
+                ("Who marks a bystander?", beside),
                 ("Sanity checks", sane),
+                ("Grades", graded),
             ):
-                lines += [f"### {title}", *part(told)]
+                if part is not beside or folder.settings.bystander:
+                    lines += [f"### {title}", *part(told)]
+        lines += between(all_told)
         lines += ["## What version 1.0 said, and what these tables say of it", *no_longer(all_told)]
     return "\n".join([*lines, TAIL])
 

@@ -24,6 +24,7 @@ from speechxai.evaluation.runs import RunFolder
 from speechxai.evaluation.values import checked
 from speechxai.files import fingerprint, naming_folder, wait_for
 from speechxai.planted import tables as benchmark_tables
+from speechxai.planted.grades import bystander_table, grade_table, hybrid_table
 from speechxai.planted.networks import Network, open_network
 from speechxai.planted.settings import (
     CNN,
@@ -46,7 +47,10 @@ TABLES = (
     "combinations",
     "chance",
     "believable",
+    "hybrids",
     "sanity",
+    "grades",
+    "bystander",
     "failures",
 )
 """Tables of a finished benchmark, as CSV; the tidy scores are in `scores.parquet` and `scores.csv`."""
@@ -199,15 +203,19 @@ class BenchmarkFolder(RunFolder):
         scores = benchmark_tables.score_table(results)
         summary = benchmark_tables.leaderboard(scores)
         plain = (*settings.methods, *("random_map", "energy_map", "edge_map"))
+        statements, sanity = benchmark_tables.statements(scores), benchmark_tables.sanity_table(results)
         tables = {
             "tasks.csv": benchmark_tables.task_table(results),
             "summary.csv": summary,
-            "statements.csv": benchmark_tables.statements(scores),
+            "statements.csv": statements,
             "orders.csv": benchmark_tables.order_table(summary),
             "combinations.csv": benchmark_tables.combination_table(scores),
             "chance.csv": benchmark_tables.chance_table(results, scores),
             "believable.csv": benchmark_tables.believable(scores, plain),
-            "sanity.csv": benchmark_tables.sanity_table(results),
+            "hybrids.csv": hybrid_table(scores, plain),
+            "sanity.csv": sanity,
+            "grades.csv": grade_table(scores, statements, sanity),
+            "bystander.csv": bystander_table(scores),
             "failures.csv": self.failures(),
             "scores.csv": scores,
             "scores.parquet": scores,

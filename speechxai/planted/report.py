@@ -12,6 +12,7 @@ from speechxai.explain.recipe import CONTROLS
 from speechxai.files import naming_folder, read_text, write_atomically
 from speechxai.metrics import METRICS
 from speechxai.planted import ruler
+from speechxai.planted.grades import GRADES
 from speechxai.planted.sanity import CHECKS, LIMITS
 from speechxai.planted.settings import MIN_AUC, MIN_TWINS, SPECIFICATION, TRUTH
 from speechxai.planted.tables import ALL_CUES, AS_CONTRAST, BASE, FIRST, TRUTHS, average_over_cues
@@ -80,9 +81,12 @@ def tables(folder: BenchmarkFolder) -> list[Table]:
         found.append(_chance(folder.table("chance")))
         believed = folder.table("believable")
         found += [_believable(believed, metric) for metric in TRUTHS]
+        found += [_hybrids(folder.table("hybrids")), _bystander(folder.table("bystander"))]
     sanity = folder.table("sanity")
     if not sanity.empty:
         found.append(_sanity(sanity))
+    if not summary.empty:
+        found.append(_grades(folder.table("grades")))
     groups = list(dict.fromkeys(summary["model"])) if not summary.empty else []
     return [table for table in [*found, *(_group(summary, str(group)) for group in groups)] if table.rows]
 
@@ -321,6 +325,73 @@ def _believable(believed: pd.DataFrame, truth_metric: str) -> Table:
     title = f"Which faithfulness metric to believe: {truth_metric}"
     columns = ("faithfulness metric", *("mean of the columns" if g == ALL_CUES else g for g in groups))
     return Table(title, columns, tuple(rows), text, folded=truth_metric != BASE, shading="correlation")
+
+
+def _hybrids(hybrids: pd.DataFrame) -> Table:
+    """Cues x hybrids: rank correlation with the truth on the cue that a hybrid has not seen."""
+    cell = {(row["model"], row["hybrid"]): row for row in hybrids.to_dict("records")}
+    names = list(dict.fromkeys(hybrids["hybrid"]))
+    rows = [
+        _row(
+            str(model),
+            [f"{with_interval(cell[model, name], 'within', 2)} ({cell[model, name]['made_of']})" for name in names],
+        )
+        for model in dict.fromkeys(hybrids["model"])
+    ]
+    text = (
+        "Made on all other cues and tried on this one: the metric, and the mean rank of the two metrics, whose lowest"
+        f" correlation with {BASE} over the other cues is the highest; and a ridge regression of the truth's ranks on"
+        " all metrics' ranks (its four largest weights). Spearman over the explanations of a recording, mean over"
+        " networks."
+    )
+    columns = ("left out", *names)
+    return Table("Do metrics say more together?", columns, tuple(rows), text)
+
+
+def _bystander(marks: pd.DataFrame) -> Table:
+    """Who marks what tells no class, by cue."""
+    cell = {(row["recipe"], row["model"]): row for row in marks.to_dict("records")}
+    groups = list(dict.fromkeys(marks["model"]))
+    rows = []
+    for recipe in _ordered([str(name) for name in dict.fromkeys(marks["recipe"])]):
+        found = [cell.get((recipe, group)) for group in groups]
+        texts = [
+            "–"
+            if row is None
+            else f"{with_interval({**row, 'mean': row['bystander_auc']}, n=2)}, {100 * row['false_positives']:.0f} %"
+            for row in found
+        ]
+        rows.append(_row(recipe, texts, _group_name(recipe)))
+    text = (
+        "A sound that both twins hold, of the cue's own energy, at a place of its own: no class is told by it, and a"
+        " map that marks it is wrong. The evidence as a detector of its bins, bins of the cue left out (one half is"
+        " chance), and the share of recordings in which it is above one half."
+    )
+    return Table("Who marks a bystander?", ("explanation", *groups), tuple(rows), text)
+
+
+def _grades(grades: pd.DataFrame) -> Table:
+    """A letter for every method, and the failures that were seen."""
+    rows = [
+        _row(
+            str(row["recipe"]),
+            [
+                str(row["grade"]),
+                f"{row['above_all']} of {row['n_truths']}",
+                f"{row['above_random']} of {row['n_truths']}",
+                f"{row['below_random']} of {row['n_truths']}",
+                row["failures"] if isinstance(row["failures"], str) and row["failures"] else "none seen",
+            ],
+        )
+        for row in grades.to_dict("records")
+    ]
+    said = "; ".join(f"{letter}: {words}" for letter, words in GRADES.items())
+    text = (
+        f"{said}. A truth is a cue's added or removed energy, where enough networks learned it; above and below hold by"
+        " every way to measure it. A grade is one on this network."
+    )
+    columns = ("method", "grade", "above all controls", "above random_map", "below random_map", "failures")
+    return Table("Grades", columns, tuple(rows), text)
 
 
 def _sanity(sanity: pd.DataFrame) -> Table:
