@@ -102,6 +102,15 @@ def regression_auc(values: Array, labels: Array, folds: Array) -> float:
     return float(np.mean(areas))
 
 
+def ridge_weights(x: Array, y: Array, weights: Array) -> Array:
+    """Weights (K,) of the columns of x (n, K) that foretell y (n,), without an offset: ridge regression, the penalty by
+    generalized cross-validation; `weights` (n,) of the rows."""
+    from sklearn.linear_model import RidgeCV
+
+    model = RidgeCV(alphas=np.logspace(-4, 2, 13), fit_intercept=False)
+    return np.asarray(model.fit(x, y, sample_weight=weights).coef_)
+
+
 def spearman(a: ArrayLike, b: ArrayLike) -> float:
     """Spearman's rank correlation of two samples (n,), ties by mean rank, pairs with a NaN left out, in [-1, 1].
 

@@ -17,7 +17,7 @@ from speechxai.planted.ruler import BYSTANDER
 from speechxai.planted.settings import FAITHFULNESS_METRICS, TRUTH
 from speechxai.planted.shortcuts import SHORTCUTS
 from speechxai.planted.tables import BASE, Board, boards, is_signed, singles, spearman_rows
-from speechxai.stats import network_means
+from speechxai.stats import network_means, ridge_weights
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -287,11 +287,8 @@ def _mean_within(board: Board, values: Array, goals: Array) -> float:
 
 
 def _ridge(cues: Sequence[tuple[Array, Array]]) -> Array:
-    """Weights (M,) of the ranks, all cues weighing the same, penalty by generalized cross-validation."""
-    from sklearn.linear_model import RidgeCV
-
+    """Weights (M,) of the ranks, all cues weighing the same."""
     x = np.concatenate([ranks.reshape(len(ranks), -1).T - 0.5 for ranks, _ in cues])
     y = np.concatenate([goals.ravel() - 0.5 for _, goals in cues])
-    weight = np.concatenate([np.full(goals.size, 1 / goals.size) for _, goals in cues])
-    model = RidgeCV(alphas=np.logspace(-4, 2, 13), fit_intercept=False)
-    return np.asarray(model.fit(x, y, sample_weight=weight * len(y)).coef_)
+    weights = np.concatenate([np.full(goals.size, 1 / goals.size) for _, goals in cues])
+    return ridge_weights(x, y, weights * len(y))
