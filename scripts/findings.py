@@ -269,7 +269,7 @@ def together(told: Told) -> Iterator[str]:
     """Whether metrics say more together, on a cue that was not used to choose them."""
     table = told.folder.table("hybrids")
     if table.empty:
-        yield "Fewer than three cues: nothing is left to choose by."
+        yield f"Fewer than three cues have {FEWEST_NETWORKS} networks: nothing is left to choose by."
         yield ""
         return
     cells = {(r["model"], r["hybrid"]): r for r in table.to_dict("records")}
@@ -285,10 +285,9 @@ def together(told: Told) -> Iterator[str]:
         for model in dict.fromkeys(table["model"])
     ]
     yield from markdown(["left out", *names], rows)
-    decided = table[table["n_networks"] >= FEWEST_NETWORKS]
-    lowest = decided.groupby("hybrid", sort=False)["within"].min()
+    lowest = table.groupby("hybrid", sort=False)["within"].min()
     yield (
-        f"Lowest over the cues with at least {FEWEST_NETWORKS} networks: "
+        "Lowest over these cues: "
         + ", ".join(f"{name} {value:.2f}" for name, value in lowest.items())
         + f"; {'one reaches' if (lowest >= GOAL).any() else 'none reaches'} the {GOAL} that a metric would need to be"
         " trusted without a truth."

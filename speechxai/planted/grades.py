@@ -17,7 +17,7 @@ from speechxai.planted.ruler import BYSTANDER
 from speechxai.planted.settings import FAITHFULNESS_METRICS, TRUTH
 from speechxai.planted.shortcuts import SHORTCUTS
 from speechxai.planted.tables import BASE, Board, boards, is_signed, singles, spearman_rows
-from speechxai.stats import network_means, ridge_weights
+from speechxai.stats import FEWEST_NETWORKS, network_means, ridge_weights
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -207,13 +207,17 @@ def hybrid_table(scores: pd.DataFrame, recipes: Sequence[str]) -> pd.DataFrame:
 
     Returns:
         model (the cue that was left out), hybrid, made_of, within (Spearman over the explanations of a recording, mean
-        over networks), low, high, n_networks. Empty for fewer than 3 cues.
+        over networks), low, high, n_networks. Empty for fewer than 3 cues with networks enough.
     """
     import pandas as pd
 
     made = boards(scores[scores["recipe"].isin([recipe for recipe in recipes if recipe != TRUTH])])
     truths = {model: board for (model, metric), board in made.items() if metric == BASE}
-    truths = {model: board for model, board in truths.items() if not of_shortcut(model)}
+    truths = {
+        model: board
+        for model, board in truths.items()
+        if not of_shortcut(model) and len(np.unique(board.networks)) >= FEWEST_NETWORKS
+    }
     metrics = [m for m in FAITHFULNESS_METRICS if all((model, m) in made for model in truths)]
     names = ["model", "hybrid", "made_of", "within", "low", "high", "n_networks"]
     if len(truths) < 3 or len(metrics) < 2:
