@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from speechxai.classifiers.base import BACKBONES
 from speechxai.classifiers.cnn import slaney_mel_filters
 from speechxai.classifiers.network import Attention, WaveformDoor
-from speechxai.errors import SpeechXAIError, told
+from speechxai.errors import SpeechXAIError, in_range, told
 from speechxai.files import read_bytes
 from speechxai.signal.stft import inverse
 from speechxai.types import Recording, StftConfig
@@ -357,8 +357,12 @@ class Encoder(nn.Module):
 
     def hidden_states(self, waveform: Tensor) -> list[Tensor]:
         """Hidden layers (B, T', C) of waveforms (B, N): the embedding, then every block; the last one is normalized."""
-        states = [self.embedded(waveform)]
-        for layer in self.layers:
+        return self.onward([self.embedded(waveform)])
+
+    def onward(self, states: list[Tensor]) -> list[Tensor]:
+        """The first hidden layers (B, T', C), and those that follow from the last of them."""
+        states = [*states]
+        for layer in self.layers[len(states) - 1 :]:
             states.append(layer(states[-1]))
         states[-1] = self.norm(states[-1])
         return states
@@ -373,6 +377,7 @@ class WhisperConfig:
         random: the encoder's shapes with random weights, drawn by `seed`: its twin that was never trained.
         seed: of the random weights.
         n_classes: logits.
+        tuned: the last blocks of the encoder that are trained with the head; 0 leaves it as it is.
 
     Raises:
         SpeechXAIError: values out of range.
@@ -382,15 +387,17 @@ class WhisperConfig:
     random: bool = False
     seed: int = 0
     n_classes: int = 2
+    tuned: int = 0
 
     def __post_init__(self) -> None:
+        in_range("the backbone 'whisper'", "tuned", self.tuned, 0, 64, whole=True)
         if self.n_classes != 2:
             raise SpeechXAIError("The backbone 'whisper' tells two classes apart.")
 
 
 class FrozenWhisper(nn.Module):
     """Waveforms (B, N) to one logit (B, 1), the log odds of the second class: softmax-weighted sum of the hidden layers
-    of an encoder that never changes, mean over frames, standardized, linear."""
+    of an encoder that stays as it is, or all but its last blocks do, mean over frames, standardized, linear."""
 
     mean: Tensor
     deviation: Tensor
@@ -403,6 +410,11 @@ class FrozenWhisper(nn.Module):
         if config.random:
             randomize(self.encoder, config.seed)
         self.encoder.requires_grad_(False).eval()
+        if config.tuned > len(self.encoder.layers):
+            raise SpeechXAIError(
+                f"The backbone 'whisper': 'tuned' is {config.tuned}, and this encoder has {len(self.encoder.layers)}"
+                " blocks."
+            )
         n_states, width = len(self.encoder.layers) + 1, self.encoder.norm.normalized_shape[0]
         self.layer_weights = nn.Parameter(torch.zeros(n_states))
         self.output = nn.Linear(width, 1)
@@ -458,18 +470,22 @@ _POOLED: WeakKeyDictionary[Recording, dict[tuple[bytes, bool, int], Tensor]] = W
 class Whisper(WaveformDoor):
     """A Whisper classifier heard through the inverse STFT. Its encoder is not stored with it but found again."""
 
-    borrowed = ("network.encoder.",)
+    borrowed: tuple[str, ...] = ("network.encoder.",)
     """Weights that a bundle leaves out: they are another's, and the same for every fold."""
     network: FrozenWhisper
 
     def __init__(self, config: WhisperConfig, stft: StftConfig) -> None:
         super().__init__(FrozenWhisper(config), stft)
         self.config = config
+        if config.tuned:
+            n_frozen = len(self.network.encoder.layers) - config.tuned
+            frozen = ("positions", "conv1.", "conv2.", *(f"layers.{index}." for index in range(n_frozen)))
+            self.borrowed = tuple(f"network.encoder.{name}" for name in frozen)
         self.cam_layer = f"network.encoder.layers.{len(self.network.encoder.layers) - 1}"
 
     def fit_recordings(self, recordings: Sequence[Recording], seed: int) -> None:
         """Fit the head on hidden states that are computed once a recording; the penalty is chosen by cross-validation
-        over speakers inside these recordings.
+        over speakers inside these recordings. Then train the last blocks with it, where they are `tuned`.
 
         Raises:
             SpeechXAIError: fewer than 2 speakers of a class.
@@ -477,14 +493,21 @@ class Whisper(WaveformDoor):
         pooled = torch.stack([self._pooled(recording) for recording in recordings]).double()
         labels = np.array([recording.label for recording in recordings])
         fit_head(self.network, pooled, labels, [recording.speaker for recording in recordings], seed)
+        if self.config.tuned:
+            tune(self.network, [self._pieces(recording) for recording in recordings], labels, self.config.tuned, seed)
+
+    def _pieces(self, recording: Recording) -> list[Tensor]:
+        """A recording in pieces of at most LONGEST_S."""
+        return [p for p in torch.split(recording.waveform, int(LONGEST_S * SAMPLE_RATE_HZ)) if len(p) >= N_FFT]
 
     def _pooled(self, recording: Recording) -> Tensor:
         """Mean over frames of every hidden layer (L + 1, C), over pieces of at most LONGEST_S."""
         known = _POOLED.setdefault(recording, {})
+        # Of the encoder as it was brought: a head is fitted before blocks are tuned.
         key = (bytes(self.network.encoder_sha256.tolist()), self.config.random, self.config.seed)
         if key not in known:
             device = self.network.output.weight.device
-            pieces = [p for p in torch.split(recording.waveform, int(LONGEST_S * SAMPLE_RATE_HZ)) if len(p) >= N_FFT]
+            pieces = self._pieces(recording)
             with torch.inference_mode():
                 means = [self.network.pooled(piece[None].to(device))[0].cpu() for piece in pieces]
             length = torch.tensor([float(len(piece)) for piece in pieces])
@@ -543,6 +566,66 @@ def fit_head(network: FrozenWhisper, pooled: Tensor, labels: Any, speakers: Sequ
         network.layer_weights.copy_(mix)
         network.output.weight.copy_(weight[None])
         network.output.bias.fill_(float(bias))
+
+
+TUNED_EPOCHS, TUNED_RATE, TUNED_BATCH = 10, 1e-4, 8
+"""How `tune` trains: fixed, for a choice by these recordings' own loss would need speakers that the head needs more."""
+
+
+def tune(network: FrozenWhisper, pieces: Sequence[Sequence[Tensor]], labels: Any, n_blocks: int, seed: int) -> None:
+    """Train the last blocks of the encoder, its norm and the head together; what lies below is computed once a
+    recording.
+
+    Args:
+        network: whose head is fitted already.
+        pieces: waveforms of every recording, at most LONGEST_S each.
+        labels: (N,) 0 or 1.
+        n_blocks: how many blocks.
+        seed: of the order.
+    """
+    encoder, n_kept = network.encoder, len(network.encoder.layers) - n_blocks + 1
+    device = network.output.weight.device
+    below: list[list[tuple[Tensor, Tensor]]] = []
+    with torch.no_grad():
+        for recording in pieces:
+            found = []
+            for piece in recording:
+                states = [encoder.embedded(piece[None].to(device))]
+                for layer in encoder.layers[: n_kept - 1]:
+                    states.append(layer(states[-1]))
+                found.append((torch.stack([state.mean(dim=1) for state in states], dim=1), states[-1]))
+            below.append(found)
+    trained = [encoder.layers[n_kept - 1 :], encoder.norm, network.output]
+    values = [value for module in trained for value in module.parameters()] + [network.layer_weights]
+    for value in values:
+        value.requires_grad_(True)
+    optimizer = torch.optim.AdamW(values, lr=TUNED_RATE)
+    share = torch.tensor([float((labels == label).mean()) for label in (0, 1)], device=device)
+    generator = torch.Generator().manual_seed(seed)
+    n_steps = TUNED_EPOCHS * -(-len(below) // TUNED_BATCH)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
+    for _ in range(TUNED_EPOCHS):
+        for batch in torch.split(torch.randperm(len(below), generator=generator), TUNED_BATCH):
+            optimizer.zero_grad()
+            for index in batch.tolist():
+                length = torch.tensor([float(state.shape[1]) for _, state in below[index]], device=device)
+                means = torch.cat([_pooled_onward(encoder, *piece) for piece in below[index]])
+                logit = network.decide((means * (length / length.sum())[:, None, None]).sum(dim=0, keepdim=True))
+                label = torch.full_like(logit, float(labels[index]))
+                cost = nn.functional.binary_cross_entropy_with_logits(logit, label)
+                (cost / (2 * share[int(labels[index])] * len(batch))).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+    network.requires_grad_(False)
+    network.layer_weights.requires_grad_(True)
+    network.output.requires_grad_(True)
+
+
+def _pooled_onward(encoder: Encoder, below: Tensor, state: Tensor) -> Tensor:
+    """Means over frames of all hidden layers (1, L + 1, C), from those below (1, K, C) and the last of them
+    (1, T', C)."""
+    above = encoder.onward([state] * below.shape[1])[below.shape[1] :]
+    return torch.cat([below, torch.stack([each.mean(dim=1) for each in above], dim=1)], dim=1)
 
 
 Head = tuple[Tensor, Tensor, Tensor]

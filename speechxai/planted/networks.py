@@ -12,7 +12,7 @@ from speechxai.classifiers import Classifier, build
 from speechxai.classifiers.bundle import load_bundle
 from speechxai.classifiers.whisper import EMBEDDED, read_encoder
 from speechxai.errors import SpeechXAIError
-from speechxai.planted.settings import CNN, WHISPER, WHISPER_RANDOM
+from speechxai.planted.settings import CNN, N_TUNED, WHISPER, WHISPER_RANDOM, WHISPER_TUNED
 from speechxai.types import StftConfig
 
 CLASSES = ("without", "with")
@@ -37,7 +37,8 @@ def open_network(name: str, allow_code: bool = False) -> Network:
     """Find what `BenchmarkSettings.network` names.
 
     Args:
-        name: CNN, WHISPER, WHISPER_RANDOM, or a model as `load_bundle` takes it, which is trained further.
+        name: CNN, WHISPER, WHISPER_RANDOM, WHISPER_TUNED, or a model as `load_bundle` takes it, which is trained
+            further.
         allow_code: whether "module:function" may run.
 
     Raises:
@@ -46,12 +47,13 @@ def open_network(name: str, allow_code: bool = False) -> Network:
     stft = StftConfig()
     if name == CNN:
         return Network(lambda seed: make_cnn())
-    if name in (WHISPER, WHISPER_RANDOM):
+    if name in (WHISPER, WHISPER_RANDOM, WHISPER_TUNED):
         encoder = read_encoder(EMBEDDED)  # a missing one is said before anything is computed
         is_random = name == WHISPER_RANDOM
 
         def head_on(seed: int) -> Classifier:
-            network = build("whisper", stft, random=is_random, seed=seed if is_random else 0)
+            tuned = N_TUNED if name == WHISPER_TUNED else 0
+            network = build("whisper", stft, random=is_random, seed=seed if is_random else 0, tuned=tuned)
             return Classifier(network, stft, None, CLASSES)
 
         return Network(head_on, encoder.sha256)

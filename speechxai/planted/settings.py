@@ -49,9 +49,11 @@ CUES_OF_BENCHMARK = (
     "formant_centralization",
     "monopitch",
 )
-CNN, WHISPER, WHISPER_RANDOM = "cnn", "whisper", "whisper-random"
+CNN, WHISPER, WHISPER_RANDOM, WHISPER_TUNED = "cnn", "whisper", "whisper-random", "whisper-tuned"
 """Networks that learn the tasks: trained from nothing; Whisper tiny.en's encoder, which stays as it is, with a head
-that is fitted; and its twin with random weights, without which no gain is one of pretraining."""
+that is fitted; its twin with random weights, without which no gain is one of pretraining; and the encoder whose last
+N_TUNED blocks are trained with the head."""
+N_TUNED = 2
 
 TRUTH = "truth_map"
 """Name of the row of the ground-truth map itself, which must score 1."""
@@ -128,8 +130,8 @@ class BenchmarkSettings:
         methods, combinations: explanations that are scored; controls are always added, combinations only in the first
             seed's tasks.
         n_stages: stages of the weight randomization.
-        network: what learns the tasks: CNN, WHISPER, WHISPER_RANDOM, or a model that is trained further for each task
-            (`networks.open_network`).
+        network: what learns the tasks: CNN, WHISPER, WHISPER_RANDOM, WHISPER_TUNED, or a model that is trained further
+            for each task (`networks.open_network`).
         bystander: whether both twins hold a sound that tells no class, of the cue's own energy, at a place of its own.
 
     Raises:

@@ -22,6 +22,7 @@ from speechxai.classifiers.whisper import (
     FrozenWhisper,
     LogMel,
     WhisperConfig,
+    _pooled_onward,
     fit_head,
     read_ctranslate2,
     read_encoder,
@@ -30,7 +31,7 @@ from speechxai.errors import SpeechXAIError
 from speechxai.explain.explain import explain_all
 from speechxai.signal.stft import spectrogram
 from speechxai.testing import noise_recording
-from speechxai.types import StftConfig
+from speechxai.types import Recording, StftConfig
 
 transformers = pytest.importorskip("transformers")
 
@@ -332,3 +333,53 @@ def test_a_whisper_classifier_of_transformers_hears_the_waveform(tmp_path: Path)
     torch.testing.assert_close(again(spec.magnitude, spec.phase)[0], expected, atol=2e-5, rtol=1e-4)
     with pytest.raises(SpeechXAIError, match=r"hears at most 30 s at once\. Give it a segment"):
         ours.backbone.network(torch.zeros(1, 480_001))
+
+
+def test_the_last_blocks_are_tuned_and_stored(folder: Path, tmp_path: Path) -> None:
+    """What lies below stays as it was brought; blocks that were trained are the bundle's own."""
+    generator = torch.Generator().manual_seed(0)
+    recordings = [
+        Recording(
+            voice(0.3) * (1 + 0.2 * (index % 2)) + 0.01 * torch.randn(4800, generator=generator),
+            16_000,
+            f"r{index}",
+            f"s{index // 2}",
+            index % 2,
+        )
+        for index in range(8)
+    ]
+    frozen, tuned = made(folder), made(folder, tuned=1)
+    for classifier in (frozen, tuned):
+        classifier.backbone.fit_recordings(recordings, 0)
+    before, after = frozen.backbone.network, tuned.backbone.network
+    assert torch.equal(before.encoder.layers[0].ffn[0].weight, after.encoder.layers[0].ffn[0].weight)
+    assert not torch.equal(before.encoder.layers[1].ffn[0].weight, after.encoder.layers[1].ffn[0].weight)
+    assert not torch.equal(before.output.weight, after.output.weight)
+    labels = torch.tensor([float(r.label) for r in recordings])[:, None]
+
+    def loss(network: FrozenWhisper) -> float:
+        with torch.no_grad():
+            logits = torch.cat([network(r.waveform[None]) for r in recordings])
+        return float(torch.nn.functional.binary_cross_entropy_with_logits(logits, labels))
+
+    assert loss(after) < loss(before)
+    options = {"encoder": str(folder), "tuned": 1}
+    config = BundleConfig(
+        name="w", architecture="whisper", options=options, stft=StftSettings(**asdict(STFT)), classes=("HC", "PD")
+    )
+    save_bundle(tmp_path / "w", config, dict.fromkeys(("final", "fold0", "fold1", "fold2"), tuned), "card")
+    spec = spectrogram(voice()[None], STFT)
+    again = load_bundle(tmp_path / "w").classifier(None)
+    assert torch.equal(predict(again, spec), predict(tuned.eval(), spec))
+    with pytest.raises(SpeechXAIError, match=r"'tuned' is 9, and this encoder has 2 blocks"):
+        made(folder, tuned=9)
+
+
+def test_tuning_hears_what_the_whole_network_hears(folder: Path) -> None:
+    """Means of hidden layers from where the blocks begin are those of the network."""
+    network = FrozenWhisper(WhisperConfig(str(folder))).eval()
+    wave = voice(0.3)[None]
+    with torch.no_grad():
+        states = network.encoder.hidden_states(wave)
+        below = torch.stack([state.mean(dim=1) for state in states[:2]], dim=1)
+        torch.testing.assert_close(_pooled_onward(network.encoder, below, states[1]), network.pooled(wave))
