@@ -1,8 +1,13 @@
-"""Measure what the dials of signs do: `python scripts/signs.py people|dials|order [--help]`.
+"""Measure what the dials of signs do: `python scripts/signs.py people|dials|listen|conditions|order|shortcut|table|card`.
 
-people  standard deviations and ranges of people by sign, sex and task, as the table of speechxai/signs/people.py
-dials   what each dial moves when it is asked for one standard deviation, and the specificity matrix
-order   on classifiers that learned one planted cue: which sign comes first
+people      standard deviations and ranges of people by sign, sex and task, as the table of speechxai/signs/people.py
+dials       what each dial moves when it is asked for one standard deviation, and the specificity matrix
+listen      whether edits clip, click or change the level, and what they do by measures
+conditions  which signs a recording dial moves by itself
+order       train classifiers of one planted cue and turn every dial on voices that they never heard: a line a task
+shortcut    the same where a recording condition goes with the class
+table       from those lines: which sign comes first, and where the alarm is raised
+card        what an embedded model listens to, into its card, from a run of `speechxai evaluate --signs all`
 """
 
 from __future__ import annotations
@@ -11,7 +16,7 @@ import argparse
 import json
 import os
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -27,6 +32,7 @@ from speechxai.signs.conditions import CONDITIONS
 from speechxai.signs.dials import SIGNS, achieved, defined_on, measured, turned
 from speechxai.signs.people import of_people
 from speechxai.signs.voice import analyses
+from speechxai.signs.whatif import CONFUSABLE, SMALLEST_DB
 from speechxai.types import Recording
 
 RATE = 16_000
@@ -159,6 +165,50 @@ def conditions(n: int) -> None:
         large = {name: np.median(np.abs(values)) for name, values in moved_by.items()}
         said = ", ".join(f"{name} {size:.1f}" for name, size in sorted(large.items(), key=lambda x: -x[1]) if size > 1)
         print(f"{condition:18}{said or 'none'}")
+
+
+def listen(n: int) -> None:
+    """Print the gate of edits: nothing clipped, level kept, no clicks; and what each edit did, by measures."""
+    from scipy.ndimage import median_filter, uniform_filter1d
+    from scipy.signal import butter, sosfiltfilt
+
+    def crest_db(waveform: np.ndarray) -> float:
+        # How far the loudest millisecond above 3 kHz stands out of its 40 ms.
+        high = sosfiltfilt(butter(4, 3000, "highpass", fs=RATE, output="sos"), waveform) ** 2
+        power = uniform_filter1d(high, 16)[::8].clip(0)
+        return float(10 * np.log10((power / (median_filter(power, 81) + 1e-4 * np.percentile(high, 95))).max()))
+
+    heard = ("hnr_db", "cpps_db", "jitter_local_percent", "f0_sd_semitones", "spectral_tilt_db_per_octave")
+    print(
+        f"{'dial':21}{'edits':>6}{'refused':>8}{'peak':>7}{'level dB':>9}{'click dB':>9}  what moved most, by measures"
+    )
+    edits: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
+    moved: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    refused: Counter[str] = Counter()
+    voices = [each for source in ("figshare-voice", "synthetic") for each in list(healthy(source, n))[:n]]
+    for recording in voices:
+        before = recording.waveform.double().numpy()
+        before = before / np.abs(before).max()
+        first = measures(before, RATE)
+        with analyses():
+            for name in (each for each in SIGNS if defined_on(each, recording.task)):
+                sd = of_people(name, task_kind(recording.task), str(recording.metadata.get("sex", "any"))).sd
+                for dose in (-sd, sd):
+                    try:
+                        after = turned(SIGNS, name, before, RATE, dose)
+                    except NotApplicable:
+                        refused[name] += 1
+                        continue
+                    level = 10 * np.log10((after**2).mean() / (before**2).mean())
+                    edits[name].append((np.abs(after).max(), level, crest_db(after) - crest_db(before)))
+                    if dose > 0:
+                        last = measures(after, RATE)
+                        for measure in heard:
+                            moved[name][measure].append(last[measure] - first[measure])
+    for name, found in edits.items():
+        peak, level, click = np.abs(np.array(found)).max(axis=0)
+        said = ", ".join(f"{measure} {np.nanmean(values):+.2f}" for measure, values in moved[name].items())
+        print(f"{name:21}{len(found):>6}{refused[name]:>8}{peak:>7.2f}{level:>9.2f}{click:>9.1f}  {said}")
 
 
 SIGN_OF: dict[str, str] = {
@@ -331,7 +381,7 @@ def _numbers(curve: Any) -> dict[str, Any]:
 
 def run(given: argparse.Namespace, whats: list[str]) -> None:
     """Compute what the file of lines does not have yet: a line a task."""
-    out = Path(given.lines)
+    out = Path(given.lines[0])
     out.parent.mkdir(parents=True, exist_ok=True)
     done = {json.loads(line)["task"] for line in out.read_text("utf-8").splitlines()} if out.exists() else set()
     for seed in given.seed or [0]:
@@ -346,10 +396,127 @@ def run(given: argparse.Namespace, whats: list[str]) -> None:
             print(f"{name}: AUC {line['auc']:.3f}, {len(line['recordings'])} recordings, {line['cpu_s']} s", flush=True)
 
 
+def _read_back(name: str, numbers: dict[str, Any]) -> dict[str, float] | None:
+    """What `cohort.kept` gives, from a line; None where the dial gave no step."""
+    moved = {step: tuple(np.nan if x is None else x for x in pair) for step, pair in numbers["moved"].items()}
+    steps = ("1", "2", "3") if name == "codec" else ("1", "-1")
+    at = max((step for step in steps if step in moved), key=lambda step: abs(moved[step][0]), default=None)
+    if at is None:
+        return None
+    up, down = moved.get("1"), moved.get("-1")
+    slope = moved[at][0] * (-1 if at == "-1" else 1)
+    if name != "codec" and up is not None and down is not None:
+        slope = 0.5 * (up[0] - down[0])
+    placebos = [abs(x) for x in numbers["placebos"] if x is not None]
+    return {
+        "slope": slope,
+        "strength": abs(moved[at][0]),
+        "placebo": max(placebos, default=np.nan),
+        "round_trip": np.nan if numbers["round_trip"] is None else abs(numbers["round_trip"]),
+        "per_db": max(abs(change) / max(distance, SMALLEST_DB) for change, distance in moved.values()),
+        "step": 1.0,
+    }
+
+
+def table(lines: list[dict[str, Any]]) -> None:
+    """Print what came first and where the alarm was raised."""
+    from speechxai.signs.cohort import alarms, cohort, frame
+
+    total: Counter[str] = Counter()
+    chances: list[float] = []
+    confused: dict[str, Counter[str]] = defaultdict(Counter)
+    print("| task | AUC | first | with a pair as one | at one SD | by chance | of n | the model's first | alarm |")
+    print("|---|---:|---:|---:|---:|---:|---|---|---|")
+    for line in lines:
+        name = line["task"]
+        if not line["learned"]:
+            print(f"| {name} | {line['auc']:.2f} | not learned | | | | | | |")
+            total["not learned"] += 1
+            continue
+        rows = []
+        for recording in line["recordings"]:
+            found = {dial: kept for dial, numbers in recording["dials"].items() if (kept := _read_back(dial, numbers))}
+            rows.append({"recording": recording["id"], "speaker": recording["speaker"], "signs": found})
+        tidy = frame(rows)
+        summary = cohort(tidy)
+        signs = summary[(summary["family"] == "sign")]
+        # As for the alarm: a sign that few of the voices can show is no answer about the model.
+        common = signs[signs["n_recordings"] >= len(rows) / 2]
+        model_first = str(common.sort_values("per_db", ascending=False)["dial"].iloc[0])
+        found_alarms = alarms(tidy)
+        raised = [alarm.condition for alarm in found_alarms if not alarm.alike]
+        alike = [alarm.condition for alarm in found_alarms if alarm.alike]
+        said = ", ".join(raised) or (f"none ({', '.join(alike)} alike)" if alike else "none")
+        if line["what"] not in SIGN_OF:
+            others = summary[summary["family"] == "condition"].assign(size=lambda t: t["effect"].abs())
+            first = str(others.sort_values("size", ascending=False)["dial"].iloc[0])
+            right = first == line["what"] and others["size"].max() > common["effect"].abs().max()
+            total["shortcuts"] += 1
+            total["shortcut first"] += right
+            total["shortcut alarm"] += bool(raised)
+            print(f"| {name} | {line['auc']:.2f} | | | | | | {first}{'' if right else ' (wrong)'} | {said} |")
+            continue
+        planted = SIGN_OF[line["what"]]
+        pair = {planted}.union(*(each for each in CONFUSABLE if planted in each))
+        counts: Counter[str] = Counter()
+        sizes = []
+        for row in rows:
+            mine = {dial: kept for dial, kept in row["signs"].items() if dial in SIGNS}
+            first = max(mine, key=lambda dial: np.nan_to_num(mine[dial]["per_db"]))
+            confused[planted][first] += 1
+            counts["strict"] += first == planted
+            counts["pair"] += first in pair
+            counts["sd"] += max(mine, key=lambda dial: np.nan_to_num(mine[dial]["strength"])) == planted
+            sizes.append(len(mine))
+        n, chance = len(rows), float(np.mean([1 / size for size in sizes]))
+        chances += [chance] * n
+        total.update(models=1, n=n, **{"model right": model_first == planted, "false alarm": bool(raised)})
+        total.update(counts)
+        cells = f"{counts['strict']} of {n} | {counts['pair']} of {n} | {counts['sd']} of {n} | {chance:.0%}"
+        print(f"| {name} | {line['auc']:.2f} | {cells} | {min(sizes)} to {max(sizes)} | {model_first} | {said} |")
+    print(f"\nRecordings: right sign first in {total['strict']} of {total['n']},", end=" ")
+    print(f"with a named pair as one {total['pair']},")
+    print(f"by change at one standard deviation {total['sd']}; a name drawn at random {sum(chances):.0f}.")
+    print(f"Models: right sign first by the mean over speakers in {total['model right']} of {total['models']}.")
+    print(f"Alarm where nothing but a sign was planted: {total['false alarm']} of {total['models']} models.")
+    print(f"Shortcuts: named first in {total['shortcut first']} of {total['shortcuts']} models,", end=" ")
+    print(f"alarm in {total['shortcut alarm']}. Not learned: {total['not learned']}.")
+    print("\nWhich sign came first (columns) where one was planted (rows), recordings:\n")
+    names = sorted({first for each in confused.values() for first in each})
+    print(f"| planted | {' | '.join(names)} |\n|---|{'---:|' * len(names)}")
+    for planted, firsts in confused.items():
+        print(f"| {planted} | {' | '.join(str(firsts[each] or '') for each in names)} |")
+
+
+def card(model: str, run_path: str) -> None:
+    """Write what a model listens to into the settings and the card of an embedded bundle."""
+    from speechxai.classifiers.bundle import Listens, state_listening
+    from speechxai.evaluation.report import sign_sentences, signs_table
+    from speechxai.evaluation.runs import RunFolder
+    from speechxai.report.render import markdown
+    from speechxai.signs.cohort import WHOLE, alarms
+
+    folder = RunFolder.open(run_path)
+    said, found = sign_sentences(folder), signs_table(folder)
+    assert found is not None
+    rows = tuple(replace(row, group="") for row in found.rows if row.group in ("", "All"))
+    summary = folder.table("signs")
+    n = int(summary.loc[summary["by"] == WHOLE, "n_speakers"].max())
+    raised = tuple(alarm.words() for alarm in alarms(folder.table("signs_recordings")) if not alarm.alike)
+    about = f"{found.title}; {n} speakers, each answered by a model that never heard the speaker. {found.note}."
+    state_listening(
+        Path(__file__).resolve().parents[1] / "models" / model,
+        Listens(said=tuple(said), alarms=raised, n_speakers=n),
+        "\n\n".join((" ".join(said), about, markdown(replace(found, rows=rows)))),
+    )
+
+
 def main() -> None:
     """Parse the words and do what they say."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("people", "dials", "conditions", "order", "shortcut"))
+    parser.add_argument(
+        "what", choices=("people", "dials", "listen", "conditions", "order", "shortcut", "table", "card")
+    )
     parser.add_argument("--source", choices=("synthetic", "figshare-voice"), default="synthetic")
     parser.add_argument("--speakers", type=int, default=40, help="Healthy speakers of each source.")
     parser.add_argument("--cue", action="append", choices=sorted(SIGN_OF), help="Of order; without it all.")
@@ -358,15 +525,20 @@ def main() -> None:
     parser.add_argument("--recordings", type=int, default=8, help="Pairs of held-out twins for each network.")
     parser.add_argument("--material", choices=("synthetic", "figshare-voice"), default="synthetic")
     parser.add_argument("--network", default="cnn", help="As of `speechxai benchmark`.")
-    parser.add_argument(
-        "--lines", default="docs/results/signs/lines.jsonl", help="Where results are kept, a line a task."
-    )
+    parser.add_argument("--lines", action="append", help="File of results, a line a task; of table several.")
+    parser.add_argument("--run", help="Of card: a finished run with what-ifs.")
+    parser.add_argument("--model", help="Of card: the embedded model.")
     parser.add_argument("--keep", help="Folder for the weights of the networks.")
     given = parser.parse_args()
-    if given.what in ("order", "shortcut"):
+    given.lines = given.lines or ["docs/results/signs/lines.jsonl"]
+    if given.what == "table":
+        table([json.loads(text) for path in given.lines for text in Path(path).read_text("utf-8").splitlines()])
+    elif given.what == "card":
+        card(given.model, given.run)
+    elif given.what in ("order", "shortcut"):
         run(given, (given.cue or sorted(SIGN_OF)) if given.what == "order" else (given.shortcut or list(SHORTCUTS)))
-    elif given.what in ("people", "conditions"):
-        {"people": people, "conditions": conditions}[given.what](given.speakers)
+    elif given.what in ("people", "conditions", "listen"):
+        {"people": people, "conditions": conditions, "listen": listen}[given.what](given.speakers)
     else:
         dials(given.source, given.speakers)
 
