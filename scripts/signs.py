@@ -1,4 +1,4 @@
-"""Measure what the dials of signs do: `python scripts/signs.py people|dials|listen|conditions|order|shortcut|table|card`.
+"""Measure what the dials of signs do: `python scripts/signs.py people|dials|listen|...`.
 
 people      standard deviations and ranges of people by sign, sex and task, as the table of speechxai/signs/people.py
 dials       what each dial moves when it is asked for one standard deviation, and the specificity matrix
@@ -7,6 +7,7 @@ conditions  which signs a recording dial moves by itself
 order       train classifiers of one planted cue and turn every dial on voices that they never heard: a line a task
 shortcut    the same where a recording condition goes with the class
 table       from those lines: which sign comes first, and where the alarm is raised
+maps        from those lines and the kept networks: maps put into words against what-ifs
 card        what an embedded model listens to, into its card, from a run of `speechxai evaluate --signs all`
 """
 
@@ -206,7 +207,7 @@ def listen(n: int) -> None:
                         for measure in heard:
                             moved[name][measure].append(last[measure] - first[measure])
     for name, found in edits.items():
-        peak, level, click = np.abs(np.array(found)).max(axis=0)
+        peak, level, click = np.array(found).max(axis=0)
         said = ", ".join(f"{measure} {np.nanmean(values):+.2f}" for measure, values in moved[name].items())
         print(f"{name:21}{len(found):>6}{refused[name]:>8}{peak:>7.2f}{level:>9.2f}{click:>9.1f}  {said}")
 
@@ -488,6 +489,95 @@ def table(lines: list[dict[str, Any]]) -> None:
         print(f"| {planted} | {' | '.join(str(firsts[each] or '') for each in names)} |")
 
 
+def evidence_features(values: np.ndarray, recording: Recording, stft: Any) -> dict[str, float]:
+    """Where a map (F, T) of evidence points: shares by band and segment, and how much it swings at 3 to 8 Hz."""
+    from speechxai.signal.acoustics import BURST_S, VOICED
+    from speechxai.signs.voice import taken_apart
+
+    voice = taken_apart(recording.waveform, recording.sample_rate)
+    total = max(float(values.sum()), 1e-12)
+    frequency = np.arange(values.shape[0]) * stft.sample_rate / stft.n_fft
+    frames = np.arange(values.shape[1]) * stft.hop_length
+    over_time = values.sum(axis=0)
+    kinds = voice.kinds[np.clip(np.rint(frames / voice.hop_samples).astype(int), 0, voice.n_frames - 1)]
+    stop = np.zeros(frames.shape[0], dtype=bool)
+    for first, last in voice.stops:
+        stop |= (frames >= first) & (frames <= last + 2 * BURST_S * recording.sample_rate)
+    flat = over_time - over_time.mean()
+    swing = np.abs(np.fft.rfft(flat)) ** 2
+    rates = np.fft.rfftfreq(flat.shape[0], stft.hop_length / stft.sample_rate)
+    return {
+        "high": float(values[frequency >= 3000].sum()) / total,
+        "stops": float(over_time[stop].sum()) / total,
+        "voiced": float(over_time[kinds == VOICED].sum()) / total,
+        "swing": float(swing[(rates >= 3) & (rates <= 8)].sum() / max(swing[1:].sum(), 1e-12)),
+        "is_ddk": float(task_kind(recording.task) == "ddk"),
+        "is_vowel": float(task_kind(recording.task) == "vowel"),
+    }
+
+
+NAMED_BY_MAPS = ("breathiness", "tremor", "consonant_precision", "vowel_space")
+
+
+def named_by_map(found: dict[str, float], swing: float, high: float, stops: float) -> str:
+    """A rule from the band and segment of the evidence to one of NAMED_BY_MAPS that the task knows."""
+    if found["is_ddk"] and found["stops"] > stops:
+        return "consonant_precision"
+    if found["is_vowel"] and found["swing"] > swing:
+        return "tremor"
+    return "breathiness" if found["high"] > high or not found["is_vowel"] else "vowel_space"
+
+
+def maps(lines: list[dict[str, Any]], keep: Path, tuned_on: set[int]) -> None:
+    """Print which names the planted sign more often: evidence of maps put into words, or what-ifs."""
+    import torch
+
+    from speechxai.explain.explain import explain_all
+    from speechxai.planted import task as tasks
+    from speechxai.planted.material import make_material
+    from speechxai.planted.networks import open_network
+    from speechxai.planted.settings import BenchmarkSettings, Task
+    from speechxai.signal.stft import spectrogram
+
+    gathered = []
+    for line in lines:
+        if line["what"] not in SIGN_OF or not line["learned"]:
+            continue
+        settings = BenchmarkSettings(cues=(line["what"],), seeds=(line["seed"],))
+        model = open_network(line["network"]).make(line["seed"]).eval()
+        model.load_state_dict(torch.load(keep / f"{line['task'].replace('/', '-')}.pt"))
+        material = make_material(Task(line["material"], line["what"], 1.0, line["seed"]), settings, [])
+        known = {recording.id: recording for recording in material.recordings}
+        for kept in line["recordings"]:
+            recording = known[kept["id"]]
+            spec = spectrogram(recording.waveform[None], model.stft)
+            found = explain_all(model, spec, ["integrated_gradients"], int(recording.label or 0))
+            values = found["integrated_gradients"].values[0].clamp(min=0).double().numpy()
+            dials_ = {d: v for d, x in kept["dials"].items() if d in SIGNS and (v := _read_back(d, x))}
+            ranked = sorted(dials_, key=lambda dial: -np.nan_to_num(dials_[dial]["per_db"]))
+            of_four = next((dial for dial in ranked if dial in NAMED_BY_MAPS), "")
+            gathered.append((line, evidence_features(values, recording, model.stft), of_four, ranked[0]))
+        print(f"{line['task']}: {len(line['recordings'])} recordings", flush=True)
+
+    some = [(SIGN_OF[line["what"]], found) for line, found, *_ in gathered if line["seed"] in tuned_on]
+    steps = np.arange(0.05, 0.95, 0.05)
+    grid = [(swing, high, stops) for swing in steps for high in steps for stops in steps]
+    rule = max(grid, key=lambda each: sum(named_by_map(found, *each) == sign for sign, found in some))
+    print("rule tuned on seeds {}: swing {:.2f}, high {:.2f}, stops {:.2f}".format(sorted(tuned_on), *rule))
+    print("| planted | seeds | maps and words | what-ifs among the same four | what-ifs |\n|---|---|---:|---:|---:|")
+    for what in dict.fromkeys(line["what"] for line, *_ in gathered):
+        seen = {line["seed"] for line, *_ in gathered}
+        for name, seeds in (("tuned on", tuned_on), ("others", seen - tuned_on)):
+            mine = [each for each in gathered if each[0]["what"] == what and each[0]["seed"] in seeds]
+            sign = SIGN_OF[what]
+            by_map = sum(named_by_map(found, *rule) == sign for _, found, *_ in mine)
+            of_four, of_all = (sum(each[k] == sign for each in mine) for k in (2, 3))
+            if mine:
+                print(
+                    f"| {what} | {name} | {by_map} of {len(mine)} | {of_four} of {len(mine)} | {of_all} of {len(mine)} |"
+                )
+
+
 def card(model: str, run_path: str) -> None:
     """Write what a model listens to into the settings and the card of an embedded bundle."""
     from speechxai.classifiers.bundle import Listens, state_listening
@@ -515,7 +605,7 @@ def main() -> None:
     """Parse the words and do what they say."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "what", choices=("people", "dials", "listen", "conditions", "order", "shortcut", "table", "card")
+        "what", choices=("people", "dials", "listen", "conditions", "order", "shortcut", "table", "maps", "card")
     )
     parser.add_argument("--source", choices=("synthetic", "figshare-voice"), default="synthetic")
     parser.add_argument("--speakers", type=int, default=40, help="Healthy speakers of each source.")
@@ -533,6 +623,9 @@ def main() -> None:
     given.lines = given.lines or ["docs/results/signs/lines.jsonl"]
     if given.what == "table":
         table([json.loads(text) for path in given.lines for text in Path(path).read_text("utf-8").splitlines()])
+    elif given.what == "maps":
+        read = [json.loads(text) for path in given.lines for text in Path(path).read_text("utf-8").splitlines()]
+        maps(read, Path(given.keep), set(given.seed or [0, 1]))
     elif given.what == "card":
         card(given.model, given.run)
     elif given.what in ("order", "shortcut"):
