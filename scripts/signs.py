@@ -533,7 +533,6 @@ def maps(lines: list[dict[str, Any]], keep: Path, tuned_on: set[int]) -> None:
     import torch
 
     from speechxai.explain.explain import explain_all
-    from speechxai.planted import task as tasks
     from speechxai.planted.material import make_material
     from speechxai.planted.networks import open_network
     from speechxai.planted.settings import BenchmarkSettings, Task
