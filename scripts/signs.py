@@ -572,9 +572,8 @@ def maps(lines: list[dict[str, Any]], keep: Path, tuned_on: set[int]) -> None:
             by_map = sum(named_by_map(found, *rule) == sign for _, found, *_ in mine)
             of_four, of_all = (sum(each[k] == sign for each in mine) for k in (2, 3))
             if mine:
-                print(
-                    f"| {what} | {name} | {by_map} of {len(mine)} | {of_four} of {len(mine)} | {of_all} of {len(mine)} |"
-                )
+                n = len(mine)
+                print(f"| {what} | {name} | {by_map} of {n} | {of_four} of {n} | {of_all} of {n} |")
 
 
 def card(model: str, run_path: str) -> None:
