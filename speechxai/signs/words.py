@@ -8,8 +8,8 @@ from collections.abc import Callable
 from speechxai.signs.whatif import Curve, Point, WhatIf
 
 PROVEN: frozenset[str] = frozenset()
-"""Signs whose dial came first in nine tenths of the voices where a network had learned them: none yet. On test seeds the
-dials came first in seven to eight tenths of single voices."""
+"""Signs whose dial came first in nine tenths of the voices where a network had learned them: none yet. On test seeds it
+was seven to eight tenths of single voices."""
 
 
 def counted(n: int, thing: str) -> str:
