@@ -457,7 +457,8 @@ def signs_table(folder: RunFolder) -> Table | None:
         beats = line["p"] < ALPHA and line["vs_placebo_low"] > 0
         cells = (
             Cell("voice" if line["family"] == "sign" else "recording"),
-            Cell(f"{line['step']:.2g} {unit}"),
+            # Codecs are kinds and no amounts.
+            Cell(NONE if unit == label else f"{line['step']:.2g} {unit}"),
             Cell(with_span(line["effect"], line["low"], line["high"], n_digits=2)),
             Cell(number(line["placebo"], 2)),
             Cell(number(line["vs_placebo"], 2), _p_words(float(line["p"])), "better" if beats else ""),
