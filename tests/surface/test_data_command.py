@@ -53,7 +53,7 @@ def test_list_shows_every_card_and_the_text_of_one() -> None:
     assert "Not to be used for" in run("list", "ipvs").output
 
 
-@pytest.mark.parametrize("words", [(), ("list",), ("check",), ("import",), ("fetch",)])
+@pytest.mark.parametrize("words", [(), ("list",), ("check",), ("audit",), ("import",), ("fetch",)])
 def test_help_teaches(words: tuple[str, ...]) -> None:
     shown = run(*words, "--help")
     assert shown.exit_code == 0
@@ -477,3 +477,33 @@ def test_cards_of_a_module_of_ones_own(eight: Path, tmp_path: Path, monkeypatch:
     shown = run("check", "of-module", "--import", "cards_of_module", "--root", eight)
     assert "of-module: 8 audio files, 8 matched" in shown.output
     assert "of-module" in run("list", "--import", "cards_of_module").output
+
+
+def test_audit_says_what_tells_the_classes_apart_and_goes_on_from_what_it_kept(tmp_path: Path) -> None:
+    """Nine of each class, noise of one kind, the patients' recordings twice as long."""
+    for index in range(18):
+        path = tmp_path / "voices" / ("HC", "PD")[index % 2] / f"s{index:02d}" / "a.wav"
+        path.parent.mkdir(parents=True)
+        samples = np.random.default_rng(index).normal(0, 0.1, 8_000 * (1 + index % 2) + 40 * index)
+        soundfile.write(path, samples, 8_000, subtype="PCM_16")
+    words = ("audit", "folder", "--root", tmp_path / "voices", "--out", tmp_path / "out")
+    shown = run(*words)
+    assert shown.exit_code == 0, shown.output
+    said = shown.output.replace("\n", " ")
+    assert "Caution. Duration alone tells PD from HC with an AUROC of 1.000" in said
+    assert "the disease itself (how long a vowel is held, or how fast a text is read)" in said
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"report.html", "audit.json", "card.md", "measures"}
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "measures").iterdir()}
+    first = (tmp_path / "out" / "card.md").read_text("utf-8")
+    assert len(kept) == 18
+    assert run(*words).exit_code == 0
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "measures").iterdir()} == kept
+    assert (tmp_path / "out" / "card.md").read_text("utf-8") == first
+
+
+def test_audit_refuses_what_it_cannot_ask(voices: Path, tmp_path: Path) -> None:
+    shown = run("audit", "folder", "--root", voices, "--out", tmp_path / "out", "--models", "acustic")
+    assert isinstance(shown.exception, SpeechXAIError)
+    assert "--models: Unknown model 'acustic'. Did you mean 'acoustic'?" in str(shown.exception)
+    with pytest.raises(SpeechXAIError, match="give --root"):
+        raise run("audit", "folder", "--out", tmp_path / "out").exception or AssertionError
