@@ -236,13 +236,13 @@ def audit_set(
 
 def measured(rows: Iterable[Mapping[Any, Any]], root: str | Path, kept: Path | None = None) -> Iterator[Measured | str]:
     """`measure` the recordings of rows of a manifest; in place of one that cannot be read, the reason."""
-    locator = Locator(root)
+    locator, code = Locator(root), _code()
     if kept is not None:
         kept.mkdir(parents=True, exist_ok=True)
     for cells in rows:
         row = {str(key): value for key, value in cells.items()}
         try:
-            yield _measured(row, locator, kept)
+            yield _measured(row, locator, kept, code)
         except Exception as error:
             yield str(named(error, row["recording"]))
 
@@ -261,11 +261,11 @@ def recordings_of(manifest: pd.DataFrame, root: str | Path) -> list[Recording]:
     return found
 
 
-def _measured(row: Mapping[str, Any], locator: Locator, kept: Path | None) -> Measured:
+def _measured(row: Mapping[str, Any], locator: Locator, kept: Path | None, code: str) -> Measured:
     place = None
     if kept is not None:
         path = locator.locate(str(row["path"]))
-        key = fingerprint([FORMAT, sorted(PROBES), sha256_of(path)]) if path.is_file() else ""
+        key = fingerprint([FORMAT, code, sha256_of(path)]) if path.is_file() else ""
         place = kept / f"{key}.json" if key else None
     if place is not None and (stored := read_json(place)) is not None:
         shape = stored["flattened"]
@@ -289,6 +289,13 @@ def _measured(row: Mapping[str, Any], locator: Locator, kept: Path | None) -> Me
         }
         write_atomically(place, to_json(content))
     return found
+
+
+def _code() -> str:
+    """Hash of all code that measures: what other code measured is not taken."""
+    files = {PROBES[name].__code__.co_filename for name in PROBES} | {alike.__file__}
+    known = [sha256_of(Path(file)) for file in sorted(files) if Path(file).is_file()]
+    return fingerprint([sorted(PROBES), known])
 
 
 def _half(samples: Array) -> Array:

@@ -116,11 +116,13 @@ def _left_findings(audit: Audit, left: Sequence[Left]) -> list[Finding]:
 def _claims(audit: Audit, alarms: Sequence[Probed], published: Sequence[Published]) -> list[Finding]:
     said = []
     if alarms:
+        worst = alarms[0]
+        where = "matched pairs, or people of one sex and age" if worst.of == "person" else "recordings made alike"
+        beats = "" if worst.auroc > 0.95 else f"beats {number(worst.auroc)} clearly, or "
         said.append(
             Finding(
                 f"Not to be claimed from this set: that a model tells {audit.classes[1]} from {audit.classes[0]} by the"
-                f" voice, unless it beats {number(alarms[0].auroc)} clearly, or stays above chance where"
-                f" {alarms[0].label} cannot help (matched pairs, or the table by sex and age).",
+                f" voice, unless it {beats}stays above chance where {worst.label} cannot help ({where}: --models).",
                 "caution",
                 "claim",
             )

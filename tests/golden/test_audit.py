@@ -294,7 +294,7 @@ def test_the_page_says_what_was_found(hummed: audit.Audit, tmp_path: Path) -> No
     assert said[0].startswith("1 pairs of recordings under two names are one sound, such as")
     assert said[1].startswith("Without hearing any disease, hum of the mains alone tells PD from HC with an AUROC of ")
     assert any(
-        text.startswith("Not to be claimed from this set: that a model tells PD from HC by the voice, unless it beats")
+        text.startswith("Not to be claimed from this set: that a model tells PD from HC by the voice, unless it stays")
         for text in said
     )
     path = report.write(tmp_path / "out", hummed)
