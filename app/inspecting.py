@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -218,6 +219,30 @@ def who(case: Explanation, title: str) -> str:
     """Whose answer this is: the recording's whole name, sex and age where they are known."""
     row = sources.rows_by_name().get(title, {}) if case.key[0] == "catalogue" else {}
     return " · ".join(part for part in (title, person(row)) if part)
+
+
+def answer_line(heard: Heard, name: str) -> str:
+    """HTML of whose answer a page is about, and the answer, in one line."""
+    row = sources.rows_by_name().get(name, {})
+    label = widgets.label_of(row)
+    labeled = "" if label is None else f", labeled {class_words(classes_of(sources.catalogue())[label])}"
+    whose = " · ".join(part for part in (name, person(row)) if part) + labeled
+    p = heard.shown(float(heard.probability[heard.predicted]), heard.predicted)
+    said = f"the model says {class_words(heard.class_names[heard.predicted])}, {heard.scale(heard.predicted)} {p:.2f}"
+    if heard.scope.state != "inside":
+        said = "no class" if heard.scope.state == "outside" else "scope unknown"
+    return f'<p class="sx-sub sx-whose"><b>{html.escape(whose)}</b>: {html.escape(said)}.</p>'
+
+
+def choose_recording(model: str) -> str:
+    """A recording of the catalogue, by the line that the picker of Inspect shows."""
+    rows = sources.catalogue()
+    labels, classes = classes_of(rows), state.classes(model).names
+    known = state.known_answers(model)
+    told = {name: {**row, **known.get(name, {})} for name, row in sources.rows_by_name().items()}
+    return widgets.choose(
+        "Recording", "recording", list(told), lambda name: row_words(name, told[name], labels, classes)
+    )
 
 
 def person(row: Mapping[str, Any]) -> str:

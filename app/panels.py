@@ -55,13 +55,17 @@ def ask(model: str, key: Key) -> WhatIf | None:
     known = state.known_what_if(model, key)
     if known is not None:
         return known
-    st.caption(
-        "Turns one sign of the voice at a time (breathier, lower, more tremulous), then the recording (noise, codec,"
-        " room), and asks the model again. Takes seconds to a minute."
-    )
     wanted = f"what_if {model}|{key}"
-    if not st.session_state.get(wanted) and not st.button("Ask", key="ask_what_if", type="primary"):
-        return None
+    place = st.empty()
+    if not st.session_state.get(wanted):
+        with place.container():
+            st.caption(
+                "Turns one sign of the voice at a time (breathier, lower, more tremulous), then the recording (noise,"
+                " codec, room), and asks the model again. Takes seconds to a minute."
+            )
+            if not st.button("Ask", key="ask_what_if", type="primary"):
+                return None
+    place.empty()
     st.session_state[wanted] = True
     try:
         with widgets.working("Turning the dials", wanted) as tick:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import charts, inspecting, noting, player, sources, state, widgets
+from app import charts, inspecting, noting, player, state, widgets
 from speechxai import SpeechXAIError
 from speechxai.explain.agreement import STRONGEST
 from speechxai.explain.recipe import CONTROLS
@@ -14,12 +14,11 @@ from speechxai.inspection.inspect import Explained
 MOST = 6
 
 widgets.page("Do the methods agree?")
-told = sources.rows_by_name()
 left, middle, right, more = st.columns([3.4, 2.4, 5.2, 1.6], vertical_alignment="bottom")
-with left:
-    name = widgets.choose("Recording", "recording", list(told), lambda n: f"{n} · {told[n]['task']}")
 with middle:
     model = widgets.choose_model()
+with left:
+    name = inspecting.choose_recording(model)
 menu = state.method_menu(model)
 if "compare_recipes" in st.session_state:
     st.session_state["compare_recipes"] = [r for r in st.session_state["compare_recipes"] if r in menu]
@@ -64,6 +63,7 @@ except SpeechXAIError as error:
     widgets.problem(error)
     st.stop()
 inspecting.stop_without_class(heard)
+widgets.show_html(inspecting.answer_line(heard, name))
 maps = {r: m for r, m in found.items() if r in recipes and isinstance(m, Explained)}
 for recipe in recipes:
     reason = found[recipe]

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import charts, inspecting, panels, sources, state, widgets
+from app import charts, inspecting, panels, state, widgets
 from speechxai import SpeechXAIError
 from speechxai.signs.words import dose_words
 
 widgets.page("What would the model say if this voice were different?")
-told = sources.rows_by_name()
 one, two = st.columns([3, 2])
-with one:
-    name = widgets.choose("Recording", "recording", list(told), lambda n: f"{n} · {told[n]['task']}")
 with two:
     model = widgets.choose_model()
+with one:
+    name = inspecting.choose_recording(model)
 key = ("catalogue", name)
 try:
     widgets.load(model, key)
@@ -25,6 +24,7 @@ except SpeechXAIError as error:
     widgets.foot()
     st.stop()
 inspecting.stop_without_class(heard)
+widgets.show_html(inspecting.answer_line(heard, name))
 found = panels.ask(model, key)
 if found is not None:
     panels.answer(found)
