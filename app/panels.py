@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -83,12 +85,13 @@ def answer(found: WhatIf, first_only: bool = False) -> None:
         return
     said = signs_words.sentences(found, class_words)
     scale = f"P({found.class_names[found.target]})"
-    picture = plots.dose_curves([signs_words.panel(curve) for curve in curves], scale)
+    panels = [signs_words.panel(curve) for curve in curves]
+    wide, narrow = (base64.b64encode(_curves(panels, scale, columns)).decode() for columns in (4, 2))
     names = ", ".join(str(curve.facts["label"]) for curve in curves)
     told = f"{scale} over the dose of: {names}. The gray band is what a random change of the same size does."
-    data = base64.b64encode(picture).decode()
     widgets.show_html(
-        f'<img class="sx-figure" alt="{charts.escape(told)}" src="data:image/png;base64,{data}">'
+        f'<picture><source media="(max-width: 640px)" srcset="data:image/png;base64,{narrow}">'
+        f'<img class="sx-figure" alt="{charts.escape(told)}" src="data:image/png;base64,{wide}"></picture>'
         f'<div class="sx-words">{"".join(f"<p>{charts.escape(text)}</p>" for text in said)}</div>'
     )
     sounds = {
@@ -107,6 +110,11 @@ def answer(found: WhatIf, first_only: bool = False) -> None:
     rate = found.recording.sample_rate
     widgets.sound("Original", player.wav_bytes(gain * original, rate), key="what_if_original")
     widgets.sound("Edited", player.wav_bytes(gain * edited, rate), key="what_if_edited")
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _curves(panels: Sequence[Any], scale: str, columns: int) -> bytes:
+    return plots.dose_curves(panels, scale, columns=columns)
 
 
 def _measures(case: Explanation, made: report.Beside, title: str) -> None:

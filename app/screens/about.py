@@ -29,7 +29,7 @@ recordings in which the truth is known because it was planted there.
 **What it is not.** It is **not a medical device**. It does not diagnose, and no answer here should change how a person is treated.
 A faithful explanation shows what the *model* uses; whether that has anything to do with the disease is a question for you.
 
-**How to read a map.** Orange marks bins whose change would move the model's answer most. *Kept* is the sound of the strongest
+**How to read a map.** Orange marks places whose change would move the model's answer most. *Kept* is the sound of the strongest
 fifth of them alone, *removed* the recording without them; the numbers beside them are what the model says of each. If *removed*
 sounds like the original and the answer stays, the map explains nothing, however convincing it looks.
 """)  # noqa: E501

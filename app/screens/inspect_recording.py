@@ -35,15 +35,13 @@ with left:
         return row_words(name, told[name], labels, classes)
 
     first = next((n for n, row in told.items() if widgets.label_of(row) == 1), None)
-    back, box, onward = st.columns([1, 8, 1], vertical_alignment="bottom")
-    with back:
+    # In one row on a phone as well, where columns would stand one below the other.
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         st.button(
             "‹", key="previous", help="The recording before", on_click=widgets.step, args=("recording", list(told), -1)
         )
-    with onward:
-        st.button("›", key="next", help="The next recording", on_click=widgets.step, args=("recording", list(told), 1))
-    with box:
         name = widgets.choose("Recording", "recording", list(told), describe, default=first)
+        st.button("›", key="next", help="The next recording", on_click=widgets.step, args=("recording", list(told), 1))
 
 key = ("catalogue", name)
 try:

@@ -458,6 +458,8 @@ def dose_curves(
     panels: Sequence[tuple[str, str, Sequence[float], Sequence[float], float, bool]],
     probability: str,
     style: Style | None = None,
+    *,
+    columns: int = 4,
 ) -> Picture:
     """Probability over the dose of dials, a panel each; the dose 0 and the probability one half are dashed.
 
@@ -466,12 +468,14 @@ def dose_curves(
             exceed as a probability (NaN: none), and whether it belongs to the recording and not to the voice.
         probability: whose, for the shared axis.
         style: size; by default as large as the panels need.
+        columns: panels side by side at most; of few, as for a phone, each is smaller beside its letters.
     """
     if not panels:
         raise SpeechXAIError("Curves need at least one dial.")
-    n_columns = min(4, len(panels))
+    n_columns = min(columns, len(panels))
     n_rows = -(-len(panels) // n_columns)
-    style = style or Style(width_in=2.5 * n_columns + 0.6, height_in=2.1 * n_rows + 0.4)
+    wide, high = (2.5, 2.1) if columns > 2 else (1.9, 1.8)
+    style = style or Style(width_in=wide * n_columns + 0.6, height_in=high * n_rows + 0.4)
     figure, axes = _figure(style, n_rows, n_columns)
     for panel, (name, unit, doses, values, floor, of_recording) in zip(axes, panels, strict=False):
         color = CONTROL_COLOR if of_recording else METHOD_COLOR

@@ -246,6 +246,8 @@ def test_a_phone_shows_clock_legend_and_menus_whole(browser: Any, server: Server
             assert found["x"] + found["width"] <= 390.5
             return found
 
+        rows = [page.get_by_role("button", name=sign, exact=True).bounding_box()["y"] for sign in "‹›"]
+        assert abs(rows[0] - rows[1]) < 2, "the recording before and the next stand beside the recording"
         clock = page.locator(".player .clock")
         assert clock.evaluate("e => e.scrollWidth <= e.clientWidth + 1"), "the clock is cut"
         place = box(clock)
