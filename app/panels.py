@@ -70,7 +70,7 @@ def ask(model: str, key: Key) -> WhatIf | None:
     place.empty()
     st.session_state[wanted] = True
     try:
-        with widgets.working("Turning the dials", wanted) as tick:
+        with widgets.working("Turning the dials", wanted, at_once=True) as tick:
             return state.what_if(model, key, tick)
     except SpeechXAIError as error:
         widgets.problem(error)

@@ -193,10 +193,11 @@ def choose_class(model: str) -> str:
 
 
 @contextmanager
-def working(label: str, job: str) -> Iterator[Callable[..., None]]:
+def working(label: str, job: str, at_once: bool = False) -> Iterator[Callable[..., None]]:
     """Show that work goes on, with a way to stop it. Yields a function to call between steps: (done, total) or nothing.
 
-    A reader who stops it, or who chooses something else meanwhile, ends the work at its next step.
+    A reader who stops it, or who chooses something else meanwhile, ends the work at its next step. Work whose first
+    step takes long is shown `at_once`, other work once it takes longer than a moment.
     """
     if st.session_state.get("stopped") == job:
         st.info(f"{plain(label)}: stopped.", icon=":material/pause_circle:")
@@ -206,6 +207,7 @@ def working(label: str, job: str) -> Iterator[Callable[..., None]]:
         st.stop()
     place = st.empty()
     began, last, shown, steps = time.monotonic(), 0.0, None, 0
+    wait_s = 0.0 if at_once else SHOWN_AFTER_S
 
     def stop() -> None:
         st.session_state["stopped"] = job
@@ -214,7 +216,7 @@ def working(label: str, job: str) -> Iterator[Callable[..., None]]:
         nonlocal last, shown, steps
         steps += 1
         now = time.monotonic()
-        if now - began < SHOWN_AFTER_S or now - last < 0.25:
+        if now - began < wait_s or now - last < 0.25:
             return
         last = now
         if shown is None:
@@ -226,6 +228,8 @@ def working(label: str, job: str) -> Iterator[Callable[..., None]]:
         else:
             shown.progress(0.0 if steps < 2 else 1 - 0.97**steps, text=f"{plain(label)}: {now - began:.0f} s")
 
+    if at_once:
+        tick()
     yield tick
     place.empty()
 

@@ -376,3 +376,22 @@ def test_pages_may_load_from_their_own_address_only() -> None:
     assert headers[b"x"] == b"y"
     assert b"default-src 'self'" in headers[b"content-security-policy"]
     assert b"http" not in headers[b"content-security-policy"]
+
+
+def _waits() -> None:
+    import streamlit as st
+
+    from app import widgets
+
+    for label, at_once in (("a moment", False), ("long work", True)):
+        with widgets.working(label, label, at_once):
+            if at_once:
+                st.stop()  # what a reader sees while the first step is made
+
+
+def test_work_whose_first_step_is_long_shows_itself_at_once() -> None:
+    from streamlit.testing.v1 import AppTest
+
+    page = AppTest.from_function(_waits, default_timeout=60).run()
+    assert not page.exception
+    assert [button.label for button in page.button] == ["Stop"]
