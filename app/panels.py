@@ -90,8 +90,8 @@ def answer(found: WhatIf, first_only: bool = False) -> None:
     names = ", ".join(str(curve.facts["label"]) for curve in curves)
     told = f"{scale} over the dose of: {names}. The gray band is what a random change of the same size does."
     widgets.show_html(
-        f'<picture><source media="(max-width: 640px)" srcset="data:image/png;base64,{narrow}">'
-        f'<img class="sx-figure" alt="{charts.escape(told)}" src="data:image/png;base64,{wide}"></picture>'
+        f'<img class="sx-figure wide" alt="{charts.escape(told)}" src="data:image/png;base64,{wide}">'
+        f'<img class="sx-figure narrow" alt="{charts.escape(told)}" src="data:image/png;base64,{narrow}">'
         f'<div class="sx-words">{"".join(f"<p>{charts.escape(text)}</p>" for text in said)}</div>'
     )
     sounds = {

@@ -149,10 +149,10 @@ def ready(page: Any, name: str) -> None:
     if name in ("inspect", "compare"):
         page.locator(".player[data-drawn]").wait_for()
     if name == "what-if":
-        page.get_by_role("button", name="Ask").or_(page.locator("img.sx-figure")).first.wait_for()
+        page.get_by_role("button", name="Ask").or_(page.locator("img.sx-figure:visible")).first.wait_for()
         if page.get_by_role("button", name="Ask").count():  # asked once, it is known at both sizes
             page.get_by_role("button", name="Ask").click()
-        page.locator("img.sx-figure").wait_for()
+        page.locator("img.sx-figure:visible").wait_for()
         page.wait_for_selector(IDLE)
     if name == "cohort":
         page.locator("[data-testid=stDataFrame] canvas").first.wait_for()
