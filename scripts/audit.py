@@ -1,6 +1,7 @@
 """How often does the audit of a data set find what was planted, name it first, and cry wolf?
 
     nice -n 10 python scripts/audit.py planted.jsonl          64 planted sets, 40 without; goes on after a stop
+    python scripts/audit.py other.jsonl --draw 7              the same with everything drawn anew
     python scripts/audit.py planted.jsonl --table             the counts, as Markdown
 
 Sets of 60 speakers, 30 of each class, labels made up. Two materials: phrases of synthetic voices without any cue, and
@@ -34,6 +35,8 @@ from speechxai.signal.audio import coded
 from speechxai.types import Array, Recording
 
 DATA = Path(os.environ.get("SPEECHXAI_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+DRAW = int(sys.argv[sys.argv.index("--draw") + 1]) if "--draw" in sys.argv else 2026
+"""Which voices, labels and confounds are drawn."""
 LEAK = "one recording under two names"
 RIGHT = {
     "hum": ("hum of the mains",),
@@ -93,7 +96,7 @@ def sets() -> Iterator[dict[str, Any]]:
 
 def made(asked: dict[str, Any], seed: int) -> list[Measured]:
     """The recordings of one set, measured."""
-    rng = np.random.default_rng([2026, seed])
+    rng = np.random.default_rng([DRAW, seed])
     pool, kind = voices(asked["material"]), asked["kind"]
     chosen = rng.permutation(len(pool))[:N]
     labels = rng.permutation([0, 1] * (N // 2))
