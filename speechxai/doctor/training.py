@@ -107,6 +107,11 @@ class Log:
         return self.last("accuracy") >= 0.75
 
 
+def _flat(log: Log) -> bool:
+    """Whether most networks say the same of everybody."""
+    return 2 * sum(bool(problem) for problem in log.problems) > len(log.problems) > 0
+
+
 def _is(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and math.isfinite(value)
 
@@ -242,7 +247,7 @@ def no_update(log: Log) -> tuple[float, str] | None:
         return SEEN, f"No weight moved in any of {log.n_epochs:.0f} epochs (mean gradient {log.last('gradient'):.2g})"
     still = log.last("still_tensors")
     if still >= 0.3:
-        return FITS + 0.15, f"{100 * still:.0f} % of the trainable tensors did not move in the last epoch"
+        return SEEN, f"{100 * still:.0f} % of the trainable tensors did not move in the last epoch"
     return None
 
 
@@ -292,7 +297,7 @@ def weight_decay_too_high(log: Log) -> tuple[float, str] | None:
     """Weights shrink from epoch to epoch."""
     shrunk = _middle([1 - rows[-1].get("weight", 1.0) / max(rows[0].get("weight", 1.0), 1e-9) for rows in log.trained])
     if _is(shrunk) and shrunk > 0.3:
-        return FITS + 0.05, f"The weights lost {100 * shrunk:.0f} % of their norm during the training"
+        return FITS + 0.13, f"The weights lost {100 * shrunk:.0f} % of their norm during the training"
     return None
 
 
@@ -356,13 +361,13 @@ def too_few_epochs(log: Log) -> tuple[float, str] | None:
         return None
     most = int(log.fit.get("epochs", 0))
     ended = sum(len(rows) >= most for rows in log.trained) > len(log.trained) / 2
-    if log.n_epochs <= 3 and (not log.knows or not log.learned):
+    if log.n_epochs <= 3 and (not log.knows or not log.learned or _flat(log)):
         return (
             FITS - 0.05,
             f"{log.n_epochs:.0f} epochs in all; the loss went from {log.first('own_loss'):.3g} to"
             f" {log.last('own_loss'):.3g}",
         )
-    if log.learned:
+    if log.learned and not _flat(log):
         return None
     if ended and log.falling > 0.08:
         return (
@@ -377,7 +382,9 @@ def stopped_too_early(log: Log) -> tuple[float, str] | None:
     """Patience ended the training before it began to learn."""
     most, patience = int(log.fit.get("epochs", 0)), int(log.fit.get("patience", 99))
     early = [rows for part, rows in log.parts.items() if part != "final" and rows and len(rows) < most]
-    if len(early) * 2 <= len(log.trained) or (log.knows and log.learned) or log.largest("update") == 0:
+    if len(early) * 2 <= len(log.trained) or (log.knows and log.learned and not _flat(log)):
+        return None
+    if log.largest("update") == 0:
         return None
     if patience <= 2 and log.n_epochs < 0.5 * most:
         return LIKELY + 0.15, f"Training stopped after {log.n_epochs:.0f} of {most} epochs, at a patience of {patience}"
@@ -389,7 +396,7 @@ def stopped_too_early(log: Log) -> tuple[float, str] | None:
 def folds_without_spread(log: Log) -> tuple[float, str] | None:
     """Networks of folds say the same of everybody."""
     flat = [k for k, problem in enumerate(log.problems) if problem]
-    if len(flat) * 2 > len(log.problems):
+    if _flat(log):
         return (
             LEFT - 0.1,
             f"The networks of {len(flat)} of {len(log.problems)} folds give no answers: {log.problems[flat[0]]}",
