@@ -454,7 +454,8 @@ def diagnose(log: Log, target: str = "training") -> Diagnosis:
     notes = [f"{n} epochs of {len(log.trained)} networks looked at."]
     if not log.trained:
         notes = ["It has no epochs: a network that is fitted in one go, so that only its recordings are judged."]
-    return Diagnosis(target, "training", ranked(found, TRAINING), len(TRAINING), tuple(notes))
+    facts = (("tells_apart", log.knows and not _flat(log)), ("auc", log.auc and log.auc[0]))
+    return Diagnosis(target, "training", ranked(found, TRAINING), len(TRAINING), tuple(notes), facts)
 
 
 def examine_training(folder: str | Path) -> Diagnosis:
