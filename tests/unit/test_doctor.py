@@ -306,6 +306,24 @@ def test_every_suspect_of_a_training_is_the_first_where_its_fault_is(suspect: st
     assert stages == sorted(stages)  # of equals the first stage goes first
 
 
+def test_where_a_suspicion_of_a_training_begins_and_what_is_seen_as_such() -> None:
+    for name in (
+        "one_class",
+        "leak_between_folds",
+        "constant_input",
+        "loss_not_finite",
+        "wrong_loss",
+        "stale_gradient",
+    ):
+        assert diagnose(LOGS[name]).suspicions[0].strength == 1.0, name
+    # A loss that is off by 3 % at .7 nats, and by 1 %.
+    assert diagnose(log(epochs(training_loss=lambda k: 1.03 * 0.7 * 0.6**k))).first == "wrong_loss"
+    assert diagnose(log(epochs(training_loss=lambda k: 1.01 * 0.7 * 0.6**k))).healthy
+    # 1.5 times ln 2 is 1.04 nats.
+    jumps = [log(epochs(own_loss=v, training_loss=v, accuracy=0.5), auc=CHANCE) for v in (1.1, 1.0)]
+    assert [diagnose(each).first for each in jumps] == ["learning_rate_too_high", "labels"]
+
+
 def test_a_training_that_went_well_and_one_without_epochs() -> None:
     assert diagnose(log()).healthy
     assert diagnose(log([])).line == f"Healthy: {len(TRAINING)} suspects looked for in this training, none found."
