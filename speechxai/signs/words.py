@@ -42,9 +42,15 @@ def alarm_words(curve: Curve) -> str:
 
 
 def turning(found: WhatIf) -> list[tuple[Curve, Point]]:
-    """Signs that turn the answer within the range of people, fewest standard deviations first."""
+    """Signs that turn the answer within the range of people: those that do more than a random change before others,
+    fewest standard deviations first."""
     pairs = [(curve, curve.turns) for curve in found.signs if curve.turns is not None]
-    return sorted(pairs, key=lambda pair: abs(pair[1].steps))
+    return sorted(pairs, key=lambda pair: (_may_be_chance(pair[0]), abs(pair[1].steps)))
+
+
+def _may_be_chance(curve: Curve) -> bool:
+    """Whether random changes of a dial's size move the answer as far as it does."""
+    return math.isfinite(curve.floor) and not curve.beats_placebo
 
 
 def strongest_sign(found: WhatIf) -> Curve | None:
@@ -68,6 +74,7 @@ def sentences(found: WhatIf, class_words: Callable[[str], str] = str, most: int 
     target = class_words(found.class_names[found.target])
     for curve, point in pairs[:most]:
         after = f"{found.probability:.2f} to {point.probability:.2f} for {target}"
+        after += "; random changes of that size move it as far" if _may_be_chance(curve) else ""
         if len(found.class_names) == 2:
             other = class_words(found.class_names[1 - found.predicted])
             said.append(f"Were this voice {dose_words(curve, point.dose)}, the answer would turn to {other} ({after}).")

@@ -229,6 +229,17 @@ def test_sentence_of_a_sign_that_turns_the_answer() -> None:
     assert "the answer would be another" in three[0]
 
 
+def test_a_turn_that_chance_makes_as_well_is_said_to_be_one() -> None:
+    """Signs that beat a random change are named first, however many steps they take."""
+    chance = curve("spectral_tilt", -0.15, turns=replace(TURNS, steps=-0.5))
+    said = sentences(found_with(chance, curve("breathiness", -1.2, turns=TURNS)))
+    assert said[0].startswith("Were this voice 6 dB less breathy")
+    assert "random changes" not in said[0]
+    assert said[1].endswith("(0.79 to 0.41 for PD; random changes of that size move it as far).")
+    without = curve("spectral_tilt", -0.15, placebos=(), round_trip=float("nan"), turns=TURNS)
+    assert "random changes of that size" not in sentences(found_with(without))[0]
+
+
 def test_sentence_of_no_sign_that_turns_the_answer() -> None:
     said = "The one sign that applies never turns the answer within the range of people."
     two = sentences(found_with(curve("breathiness", -1.2), curve("tremor", -1.0)))
