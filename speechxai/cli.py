@@ -21,6 +21,7 @@ from speechxai.commands import (
     check,
     demo,
     doctor,
+    env,
     evaluate,
     explain,
     import_,
@@ -94,6 +95,7 @@ for _name, _module, _short in (
     ("import", import_, "Published checkpoints become a model."),
     ("benchmark", benchmark, "Which explanation can I trust? Planted cues."),
     ("auxiliary", auxiliary, "What do the maps alone know?"),
+    ("env", env, "Versions for a report of a fault."),
     ("app", web_app, "Open the web app on this computer."),
 ):
     _function = getattr(_module, _module.__name__.rpartition(".")[2])
