@@ -25,7 +25,7 @@ Examples:
   speechxai benchmark --out runs/benchmark                    6 cues, 5 seeds, synthetic voices
   speechxai benchmark --data figshare-voice --root DATA/figshare-voice --out runs/real     cues in real voices
   speechxai benchmark --network whisper --out runs/whisper    the same tasks, learned by a head on Whisper's encoder
-  speechxai benchmark --cue hum --cue codec --out runs/shortcuts     would the map have told of a shortcut?
+  speechxai benchmark --cue mains_hum --cue codec --out runs/shortcuts     would the map have told of a shortcut?
   speechxai benchmark --resume runs/benchmark                 after a stop: what is missing
   speechxai benchmark --resume runs/benchmark --tables        tables of what is done so far
 
@@ -46,8 +46,8 @@ def benchmark(
     cue: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only this cue, or a condition of the recording that goes with the class: hum, noise_floor, codec;"
-            " repeat for several."
+            help="Only this cue, or a condition of the recording that goes with the class: mains_hum, noise_floor,"
+            " codec; repeat for several."
         ),
     ] = None,
     severity: Annotated[

@@ -162,6 +162,10 @@ class BenchmarkSettings:
 
     def __post_init__(self) -> None:
         for cue in self.cues:
+            if cue in SHORTCUTS and cue in CUES:
+                raise SpeechXAIError(
+                    f"The cue '{cue}' has the name of a condition of the recording. Register another name."
+                )
             if cue in SHORTCUTS:
                 continue
             if cue not in CUES:

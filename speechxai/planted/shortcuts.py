@@ -17,7 +17,7 @@ Condition = Callable[[Array, int, np.random.Generator, float], Array]
 """`(waveform (N,), sample_rate, generator, severity from 0 to 1) -> waveform (N,)`."""
 
 HUM_HZ = 50.0
-LOUDEST_DB = {"hum": -24.0, "noise_floor": -30.0}
+LOUDEST_DB = {"mains_hum": -24.0, "noise_floor": -30.0}
 """Power relative to the whole recording's at severity 1; 30 dB less at severity 0."""
 BYSTANDER_HZ = (1200.0, 2800.0)
 BYSTANDER_SHARE = 0.3
@@ -29,7 +29,7 @@ def _added(waveform: Array, sound: Array, level_db: float) -> Array:
     return np.asarray(waveform + sound * np.sqrt(power / max(float(np.square(sound).mean()), 1e-20)))
 
 
-def hum(waveform: Array, sample_rate: int, generator: np.random.Generator, severity: float) -> Array:
+def mains_hum(waveform: Array, sample_rate: int, generator: np.random.Generator, severity: float) -> Array:
     """Mains hum: 50 Hz and its harmonics up to 600 Hz, 3 dB less for each, of any phase."""
     time = np.arange(waveform.shape[0]) / sample_rate
     partials = np.arange(1, int(600 / HUM_HZ) + 1)
@@ -38,7 +38,7 @@ def hum(waveform: Array, sample_rate: int, generator: np.random.Generator, sever
         10 ** (-3 * (k - 1) / 20) * np.sin(2 * np.pi * HUM_HZ * k * time + phase)
         for k, phase in zip(partials, phases, strict=True)
     )
-    return _added(waveform, np.asarray(sound), LOUDEST_DB["hum"] - 30 * (1 - severity))
+    return _added(waveform, np.asarray(sound), LOUDEST_DB["mains_hum"] - 30 * (1 - severity))
 
 
 def noise_floor(waveform: Array, sample_rate: int, generator: np.random.Generator, severity: float) -> Array:
@@ -56,7 +56,7 @@ def codec(waveform: Array, sample_rate: int, generator: np.random.Generator, sev
     return np.asarray(waveform + severity * (back - waveform))
 
 
-SHORTCUTS: Mapping[str, Condition] = {"hum": hum, "noise_floor": noise_floor, "codec": codec}
+SHORTCUTS: Mapping[str, Condition] = {"mains_hum": mains_hum, "noise_floor": noise_floor, "codec": codec}
 """Conditions that a task may teach in place of a cue, by name."""
 
 

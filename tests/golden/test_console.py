@@ -126,6 +126,7 @@ def test_headings_of_lists() -> None:
         "models": "model | backbone | fold models | title",
         "cards": "data card | title",
         "backbones": "backbone | hears | source | what it is",
+        "probes": "probe | of | what it is",
         "presets": "flag | preset | entries",
         "configs": "configuration | for | what it is",
     }

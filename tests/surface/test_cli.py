@@ -278,7 +278,8 @@ def test_a_corrupt_recording_is_listed_and_the_others_are_scored(
         (["--metrics", "faithfull"], "Unknown metric 'faithfull'. Did you mean 'faithfulness'? Known: "),
         (
             ["--fill", "zeros"],
-            "The command line: the key 'fill': input should be 'silence', 'noise' or 'mean'. Got 'zeros' instead.",
+            "The command line: the key 'fill': input should be 'silence', 'noise', 'mean' or 'neighbors'. Got 'zeros'"
+            " instead.",
         ),
         (["--model", "no-such"], "no-such: there is no such folder. Unknown model 'no-such'."),
         (

@@ -229,7 +229,7 @@ def test_a_shortcut_is_the_recordings_and_lies_where_the_ruler_finds_it(name: st
     level = 10 * np.log10(float(added.square().mean() / pair.without_cue.waveform.double().square().mean()))
     if name in LOUDEST_DB:
         assert level == pytest.approx(LOUDEST_DB[name], abs=0.01)
-    if name == "hum":  # at multiples of 50 Hz and nowhere else
+    if name == "mains_hum":  # at multiples of 50 Hz and nowhere else
         power = np.abs(np.fft.rfft(added.numpy() * np.hanning(len(added)))) ** 2
         hz = np.fft.rfftfreq(len(added), 1 / 16_000)
         lines = (np.abs(hz - 50 * np.round(hz / 50)) < 2) & (hz > 40) & (hz < 610)
@@ -239,7 +239,7 @@ def test_a_shortcut_is_the_recordings_and_lies_where_the_ruler_finds_it(name: st
 def test_shortcuts_go_into_real_recordings() -> None:
     wave = torch.from_numpy(np.random.default_rng(0).standard_normal(16_000).astype(np.float32)) * 0.1
     base = Recording(wave, 8_000, "a", "p", 0, "read")
-    pair = planted(Task("here", "hum", 1.0, 0), replace(SMALL, n_plants=1), [base]).pairs[0]
+    pair = planted(Task("here", "mains_hum", 1.0, 0), replace(SMALL, n_plants=1), [base]).pairs[0]
     assert pair.with_cue.sample_rate == 16_000
     assert not torch.equal(pair.with_cue.waveform, pair.without_cue.waveform)
 

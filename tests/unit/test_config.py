@@ -34,7 +34,7 @@ def test_missing_and_wrong_values_name_the_key() -> None:
     )
     assert (
         refusal({**MINIMAL, "fill": "zeros"})
-        == "study.toml: the key 'fill': input should be 'silence', 'noise' or 'mean'. Got 'zeros' instead."
+        == "study.toml: the key 'fill': input should be 'silence', 'noise', 'mean' or 'neighbors'. Got 'zeros' instead."
     )
     assert refusal({**MINIMAL, "device": "gpu"}).startswith("study.toml: the key 'device': string should match pattern")
 

@@ -57,7 +57,7 @@ def test_grades_follow_what_is_said_of_every_truth() -> None:
         rows.append(said(cue, "rise", "random_map", "4 of 4", "4 of 4"))
         rows.append(said(cue, "smoothgrad", "random_map", "3 of 4"))  # by one way not: it is not said
     rows.append(said(CUES[1], "random_map", "saliency", "0 of 4", "4 of 4"))
-    rows.append(said("synthetic/hum/1", "integrated_gradients", "random_map", "4 of 4", "0 of 0"))
+    rows.append(said("synthetic/mains_hum/1", "integrated_gradients", "random_map", "4 of 4", "0 of 0"))
     scores = frame(
         {
             (cue, recipe, "silence_share", network): 0.3 + 0.2 * (recipe == "gradcam") + 0.01 * (network % 2)
@@ -83,7 +83,7 @@ def test_grades_follow_what_is_said_of_every_truth() -> None:
         "saliency": "E",
     }
     assert (found["n_truths"] == 4).all(), "a shortcut is no cue"
-    shortcut = "blind to a shortcut (hum)"
+    shortcut = "blind to a shortcut (mains_hum)"
     assert found["failures"].to_dict() == {
         "integrated_gradients": "",
         "occlusion": shortcut,
