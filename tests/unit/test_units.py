@@ -1,0 +1,239 @@
+"""Tiers of aligners by their names, bad TextGrids, TextGrids of recordings, units that the sound alone tells."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from speechxai.data.synthetic import draw_speaker, render
+from speechxai.data.textgrid import TextGridError, write_tiers
+from speechxai.data.voice_model import UtteranceSettings
+from speechxai.errors import SpeechXAIError
+from speechxai.explain.controls import energy_map
+from speechxai.signal.stft import spectrogram
+from speechxai.types import Recording, StftConfig
+from speechxai.units.relevance import Relevance, relevance
+from speechxai.units.tiers import Unit, Units, match, own_units, read_units, tier_kind, units_of
+
+PHONES = [(0.3, 0.4, "T"), (0.4, 0.6, "AA1"), (0.6, 0.7, "sil"), (1.2, 1.5, "spn")]
+WORDS = [(0.3, 0.6, "tah"), (1.2, 1.5, "<unk>")]
+
+
+def written(path: Path, duration_s: float = 2.0, **tiers: list[tuple[float, float, str]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(write_tiers([(name.replace("_", " "), found) for name, found in tiers.items()], duration_s))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("phones", "words"),
+    [
+        ("phones", "words"),  # Montreal Forced Aligner
+        ("Anna - phones", "Anna - words"),
+        ("MAU", "ORT-MAU"),  # WebMAUS
+        ("MAU", "ORT"),
+        ("Phoneme", "Wort"),
+        ("PHN", "WRD"),
+        ("phones@A", "Words@A"),  # ELAN
+        ("segments", "tokens"),
+        ("phones_2", "word-tier"),
+    ],
+)
+def test_names_of_tiers(phones: str, words: str) -> None:
+    assert (tier_kind(phones), tier_kind(words)) == ("phones", "words")
+
+
+@pytest.mark.parametrize("name", ["KAN-MAU", "TRN", "notes", "", "evidence", "syllables", "telephone", "swords", "MAS"])
+def test_other_tiers_are_neither(name: str) -> None:
+    assert tier_kind(name) is None
+
+
+def test_units_cover_the_recording(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.TextGrid", phones=PHONES, words=WORDS, notes=[(0, 2, "said twice")])
+    found = read_units(path, 2.0)
+    assert [(u.label, u.kind, u.start_s, u.end_s) for u in found.phones] == [
+        ("", "pause", 0, 0.3),
+        ("T", "stop", 0.3, 0.4),
+        ("AA1", "low vowel", 0.4, 0.6),
+        ("sil", "pause", 0.6, 1.2),
+        ("spn", "unknown", 1.2, 1.5),
+        ("", "pause", 1.5, 2.0),
+    ]
+    assert [(u.label, u.kind) for u in found.words] == [
+        ("", "pause"),
+        ("tah", "word"),
+        ("", "pause"),
+        ("<unk>", "word"),
+        ("", "pause"),
+    ]
+    assert found.note == f"{path}: Symbols that are not known and have no class: 'spn'."
+
+
+@pytest.mark.parametrize("duration_s", [1.93, 2.0, 2.07])
+def test_units_end_with_the_recording(tmp_path: Path, duration_s: float) -> None:
+    found = read_units(written(tmp_path / "a.TextGrid", phones=[(0.5, 1.98, "AA1")]), duration_s)
+    assert found.phones[0].start_s == 0
+    assert found.phones[-1].end_s == duration_s
+    assert all(a.end_s == b.start_s for a, b in pairwise(found.phones))
+
+
+@pytest.mark.parametrize(
+    ("tiers", "message"),
+    [
+        ({"phones": []}, "the tier 'phones' is empty. Align the recording again, or write its labels."),
+        ({"phones": [], "words": []}, "the tier 'phones' is empty. Align the recording again, or write its labels."),
+        (
+            {"notes": WORDS, "speech": WORDS},
+            "no tier is named as one of phones or words; its tiers: 'notes', 'speech'. Rename them 'phones' and"
+            " 'words'.",
+        ),
+        ({}, "no tier is named as one of phones or words; its tiers: none. Rename them 'phones' and 'words'."),
+        (
+            {"A_-_phones": PHONES, "B_-_phones": PHONES},
+            "two tiers hold phones, 'A - phones' and 'B - phones'. Leave the one of the speaker who is explained.",
+        ),
+    ],
+)
+def test_tiers_that_cannot_be_used(
+    tmp_path: Path, tiers: dict[str, list[tuple[float, float, str]]], message: str
+) -> None:
+    path = written(tmp_path / "a.TextGrid", **tiers)
+    with pytest.raises(TextGridError) as caught:
+        read_units(path, 2.0)
+    assert str(caught.value) == f"{path}: {message}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ("xmin = 0.4\n            xmax = 0.6", "xmin = 0.35\n            xmax = 0.6", "out of order"),
+        ("xmax = 0.6", "xmax = nan", "damaged"),
+        ("xmax = 0.6", "xmax = inf", "damaged"),
+        ("xmax = 2.0\ntiers", "xmax = 9.0\ntiers", "belongs to another one"),
+        ("ooTextFile", "WAVE", "Save it from Praat"),
+    ],
+)
+def test_damaged_textgrids_are_named(tmp_path: Path, old: str, new: str, why: str) -> None:
+    path = written(tmp_path / "a.TextGrid", phones=PHONES)
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(TextGridError, match=why) as caught:
+        read_units(path, 2.0)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_ten_thousand_intervals(tmp_path: Path) -> None:
+    edges = np.linspace(0, 600, 10_001).tolist()
+    many = [(a, b, "AA1" if i % 2 else "T") for i, (a, b) in enumerate(pairwise(edges))]
+    units = read_units(written(tmp_path / "a.TextGrid", 600.0, phones=many), 600.0)
+    assert len(units.phones) == 10_000
+    values = np.ones((2, 60_001))
+    stops = next(r for r in relevance(units, values, values, 100.0) if r.level == "class")
+    assert (stops.n, stops.share, stops.over_floors) == (5_000, pytest.approx(0.5), pytest.approx(1.0))
+
+
+def test_textgrids_are_found_by_name(tmp_path: Path) -> None:
+    for name in (
+        "HC/a.TextGrid",
+        "PD/a.TextGrid",
+        "deep/down/B.textgrid",
+        "c.TextGrid.txt",
+        "c.praat",
+        "x.v1.TextGrid",
+    ):
+        written(tmp_path / name, phones=PHONES)
+    (tmp_path / "d.txt").write_text("a transcript")
+    found = match(tmp_path, ["HC/a.wav", "PD/a.wav", "any/b.flac", "c.wav", "d.wav", "e.wav", "x.v1"])
+    assert {key: path.relative_to(tmp_path).as_posix() for key, path in found.found.items()} == {
+        "HC/a.wav": "HC/a.TextGrid",
+        "PD/a.wav": "PD/a.TextGrid",
+        "any/b.flac": "deep/down/B.textgrid",
+        "c.wav": "c.TextGrid.txt",
+        "x.v1": "x.v1.TextGrid",
+    }
+    assert found.missing == ("d.wav", "e.wav")
+    assert found.words() == "TextGrids: 5 of 7 recordings have one; without: d.wav, e.wav."
+    assert match(tmp_path / "c.praat", ["z.wav"]).found == {"z.wav": tmp_path / "c.praat"}
+    with pytest.raises(SpeechXAIError, match=r"both have the name of a\.wav\. Leave one of them"):
+        match(tmp_path, ["a.wav"])
+    with pytest.raises(SpeechXAIError, match=r"both one/b\.wav and two/b\.wav have this name"):
+        match(tmp_path, ["one/b.wav", "two/b.wav"])
+    with pytest.raises(SpeechXAIError, match="cannot belong to 2 recordings"):
+        match(tmp_path / "c.praat", ["a.wav", "b.wav"])
+    with pytest.raises(SpeechXAIError, match="no such file or folder"):
+        match(tmp_path / "nowhere", ["a.wav"])
+
+
+def voice(task: str, seed: int = 3) -> tuple[Recording, Units]:
+    """A synthetic take, and its phones as they were made: a stop is its closure and its burst."""
+    speaker = draw_speaker("synthetic/s1", "F", 60, np.random.default_rng(seed))
+    made = render(speaker, UtteranceSettings(task, 3.0), seed)
+    recording = Recording(made.waveform, made.sample_rate, "take", "s1", 0, task)
+    names = {"vowel": "low vowel", "closure": "stop", "burst": "stop"}
+    at, phones = 0.0, []
+    for event in sorted(made.events, key=lambda e: e.start_s):
+        start = max(at, event.start_s)
+        if start > at:
+            phones.append(Unit(at, start, "", "pause"))
+        phones.append(Unit(start, event.end_s, event.name, names[event.kind]))
+        at = event.end_s
+    phones.append(Unit(at, recording.duration_s, "", "pause"))
+    return recording, Units(tuple(phones), (), "known", recording.duration_s)
+
+
+def of_classes(units: Units, recording: Recording) -> dict[str, Relevance]:
+    """Evidence of the map of energy."""
+    spec = spectrogram(recording.waveform[None], StftConfig())
+    values = energy_map(torch.nn.Identity(), spec, torch.zeros(1, dtype=torch.long))[0].numpy()
+    found = relevance(units, values, values, spec.stft.frame_rate_hz)
+    return {r.name: r for r in found if r.level == "class"}
+
+
+def test_energy_of_syllables_lies_in_vowels() -> None:
+    recording, known = voice("ddk")
+    truth, own = of_classes(known, recording), of_classes(own_units(recording), recording)
+    assert truth["vowel"].share > 0.6
+    assert truth["vowel"].over_time > 1.1 > 1 > truth["stop"].over_time > truth["pause"].over_time
+    # A map of the energy says nothing that energy does not.
+    assert [r.over_energy for r in truth.values()] == pytest.approx([1.0] * 3)
+    assert own["vowel"].share == pytest.approx(truth["vowel"].share, abs=0.1)
+    assert own["stop"].share_of_time == pytest.approx(truth["stop"].share_of_time, abs=0.12)
+
+
+def test_own_closures_and_bursts_are_where_they_were_made() -> None:
+    recording, known = voice("ddk")
+    made = [u.end_s for u in known.phones if u.label in "ptk" and u.kind == "stop" and u.end_s - u.start_s > 0.04]
+    units = own_units(recording).phones
+    found = [u.start_s for u in units if u.label == "burst"]
+    misses = [min(abs(a - b) for b in made) for a in found]
+    assert len(found) >= 0.8 * len(made)
+    assert np.median(misses) < 0.005
+    assert units[0].start_s == 0
+    assert units[-1].end_s == recording.duration_s
+    assert all(a.end_s == b.start_s for a, b in pairwise(units))
+
+
+def test_own_units_of_a_vowel_and_of_anything_else() -> None:
+    recording, _ = voice("vowel-a")
+    kinds = {u.kind for u in own_units(recording).phones}
+    assert {"vowel", "pause"} <= kinds <= {"vowel", "pause", "unvoiced"}
+    assert sum(u.end_s - u.start_s for u in own_units(recording).phones if u.kind == "vowel") > 2.3
+    unknown = {u.kind for u in own_units(recording, "unknown").phones}
+    assert "vowel" not in unknown
+    assert "voiced" in unknown
+    silent = Recording(torch.zeros(16_000), 16_000, "silent", "s", None, "ddk")
+    assert [(u.kind, u.start_s, u.end_s) for u in own_units(silent).phones] == [("pause", 0, 1)]
+
+
+def test_what_the_flag_says(tmp_path: Path) -> None:
+    recording, _ = voice("ddk")
+    assert units_of("own", recording).source == "own:ddk"
+    assert units_of("own:vowel", recording).source == "own:vowel"
+    assert units_of(tmp_path, recording) is None
+    path = written(tmp_path / "take.TextGrid", recording.duration_s, phones=PHONES)
+    assert units_of(tmp_path, recording) == units_of(path, recording) == read_units(path, recording.duration_s)
