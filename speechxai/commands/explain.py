@@ -15,11 +15,12 @@ Examples:
 \b
   speechxai explain voice.wav --recipe saliency --out voice-explained
   speechxai explain voice.wav -r integrated_gradients -r "union(saliency, smoothgrad)" --out voice-explained
+  speechxai explain voice.wav --textgrids aligned --out voice-explained
 
 Writes for each recipe a report of one page (.html), a picture (.png), the sound of the strongest 20 % of the evidence
 alone (.kept.wav) and of the rest (.removed.wav), both brought to the original's level, the same by the soft mask
 (.soft-kept.wav, .soft-removed.wav), evidence regions for Praat (.TextGrid), and for all of them maps.npz and
-explanation.json.
+explanation.json; with --textgrids also units.csv: the evidence in stops, vowels, words, pauses, and in each of them.
 
 Exit status: 0 explained, 1 no recipe applies to this network, 2 the file cannot be explained or wrong input.
 """
@@ -37,6 +38,7 @@ def explain(
     device: Annotated[str, flag("device")] = "auto",
     channel: Annotated[int | None, flag("channel")] = None,
     max_duration_s: Annotated[float, flag("max_duration_s")] = 600.0,
+    textgrids: Annotated[str | None, flag("textgrids")] = None,
     imports: Annotated[list[str] | None, flag("imports")] = None,
     overwrite: Annotated[bool, flag("overwrite", also="Another explanation.")] = False,
 ) -> None:
@@ -51,6 +53,7 @@ def explain(
     from speechxai.inspection import inspect, report, words
     from speechxai.inspection.voice import voice_measures
     from speechxai.signal.quality import usable
+    from speechxai.units.tiers import units_of
 
     if evidence not in ("auto", "positive", "absolute"):
         raise SpeechXAIError(did_you_mean(evidence, ["auto", "positive", "absolute"], "evidence"))
@@ -60,6 +63,7 @@ def explain(
     how = inspect.How(target, cast(Any, evidence), seed)
     with work_on(file):
         recording, original = inspect.read_for(bundle, file, channel=channel, max_duration_s=max_duration_s)
+        units = None if textgrids is None else units_of(textgrids, recording, file)
         heard = inspect.hear(bundle, recording, device=device)
         made = report.provenance(
             heard,
@@ -69,6 +73,7 @@ def explain(
             seed=seed,
             channel=channel,
             device=heard.spec.magnitude.device.type,
+            **({} if units is None else {"units": units.sha256 or units.source}),
         )
         report.check_folder(out, made, overwrite)
         checks = inspect.recording_checks(original, bundle)
@@ -79,7 +84,7 @@ def explain(
             )
         found, not_applicable = inspect.inspect_all(heard, chosen, checks, how)
         content = report.write_explanation(
-            out, heard, found, not_applicable, made, report.Beside(measures=voice_measures(original))
+            out, heard, found, not_applicable, made, report.Beside(measures=voice_measures(original), units=units)
         )
 
     probabilities = ", ".join(f"{name} {p:.3f}" for name, p in content["probability"].items())
@@ -118,11 +123,16 @@ def explain(
             f"  kept + removed = original: yes, within {entry['kept_plus_removed_error']:.1e} of the magnitude (at most"
             f" {report.TOLERANCE:g} is allowed); brought to the original's level: {gains}."
         )
+        if units is not None and one.map.mask.any():
+            say(f"  Evidence by unit, {units.source}; {report.UNIT_WORDS}:")
+            say(table(report.UNIT_HEADER, report.unit_rows(one, units), right=range(1, len(report.UNIT_HEADER))))
     for pair in content["agreement"]:
         say(
             f"agreement of {pair['first']} and {pair['second']}: {_share(pair['overlap'])} of the strongest places in"
             f" common, {words.percent(STRONGEST)} by chance; rank correlation {_number(pair['rank_correlation'])}"
         )
+    if units is not None and units.note:
+        warn(units.note)
     for name, reason in not_applicable.items():
         warn(f"Not applicable: {name}: {reason}")
     for name, one in found.items():

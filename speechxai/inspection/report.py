@@ -28,12 +28,15 @@ from speechxai.inspection.inspect import Explained, Heard, Inspection
 from speechxai.inspection.notes import Note
 from speechxai.inspection.voice import Measured
 from speechxai.inspection.words import NOTICE, USUAL_SHARE, class_words, percent, recipe_words, stability_words
-from speechxai.report import plots
+from speechxai.report import plots, render
 from speechxai.report.plots import Style
 from speechxai.report.sheet import Part, Sheet, as_html, as_pdf, shortened, some_of
 from speechxai.signal.audio import write
 from speechxai.signal.stft import bin_frequencies_hz, frame_times_s
 from speechxai.types import Array
+from speechxai.units import relevance
+from speechxai.units.relevance import Relevance
+from speechxai.units.tiers import UNKNOWN, Units
 
 
 # Labels for Audacity.
@@ -186,6 +189,51 @@ def budget_rows(found: Inspection) -> list[tuple[str, ...]]:
     ]
 
 
+UNIT_HEADER = ("unit", "number", "s", "share of evidence", "of time", "of energy", "over time", "over energy")
+"""Columns of the table of evidence by unit, everywhere."""
+
+UNIT_WORDS = "over time, over energy: above 1 it holds more than its duration or its loudness gives"
+"""What that table shows."""
+
+MOST_UNITS = 10
+"""Words on the sheet where there are no phones."""
+
+
+def by_unit(found: Inspection, units: Units) -> list[Relevance]:
+    """Evidence of one map by unit, beside the energy of the spectrogram that was explained."""
+    energy = found.heard.spec.magnitude[0].cpu().numpy()
+    return relevance.relevance(units, found.map.mask, energy, found.heard.frame_rate_hz)
+
+
+def unit_rows(found: Inspection, units: Units) -> list[tuple[str, ...]]:
+    """Rows of that table: classes of phones and heights of vowels, or else the words that hold most beyond time and
+    energy."""
+    rows = by_unit(found, units)
+    heights = [row for row in rows if row.level == "vowel height"]
+    shown: list[Relevance] = []
+    for row in rows:
+        if row.level == "class":
+            shown += [row, *(heights if row.name == relevance.VOWEL else ())]
+    if not shown:
+        words = [row for row in rows if row.level == "word"]
+        shown = sorted(words, key=lambda row: -row.over_floors if row.over_floors == row.over_floors else math.inf)
+    return [
+        (
+            "unknown symbols" if row.name == UNKNOWN else shortened(row.name, 40),
+            str(row.n),
+            f"{row.seconds:.2f}",
+            *(render.number(value, 2) for value in (row.share, row.share_of_time, row.share_of_energy)),
+            *(render.number(value, 2) for value in (row.over_time, row.over_energy)),
+        )
+        for row in shown[: None if units.phones else MOST_UNITS]
+    ]
+
+
+def units_csv(found: Mapping[str, Inspection], units: Units) -> bytes:
+    """Evidence of every map by unit as a file: classes, symbols, words, and every single phone and word."""
+    return csv_text(relevance.table({recipe: by_unit(one, units) for recipe, one in found.items()})).encode()
+
+
 @dataclass(frozen=True)
 class Beside:
     """What stands beside a map in its report.
@@ -199,6 +247,7 @@ class Beside:
         label: of the recording, "" where there is none.
         person: who speaks, as the reader calls them; "" where it is not said.
         recorded: the day of the recording, as 2026-01-31; "" where it is not said.
+        units: phones and words of the recording; None where they are not known.
     """
 
     share: float = USUAL_SHARE
@@ -209,6 +258,7 @@ class Beside:
     label: str = ""
     person: str = ""
     recorded: str = ""
+    units: Units | None = None
 
 
 MOST_STRETCHES, MOST_MEASURES, MOST_WHAT_IFS, MOST_NOTES, MOST_LIMITS = 24, 20, 5, 8, 4
@@ -265,6 +315,7 @@ def case_sheet(found: Inspection, title: str, beside: Beside | None = None) -> S
         Part("Notes", few(noted, MOST_NOTES, "notes")),
         _measures(beside),
         Part(f"{heard.scale(map_.target)}, whole and in halves", header=BUDGET_HEADER, rows=budget_rows(found)),
+        _units(found, beside),
         Part("The recording", [f"{checked}."] if checked else []),
         Part("What the model cannot do", few(limits, MOST_LIMITS, "limits that its card names")),
     ]
@@ -333,6 +384,13 @@ def _measures(beside: Beside) -> Part:
         where = f"; marked: {beside.region_s[0]:.2f} to {beside.region_s[1]:.2f} s"
     many = f" ({MOST_MEASURES} of {len(given)})" if len(given) > MOST_MEASURES else ""
     return Part(f"Voice measures{many}{where}", header=header if rows else (), rows=rows)
+
+
+def _units(found: Inspection, beside: Beside) -> Part:
+    """The table of evidence by unit."""
+    if beside.units is None or not found.map.mask.any():
+        return Part("Evidence by unit")
+    return Part(f"Evidence by unit ({UNIT_WORDS})", header=UNIT_HEADER, rows=unit_rows(found, beside.units))
 
 
 def measures_csv(beside: Beside) -> bytes:
@@ -411,7 +469,7 @@ def check_folder(folder: Path, wanted: Mapping[str, Any], overwrite: bool = Fals
             " setting or version. Choose another folder with --out, or replace it with --overwrite."
         )
     with naming_folder(folder, "remove the old explanation"):
-        for name in (EXPLANATION, "maps.npz", "measures.csv", *_files_of(there)):
+        for name in (EXPLANATION, "maps.npz", "measures.csv", "units.csv", *_files_of(there)):
             (folder / Path(name).name).unlink(missing_ok=True)
 
 
@@ -466,6 +524,8 @@ def write_explanation(
         np.savez_compressed(folder / "maps.npz", **{**maps, **axes})  # type: ignore[arg-type]
         if beside is not None and beside.measures:
             write_atomically(folder / "measures.csv", measures_csv(beside))
+        if beside is not None and beside.units is not None and found:
+            write_atomically(folder / "units.csv", units_csv(found, beside.units))
         write_atomically(folder / EXPLANATION, to_json(content))
     return content
 

@@ -200,7 +200,9 @@ def read(labels: Iterable[str]) -> Reading:
     found = {name: {label: class_in(name, label) for label in distinct} for name in SETS}
     n_known = {name: sum(c is not None for c in classes.values()) for name, classes in found.items()}
     best = tuple(name for name in SETS if n_known[name] == max(n_known.values()))
-    classes, unknown, ambiguous = {}, [], []
+    classes: dict[str, str] = {}
+    unknown: list[str] = []
+    ambiguous: list[str] = []
     for label in distinct:
         meant = {known for name in best if (known := found[name][label]) is not None}
         if len(meant) == 1:

@@ -6,9 +6,10 @@ aligners and Praat write it.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -73,13 +74,15 @@ class Units:
         source: the TextGrid's path, or one of OWN.
         duration_s: of the recording.
         note: what has no class, in a sentence; "" where all have one.
+        sha256: of the TextGrid; "" where there is none.
     """
 
     phones: tuple[Unit, ...]
     words: tuple[Unit, ...]
     source: str
     duration_s: float
-    note: str = field(default="")
+    note: str = ""
+    sha256: str = ""
 
 
 def tier_kind(name: str) -> Kind | None:
@@ -159,7 +162,8 @@ def read_units(path: str | Path, duration_s: float) -> Units:
             for i in intervals
         ]
         words = _filled(named, duration_s)
-    return Units(phones, words, name, duration_s, f"{name}: {note}" if note else "")
+    digest = hashlib.sha256(content).hexdigest()
+    return Units(phones, words, name, duration_s, f"{name}: {note}" if note else "", digest)
 
 
 def _filled(intervals: Iterable[tuple[float, float, str, str]], duration_s: float) -> tuple[Unit, ...]:
@@ -208,7 +212,7 @@ def own_units(recording: Recording, task: str | None = None) -> Units:
     n_frames = recording.waveform.shape[0] // hop + 1
     voicing = segments_by_voicing(recording.waveform, rate, n_frames, hop)
     # Silence inside of speech is part of a consonant; only a long one is a pause.
-    edges = [0, *(np.flatnonzero(np.diff(voicing)) + 1), n_frames]
+    edges = [0, *(np.flatnonzero(np.diff(voicing)) + 1).tolist(), n_frames]
     stretches: list[tuple[float, float, str]] = []
     for first, last in pairwise(edges):
         start, end = max(0.0, (first - 0.5) * hop / rate), min(duration, (last - 0.5) * hop / rate)
@@ -307,16 +311,16 @@ def match(folder: str | Path, recordings: Sequence[str]) -> Matched:
     for recording in recordings:
         given = Path(recording.replace("\\", "/"))
         stem = given.stem if given.suffix.lower() in AUDIO_SUFFIXES else given.name
-        path = _nearest(by_stem.get(stem.lower(), []), given, base)
-        if path is None:
+        nearest = _nearest(by_stem.get(stem.lower(), []), given, base)
+        if nearest is None:
             missing.append(recording)
             continue
-        if path in owner and owner[path] != recording:
+        if owner.setdefault(nearest, recording) != recording:
             raise SpeechXAIError(
-                f"{encodable(path)}: both {owner[path]} and {recording} have this name. Put TextGrids into folders"
-                " named as those of the recordings."
+                f"{encodable(nearest)}: both {owner[nearest]} and {recording} have this name. Put TextGrids into"
+                " folders named as those of the recordings."
             )
-        owner[path], found[recording] = recording, path
+        found[recording] = nearest
     return Matched(found, tuple(missing))
 
 
@@ -343,14 +347,24 @@ def _nearest(paths: Sequence[Path], recording: Path, base: Path) -> Path | None:
     return best[0]
 
 
-def units_of(source: str | Path, recording: Recording) -> Units | None:
-    """Units of one recording by what `--textgrids` says; None where a folder has no TextGrid of it.
+def units_of(source: str | Path, recording: Recording, name: str | Path | None = None) -> Units:
+    """Units of one recording by what `--textgrids` says.
 
     Args:
         source: a TextGrid, a folder of them, or one of OWN.
-        recording: its id or path names the TextGrid.
+        recording: what is explained.
+        name: its file; None is the recording's id.
+
+    Raises:
+        SpeechXAIError: a folder without a TextGrid of this name, or as `match` and `read_units`.
     """
     if str(source) in OWN and not Path(source).exists():
         return own_units(recording, str(source).partition(":")[2] or None)
-    path = match(source, [recording.id]).found.get(recording.id)
-    return None if path is None else read_units(path, recording.duration_s)
+    wanted = str(recording.id if name is None else name)
+    path = match(source, [wanted]).found.get(wanted)
+    if path is None:
+        raise SpeechXAIError(
+            f"{encodable(source)}: no TextGrid named as {encodable(Path(wanted).name)}. Give the TextGrid itself, or"
+            f" one of {', '.join(OWN)} for what the sound alone tells."
+        )
+    return read_units(path, recording.duration_s)

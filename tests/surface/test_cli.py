@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import json
 import re
 import shutil
@@ -22,6 +24,7 @@ import torch
 from speechxai import cli
 from speechxai.classifiers.bundle import load_bundle, save_bundle
 from speechxai.cli import main
+from speechxai.data.textgrid import write_tiers
 from speechxai.evaluation.runs import RunFolder
 from speechxai.files import to_toml
 from speechxai.signal.stft import SegmentConfig
@@ -403,6 +406,49 @@ def test_limits_that_errors_name_are_options(model: Path, tmp_path: Path, run: R
         assert run(*command, long, "--model", model, "--max-duration-s", 2).status == 0
         assert "Choose one: --channel 0" in run(*command, two, "--model", model).err
         assert run(*command, two, "--model", model, "--channel", 1).status == 0
+
+
+def test_explain_says_which_phones_hold_the_evidence(voices: Path, model: Path, tmp_path: Path, run: Run) -> None:
+    file, out, grids = voices / "PD" / "s7" / "take7.wav", tmp_path / "why", tmp_path / "grids" / "s7"
+    duration_s = soundfile.info(file).duration
+    at = [duration_s * share for share in (0.1, 0.3, 0.6, 0.8, 1)]
+    phones = [(at[i], at[i + 1], symbol) for i, symbol in enumerate(("T", "AA1", "S", "spn"))]
+    grids.mkdir(parents=True)
+    grid = grids / "take7.TextGrid"
+    grid.write_text(write_tiers([("words", [(at[0], at[2], "tah")]), ("phones", phones)], duration_s))
+    command = ["explain", file, "-r", "energy_map", "--model", model, "--out", out, "--target", "PD", "--overwrite"]
+    answer = run(*command, "--textgrids", grids.parent)
+    assert answer.status == 0, answer.err
+    assert f"Evidence by unit, {grid}; over time, over energy: above 1" in answer.out
+    shown = answer.out[answer.out.index("unit   ") :].splitlines()
+    assert [line.split("  ")[0] for line in shown[2:8]] == [
+        *("stop", "fricative", "vowel", "low vowel", "unknown symbols", "pause")
+    ]
+    assert f"{grid}: Symbols that are not known and have no class: 'spn'." in answer.err
+    rows = list(csv.DictReader((out / "units.csv").read_text().splitlines()))
+    assert {row["recipe"] for row in rows} == {"energy_map"}
+    for level in ("class", "phone", "word", "each phone", "each word"):
+        some = [row for row in rows if row["level"] == level]
+        assert sum(float(row["share"]) for row in some) == pytest.approx(1, abs=1e-4), level
+        assert sum(float(row["share_of_time"]) for row in some) == pytest.approx(1, abs=1e-4), level
+        assert {float(row["over_energy"]) for row in some} == {1.0}
+    assert b"Evidence by unit" in (out / "energy_map.html").read_bytes()
+    content = json.loads((out / "explanation.json").read_text())
+    assert content["made"]["settings"]["units"] == hashlib.sha256(grid.read_bytes()).hexdigest()
+
+    answer = run(*command)
+    assert answer.status == 0, answer.err
+    assert not (out / "units.csv").exists()
+    assert "Evidence by unit" not in answer.out
+    answer = run(*command, "--textgrids", "own")
+    assert answer.status == 0, answer.err
+    assert "Evidence by unit, own;" in answer.out
+    for given, why in ((tmp_path / "no", "no such file or folder"), (out, "no TextGrid named as take7.wav")):
+        answer = run(*command[:-1], "--textgrids", given)
+        assert (answer.status, why in answer.err) == (2, True), answer.err
+    grid.write_text(write_tiers([("phones", phones)], duration_s + 3))
+    answer = run(*command, "--textgrids", grid)
+    assert (answer.status, answer.err.startswith(f"Error: {grid}: The TextGrid covers")) == (2, True), answer.err
 
 
 def test_explain_writes_for_eyes_and_ears(voices: Path, model: Path, tmp_path: Path, run: Run) -> None:

@@ -234,6 +234,7 @@ def test_what_the_flag_says(tmp_path: Path) -> None:
     recording, _ = voice("ddk")
     assert units_of("own", recording).source == "own:ddk"
     assert units_of("own:vowel", recording).source == "own:vowel"
-    assert units_of(tmp_path, recording) is None
+    with pytest.raises(SpeechXAIError, match="no TextGrid named as take"):
+        units_of(tmp_path, recording)
     path = written(tmp_path / "take.TextGrid", recording.duration_s, phones=PHONES)
     assert units_of(tmp_path, recording) == units_of(path, recording) == read_units(path, recording.duration_s)
