@@ -206,16 +206,20 @@ def test_energy_of_syllables_lies_in_vowels() -> None:
 
 
 def test_own_closures_and_bursts_are_where_they_were_made() -> None:
-    recording, known = voice("ddk")
-    made = [u.end_s for u in known.phones if u.label in "ptk" and u.kind == "stop" and u.end_s - u.start_s > 0.04]
-    units = own_units(recording).phones
-    found = [u.start_s for u in units if u.label == "burst"]
-    misses = [min(abs(a - b) for b in made) for a in found]
-    assert len(found) >= 0.8 * len(made)
-    assert np.median(misses) < 0.005
-    assert units[0].start_s == 0
-    assert units[-1].end_s == recording.duration_s
-    assert all(a.end_s == b.start_s for a, b in pairwise(units))
+    n_made, misses = 0, []
+    for seed in (3, 4, 5):
+        recording, known = voice("ddk", seed)
+        made = [u.end_s for u in known.phones if u.label in "ptk" and u.kind == "stop" and u.end_s - u.start_s > 0.04]
+        units = own_units(recording).phones
+        n_made += len(made)
+        misses += [min(abs(u.start_s - end) for end in made) for u in units if u.label == "burst"]
+        assert units[0].start_s == 0
+        assert units[-1].end_s == recording.duration_s
+        assert all(a.end_s == b.start_s for a, b in pairwise(units))
+    # docs/units.md says 47 of 50, within 2.3 ms.
+    assert n_made == 50
+    assert len(misses) >= 45
+    assert max(misses) < 0.004
 
 
 def test_own_units_of_a_vowel_and_of_anything_else() -> None:
