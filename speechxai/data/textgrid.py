@@ -73,6 +73,11 @@ def _tier(source: _Text | _Binary, first: float, last: float) -> dict[str, Any]:
         start = source.number()
         end = source.number() if kind == "IntervalTier" else start + POINT_S
         label = source.text().strip()
+        if kind == "IntervalTier" and first - TOLERANCE_S <= start < before and start <= end:
+            raise TextGridError(
+                f"In the TextGrid's tier '{name[:40]}' {start:g} to {end:g} s begins before the interval in front of it"
+                f" ends, at {before + 1e-6:g} s. Move one of the two edges: intervals may not overlap."
+            )
         if not (max(before, first - TOLERANCE_S) <= start <= end <= last + TOLERANCE_S + POINT_S):
             raise ValueError(f"{start:g} to {end:g} s is out of order")
         before = (end if kind == "IntervalTier" else start) - 1e-6
@@ -112,6 +117,8 @@ class _Text:
                 yield float(word)
             elif word in ("<exists>", "<absent>"):
                 yield word
+            elif word and word.strip("+-").lower() in ("nan", "inf", "infinity", "undefined"):
+                raise ValueError(f"a time is {word}")
             elif word and word.startswith('"'):
                 raise ValueError("a text without an end")
 

@@ -189,10 +189,10 @@ def budget_rows(found: Inspection) -> list[tuple[str, ...]]:
     ]
 
 
-UNIT_HEADER = ("unit", "number", "s", "share of evidence", "of time", "of energy", "over time", "over energy")
+UNIT_HEADER = ("unit", "number", "s", "evidence", "time", "energy", "over time", "over energy")
 """Columns of the table of evidence by unit, everywhere."""
 
-UNIT_WORDS = "over time, over energy: above 1 it holds more than its duration or its loudness gives"
+UNIT_WORDS = "shares; over time, over energy: above 1 is more than duration or loudness gives"
 """What that table shows."""
 
 MOST_UNITS = 10
@@ -390,7 +390,9 @@ def _units(found: Inspection, beside: Beside) -> Part:
     """The table of evidence by unit."""
     if beside.units is None or not found.map.mask.any():
         return Part("Evidence by unit")
-    return Part(f"Evidence by unit ({UNIT_WORDS})", header=UNIT_HEADER, rows=unit_rows(found, beside.units))
+    # The sheet has half a page for it: how many units of how many seconds stand in units.csv.
+    header, *rows = ((name, *values) for name, _, _, *values in (UNIT_HEADER, *unit_rows(found, beside.units)))
+    return Part(f"Evidence by unit ({UNIT_WORDS})", header=header, rows=rows)
 
 
 def measures_csv(beside: Beside) -> bytes:

@@ -303,7 +303,9 @@ HEAD = 'File type = "ooTextFile"\nObject class = "TextGrid"\n0 1 '
 TEXTGRIDS = {
     f'{HEAD}<exists> 1 "PitchTier" "a" 0 1 0': "a tier of the kind 'PitchTier'",
     f'{HEAD}<exists> 1 "IntervalTier" "a" 0 1.2 0': "a tier covers more than the TextGrid",
-    f'{HEAD}<exists> 1 "IntervalTier" "a" 0 1 2 0 0.5 "x" 0.4 1 "y"': "0.4 to 1 s is out of order",
+    f'{HEAD}<exists> 1 "IntervalTier" "a" 0 1 1 0 nan "x"': "a time is nan",
+    f'{HEAD}<exists> 1 "IntervalTier" "a" 0 1 1 --undefined-- 1 "x"': "a time is --undefined--",
+    f'{HEAD}<exists> 1 "IntervalTier" "a" -Inf 1 1 0 1 "x"': "a time is -Inf",
     f'{HEAD}<exists> 1 "IntervalTier" "a" 0 1 1 0.5 0.4 "x"': "0.5 to 0.4 s is out of order",
     f'{HEAD}<exists> 1 "TextTier" "a" 0 1 2 0.5 "x" 0.4 "y"': "0.4 to 0.41 s is out of order",
     f"{HEAD}": "it ends too early",
@@ -321,6 +323,14 @@ TEXTGRIDS = {
 def test_a_textgrid_that_is_refused(content: str) -> None:
     why = f"The TextGrid is cut off or damaged ({TEXTGRIDS[content]}). Save it from Praat again."
     assert told(lambda: read_textgrid(content.encode())) == why
+
+
+def test_intervals_that_overlap() -> None:
+    content = f'{HEAD}<exists> 1 "IntervalTier" "a" 0 1 2 0 0.5 "x" 0.4 1 "y"'
+    assert told(lambda: read_textgrid(content.encode())) == (
+        "In the TextGrid's tier 'a' 0.4 to 1 s begins before the interval in front of it ends, at 0.5 s. Move one of"
+        " the two edges: intervals may not overlap."
+    )
 
 
 def test_the_smallest_textgrids_that_are_read() -> None:

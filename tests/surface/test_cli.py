@@ -419,7 +419,7 @@ def test_explain_says_which_phones_hold_the_evidence(voices: Path, model: Path, 
     command = ["explain", file, "-r", "energy_map", "--model", model, "--out", out, "--target", "PD", "--overwrite"]
     answer = run(*command, "--textgrids", grids.parent)
     assert answer.status == 0, answer.err
-    assert f"Evidence by unit, {grid}; over time, over energy: above 1" in answer.out
+    assert f"Evidence by unit, {grid}; shares; over time, over energy: above 1" in answer.out
     shown = answer.out[answer.out.index("unit   ") :].splitlines()
     assert [line.split("  ")[0] for line in shown[2:8]] == [
         *("stop", "fricative", "vowel", "low vowel", "unknown symbols", "pause")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from speechxai.data.synthetic import draw_speaker, render
+from speechxai.data.synthetic import draw_speaker, render, twins
 from speechxai.data.textgrid import TextGridError, write_tiers
-from speechxai.data.voice_model import UtteranceSettings
+from speechxai.data.voice_model import Event, UtteranceSettings
 from speechxai.errors import SpeechXAIError
 from speechxai.explain.controls import energy_map
 from speechxai.signal.stft import spectrogram
 from speechxai.types import Recording, StftConfig
-from speechxai.units.relevance import Relevance, relevance
+from speechxai.units.relevance import Relevance, first, relevance
 from speechxai.units.tiers import Unit, Units, match, own_units, read_units, tier_kind, units_of
 
 PHONES = [(0.3, 0.4, "T"), (0.4, 0.6, "AA1"), (0.6, 0.7, "sil"), (1.2, 1.5, "spn")]
@@ -110,9 +111,9 @@ def test_tiers_that_cannot_be_used(
 @pytest.mark.parametrize(
     ("old", "new", "why"),
     [
-        ("xmin = 0.4\n            xmax = 0.6", "xmin = 0.35\n            xmax = 0.6", "out of order"),
-        ("xmax = 0.6", "xmax = nan", "damaged"),
-        ("xmax = 0.6", "xmax = inf", "damaged"),
+        ("xmin = 0.4\n            xmax = 0.6", "xmin = 0.35\n            xmax = 0.6", "intervals may not overlap"),
+        ("xmax = 0.6", "xmax = nan", r"damaged \(a time is nan\)"),
+        ("xmax = 0.6", "xmax = inf", r"damaged \(a time is inf\)"),
         ("xmax = 2.0\ntiers", "xmax = 9.0\ntiers", "belongs to another one"),
         ("ooTextFile", "WAVE", "Save it from Praat"),
     ],
@@ -174,16 +175,21 @@ def voice(task: str, seed: int = 3) -> tuple[Recording, Units]:
     speaker = draw_speaker("synthetic/s1", "F", 60, np.random.default_rng(seed))
     made = render(speaker, UtteranceSettings(task, 3.0), seed)
     recording = Recording(made.waveform, made.sample_rate, "take", "s1", 0, task)
-    names = {"vowel": "low vowel", "closure": "stop", "burst": "stop"}
+    return recording, known(made.events, recording.duration_s)
+
+
+def known(events: Sequence[Event], duration_s: float) -> Units:
+    """Phones of a synthetic take as they were made, pauses between them."""
+    classes = {"vowel": "low vowel", "closure": "stop", "burst": "stop", "fricative": "fricative", "nasal": "nasal"}
     at, phones = 0.0, []
-    for event in sorted(made.events, key=lambda e: e.start_s):
+    for event in sorted((e for e in events if e.kind != "cue"), key=lambda e: e.start_s):
         start = max(at, event.start_s)
         if start > at:
             phones.append(Unit(at, start, "", "pause"))
-        phones.append(Unit(start, event.end_s, event.name, names[event.kind]))
+        phones.append(Unit(start, event.end_s, event.name, classes[event.kind]))
         at = event.end_s
-    phones.append(Unit(at, recording.duration_s, "", "pause"))
-    return recording, Units(tuple(phones), (), "known", recording.duration_s)
+    phones.append(Unit(at, duration_s, "", "pause"))
+    return Units(tuple(phones), (), "known", duration_s)
 
 
 def of_classes(units: Units, recording: Recording) -> dict[str, Relevance]:
@@ -195,8 +201,8 @@ def of_classes(units: Units, recording: Recording) -> dict[str, Relevance]:
 
 
 def test_energy_of_syllables_lies_in_vowels() -> None:
-    recording, known = voice("ddk")
-    truth, own = of_classes(known, recording), of_classes(own_units(recording), recording)
+    recording, made = voice("ddk")
+    truth, own = of_classes(made, recording), of_classes(own_units(recording), recording)
     assert truth["vowel"].share > 0.6
     assert truth["vowel"].over_time > 1.1 > 1 > truth["stop"].over_time > truth["pause"].over_time
     # A map of the energy says nothing that energy does not.
@@ -205,11 +211,26 @@ def test_energy_of_syllables_lies_in_vowels() -> None:
     assert own["stop"].share_of_time == pytest.approx(truth["stop"].share_of_time, abs=0.12)
 
 
+@pytest.mark.parametrize(("cue", "where"), [("burst_weakening", "stop"), ("formant_centralization", "vowel")])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_map_that_is_the_truth_points_to_the_phones_that_were_changed(cue: str, where: str, seed: int) -> None:
+    speaker = draw_speaker("synthetic/s1", "FM"[seed % 2], 60, np.random.default_rng(seed))
+    pair = twins(speaker, UtteranceSettings("phrase", 3.0, {cue: 0.8}), seed)
+    spec = spectrogram(pair.with_cue[None], StftConfig())
+    units = known(pair.events, pair.with_cue.shape[0] / pair.sample_rate)
+    difference = pair.truth(spec.stft).difference.numpy()
+    rows = relevance(units, difference, spec.magnitude[0].numpy(), spec.stft.frame_rate_hz)
+    assert first(rows) == where
+    by_class = {r.name: r.over_floors for r in rows if r.level == "class"}
+    assert by_class[where] > 1
+    assert where == "stop" or by_class["stop"] < 1
+
+
 def test_own_closures_and_bursts_are_where_they_were_made() -> None:
     n_made, misses = 0, []
     for seed in (3, 4, 5):
-        recording, known = voice("ddk", seed)
-        made = [u.end_s for u in known.phones if u.label in "ptk" and u.kind == "stop" and u.end_s - u.start_s > 0.04]
+        recording, phones = voice("ddk", seed)
+        made = [u.end_s for u in phones.phones if u.label in "ptk" and u.kind == "stop" and u.end_s - u.start_s > 0.04]
         units = own_units(recording).phones
         n_made += len(made)
         misses += [min(abs(u.start_s - end) for end in made) for u in units if u.label == "burst"]
