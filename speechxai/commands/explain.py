@@ -20,7 +20,8 @@ Examples:
 Writes for each recipe a report of one page (.html), a picture (.png), the sound of the strongest 20 % of the evidence
 alone (.kept.wav) and of the rest (.removed.wav), both brought to the original's level, the same by the soft mask
 (.soft-kept.wav, .soft-removed.wav), evidence regions for Praat (.TextGrid), and for all of them maps.npz and
-explanation.json; with --textgrids also units.csv: the evidence in stops, vowels, words, pauses, and in each of them.
+explanation.json; with --textgrids also units.csv: the evidence in stops, vowels, words, pauses, and in each of them, and
+units_removed.csv: what the answer loses without each class of phones.
 
 Exit status: 0 explained, 1 no recipe applies to this network, 2 the file cannot be explained or wrong input.
 """
@@ -83,8 +84,14 @@ def explain(
                 f" the same, name it: --target {heard.class_names[-1]}."
             )
         found, not_applicable = inspect.inspect_all(heard, chosen, checks, how)
+        removed = report.without_units(heard, units, how) if units is not None and found else []
         content = report.write_explanation(
-            out, heard, found, not_applicable, made, report.Beside(measures=voice_measures(original), units=units)
+            out,
+            heard,
+            found,
+            not_applicable,
+            made,
+            report.Beside(measures=voice_measures(original), units=units, removed=removed),
         )
 
     probabilities = ", ".join(f"{name} {p:.3f}" for name, p in content["probability"].items())
@@ -131,6 +138,11 @@ def explain(
             f"agreement of {pair['first']} and {pair['second']}: {_share(pair['overlap'])} of the strongest places in"
             f" common, {words.percent(STRONGEST)} by chance; rank correlation {_number(pair['rank_correlation'])}"
         )
+    if removed:
+        say(
+            "\nThe answer without each class of phones, the noise floor in its place: how much the explained logit falls."
+        )
+        say(table(report.REMOVAL_HEADER, report.removal_rows(removed), right=range(1, len(report.REMOVAL_HEADER))))
     if units is not None and units.note:
         warn(units.note)
     for name, reason in not_applicable.items():

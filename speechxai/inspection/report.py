@@ -36,6 +36,7 @@ from speechxai.signal.stft import bin_frequencies_hz, frame_times_s
 from speechxai.types import Array
 from speechxai.units import relevance
 from speechxai.units.relevance import Relevance
+from speechxai.units.removal import Removal, removals
 from speechxai.units.tiers import UNKNOWN, Units
 
 
@@ -229,6 +230,37 @@ def unit_rows(found: Inspection, units: Units) -> list[tuple[str, ...]]:
     ]
 
 
+REMOVAL_HEADER = ("without", "s", "fall", "moved elsewhere", "placebos below")
+
+
+def without_units(heard: Heard, units: Units, how: inspect.How) -> list[Removal]:
+    """What the answer loses without each class of phones; nothing where there are no phones."""
+    target = how.target_of(heard.class_names)
+    index = heard.predicted if target is None else target
+    return removals(heard.model, heard.spec, index, units, how.seed) if units.phones else []
+
+
+def removal_rows(removed: Sequence[Removal]) -> list[tuple[str, ...]]:
+    """Rows of REMOVAL_HEADER."""
+    return [
+        (
+            "unknown symbols" if one.name == UNKNOWN else one.name,
+            f"{one.seconds:.2f}",
+            render.signed(one.fall, 2),
+            f"{render.signed(min(one.moved), 2)} to {render.signed(max(one.moved), 2)}",
+            f"{one.n_below} of {len(one.moved)}",
+        )
+        for one in removed
+    ]
+
+
+def removed_csv(removed: Sequence[Removal]) -> bytes:
+    """The same as a file."""
+    header = ("name", "seconds", "logit_fall", "moved_lowest", "moved_highest", "n_moved_below", "n_moved")
+    rows = [(r.name, r.seconds, r.fall, min(r.moved), max(r.moved), r.n_below, len(r.moved)) for r in removed]
+    return csv_text([header, *rows]).encode()
+
+
 def units_csv(found: Mapping[str, Inspection], units: Units) -> bytes:
     """Evidence of every map by unit as a file: classes, symbols, words, and every single phone and word."""
     return csv_text(relevance.table({recipe: by_unit(one, units) for recipe, one in found.items()})).encode()
@@ -248,6 +280,7 @@ class Beside:
         person: who speaks, as the reader calls them; "" where it is not said.
         recorded: the day of the recording, as 2026-01-31; "" where it is not said.
         units: phones and words of the recording; None where they are not known.
+        removed: what the answer loses without each class of phones.
     """
 
     share: float = USUAL_SHARE
@@ -259,6 +292,7 @@ class Beside:
     person: str = ""
     recorded: str = ""
     units: Units | None = None
+    removed: Sequence[Removal] = ()
 
 
 MOST_STRETCHES, MOST_MEASURES, MOST_WHAT_IFS, MOST_NOTES, MOST_LIMITS = 24, 20, 5, 8, 4
@@ -471,7 +505,7 @@ def check_folder(folder: Path, wanted: Mapping[str, Any], overwrite: bool = Fals
             " setting or version. Choose another folder with --out, or replace it with --overwrite."
         )
     with naming_folder(folder, "remove the old explanation"):
-        for name in (EXPLANATION, "maps.npz", "measures.csv", "units.csv", *_files_of(there)):
+        for name in (EXPLANATION, "maps.npz", "measures.csv", "units.csv", "units_removed.csv", *_files_of(there)):
             (folder / Path(name).name).unlink(missing_ok=True)
 
 
@@ -528,6 +562,7 @@ def write_explanation(
             write_atomically(folder / "measures.csv", measures_csv(beside))
         if beside is not None and beside.units is not None and found:
             write_atomically(folder / "units.csv", units_csv(found, beside.units))
+            write_atomically(folder / "units_removed.csv", removed_csv(beside.removed))
         write_atomically(folder / EXPLANATION, to_json(content))
     return content
 

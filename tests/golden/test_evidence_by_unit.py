@@ -6,8 +6,13 @@ import math
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor, nn
 
+from speechxai.errors import NotApplicable
+from speechxai.types import Spectrogram, StftConfig
 from speechxai.units.relevance import ALL, Relevance, cohort, first, frame, inside, relevance, table
+from speechxai.units.removal import N_MOVED, frames_of, removals
 from speechxai.units.tiers import Unit, Units
 
 # 0.7 s at 10 frames a second: frame t stands for t - 0.05 s to t + 0.05 s, the first and last for half of that.
@@ -143,3 +148,47 @@ def test_cohort_counts_every_speaker_once() -> None:
     alone = by["PD", "vowel"]
     assert (alone["share"], alone["over_time"], alone["n_speakers"]) == (1, 1, 1)
     assert math.isnan(alone["share_low"])
+
+
+class LinearNetwork(nn.Module):
+    """logit_1 = sum of w_t * X_t, w = 1 2 3 4 5 6 7 8 by frame."""
+
+    def forward(self, magnitude: Tensor, phase: Tensor) -> Tensor:
+        score = (magnitude * torch.arange(1.0, 9.0)).sum(dim=(1, 2))
+        return torch.stack([-score, score], dim=1)
+
+
+def test_frames_that_units_cover() -> None:
+    assert frames_of(PHONES[:1], 8, 10.0, 0.7) == pytest.approx([1, 1, 0, 0, 0, 0, 0, 0])
+    assert frames_of(PHONES[1:2], 8, 10.0, 0.7) == pytest.approx([0, 0, 1, 0.5, 0, 0, 0, 0])
+    assert frames_of(PHONES[1:3], 8, 10.0, 0.7) == pytest.approx([0, 0, 1, 1, 1, 1, 0, 0])
+    assert frames_of(PHONES[3:], 8, 10.0, 0.7) == pytest.approx([0, 0, 0, 0, 0, 0, 1, 1])
+    assert frames_of(PHONES[3:], 10, 10.0, 0.7) == pytest.approx([0, 0, 0, 0, 0, 0, 1, 1, 1, 1])
+
+
+def test_the_answer_without_a_class() -> None:
+    stft = StftConfig(n_fft=4, win_length=4, hop_length=2, sample_rate=20, scale="linear")
+    # Frame 0 is the noise floor, 0.5 in all three bins, and every other is 2: a frame that is silenced loses 4.5.
+    magnitude = torch.full((1, 3, 8), 2.0)
+    magnitude[..., 0] = 0.5
+    spec = Spectrogram(magnitude, torch.zeros_like(magnitude), 14, stft)
+    found = {one.name: one for one in removals(LinearNetwork(), spec, 1, UNITS)}
+    assert list(found) == ["stop", "vowel", "high vowel", "low vowel", "pause"]
+    weights = {"stop": 3 + 0.5 * 4, "low vowel": 0.5 * 4 + 5 + 6, "high vowel": 7 + 8, "pause": 2}
+    assert found["vowel"].fall == pytest.approx(found["low vowel"].fall + found["high vowel"].fall)
+    for name, weight in weights.items():
+        assert found[name].fall == pytest.approx(4.5 * weight), name
+    assert {len(one.moved) for one in found.values()} == {N_MOVED}
+    assert found["pause"].n_below == 0
+    against = {one.name: one.fall for one in removals(LinearNetwork(), spec, 0, UNITS)}
+    assert against["stop"] == pytest.approx(-4.5 * 5)
+
+
+def test_what_has_no_phones_is_not_applicable() -> None:
+    stft = StftConfig(n_fft=4, win_length=4, hop_length=2, sample_rate=20, scale="linear")
+    both = Spectrogram(torch.ones(2, 3, 8), torch.zeros(2, 3, 8), 14, stft)
+    one = Spectrogram(torch.ones(1, 3, 8), torch.zeros(1, 3, 8), 14, stft)
+    with pytest.raises(NotApplicable, match="there are several"):
+        removals(LinearNetwork(), both, 1, UNITS)
+    with pytest.raises(NotApplicable, match=r"hand\.TextGrid: no phones"):
+        removals(LinearNetwork(), one, 1, Units((), WORDS, "hand.TextGrid", 0.7))

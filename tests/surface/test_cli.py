@@ -424,6 +424,8 @@ def test_explain_says_which_phones_hold_the_evidence(voices: Path, model: Path, 
     assert [line.split("  ")[0] for line in shown[2:8]] == [
         *("stop", "fricative", "vowel", "low vowel", "unknown symbols", "pause")
     ]
+    assert "how much the explained logit falls" in answer.out
+    assert re.search(r"\nstop +0\.\d\d +[+−]?\d\.\d\d +\S+ to \S+ +\d of 9\n", answer.out)
     assert f"{grid}: Symbols that are not known and have no class: 'spn'." in answer.err
     rows = list(csv.DictReader((out / "units.csv").read_text().splitlines()))
     assert {row["recipe"] for row in rows} == {"energy_map"}
@@ -432,13 +434,15 @@ def test_explain_says_which_phones_hold_the_evidence(voices: Path, model: Path, 
         assert sum(float(row["share"]) for row in some) == pytest.approx(1, abs=1e-4), level
         assert sum(float(row["share_of_time"]) for row in some) == pytest.approx(1, abs=1e-4), level
         assert {float(row["over_energy"]) for row in some} == {1.0}
+    removed = list(csv.DictReader((out / "units_removed.csv").read_text().splitlines()))
+    assert [row["name"] for row in removed] == ["stop", "fricative", "vowel", "low vowel", "unknown", "pause"]
     assert b"Evidence by unit" in (out / "energy_map.html").read_bytes()
     content = json.loads((out / "explanation.json").read_text())
     assert content["made"]["settings"]["units"] == hashlib.sha256(grid.read_bytes()).hexdigest()
 
     answer = run(*command)
     assert answer.status == 0, answer.err
-    assert not (out / "units.csv").exists()
+    assert not {"units.csv", "units_removed.csv"} & {path.name for path in out.iterdir()}
     assert "Evidence by unit" not in answer.out
     answer = run(*command, "--textgrids", "own")
     assert answer.status == 0, answer.err
