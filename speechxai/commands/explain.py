@@ -20,8 +20,8 @@ Examples:
 Writes for each recipe a report of one page (.html), a picture (.png), the sound of the strongest 20 % of the evidence
 alone (.kept.wav) and of the rest (.removed.wav), both brought to the original's level, the same by the soft mask
 (.soft-kept.wav, .soft-removed.wav), evidence regions for Praat (.TextGrid), and for all of them maps.npz and
-explanation.json; with --textgrids also units.csv: the evidence in stops, vowels, words, pauses, and in each of them, and
-units_removed.csv: what the answer loses without each class of phones.
+explanation.json; with --textgrids also units.csv: the evidence in stops, vowels, words, pauses, and in each of them,
+and units_removed.csv: what the answer loses without each class of phones.
 
 Exit status: 0 explained, 1 no recipe applies to this network, 2 the file cannot be explained or wrong input.
 """
@@ -139,9 +139,7 @@ def explain(
             f" common, {words.percent(STRONGEST)} by chance; rank correlation {_number(pair['rank_correlation'])}"
         )
     if removed:
-        say(
-            "\nThe answer without each class of phones, the noise floor in its place: how much the explained logit falls."
-        )
+        say("\nWithout each class of phones, the noise floor in its place: how much the explained logit falls.")
         say(table(report.REMOVAL_HEADER, report.removal_rows(removed), right=range(1, len(report.REMOVAL_HEADER))))
     if units is not None and units.note:
         warn(units.note)
