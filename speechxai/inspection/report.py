@@ -562,6 +562,7 @@ def write_explanation(
             write_atomically(folder / "measures.csv", measures_csv(beside))
         if beside is not None and beside.units is not None and found:
             write_atomically(folder / "units.csv", units_csv(found, beside.units))
+        if beside is not None and beside.removed:
             write_atomically(folder / "units_removed.csv", removed_csv(beside.removed))
         write_atomically(folder / EXPLANATION, to_json(content))
     return content

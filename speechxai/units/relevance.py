@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 Level = Literal["class", "vowel height", "phone", "word", "each phone", "each word"]
 
 VOWEL = "vowel"
+SILENT = "(pause)"
+"""Name of silence among symbols and words: "pause" may be said."""
+
 ORDER = ("stop", "fricative", "affricate", "nasal", "liquid", "glide", VOWEL, "voiced", "unvoiced", UNKNOWN, PAUSE)
 """Classes as tables list them; the heights of vowels are a level of their own."""
 
@@ -37,7 +40,7 @@ class Relevance:
 
     Args:
         level: what is counted together.
-        name: class, symbol or word; PAUSE of all silence of a tier.
+        name: class, symbol or word; SILENT of all silence among symbols or words.
         kind: class of a phone, "word" of a word.
         n: units.
         seconds: of them together.
@@ -118,6 +121,11 @@ def inside(units: Sequence[Unit], values: Array, frame_rate_hz: float, duration_
     return found
 
 
+def _name(unit: Unit) -> str:
+    """Symbol or word; all silence has one name, which no word has."""
+    return SILENT if unit.kind == PAUSE else unit.label
+
+
 def relevance(units: Units, evidence: Array, energy: Array, frame_rate_hz: float) -> list[Relevance]:
     """Evidence of one map by class, height of vowels, symbol and word, and in every single phone and word.
 
@@ -180,9 +188,9 @@ def relevance(units: Units, evidence: Array, energy: Array, frame_rate_hz: float
             rows += [row("vowel height", c, [i for i in places if tier[i].kind == c]) for c in heights]
         by_name: dict[str, list[int]] = {}
         for i in places:
-            by_name.setdefault(PAUSE if tier[i].kind == PAUSE else tier[i].label, []).append(i)
+            by_name.setdefault(_name(tier[i]), []).append(i)
         rows += [row(level, name, at) for name, at in by_name.items()]
-        rows += [row(single, PAUSE if tier[i].kind == PAUSE else tier[i].label, [i]) for i in places]
+        rows += [row(single, _name(tier[i]), [i]) for i in places]
     return rows
 
 

@@ -138,9 +138,14 @@ def plain(label: str) -> str:
     return text[1:-1].strip() if len(text) > 2 and text[0] + text[-1] in ("//", "[]") else text
 
 
-def is_silence(label: str) -> bool:
-    """Whether a label marks silence."""
-    return not label.strip() or plain(label).lower() in SILENCES
+def is_silence(label: str, word: bool = False) -> bool:
+    """Whether a label of a phone, or of a word, marks silence: "pause" and "silence" are words that people say.
+
+    >>> is_silence("pause"), is_silence("pause", word=True), is_silence("sil", word=True)
+    (True, False, True)
+    """
+    said = plain(label).lower()
+    return not label.strip() or (said in SILENCES and not (word and said in ("pause", "silence")))
 
 
 @cache

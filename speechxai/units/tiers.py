@@ -158,7 +158,7 @@ def read_units(path: str | Path, duration_s: float) -> Units:
     if "words" in chosen:
         intervals = chosen["words"]["intervals"]
         named = [
-            (i["start"], i["end"], i["label"], symbols.PAUSE if symbols.is_silence(i["label"]) else "word")
+            (i["start"], i["end"], i["label"], symbols.PAUSE if symbols.is_silence(i["label"], word=True) else "word")
             for i in intervals
         ]
         words = _filled(named, duration_s)

@@ -64,7 +64,7 @@ def rows() -> dict[tuple[str, str], Relevance]:
         ("vowel height", "high vowel", 0.15, 0.15 / 0.7, 0.25, 3 / 0.15),
         ("phone", "T", 0.5, 0.15 / 0.7, 0.1875, 10 / 0.15),
         ("word", "tahi", 0.9, 0.55 / 0.7, 0.75, 18 / 0.55),
-        ("word", "pause", 0.1, 0.15 / 0.7, 0.25, 2 / 0.15),
+        ("word", "(pause)", 0.1, 0.15 / 0.7, 0.25, 2 / 0.15),
     ],
 )
 def test_share_density_and_floors(
@@ -80,7 +80,7 @@ def test_share_density_and_floors(
 def test_every_unit_alone_and_the_table() -> None:
     found = relevance(UNITS, EVIDENCE, ENERGY, 10.0)
     alone = [(r.name, r.start_s, r.end_s, r.share) for r in found if r.level == "each phone"]
-    assert [a[:3] for a in alone] == [("pause", 0, 0.15), ("T", 0.15, 0.3), ("AA1", 0.3, 0.55), ("IY0", 0.55, 0.7)]
+    assert [a[:3] for a in alone] == [("(pause)", 0, 0.15), ("T", 0.15, 0.3), ("AA1", 0.3, 0.55), ("IY0", 0.55, 0.7)]
     assert [a[3] for a in alone] == pytest.approx([0.1, 0.5, 0.25, 0.15])
     assert first(found) == first(found, "density_per_s") == "stop"
     lines = table({"saliency": found})

@@ -74,6 +74,20 @@ def test_units_cover_the_recording(tmp_path: Path) -> None:
     assert found.note == f"{path}: Symbols that are not known and have no class: 'spn'."
 
 
+def test_words_alone_and_a_word_that_is_called_pause(tmp_path: Path) -> None:
+    said = [(0.0, 0.3, "sil"), (0.3, 0.9, "pause"), (0.9, 1.0, "<p:>"), (1.0, 2.0, "said")]
+    found = read_units(written(tmp_path / "a.TextGrid", words=said), 2.0)
+    assert found.phones == ()
+    assert [(u.label, u.kind) for u in found.words] == [
+        *(("sil", "pause"), ("pause", "word"), ("<p:>", "pause"), ("said", "word"))
+    ]
+    values = np.ones((2, 201))
+    rows = relevance(found, values, values, 100.0)
+    assert [(r.level, r.name, r.kind) for r in rows if r.level == "word"] == [
+        *(("word", "(pause)", "pause"), ("word", "pause", "word"), ("word", "said", "word"))
+    ]
+
+
 @pytest.mark.parametrize("duration_s", [1.93, 2.0, 2.07])
 def test_units_end_with_the_recording(tmp_path: Path, duration_s: float) -> None:
     found = read_units(written(tmp_path / "a.TextGrid", phones=[(0.5, 1.98, "AA1")]), duration_s)
