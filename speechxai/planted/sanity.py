@@ -323,12 +323,12 @@ PITCH_BAND_HZ, BREATH_BAND_HZ = (60.0, 400.0), (2000.0, 6000.0)
 N_VOICES = 2
 
 
-def mechanisms(stft: StftConfig, duration_s: float = 2.0) -> list[Mechanism]:
+def mechanisms(stft: StftConfig, duration_s: float = 2.0, n_voices: int = N_VOICES) -> list[Mechanism]:
     """Make networks that read the voiced energy of 2 to 6 kHz, the movement of the lowest band, and pauses, each for
-    N_VOICES synthetic phrases without a cue."""
+    `n_voices` synthetic phrases without a cue."""
     made = []
     hz = bin_frequencies_hz(stft)
-    for index in range(N_VOICES):
+    for index in range(n_voices):
         generator = np.random.default_rng(index)
         speaker = draw_speaker(f"built-{index}", "FM"[index % 2], 60, generator)
         voice = render(speaker, UtteranceSettings("phrase", duration_s), index)

@@ -27,6 +27,7 @@ from speechxai.planted import ruler
 from speechxai.planted.material import Material, Pair, folds_of, giveaways, make_material, seed_of
 from speechxai.planted.networks import Network, open_network
 from speechxai.planted.sanity import (
+    N_VOICES,
     built_cases,
     built_checks,
     explainers,
@@ -121,7 +122,8 @@ def compute(
         # A built network knows nothing of the task: once is enough, whatever becomes of the task.
         explain = explainers((*settings.methods, *CONTROLS))
         found = built_checks(explain, built_cases(StftConfig(), settings.duration_s))
-        for name, rows in mechanism_checks(explain, mechanisms(StftConfig(), settings.duration_s)).items():
+        voices = mechanisms(StftConfig(), settings.duration_s, min(N_VOICES, settings.n_sanity))
+        for name, rows in mechanism_checks(explain, voices).items():
             found.setdefault(name, {}).update(rows)
         built = [{"recording": "built", "speaker": "built", **row} for row in rows_of(found)]
     checked = settings.n_sanity > 0 and task.seed == settings.seeds[0]
