@@ -92,6 +92,10 @@ EVALUATE: Mapping[str, Flag] = {
         "What-ifs: signs, conditions, all, or a dial; repeat for several.",
         ("--signs", "--sign"),
     ),
+    "textgrids": Flag(
+        "Phones and words, for the evidence by unit: a TextGrid (Praat, Montreal Forced Aligner, WebMAUS, ELAN), a"
+        " folder that is searched for the recording's name, or own, own:vowel, own:ddk for what the sound alone tells.",
+    ),
     "maps": Flag("Keep every map in maps.zarr, float16.", default=False),
     "by": Flag(
         "In the report, answers and scores by sex, age, task, label or any other column of the manifest as well; repeat"
@@ -146,10 +150,6 @@ TRAIN: Mapping[str, Flag] = {
 """Flags of `speechxai train`, most of them keys of its recipes; those of EVALUATE that it has too are not repeated."""
 
 ALWAYS: Mapping[str, Flag] = {
-    "textgrids": Flag(
-        "Phones and words, for the evidence by unit: a TextGrid (Praat, Montreal Forced Aligner, WebMAUS, ELAN), a"
-        " folder that is searched for the recording's name, or own, own:vowel, own:ddk for what the sound alone tells.",
-    ),
     "overwrite": Flag("Replace what is there.", ("--overwrite",), default=False),
 }
 """Flags of commands alone: no file sets them."""

@@ -182,6 +182,7 @@ class Spectrogram:
         phase: (B, F, T), rad.
         n_samples: length of every waveform of the batch, samples.
         stft: the transform's settings.
+        spans: where the phones or words of each recording lie, (start, end) in s, in order; () where nobody said.
 
     Raises:
         SpeechXAIError: shapes that do not agree, values that are negative or not finite.
@@ -191,6 +192,7 @@ class Spectrogram:
     phase: Tensor
     n_samples: int
     stft: StftConfig
+    spans: tuple[tuple[tuple[float, float], ...], ...] = ()
 
     def __post_init__(self) -> None:
         shape = tuple(self.magnitude.shape)
@@ -203,6 +205,10 @@ class Spectrogram:
         if shape[1:] != expected:
             raise SpeechXAIError(
                 f"A spectrogram of {self.n_samples} samples must have (F, T) = {expected}. Got {shape[1:]} instead."
+            )
+        if self.spans and len(self.spans) != shape[0]:
+            raise SpeechXAIError(
+                f"The 'spans' must be of {shape[0]} recordings. Got those of {len(self.spans)} instead."
             )
         if not (all_finite(self.magnitude) and all_finite(self.phase)):
             raise SpeechXAIError("The spectrogram has NaN or infinite values.")

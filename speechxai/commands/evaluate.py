@@ -25,6 +25,7 @@ Examples:
   speechxai evaluate --data synthetic --model synthetic-cnn --out runs/first
   speechxai evaluate --data figshare-voice --root DATA --model figshare-cnn -r published -m published --out runs/paper
   speechxai evaluate --data figshare-voice --root DATA --model figshare-cnn --signs all --out runs/signs   # what-ifs
+  speechxai evaluate --data voices --model figshare-cnn --textgrids aligned --out runs/units   # by stops, vowels, words
   speechxai evaluate --config study.toml --out runs/study      # keys of the file are the names of the flags
   speechxai evaluate mancini2025-single --root PC-GITA --model SSL4PR --out runs/published     # it ships: list configs
   speechxai evaluate --resume runs/study                       # after a crash: only what is missing is computed
@@ -77,6 +78,7 @@ def evaluate(
     agreement: Annotated[bool | None, setting("agreement")] = None,
     maps: Annotated[bool | None, setting("maps")] = None,
     signs: Annotated[list[str] | None, setting("signs")] = None,
+    textgrids: Annotated[str | None, setting("textgrids")] = None,
     by: Annotated[list[str] | None, setting("by")] = None,
     pictures: Annotated[int | None, setting("pictures")] = None,
     max_batch: Annotated[int | None, setting("max_batch")] = None,
@@ -142,7 +144,7 @@ def run(settings: EvaluateConfig, folder: RunFolder | None, overwrite: bool = Fa
     """
     from speechxai.auxiliary.report import sections
     from speechxai.evaluation.executors import check_executor, execute
-    from speechxai.evaluation.report import console_table, draw_examples, sign_sentences, write_html
+    from speechxai.evaluation.report import console_table, draw_examples, sign_sentences, unit_sentences, write_html
     from speechxai.evaluation.session import check_run, create_run, prepare, resume
     from speechxai.mancini2025.study import parts
 
@@ -170,6 +172,8 @@ def run(settings: EvaluateConfig, folder: RunFolder | None, overwrite: bool = Fa
         )
     if session.n_missing:
         warn(f"{session.n_missing:,} of {len(session.recordings):,} recordings are missing below {session.root}.")
+    if session.grids is not None:
+        (warn if session.grids.missing else say)(session.grids.words())
     rounded = precision_line(session.settings.precision)
     if rounded:
         say(rounded)
@@ -205,7 +209,7 @@ def run(settings: EvaluateConfig, folder: RunFolder | None, overwrite: bool = Fa
     if report is not None:
         say(console_table(folder))
         say()
-        for sentence in sign_sentences(folder):
+        for sentence in (*sign_sentences(folder), *unit_sentences(folder)):
             say(sentence)
         say(cost_line(folder, time.perf_counter() - began[0], time.process_time() - began[1]))
         if rounded:

@@ -40,6 +40,9 @@ def explain(
     channel: Annotated[int | None, flag("channel")] = None,
     max_duration_s: Annotated[float, flag("max_duration_s")] = 600.0,
     textgrids: Annotated[str | None, flag("textgrids")] = None,
+    removal: Annotated[
+        bool, typer.Option(help="With --textgrids: ask about the answer without each class of phones, ten passes each.")
+    ] = True,
     imports: Annotated[list[str] | None, flag("imports")] = None,
     overwrite: Annotated[bool, flag("overwrite", also="Another explanation.")] = False,
 ) -> None:
@@ -66,6 +69,8 @@ def explain(
         recording, original = inspect.read_for(bundle, file, channel=channel, max_duration_s=max_duration_s)
         units = None if textgrids is None else units_of(textgrids, recording, file)
         heard = inspect.hear(bundle, recording, device=device)
+        if units is not None:
+            heard = inspect.with_units(heard, units.spans)
         made = report.provenance(
             heard,
             recipes=list(chosen),
@@ -84,7 +89,7 @@ def explain(
                 f" the same, name it: --target {heard.class_names[-1]}."
             )
         found, not_applicable = inspect.inspect_all(heard, chosen, checks, how)
-        removed = report.without_units(heard, units, how) if units is not None and found else []
+        removed = report.without_units(heard, units, how) if units is not None and found and removal else []
         content = report.write_explanation(
             out,
             heard,

@@ -133,6 +133,7 @@ class EvaluateConfig(BaseModel):
     agreement: bool = True
     maps: bool = False
     signs: tuple[str, ...] = ()
+    textgrids: str | None = None
     by: tuple[str, ...] = ()
     pictures: int = Field(4, ge=0, le=50)
     max_batch: int | None = Field(None, ge=1, le=EVALUATE["max_batch"].max)
@@ -155,7 +156,7 @@ class EvaluateConfig(BaseModel):
     def portable(self) -> dict[str, Any]:
         """Return the keys as plain values with absolute paths, which hold in whatever folder a program is started."""
         content = self.to_dict()
-        for key in ("root", "labels", "data", "model", "out"):
+        for key in ("root", "labels", "data", "model", "textgrids", "out"):
             path = content.get(key)
             if path is not None and (key in ("root", "labels", "out") or Path(path).exists()):
                 content[key] = os.path.abspath(path)
@@ -171,6 +172,10 @@ class EvaluateConfig(BaseModel):
 
         load_plugins(self.imports)
         check_protocol(self.protocol)
+        if self.textgrids is not None and self.protocol != "standard":
+            raise SpeechXAIError(
+                f"'textgrids' belong to the protocol 'standard', and this is '{self.protocol}'. Leave one of them away."
+            )
         check_options(self.options)
         check_metric_options(self.metric_options)
         return EvaluateSettings(
@@ -226,7 +231,7 @@ def from_dict(content: Mapping[str, Any], source: str) -> EvaluateConfig:
     for key in values:
         if key not in known:
             raise SpeechXAIError(f"{source}: {did_you_mean(key, known, 'key')}")
-        if key in ("data", "root", "labels", "model", "out") and str(values[key]) == "":
+        if key in ("data", "root", "labels", "model", "textgrids", "out") and str(values[key]) == "":
             raise SpeechXAIError(f"{source}: the key '{key}' is empty.")
     try:
         config = EvaluateConfig.model_validate(values)

@@ -511,21 +511,133 @@ def signs_picture(summary: pd.DataFrame) -> Part | None:
 
 def signs_section(folder: RunFolder) -> Section | None:
     """The what-ifs of a run as a section of its report; None where it has none."""
+    table = signs_table(folder)
+    if table is None:
+        return None
+    heading = "What would the model say if the voice were another?"
+    sentences = (*sign_sentences(folder), SIGNS_ABOUT)
+    return _section("signs", "Signs", heading, sentences, signs_picture(folder.table("signs")), table)
+
+
+# Units: the evidence by stops, vowels, words.
+UNITS_ABOUT = (
+    "Evidence of a map in each class of phones, over its share of the time and over its share of the energy: above 1"
+    " the map points there beyond what duration, or loudness, alone would give; what counts is the smaller of both."
+    " Where a map does not explain the answer, this table says nothing of the model either."
+)
+
+
+def unit_sentences(folder: RunFolder) -> list[str]:
+    """To which class of phones each map points most beyond its floors; none where the run has no units."""
+    if not (folder.path / "evidence_by_unit.csv").is_file():
+        return []
+    from speechxai.units.relevance import firsts
+
+    found = []
+    for recipe, counts in firsts(folder.table("evidence_by_unit_recordings")).items():
+        if is_control(recipe):
+            continue
+        n, (name, k) = sum(counts.values()), next(iter(counts.items()))
+        found.append(f"{recipe}: beyond duration and loudness most to {name} in {k} of {n} recordings.")
+    return found
+
+
+def units_table(folder: RunFolder) -> Table | None:
+    """Evidence by class of phones (where there are none by word) over speakers, a group a map; None without units."""
+    if not (folder.path / "evidence_by_unit.csv").is_file():
+        return None
+    found = folder.table("evidence_by_unit")
+    found = found[found["level"].isin(["class", "vowel height"] if (found["level"] == "class").any() else ["word"])]
+    labels = [str(name) for name in dict.fromkeys(found["label"]) if name != WHOLE]
+    labels = labels if len(labels) > 1 else []
+    own = {(r["recipe"], r["label"], r["level"], r["name"]): r for r in found.to_dict("records")}
+    rows = []
+    for recipe in dict.fromkeys(found["recipe"]):
+        part = found[(found["recipe"] == recipe) & (found["label"] == WHOLE)].to_dict("records")
+        classes = [line for line in part if line["level"] != "vowel height"]
+        heights = [line for line in part if line["level"] == "vowel height"]
+        for line in [each for one in classes for each in (one, *(heights if one["name"] == "vowel" else ()))][
+            :MOST_WORDS
+        ]:
+            beyond = line["over_floors_low"] > 1
+            by_label = [own.get((recipe, label, line["level"], line["name"])) for label in labels]
+            cells = (
+                Cell(number(line["share"], 2), span(line["share_low"], line["share_high"], 2)),
+                *(
+                    Cell(number(line[name], 2))
+                    for name in ("share_of_time", "share_of_energy", "over_time", "over_energy")
+                ),
+                Cell(
+                    number(line["over_floors"], 2),
+                    span(line["over_floors_low"], line["over_floors_high"], 2),
+                    "better" if beyond else "",
+                ),
+                *(_over_floors(one) for one in by_label),
+                Cell(str(int(line["n_speakers"]))),
+            )
+            name = "unknown symbols" if line["name"] == "unknown" else str(line["name"])
+            rows.append(Row(name, cells, str(recipe)))
+    columns = ("unit", "evidence", "time", "energy", "over time", "over energy", "over both")
+    title = "Evidence by unit: mean over speakers and 95 % interval by Student's t; ▲ the whole interval above 1"
+    note = "Over both: the smaller of over time and over energy, of each recording"
+    return Table(title, (*columns, *(f"over both, {name}" for name in labels), "speakers"), tuple(rows), note)
+
+
+MOST_WORDS = 20
+"""Lines of each map where there are words alone."""
+
+
+def _over_floors(line: Mapping[Any, Any] | None) -> Cell:
+    if line is None or math.isnan(line["over_floors"]):
+        return Cell(NONE)
+    return Cell(number(line["over_floors"], 2), span(line["over_floors_low"], line["over_floors_high"], 2))
+
+
+def units_picture(summary: pd.DataFrame) -> Part | None:
+    """To which units maps point beyond both floors, dots with intervals, of the first N_MAPS maps and the energy
+    control."""
+    part = summary[(summary["label"] == WHOLE) & (summary["level"] == "class") & summary["over_floors"].notna()]
+    recipes = recipes_to_draw(tuple(dict.fromkeys(part["recipe"].astype(str))))
+    if part.empty or not recipes:
+        return None
+    panels = []
+    for recipe in recipes:
+        own = part[part["recipe"] == recipe]
+        values = own[["over_floors", "over_floors_low", "over_floors_high"]].to_numpy(dtype=float).tolist()
+        panels.append((recipe, [(str(name), *each) for name, each in zip(own["name"], values, strict=True)]))
+    said = "; ".join(f"{r}: {', '.join(f'{name} {number(m, 2)}' for name, m, *_ in units)}" for r, units in panels)
+    return {
+        "uri": data_uri(plots.unit_dots(panels)),
+        "alt": f"Evidence of classes of phones over both floors. {said}.",
+        "caption": "Evidence over both floors, duration and loudness: right of the dashed line a map points to the"
+        " units beyond both. Mean over speakers and 95 % interval.",
+    }
+
+
+def units_section(folder: RunFolder) -> Section | None:
+    """The evidence by unit as a section of a run's report; None where it has none."""
+    table = units_table(folder)
+    if table is None:
+        return None
+    heading = "To which sounds does the evidence point?"
+    sentences = (*unit_sentences(folder), UNITS_ABOUT)
+    return _section("units", "Units", heading, sentences, units_picture(folder.table("evidence_by_unit")), table)
+
+
+def _section(
+    key: str, name: str, heading: str, sentences: Sequence[str], picture: Part | None, table: Table
+) -> Section:
+    """Sentences, a picture and a table as a section."""
     from markupsafe import Markup
 
     from speechxai.report.render import html
 
-    table = signs_table(folder)
-    if table is None:
-        return None
-    picture = signs_picture(folder.table("signs"))
-    parts = [Markup("<p>{}</p>").format(text) for text in (*sign_sentences(folder), SIGNS_ABOUT)]
+    parts = [Markup("<p>{}</p>").format(text) for text in sentences]
     if picture:
         parts.append(
             Markup('<figure><img src="{uri}" alt="{alt}"><figcaption>{caption}</figcaption></figure>').format(**picture)
         )
-    parts.append(html(table))
-    return Section("signs", "Signs", "What would the model say if the voice were another?", str(Markup("").join(parts)))
+    return Section(key, name, heading, str(Markup("").join([*parts, html(table)])))
 
 
 # The report of a run: one file that opens anywhere, asks no server for anything, and prints.
@@ -551,7 +663,8 @@ def write_html(
     sections: Sequence[Section] = (),
     by: Sequence[str] | None = None,
 ) -> Path:
-    """Write the report of a run whose tables are written; in the run's folder with `signs.tex`, where it has what-ifs.
+    """Write the report of a run whose tables are written; in the run's folder with `signs.tex`, where it has what-ifs,
+    and `evidence_by_unit.tex`, where it has units.
 
     Args:
         folder: the run.
@@ -567,11 +680,12 @@ def write_html(
     """
     text = page("report.html.j2", **context(folder, sections, by))
     path = out or folder.path / "report.html"
-    signs = signs_table(folder)
+    papers = {"signs.tex": signs_table(folder), "evidence_by_unit.tex": units_table(folder)}
     with naming_folder(path.parent, "write the report"):
         write_atomically(path, text.encode())
-        if signs is not None and path.parent == folder.path:
-            write_atomically(folder.path / "signs.tex", f"{LATEX_NEEDS}\n{latex(signs)}\n".encode())
+        for name, table in papers.items():
+            if table is not None and path.parent == folder.path:
+                write_atomically(folder.path / name, f"{LATEX_NEEDS}\n{latex(table)}\n".encode())
     return path
 
 
@@ -589,8 +703,8 @@ def context(folder: RunFolder, sections: Sequence[Section] = (), by: Sequence[st
         m for m in metrics_of(summary) if m not in (*PUBLISHED_METRICS, *EQUAL_BUDGET_METRICS, *areas, "mean_mask")
     ]
     # Rooms above make their sections with escaping templates of their own.
-    own = signs_section(folder)
-    sections = [*([own] if own else []), *sections]
+    own = [each for each in (signs_section(folder), units_section(folder)) if each]
+    sections = [*own, *sections]
     more = [replace(section, html=Markup(section.html)) for section in sections if section.html]  # noqa: S704
     parts = {
         "equal": score_table(

@@ -590,7 +590,7 @@ class RunFolder:
 
     def table(self, name: str) -> pd.DataFrame:
         """Read back `scores`, `recordings` (parquet) or `summary`, `agreement`, `failures` (CSV) of a finished run; of
-        one with what-ifs also `signs` and `signs_recordings`.
+        one with what-ifs also `signs` and `signs_recordings`, with units `evidence_by_unit` and its `_recordings`.
 
         Raises:
             SpeechXAIError: a run that is not finished, or a table that is not as it was written.
@@ -742,6 +742,8 @@ def finish(folder: RunFolder) -> None:
         }
         if any(unit.signs for unit in units):
             tables |= sign_tables(folder, units)
+        if any(unit.units for unit in units):
+            tables |= unit_tables(folder, units)
         folder.write_tables(tables, {**folder.environment, "sessions": folder.sessions(), "cost": cost(units)})
 
 
@@ -823,6 +825,31 @@ def sign_tables(folder: RunFolder, units: Iterable[UnitResult]) -> dict[str, pd.
     ]
     table = frame(rows)
     return {"signs.csv": cohort(table, splits), "signs_recordings.csv": table}
+
+
+def unit_tables(folder: RunFolder, units: Iterable[UnitResult]) -> dict[str, pd.DataFrame]:
+    """The evidence by stops, vowels, words: `evidence_by_unit.csv`, means over speakers, of everybody and by their
+    class, and `evidence_by_unit_recordings.csv`, a row a recording, recipe and unit."""
+    import pandas as pd
+
+    from speechxai.units.relevance import LEVELS, cohort, frame
+
+    names = dict(zip(folder.manifest["recording"].astype(str), label_names(folder.manifest), strict=True))
+    found = frame(
+        {
+            "recording": unit.recording,
+            "speaker": unit.facts.get("speaker"),
+            "label": names[unit.recording],
+            "recipe": recipe,
+            "rows": rows,
+        }
+        for unit in units
+        for recipe, rows in unit.units.items()
+    )
+    parts = [cohort(found, level).assign(level=level) for level in LEVELS if (found["level"] == level).any()]
+    table = pd.concat(parts, ignore_index=True)
+    order = ["recipe", "label", "level", *(name for name in table if name not in ("recipe", "label", "level"))]
+    return {"evidence_by_unit.csv": table[order], "evidence_by_unit_recordings.csv": found}
 
 
 MOST_GROUPS = 12

@@ -33,6 +33,7 @@ from speechxai.files import check_apart, check_out, fingerprint, sha256_of, to_t
 from speechxai.registry import code_of
 from speechxai.signal.audio import resample
 from speechxai.types import Recording
+from speechxai.units.tiers import OWN, Matched, Units, match, read_units, units_of
 
 
 @dataclass(eq=False)
@@ -49,6 +50,7 @@ class Session:
         hardware: what this process asked of it and may change results, see `machine.configure`.
         resumed: sentences about what was found where a run was continued.
         n_missing: recordings whose file is not there.
+        grids: their TextGrids, where those were asked for.
     """
 
     config: EvaluateConfig
@@ -60,6 +62,7 @@ class Session:
     hardware: Mapping[str, Any] = field(default_factory=dict)
     resumed: list[str] = field(default_factory=list)
     n_missing: int = 0
+    grids: Matched | None = None
 
     @property
     def recordings(self) -> list[str]:
@@ -91,7 +94,21 @@ class Session:
         if "sha256" in voice.metadata:
             facts["sha256"] = str(voice.metadata["sha256"])
         audio = self.bundle.config.audio
-        return Job(voice, model, facts, normalize=audio.normalize, offset=audio.offset)
+        return Job(
+            voice, model, facts, normalize=audio.normalize, offset=audio.offset, units=self.units(recording, voice)
+        )
+
+    def units(self, recording: str, voice: Recording) -> Units | None:
+        """Phones and words of a recording; None where they were not asked for, or nobody wrote them.
+
+        Raises:
+            SpeechXAIError: a TextGrid that cannot be used.
+        """
+        if self.grids is None:
+            asked = self.config.textgrids
+            return None if asked is None else units_of(asked, voice)
+        path = self.grids.found.get(recording)
+        return None if path is None else read_units(path, voice.duration_s)
 
     def read(self, row: Mapping[str, Any]) -> Recording:
         """Read the recording of a manifest row as the bundle's network hears audio, unless the protocol reads its own
@@ -187,9 +204,16 @@ def prepare(config: EvaluateConfig, manifest: pd.DataFrame | None = None, bundle
             f"{bundle.name}: {said}, and the protocol '{settings.protocol}' must know which of them is the disease."
             " Name the model's outputs as the data do (id2label, class_names or 'classes')."
         )
+    if config.textgrids is not None and config.textgrids not in OWN:
+        session.grids = match(config.textgrids, dict(zip(session.recordings, _named(manifest), strict=True)))
     if new:
         session.n_missing = n_missing(map(str, manifest["path"]), Locator(session.root))
     return session
+
+
+def _named(manifest: pd.DataFrame) -> list[str]:
+    """What the TextGrid of each recording is named as: its file, or its id where it is made."""
+    return [str(r) if p == "(made)" else str(p) for r, p in zip(manifest["recording"], manifest["path"], strict=True)]
 
 
 def _at_its_fastest(
@@ -366,6 +390,8 @@ def basis_of(session: Session) -> dict[str, Any]:
         del settings["agreement"]
     if not settings["signs"]:
         del settings["signs"]
+    if session.grids is not None:  # what they say, wherever they lie
+        settings["textgrids"] = fingerprint({name: sha256_of(path) for name, path in session.grids.found.items()})
     settings |= {
         "recipes": list(session.settings.recipes),
         "metrics": list(session.settings.metrics),

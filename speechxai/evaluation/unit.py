@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any, cast
 
@@ -24,6 +25,8 @@ from speechxai.explain.recipe import parse
 from speechxai.metrics import Case, score
 from speechxai.signal.stft import spectrogram
 from speechxai.types import Array, Attribution, Spectrogram
+from speechxai.units.relevance import kept, relevance
+from speechxai.units.tiers import Units
 
 N_TENSORS = 8
 """Tensors of a stack's size that testing it holds at once: maps, masks, masked magnitudes and what metrics derive."""
@@ -55,6 +58,8 @@ def standard(job: Job, settings: EvaluateSettings, stages: list[str]) -> UnitRes
             f"{recording.id}: the recording has {recording.sample_rate} Hz, the network hears {hears_hz} Hz."
         )
     spec = spectrogram(recording.waveform[None].to(device), model.stft)  # type: ignore[arg-type]
+    if job.units is not None:
+        spec = replace(spec, spans=(job.units.spans,))
     with count_passes(model, spec, judge) as passes:
         clock.lap("spectrogram_s")
         original = OriginalPass(model, spec)
@@ -73,15 +78,19 @@ def standard(job: Job, settings: EvaluateSettings, stages: list[str]) -> UnitRes
     clock.lap("agreement_s")
     signs = {}
     if settings.signs:
-        from speechxai.signs.cohort import kept
+        from speechxai.signs import cohort
         from speechxai.signs.whatif import what_if
 
         stages.append("signs")
         found = what_if(
             model, recording, settings.signs, normalize=job.normalize, offset=job.offset, seed=settings.seed
         )
-        signs = kept(found)
+        signs = cohort.kept(found)
         clock.lap("signs_s")
+    units = {}
+    if job.units is not None:
+        stages.append("units")
+        units = by_unit(job.units, spec, attributions, settings)
     names = as_network(model).class_names
     facts: dict[str, Any] = {
         "speaker": recording.speaker,
@@ -97,7 +106,20 @@ def standard(job: Job, settings: EvaluateSettings, stages: list[str]) -> UnitRes
     }
     maps = {r: half(a.values[0]) for r, a in attributions.items()} if settings.keep_maps else {}
     refused = {**attributions.not_applicable, **undefined}
-    return UnitResult(recording.id, facts, values, agreement, refused, maps, signs)
+    return UnitResult(recording.id, facts, values, agreement, refused, maps, signs, units)
+
+
+def by_unit(
+    units: Units, spec: Spectrogram, attributions: Mapping[str, Attribution], settings: EvaluateSettings
+) -> dict[str, dict[str, list[float]]]:
+    """What is kept of the evidence by unit of one recording, by recipe; a map without any has none."""
+    energy = spec.magnitude[0].cpu().numpy()
+    found = {}
+    for recipe, attribution in attributions.items():
+        kind = settings.evidence or ("positive" if attribution.signed else "absolute")
+        mask = evidence(attribution.values, cast(Any, kind))[0].cpu().numpy()
+        found[recipe] = kept(relevance(units, mask, energy, spec.stft.frame_rate_hz))
+    return found
 
 
 def half(values: Tensor) -> Array:
@@ -214,7 +236,9 @@ def _stacks(attributions: Mapping[str, Attribution], size: int) -> Iterator[list
 
 def repeat(spec: Spectrogram, n: int) -> Spectrogram:
     """Repeat one recording (1, F, T) to (n, F, T) without copying."""
-    return Spectrogram(spec.magnitude.expand(n, -1, -1), spec.phase.expand(n, -1, -1), spec.n_samples, spec.stft)
+    return Spectrogram(
+        spec.magnitude.expand(n, -1, -1), spec.phase.expand(n, -1, -1), spec.n_samples, spec.stft, n * spec.spans
+    )
 
 
 def stacked(attributions: Sequence[Attribution], target: Tensor) -> Attribution:

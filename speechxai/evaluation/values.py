@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from speechxai.types import Recording
+    from speechxai.units.tiers import Units
 
 
 T = TypeVar("T")
@@ -105,7 +106,8 @@ evidence: "positive" or "absolute", where the protocol reads all maps so, whatev
 class Job:
     """A recording, the classifier that may judge it, and facts about the two that go into the tables (model, fold).
 
-    `normalize` and `offset` say what was done with the recording's level and mean sample, as in `read_audio`.
+    `normalize` and `offset` say what was done with the recording's level and mean sample, as in `read_audio`; `units`
+    are its phones and words, where they are known.
     """
 
     recording: Recording
@@ -113,6 +115,7 @@ class Job:
     facts: Mapping[str, Any] = field(default_factory=dict)
     normalize: str = field(default="peak", kw_only=True)
     offset: str = field(default="removed", kw_only=True)
+    units: Units | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +130,7 @@ class UnitResult:
         not_applicable: reason by recipe.
         maps: (F, T) arrays by recipe, float16 or float32, where they are kept.
         signs: what is kept of the what-ifs, by dial, see `signs.cohort.kept`.
+        units: what is kept of the evidence by unit, by recipe, see `units.relevance.kept`.
     """
 
     recording: str
@@ -136,11 +140,12 @@ class UnitResult:
     not_applicable: dict[str, str] = field(default_factory=dict)
     maps: dict[str, Any] = field(default_factory=dict)
     signs: dict[str, dict[str, float]] = field(default_factory=dict)
+    units: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the maps as plain values."""
         names = ("recording", "facts", "values", "agreement", "not_applicable")
-        return {name: getattr(self, name) for name in (*names, *(("signs",) if self.signs else ()))}
+        return {name: getattr(self, name) for name in (*names, *(n for n in ("signs", "units") if getattr(self, n)))}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> UnitResult:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from speechxai.errors import SpeechXAIError
+from speechxai.errors import NotApplicable, SpeechXAIError
+from speechxai.explain.gradient import baseline_magnitude
 from speechxai.explain.passes import (
     METHODS,
     check_target,
@@ -39,10 +41,13 @@ class Box(NamedTuple):
     stop: int
 
 
-def logit_drops(model: nn.Module, spec: Spectrogram, target: Tensor, boxes: list[Box]) -> Tensor:
+def logit_drops(
+    model: nn.Module, spec: Spectrogram, target: Tensor, boxes: list[Box], fill: Tensor | None = None
+) -> Tensor:
     """How much the explained logit falls when a box is silenced: logit(X) - logit(X without the box), (n_boxes,).
 
     Only the segments that hear a box are computed again, so the cost grows with the recording's length, not its square.
+    What stands in a box is 0, or each bin's `fill` (B, F, T), which is the same in every frame.
     """
     network = network_of(model, spec)
     config = network.segment
@@ -62,9 +67,10 @@ def logit_drops(model: nn.Module, spec: Spectrogram, target: Tensor, boxes: list
         def logits(rows: list[tuple[int, int]], clean: list[tuple[int, int, int, int] | None]) -> Tensor:
             where = torch.tensor(rows).T
             part = magnitude[where[0], where[1]]
-            for row, hole in zip(part, clean, strict=True):
+            for row, hole, (recording, _) in zip(part, clean, rows, strict=True):
                 if hole is not None:
-                    row[hole[0] : hole[1], hole[2] : hole[3]] = 0
+                    bins = slice(hole[0], hole[1])
+                    row[bins, hole[2] : hole[3]] = 0 if fill is None else fill[recording, bins, :1]
             return target_logit(network.segment_logits(part, phase[where[0], where[1]]), target[where[0]])
 
         whole = [(recording, segment) for recording in range(len(spec)) for segment in range(n_cut)]
@@ -236,6 +242,44 @@ def _voicing(spec: Spectrogram) -> list[list[int]]:
         [int(kind) for kind in segments_by_voicing(wave, spec.stft.sample_rate, n_frames, spec.stft.hop_length)]
         for wave in waveforms
     ]
+
+
+@METHODS.register(signed=True, stochastic=False, cites="own", needs="units")
+def unit_occlusion(model: nn.Module, spec: Spectrogram, target: Tensor) -> Tensor:
+    """Fall of the logit when a phone, word or pause is silenced by the noise floor, spread over its bins, (B, F, T).
+
+    The sum over a unit is the fall without it, so the evidence of units can be compared whatever they last. A frame
+    belongs to the unit that holds its center, and a unit shorter than a frame has the nearest; the noise floor is each
+    bin's 5th percentile.
+
+    Raises:
+        NotApplicable: the recordings' `spans` are not known.
+    """
+    check_target(spec, target)
+    if not all(spec.spans) or not spec.spans:
+        raise NotApplicable("no phones or words of this recording are known; give --textgrids a TextGrid, or own.")
+    _, n_bins, n_frames = spec.magnitude.shape
+    boxes = [
+        Box(recording, 0, n_bins, *frames)
+        for recording, spans in enumerate(spec.spans)
+        for frames in frames_within(spans, n_frames, spec.stft.frame_rate_hz)
+    ]
+    drops = logit_drops(model, spec, target, boxes, baseline_magnitude(spec, "floor"))
+    sizes = torch.tensor([(box.stop - box.start) * n_bins for box in boxes]).to(drops)
+    return paint(spec, boxes, drops / sizes)
+
+
+def frames_within(spans: Sequence[tuple[float, float]], n_frames: int, frame_rate_hz: float) -> list[tuple[int, int]]:
+    """Frames (start, stop) whose centers lie within each stretch of time, at least one.
+
+    >>> frames_within([(0.0, 0.25), (0.25, 0.26), (0.26, 9.0)], 8, 10.0)
+    [(0, 3), (3, 4), (3, 8)]
+    """
+    found = []
+    for start, end in spans:
+        first = min(max(0, math.ceil(start * frame_rate_hz - 1e-9)), n_frames - 1)
+        found.append((first, min(n_frames, max(first + 1, math.ceil(end * frame_rate_hz - 1e-9)))))
+    return found
 
 
 # RISE: random soft masks, for every network that gives logits.

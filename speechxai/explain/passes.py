@@ -25,7 +25,8 @@ Facts: `signed` (negative values mean evidence against the class), `stochastic` 
     key,
 or "own"), and optionally `control=True` for the maps that every method must beat, `class_blind=True` for a map that is
 the same for
-every class, `needs="attention"` for networks with readable attention alone, and `resolution="time"`.
+every class, `needs="attention"` for networks with readable attention alone, `needs="units"` for recordings whose
+phones or words are known, and `resolution="time"`.
 """
 
 

@@ -507,6 +507,11 @@ def _without_fifths(model: Classifier, spec: Spectrogram) -> Array | None:
     return np.stack(found)
 
 
+def with_units(heard: Heard, spans: tuple[tuple[float, float], ...]) -> Heard:
+    """Tell where the phones or words of the recording lie, s, for methods that need them."""
+    return replace(heard, spec=replace(heard.spec, spans=(spans,) if spans else ()))
+
+
 # Maps of it, and what each is worth.
 def explain(
     heard: Heard,
@@ -641,6 +646,7 @@ def not_applicable(
     samples = resample(voice.waveform.numpy(), voice.sample_rate, model.stft.sample_rate)
     n_samples = round(TRIED_S * model.stft.sample_rate)
     spec = spectrogram(torch.from_numpy(samples[None, :n_samples]).to(place_of(model)), model.stft)
+    spec = replace(spec, spans=(((0.0, TRIED_S / 2), (TRIED_S / 2, TRIED_S)),))
     found: dict[str, str] = {}
     with ticking(model, lock, tick), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what so few samples are worth is not asked

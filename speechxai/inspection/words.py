@@ -70,6 +70,7 @@ METHOD_WORDS = {
     "occlusion": "how far the answer falls without a patch",
     "band_occlusion": "how far the answer falls without a band of frequencies",
     "segment_occlusion": "how far the answer falls without a voiced, unvoiced or silent stretch",
+    "unit_occlusion": "how far the answer falls without a phone, word or pause",
     "rise": "the answer to many random halves of the recording, averaged",
     "attention_rollout": "which moments the network attends to",
     "random_map": "specks from a die",

@@ -337,7 +337,8 @@ def _explainer(case: Case, index: int) -> Callable[..., Array]:
     def again(model: nn.Module, inputs: Any, targets: Any, **_: Any) -> Array:
         magnitude = torch.as_tensor(inputs).reshape(-1, *case.mask.shape[-2:]).to(case.mask).clamp(min=0)
         phase = case.spec.phase[index : index + 1].expand_as(magnitude).contiguous()
-        spec = Spectrogram(magnitude, phase, case.spec.n_samples, case.spec.stft)
+        spans = case.spec.spans[index : index + 1] * len(magnitude)
+        spec = Spectrogram(magnitude, phase, case.spec.n_samples, case.spec.stft, spans)
         target = torch.as_tensor(targets).to(case.target)
         options = {**params.get("options", {}), "evidence": params.get("evidence"), "completeness": False}
         found = explain(case.model, spec, recipe, target, seed=params.get("seed") or 0, options=options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -103,7 +104,7 @@ def neighbor(spec: Spectrogram, radius: float, seed: int) -> Spectrogram:
     draw = torch.rand(spec.magnitude.shape[1:], generator=torch.Generator().manual_seed(seed))
     top = spec.magnitude.amax(dim=(1, 2), keepdim=True)
     noise = (2 * draw.to(spec.magnitude) - 1) * radius * top
-    return Spectrogram((spec.magnitude + noise).clamp(min=0), spec.phase, spec.n_samples, spec.stft)
+    return replace(spec, magnitude=(spec.magnitude + noise).clamp(min=0))
 
 
 def sensitivity(
@@ -189,7 +190,7 @@ def attacked(model: nn.Module, spec: Spectrogram, target: int, *, seed: int = 0)
         kept = now * margin > 0 and abs(now - margin) <= ANSWER_KEPT * max(abs(margin), 1.0)
         if step >= 0 and kept and float(share.detach()) < least:
             least = float(share.detach())
-            best = Spectrogram(changed.magnitude.detach(), changed.phase.detach(), spec.n_samples, spec.stft)
+            best = replace(spec, magnitude=changed.magnitude.detach(), phase=changed.phase.detach())
         try:
             (down,) = torch.autograd.grad(share, moved, retain_graph=True)
             (answer,) = torch.autograd.grad(logits[target] - others, moved)
@@ -244,7 +245,8 @@ def changed_recording(spec: Spectrogram, change: str) -> Spectrogram:
     if change not in INVARIANCES:
         raise SpeechXAIError(f"The 'change' parameter must be one of {', '.join(INVARIANCES)}. Got {change!r} instead.")
     n_samples = round(SHIFT_S * spec.stft.sample_rate)
-    return stft.spectrogram(INVARIANCES[change](stft.waveform(spec), n_samples), spec.stft)
+    changed = stft.spectrogram(INVARIANCES[change](stft.waveform(spec), n_samples), spec.stft)
+    return replace(changed, spans=spec.spans)
 
 
 def likeness_after(change: str, values: Tensor, other: Tensor, spec: Spectrogram) -> Tensor:

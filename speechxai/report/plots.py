@@ -18,7 +18,7 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.path import Path
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from speechxai.errors import SpeechXAIError
 from speechxai.stats import share_interval
@@ -313,6 +313,37 @@ def dial_bars(
         axes.plot([low, high], [row, row], color=color, linewidth=2.4, solid_capstyle="round", alpha=0.5)
         axes.plot([mean], [row], marker="s" if square else "o", color=color, markersize=6)
     _lines_named(axes, names)
+    return _png(figure)
+
+
+def unit_dots(
+    panels: Sequence[tuple[str, Sequence[tuple[str, float, float, float]]]], style: Style | None = None
+) -> Picture:
+    """Evidence of units over their floors as dots with intervals, a panel each map, on a logarithmic axis; 1 is dashed:
+    what duration or loudness gives.
+
+    Args:
+        panels: of each map its name and its units, from top to bottom: name, mean, low and high, above 0 where known.
+        style: size; by default as high as the units need.
+    """
+    n_columns = min(3, len(panels))
+    n_rows = -(-len(panels) // n_columns)
+    longest = max(len(units) for _, units in panels)
+    figure, axes = _figure(style or Style(width_in=9.6, height_in=n_rows * (0.8 + 0.22 * longest)), n_rows, n_columns)
+    for one in axes[len(panels) :]:
+        one.set_axis_off()
+    for one, (title, units) in zip(axes, panels, strict=False):
+        for row, (_, mean, low, high) in enumerate(units):
+            if low == low:
+                one.plot([max(low, 1e-2), high], [row, row], color=METHOD_COLOR, linewidth=2.4, alpha=0.5)
+            one.plot([max(mean, 1e-2)], [row], marker="o", color=METHOD_COLOR, markersize=5)
+        _lines_named(one, [name for name, *_ in units])
+        one.set_xscale("log")
+        one.xaxis.set_major_locator(FixedLocator([0.01, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20]))
+        one.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        one.xaxis.set_minor_locator(NullLocator())
+        one.axvline(1, color=CONTROL_COLOR, linestyle="--", linewidth=1)
+        one.set_title(title, fontsize=9.5, loc="left")
     return _png(figure)
 
 

@@ -9,7 +9,7 @@ of the energy, and what counts is the smaller of the two, `over_floors`: above 1
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -216,24 +216,50 @@ def first(rows: Sequence[Relevance], column: str = "over_floors") -> str:
 # Over a cohort: every speaker counts once.
 MEASURES = ("share", "share_of_time", "share_of_energy", "density_per_s", "over_time", "over_energy", "over_floors")
 
+LEVELS: tuple[Level, ...] = ("class", "vowel height", "phone", "word")
+"""What is counted over a cohort."""
 
-def frame(recordings: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+_KEPT = ("n", "seconds", *MEASURES)
+
+
+def kept(rows: Sequence[Relevance]) -> dict[str, list[float]]:
+    """What tables of many recordings keep of `relevance`: by "level|name" number, seconds and MEASURES."""
+    return {f"{r.level}|{r.name}": [float(getattr(r, c)) for c in _KEPT] for r in rows if r.level in LEVELS}
+
+
+def frame(recordings: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Tidy table of classes, heights, symbols and words of many recordings.
 
     Args:
         recordings: each with `recording`, `speaker`, `label` (of the speaker's class, as people read it), `recipe` and
-            `rows` of `relevance`.
+            `rows`: those of `relevance`, or what was `kept` of them.
     """
     import pandas as pd
 
     keys = ["recording", "speaker", "label", "recipe"]
     made = [
-        {**{key: one[key] for key in keys}, **{c: getattr(r, c) for c in ("level", "name", "n", "seconds", *MEASURES)}}
+        [*(one[key] for key in keys), *name.split("|", 1), *values]
         for one in recordings
-        for r in one["rows"]
-        if not r.level.startswith("each")
+        for name, values in (one["rows"] if isinstance(one["rows"], Mapping) else kept(one["rows"])).items()
     ]
-    return pd.DataFrame(made, columns=[*keys, "level", "name", "n", "seconds", *MEASURES])
+    return pd.DataFrame(made, columns=[*keys, "level", "name", *_KEPT]).astype({"n": int})
+
+
+def firsts(rows: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """In how many recordings each class of phones is the one beyond both floors most, by recipe, the most frequent
+    first; unknown symbols do not count.
+
+    Args:
+        rows: of `frame`.
+    """
+    known = rows[(rows["level"] == "class") & (rows["name"] != UNKNOWN) & rows["over_floors"].notna()]
+    if known.empty:
+        return {}
+    best = known.loc[known.groupby(["recipe", "recording"], sort=False)["over_floors"].idxmax()]
+    return {
+        str(recipe): {str(name): int(n) for name, n in part["name"].value_counts().items()}
+        for recipe, part in best.groupby("recipe", sort=False)
+    }
 
 
 ALL = "all"

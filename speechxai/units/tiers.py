@@ -84,6 +84,11 @@ class Units:
     note: str = ""
     sha256: str = ""
 
+    @property
+    def spans(self) -> tuple[tuple[float, float], ...]:
+        """Where each phone lies, where there are none each word, (start, end) in s: what `unit_occlusion` silences."""
+        return tuple((unit.start_s, unit.end_s) for unit in self.phones or self.words)
+
 
 def tier_kind(name: str) -> Kind | None:
     """What a tier holds by its name; None where the name does not say.
@@ -279,24 +284,25 @@ SUFFIXES = (".textgrid", ".textgrid.txt", ".praat")
 """Endings of TextGrids in small letters; where a recording has several, the first counts."""
 
 
-def match(folder: str | Path, recordings: Sequence[str]) -> Matched:
+def match(folder: str | Path, recordings: Sequence[str] | Mapping[str, str]) -> Matched:
     """Find the TextGrids of recordings by their names: that of `a/b.wav` is `a/b.TextGrid`, or `b.TextGrid` anywhere.
 
     Args:
         folder: of TextGrids, searched with what is below it; or one TextGrid, of one recording.
-        recordings: ids or paths.
+        recordings: ids or paths; or paths by id, where what is found is to be known by the ids.
 
     Raises:
         SpeechXAIError: no such folder, several TextGrids of one name that no folder's name tells apart, one TextGrid
             that would serve two recordings.
     """
     base = Path(folder)
+    files = recordings if isinstance(recordings, Mapping) else {name: name for name in recordings}
     if base.is_file():
-        if len(recordings) != 1:
+        if len(files) != 1:
             raise SpeechXAIError(
-                f"{encodable(folder)}: one TextGrid cannot belong to {len(recordings)} recordings. Give a folder."
+                f"{encodable(folder)}: one TextGrid cannot belong to {len(files)} recordings. Give a folder."
             )
-        return Matched({recordings[0]: base}, ())
+        return Matched(dict.fromkeys(files, base), ())
     if not base.is_dir():
         raise SpeechXAIError(f"{encodable(folder)}: no such file or folder. Give a TextGrid or a folder of them.")
     by_stem: dict[str, list[Path]] = {}
@@ -308,8 +314,8 @@ def match(folder: str | Path, recordings: Sequence[str]) -> Matched:
     found: dict[str, Path] = {}
     missing = []
     owner: dict[Path, str] = {}
-    for recording in recordings:
-        given = Path(recording.replace("\\", "/"))
+    for recording, file in files.items():
+        given = Path(file.replace("\\", "/"))
         stem = given.stem if given.suffix.lower() in AUDIO_SUFFIXES else given.name
         nearest = _nearest(by_stem.get(stem.lower(), []), given, base)
         if nearest is None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import copy
 import inspect
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -44,6 +46,13 @@ def run(name: str, model: nn.Module, spec: Spectrogram, target: Tensor, **option
     return result
 
 
+def with_units(spec: Spectrogram) -> Spectrogram:
+    """The same with four units of each recording, for methods that need them."""
+    end = spec.n_samples / spec.stft.sample_rate
+    edges = [0.0, 0.2 * end, 0.4 * end, 0.7 * end, end]
+    return replace(spec, spans=len(spec) * (tuple(pairwise(edges)),))
+
+
 def voices(n: int, seconds: float, seed: int = 1) -> Spectrogram:
     """Tones with vibrato, pauses and noise: something voiced, something silent."""
     random = torch.Generator().manual_seed(seed)
@@ -53,7 +62,7 @@ def voices(n: int, seconds: float, seed: int = 1) -> Spectrogram:
         tone = sum(torch.sin(2 * torch.pi * (120 + 20 * index) * k * time) / k for k in range(1, 8))
         gate = (torch.sin(2 * torch.pi * 3 * time + index) > -0.5).float()
         rows.append(0.1 * (1 + index) * tone * gate + 0.01 * torch.randn(len(time), generator=random))
-    return spectrogram(torch.stack(rows))
+    return with_units(spectrogram(torch.stack(rows)))
 
 
 def trained(classifier: Classifier) -> Classifier:
@@ -78,7 +87,7 @@ def models() -> dict[str | None, Classifier]:
         plain = trained(Classifier(build("cnn"), segment=SegmentConfig(0.4, 0.2), cam_layer="features"))
         backbone = build("ssl", size="tiny", hidden_size=8, dropout=0.0)
         attentive = Classifier(backbone, segment=SegmentConfig(0.4, 0.2), cam_layer="").eval()
-    return {None: plain, "attention": attentive}
+    return {None: plain, "units": plain, "attention": attentive}
 
 
 @pytest.fixture
@@ -131,7 +140,8 @@ def test_shape_dtype_sign_and_finite(name: str, model: Classifier, spec: Spectro
 def test_batched_equals_one_by_one(name: str, model: Classifier, spec: Spectrogram) -> None:
     together = run(name, model, spec, TARGET)
     for index in range(len(spec)):
-        alone = Spectrogram(spec.magnitude[index : index + 1], spec.phase[index : index + 1], spec.n_samples, spec.stft)
+        at = slice(index, index + 1)
+        alone = replace(spec, magnitude=spec.magnitude[at], phase=spec.phase[at], spans=spec.spans[at])
         single = run(name, model, alone, TARGET[index : index + 1])
         torch.testing.assert_close(together[index : index + 1], single, atol=1e-5, rtol=1e-4)
 
@@ -195,7 +205,7 @@ def test_small_max_batch_gives_the_same_map(name: str, model: Classifier) -> Non
 
 @pytest.mark.parametrize("name", NAMES)
 def test_zero_input_gives_a_finite_map(name: str, model: Classifier) -> None:
-    silent = spectrogram(torch.zeros(1, 8000))
+    silent = with_units(spectrogram(torch.zeros(1, 8000)))
     assert run(name, model, silent, TARGET[:1]).isfinite().all()
 
 
@@ -211,9 +221,9 @@ def test_padded_short_recordings(name: str, model: Classifier) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_works_where_gradients_are_off(name: str, model: Classifier) -> None:
     waveforms = torch.randn(1, 4000, generator=torch.Generator().manual_seed(0)) * 0.1
-    expected = run(name, model, spectrogram(waveforms), TARGET[:1])
+    expected = run(name, model, with_units(spectrogram(waveforms)), TARGET[:1])
     with torch.inference_mode():
-        spec = spectrogram(waveforms)
+        spec = with_units(spectrogram(waveforms))
         found = run(name, model, spec, TARGET[:1])
     torch.testing.assert_close(found, expected)
 
@@ -221,7 +231,7 @@ def test_works_where_gradients_are_off(name: str, model: Classifier) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_float64_stays_float64(name: str, model: Classifier) -> None:
     single = voices(1, 0.7)
-    spec = Spectrogram(single.magnitude.double(), single.phase.double(), single.n_samples, single.stft)
+    spec = replace(single, magnitude=single.magnitude.double(), phase=single.phase.double())
     double = copy.deepcopy(model).double()
     values = run(name, double, spec, TARGET[:1])
     assert values.dtype == torch.float64
@@ -259,7 +269,7 @@ class Measures(nn.Module):
 @pytest.mark.parametrize("name", NAMES)
 def test_networks_without_gradient(name: str, spec: Spectrogram) -> None:
     for network in (Measures(), Classifier(Measures(), cam_layer=None)):
-        if METHODS.facts(name).get("needs"):
+        if METHODS.facts(name).get("needs") == "attention":
             with pytest.raises(
                 NotApplicable,
                 match=(
@@ -274,3 +284,15 @@ def test_networks_without_gradient(name: str, spec: Spectrogram) -> None:
                 run(name, network, spec, TARGET)
         else:
             assert run(name, network, spec, TARGET).isfinite().all()
+
+
+NEEDS_UNITS = [name for name in NAMES if METHODS.facts(name).get("needs") == "units"]
+
+
+@pytest.mark.parametrize("name", NEEDS_UNITS)
+@pytest.mark.parametrize("spans", [(), ((), (), ()), (((0.0, 0.7),), (), ((0.0, 0.7),))], ids=["none", "empty", "one"])
+def test_recordings_without_units_are_told(name: str, spans: Any, model: Classifier, spec: Spectrogram) -> None:
+    assert "unit_occlusion" in NEEDS_UNITS
+    reason = r"^no phones or words of this recording are known; give --textgrids a TextGrid, or own\.$"
+    with pytest.raises(NotApplicable, match=reason):
+        run(name, model, replace(spec, spans=spans), TARGET)

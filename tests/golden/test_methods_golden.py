@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -249,6 +250,19 @@ def test_segment_occlusion_is_the_sum_of_the_stretch(monkeypatch: pytest.MonkeyP
     for index, start, stop in ((0, 0, 2), (0, 2, 5), (0, 5, 7), (1, 0, 7)):
         total = product[index, :, start:stop].sum()
         close(values[index, :, start:stop], total.expand(9, stop - start))
+
+
+def test_unit_occlusion_sums_to_the_fall_without_each_unit() -> None:
+    """Frames 0 1, 2, 3 4 5, 6: the noise floor of each bin, here its least value, in their place."""
+    rate = STFT.frame_rate_hz
+    spans = ((0.0, 2 / rate), (2 / rate, 3 / rate), (3 / rate, 6 / rate), (6 / rate, 9 / rate))
+    spec = replace(SPEC, spans=(spans, ((0.0, 9 / rate),)))
+    values = explain("unit_occlusion", spec=spec)
+    above = W * (X - X.amin(dim=2, keepdim=True))
+    for index, start, stop in ((0, 0, 2), (0, 2, 3), (0, 3, 6), (0, 6, 7), (1, 0, 7)):
+        fall = above[index, :, start:stop].sum()
+        close(values[index, :, start:stop].sum(), fall)
+        close(values[index, :, start:stop], (fall / (9 * (stop - start))).expand(9, stop - start))
 
 
 def test_rise_recovers_a_single_bin() -> None:

@@ -444,15 +444,65 @@ def test_explain_says_which_phones_hold_the_evidence(voices: Path, model: Path, 
     assert answer.status == 0, answer.err
     assert not {"units.csv", "units_removed.csv"} & {path.name for path in out.iterdir()}
     assert "Evidence by unit" not in answer.out
-    answer = run(*command, "--textgrids", "own")
+    answer = run(*command, "--textgrids", "own", "--no-removal", "-r", "unit_occlusion")
     assert answer.status == 0, answer.err
     assert "Evidence by unit, own;" in answer.out
+    assert "units_removed.csv" not in {path.name for path in out.iterdir()}
+    assert "Not applicable" not in answer.err
+    answer = run(*command, "-r", "unit_occlusion")
+    assert "unit_occlusion: no phones or words of this recording are known; give --textgrids" in answer.err
     for given, why in ((tmp_path / "no", "no such file or folder"), (out, "no TextGrid named as take7.wav")):
         answer = run(*command[:-1], "--textgrids", given)
         assert (answer.status, why in answer.err) == (2, True), answer.err
     grid.write_text(write_tiers([("phones", phones)], duration_s + 3))
     answer = run(*command, "--textgrids", grid)
     assert (answer.status, answer.err.startswith(f"Error: {grid}: The TextGrid covers")) == (2, True), answer.err
+
+
+def test_evaluate_counts_the_evidence_by_unit_over_speakers(
+    voices: Path, model: Path, tmp_path: Path, run: Run
+) -> None:
+    out, grids = tmp_path / "run", tmp_path / "grids"
+    grids.mkdir()
+    files = sorted(voices.rglob("*.wav"))
+    bad, without = files[0], files[-1]
+    for file in files[:-1]:
+        end = soundfile.info(file).duration
+        phones = [(0.2 * end, 0.3 * end, "T"), (0.3 * end, 0.8 * end, "AA1")]
+        text = write_tiers([("phones", phones)], end + 9 * (file == bad))
+        (grids / f"{file.stem}.TextGrid").write_text(text)
+    command = ["evaluate", "--data", voices, "--model", model, "-r", "unit_occlusion", "-m", "deletion_auc"]
+    command += ["--pictures", 0, "--no-agreement", "--out", out]
+    answer = run(*command, "--textgrids", grids)
+    assert answer.status == 1
+    assert f"TextGrids: {len(files) - 1} of {len(files)} recordings have one; without: " in answer.err
+    assert "The TextGrid covers" in answer.err
+    assert re.search(r"unit_occlusion: beyond duration and loudness most to \w+ in \d of \d recordings\.", answer.out)
+    rows = list(csv.DictReader((out / "evidence_by_unit_recordings.csv").read_text().splitlines()))
+    named = {row["recording"] for row in rows}
+    assert len(named) == len(files) - 2
+    assert not [name for name in named if bad.stem in name or without.stem in name]
+    table = list(csv.DictReader((out / "evidence_by_unit.csv").read_text().splitlines()))
+    assert {row["label"] for row in table} == {"all", "HC", "PD"}
+    assert {row["name"] for row in table if row["level"] == "class"} == {"stop", "vowel", "pause"}
+    assert {row["name"] for row in table if row["level"] == "phone"} == {"T", "AA1", "(pause)"}
+    energy = [row for row in table if (row["recipe"], row["level"], row["label"]) == ("energy_map", "class", "all")]
+    assert {round(float(row["over_energy"]), 6) for row in energy} == {1.0}
+    stops = [float(r["share"]) for r in rows if (r["recipe"], r["name"]) == ("energy_map", "stop")]
+    assert float(energy[0]["share"]) == pytest.approx(sum(stops) / len(stops))
+    reasons = list(csv.DictReader((out / "failures.csv").read_text().splitlines()))
+    assert [r["recipe"] for r in reasons if without.stem in r["recording"]] == ["unit_occlusion"]
+    report = (out / "report.html").read_text("utf-8")
+    assert "To which sounds does the evidence point?" in report
+    assert (out / "evidence_by_unit.tex").read_text("utf-8").startswith("% needs")
+    # What the TextGrids say is part of the run, where they lie is not.
+    assert run("evaluate", "--resume", out).status == 1
+    moved = next(path for path in grids.iterdir() if path.stem not in (bad.stem, without.stem))
+    moved.write_text(moved.read_text().replace('"T"', '"S"'))
+    answer = run("evaluate", "--resume", out)
+    assert (answer.status, "textgrids" in answer.err) == (2, True), answer.err
+    answer = run(*command, "--overwrite", "--textgrids", tmp_path / "no")
+    assert (answer.status, "no such file or folder" in answer.err) == (2, True), answer.err
 
 
 def test_explain_writes_for_eyes_and_ears(voices: Path, model: Path, tmp_path: Path, run: Run) -> None:
