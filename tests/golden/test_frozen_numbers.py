@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +130,7 @@ def transformer(family: str) -> Classifier:
 def maps_of(model: Classifier, spec: Spectrogram) -> dict[str, Any]:
     """The map of every method."""
     target = torch.arange(len(spec)) % 2
+    spec = replace(spec, spans=len(spec) * (((0.0, 0.2), (0.2, 0.45), (0.45, 0.75)),))
     found: dict[str, Any] = {"logits": digest(model(spec.magnitude, spec.phase).detach())}
     for name in METHODS:
         try:
