@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from speechxai.audit import alike, audit, chance, left, report
-from speechxai.audit.probes import PROBES, Heard, measured
+from speechxai.audit.probes import NO_LINE_DB, PROBES, Heard, measured
 from speechxai.errors import NotApplicable, SpeechXAIError
 from speechxai.types import Array, Recording
 
@@ -48,13 +48,21 @@ GOLDEN: dict[str, tuple[Heard, dict[str, float | str], float]] = {
     "duration": (heard(tone(4)), {"log2 of the duration, s": 2.0}, 1e-9),
     # a sine of peak 0.5 has 20 log10(0.5 / sqrt 2) = -9.03 dB, its peak -6.02 dB
     "level": (heard(tone(2)), {"level of speech, dB of full scale": -9.03, "peak, dB of full scale": -6.02}, 0.1),
-    # Power of white noise is exponential: a twentieth lies under -ln .95 = .0513 of the mean, -12.90 dB
-    "noise_floor": (heard(noise(8, sd=0.1)), {"quietest cells, dB beside the speech": -12.90}, 0.4),
+    # Power of white noise is exponential: a fifth of the time lies under -ln .8 = .2231 of the mean, -6.51 dB. Of 1,000
+    # windows beside each other that is known to sqrt(.16 / 1000) / (.8 * .2231) = 7 %, 0.3 dB; the lowest of 31
+    # frequencies lies 2.1 of them lower, at -7.1 dB
+    "noise_floor": (heard(noise(8, sd=0.1)), {"quietest frequency, dB beside the speech": -7.1}, 0.3),
     # A line of peak A in a Hann window of n samples has A^2 n / 6: .05^2 * 3200 / 6 = 1.333; the steady tenth of noise
     # of sd .01 is -ln .9 * 1e-4 = 1.05e-5 of it: 51 dB. Nothing stands at 60 Hz.
     "hum": (
         heard(noise(8, sd=0.01) + tone(8, hz=50, peak=0.05)),
-        {"50 Hz, dB above its neighbors": 51.0, "60 Hz, dB above its neighbors": 0.0},
+        {
+            "50 Hz, dB above its neighbors": 51.0,
+            "60 Hz, dB above its neighbors": 0.0,
+            # 1.333 is 1.2 dB; all of it has .05^2 / 2 + .01^2 = .00135, -28.7 dB
+            "50 Hz, dB beside the speech": 29.9,
+            "60 Hz, dB beside the speech": NO_LINE_DB,
+        },
         4.0,
     ),
     # 0.5 + 0.3 + 0.2 of 3 s; frames of 25 ms hear speech up to 13 ms away on either side
@@ -140,6 +148,36 @@ def test_every_probe_is_one_of_one_recording(name: str) -> None:
 )
 def test_what_cannot_be_asked_has_its_reason(name: str, row: dict[str, object], samples: Array, words: str) -> None:
     assert words in str(measured(heard(samples, row=row), (name,))[name])
+
+
+def telephone_vowel(seed: int, noise_db: float, hum_db: float = -200.0) -> Array:
+    """A held vowel of 3 s, 130 Hz, whose own noise, 25 dB under it, ends with the band of a telephone; and what is
+    added over all frequencies."""
+    n, rng = 3 * RATE, np.random.default_rng(seed)
+    pulses = np.zeros(n)
+    pulses[:: RATE // 130] = 1.0
+    breath = rng.normal(size=n) * pulses.std() * 10 ** (-25 / 20)
+    spectrum, frequency = np.fft.rfft(pulses + breath), np.fft.rfftfreq(n, 1 / RATE)
+    voice = np.fft.irfft(spectrum * ((frequency > 300) & (frequency < 3_400)), n)
+    voice /= voice.std()
+    line = np.sqrt(2) * np.sin(2 * np.pi * 50 * np.arange(n) / RATE)
+    return 0.1 * (voice + 10 ** (noise_db / 20) * rng.normal(size=n) + 10 ** (hum_db / 20) * line)
+
+
+def test_noise_under_a_held_vowel_is_noise_and_no_hum() -> None:
+    """Without any pause, and under the vowel's own noise: 10 dB more of it are 10 dB more, and no line of the mains."""
+    floors, hums = [], []
+    for noise_db in (-50.0, -40.0, -30.0):
+        for seed in (1, 2, 3):
+            said = [PROBES[name](heard(telephone_vowel(seed, noise_db))) for name in ("noise_floor", "hum")]
+            floors.append(said[0]["quietest frequency, dB beside the speech"])
+            hums += [value for name, value in said[1].items() if name.endswith("beside the speech")]
+    steps = np.diff(np.reshape(np.array(floors, float), (3, 3)).mean(axis=1))
+    assert steps == pytest.approx([10, 10], abs=1)
+    assert set(hums) == {NO_LINE_DB}
+    with_line = PROBES["hum"](heard(telephone_vowel(1, -45.0, hum_db=-45.0)))
+    assert float(with_line["50 Hz, dB beside the speech"]) > -45
+    assert with_line["60 Hz, dB beside the speech"] == NO_LINE_DB
 
 
 def test_pauses_are_cut_out() -> None:
