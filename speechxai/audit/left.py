@@ -44,8 +44,10 @@ MODELS: Mapping[str, Mapping[str, Any]] = {
         "patience": 15,
     },
     "whisper": {"backbone": "whisper"},
+    "dvector": {"backbone": "dvector"},
 }
-"""The task's own models: a regression on acoustic measures, a small network, and a frozen encoder with a head."""
+"""The task's own models: a regression on acoustic measures, a small network, and frozen encoders with a head: one of
+words, one of who speaks."""
 
 
 @CONDITIONS.register(label="everything")

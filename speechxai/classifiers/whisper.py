@@ -11,7 +11,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -531,7 +531,17 @@ C_GRID = (0.01, 0.1, 1.0)
 """Inverse strengths of the penalty that are tried."""
 
 
-def fit_head(network: FrozenWhisper, pooled: Tensor, labels: Any, speakers: Sequence[str], seed: int) -> None:
+class Headed(Protocol):
+    """A network with a head that `fit_head` sets: mean and deviation (L + 1, C), weights of the layers (L + 1,), and a
+    linear layer."""
+
+    mean: Tensor
+    deviation: Tensor
+    layer_weights: nn.Parameter
+    output: nn.Linear
+
+
+def fit_head(network: Headed, pooled: Tensor, labels: Any, speakers: Sequence[str], seed: int) -> None:
     """Fit layer weights and the linear layer by penalized logistic regression with balanced classes.
 
     Args:
@@ -549,7 +559,9 @@ def fit_head(network: FrozenWhisper, pooled: Tensor, labels: Any, speakers: Sequ
     owners = np.array(speakers)
     n_speakers = min(len(set(owners[labels == label])) for label in (0, 1))
     if n_speakers < 2:
-        raise SpeechXAIError(f"Fitting the head of Whisper needs at least 2 speakers of each class. Got {n_speakers}.")
+        raise SpeechXAIError(
+            f"Fitting a head on a frozen encoder needs at least 2 speakers of each class. Got {n_speakers}."
+        )
     mean, deviation = pooled.mean(dim=0), pooled.std(dim=0, correction=0)
     deviation = torch.where(deviation > 1e-9, deviation, torch.ones_like(deviation))
     x, y = (pooled - mean) / deviation, torch.from_numpy(labels.astype(np.float64))

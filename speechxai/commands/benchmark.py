@@ -62,8 +62,9 @@ def benchmark(
     network: Annotated[
         str | None,
         typer.Option(
-            help="What learns the tasks: cnn, whisper (extra 'pretrained'), whisper-random, whisper-tuned, or a model"
-            " of yours as --model of evaluate takes it, trained further for each task (default: cnn)."
+            help="What learns the tasks: cnn, whisper (extra 'pretrained'), whisper-random, whisper-tuned, dvector,"
+            " dvector-random, or a model of yours as --model of evaluate takes it, trained further for each task"
+            " (default: cnn)."
         ),
     ] = None,
     bystander: Annotated[

@@ -155,8 +155,8 @@ def audit_folder(
         typer.Option(
             "--models",
             help=(
-                "Also train the task's own models (acoustic, cnn, whisper) by speaker on everything, on matched pairs,"
-                " without pauses and with everything equalized; repeat for several. Minutes to hours."
+                "Also train the task's own models (acoustic, cnn, whisper, dvector) by speaker on everything, on"
+                " matched pairs, without pauses and with everything equalized; repeat for several. Minutes to hours."
             ),
         ),
     ] = None,

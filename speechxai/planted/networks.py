@@ -1,4 +1,4 @@
-"""Which network learns the tasks of a benchmark: `cnn` from nothing, Whisper's encoder with a head, one of yours."""
+"""Which network learns the tasks of a benchmark: `cnn` from nothing, a frozen encoder with a head, one of yours."""
 
 from __future__ import annotations
 
@@ -10,9 +10,18 @@ import torch
 
 from speechxai.classifiers import Classifier, build
 from speechxai.classifiers.bundle import load_bundle
+from speechxai.classifiers.dvector import read_speaker_encoder
 from speechxai.classifiers.whisper import EMBEDDED, read_encoder
 from speechxai.errors import SpeechXAIError
-from speechxai.planted.settings import CNN, N_TUNED, WHISPER, WHISPER_RANDOM, WHISPER_TUNED
+from speechxai.planted.settings import (
+    CNN,
+    DVECTOR,
+    DVECTOR_RANDOM,
+    N_TUNED,
+    WHISPER,
+    WHISPER_RANDOM,
+    WHISPER_TUNED,
+)
 from speechxai.types import StftConfig
 
 CLASSES = ("without", "with")
@@ -37,8 +46,8 @@ def open_network(name: str, allow_code: bool = False) -> Network:
     """Find what `BenchmarkSettings.network` names.
 
     Args:
-        name: CNN, WHISPER, WHISPER_RANDOM, WHISPER_TUNED, or a model as `load_bundle` takes it, which is trained
-            further.
+        name: CNN, WHISPER, WHISPER_RANDOM, WHISPER_TUNED, DVECTOR, DVECTOR_RANDOM, or a model as `load_bundle` takes
+            it, which is trained further.
         allow_code: whether "module:function" may run.
 
     Raises:
@@ -47,13 +56,15 @@ def open_network(name: str, allow_code: bool = False) -> Network:
     stft = StftConfig()
     if name == CNN:
         return Network(lambda seed: make_cnn())
-    if name in (WHISPER, WHISPER_RANDOM, WHISPER_TUNED):
-        encoder = read_encoder(EMBEDDED)  # a missing one is said before anything is computed
-        is_random = name == WHISPER_RANDOM
+    if name in (WHISPER, WHISPER_RANDOM, WHISPER_TUNED, DVECTOR, DVECTOR_RANDOM):
+        of_speakers = name in (DVECTOR, DVECTOR_RANDOM)
+        # a missing one is said before anything is computed
+        encoder = read_speaker_encoder() if of_speakers else read_encoder(EMBEDDED)
+        is_random = name in (WHISPER_RANDOM, DVECTOR_RANDOM)
+        backbone, options = (DVECTOR, {}) if of_speakers else (WHISPER, {"tuned": N_TUNED * (name == WHISPER_TUNED)})
 
         def head_on(seed: int) -> Classifier:
-            tuned = N_TUNED if name == WHISPER_TUNED else 0
-            network = build("whisper", stft, random=is_random, seed=seed if is_random else 0, tuned=tuned)
+            network = build(backbone, stft, random=is_random, seed=seed if is_random else 0, **options)
             return Classifier(network, stft, None, CLASSES)
 
         return Network(head_on, encoder.sha256)

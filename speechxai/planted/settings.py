@@ -50,9 +50,10 @@ CUES_OF_BENCHMARK = (
     "monopitch",
 )
 CNN, WHISPER, WHISPER_RANDOM, WHISPER_TUNED = "cnn", "whisper", "whisper-random", "whisper-tuned"
+DVECTOR, DVECTOR_RANDOM = "dvector", "dvector-random"
 """Networks that learn the tasks: trained from nothing; Whisper tiny.en's encoder, which stays as it is, with a head
-that is fitted; its twin with random weights, without which no gain is one of pretraining; and the encoder whose last
-N_TUNED blocks are trained with the head."""
+that is fitted; its twin with random weights, without which no gain is one of pretraining; the encoder whose last
+N_TUNED blocks are trained with the head; Resemblyzer's speaker encoder with a head, and its twin."""
 N_TUNED = 2
 
 TRUTH = "truth_map"
@@ -130,8 +131,8 @@ class BenchmarkSettings:
         methods, combinations: explanations that are scored; controls are always added, combinations only in the first
             seed's tasks.
         n_stages: stages of the weight randomization.
-        network: what learns the tasks: CNN, WHISPER, WHISPER_RANDOM, WHISPER_TUNED, or a model that is trained further
-            for each task (`networks.open_network`).
+        network: what learns the tasks: CNN, WHISPER, WHISPER_RANDOM, WHISPER_TUNED, DVECTOR, DVECTOR_RANDOM, or a model
+            that is trained further for each task (`networks.open_network`).
         bystander: whether both twins hold a sound that tells no class, of the cue's own energy, at a place of its own.
 
     Raises:
