@@ -509,7 +509,7 @@ def _evaluation(folder: RunFolder) -> Run:
 
 
 def _paper_table(folder: RunFolder) -> bytes:
-    from speechxai.evaluation.report import tables
+    from speechxai.evaluation.paper import tables
 
     return tables(folder, "latex").encode()
 

@@ -35,6 +35,7 @@ class Registry(Generic[F]):
         kind: what an entry is called in messages.
         required: facts that every entry must state.
         refused: why names that somebody may ask for have no entry; asking for one raises NotApplicable with the reason.
+        filled_by: module whose import registers the entries; loaded when somebody asks for more than was `told`.
 
     >>> SHAPES = Registry("shape", required=("corners",))
     >>> @SHAPES.register(corners=4)
@@ -49,8 +50,15 @@ class Registry(Generic[F]):
     speechxai.errors.SpeechXAIError: Unknown shape 'sqare'. Did you mean 'square'? Known: square.
     """
 
-    def __init__(self, kind: str, required: tuple[str, ...] = (), refused: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        required: tuple[str, ...] = (),
+        refused: Mapping[str, str] | None = None,
+        filled_by: str = "",
+    ) -> None:
         self.kind = kind
+        self.filled_by = filled_by
         self.required = required
         self.refused: Mapping[str, str] = refused or {}
         self._families: dict[str, Registry[F]] = {}
@@ -110,11 +118,17 @@ class Registry(Generic[F]):
         """Know the entries of a named package too, by names such as "captum:Lime". Lists and presets leave them out."""
         self._families[prefix] = family
 
+    def _fill(self) -> None:
+        """Load what registers the entries; whoever is loading it already goes on with those that are there."""
+        if self.filled_by:
+            importlib.import_module(self.filled_by)
+
     def _family(self, name: object) -> Registry[F] | None:
         prefix, colon, _ = str(name).partition(":")
         return self._families.get(prefix) if colon else None
 
     def __getitem__(self, name: str) -> F:
+        self._fill()
         family = self._family(name)
         if family is not None:
             return family[name]
@@ -147,13 +161,16 @@ class Registry(Generic[F]):
     def __contains__(self, name: object) -> bool:
         if name in self._told.get():
             return True
+        self._fill()
         family = self._family(name)
         return name in self._functions if family is None else name in family
 
     def __iter__(self) -> Iterator[str]:
+        self._fill()
         return iter(self._functions)
 
     def __len__(self) -> int:
+        self._fill()
         return len(self._functions)
 
 

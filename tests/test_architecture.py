@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 ROOMS = (
     {"errors"},
-    {"types", "registry", "files", "flags"},
+    {"types", "registry", "files", "flags", "families"},
     {"signal", "stats"},
     {"data"},
     {"classifiers"},

@@ -37,6 +37,8 @@ from speechxai.classifiers.fit import (
     spread_of,
 )
 from speechxai.classifiers.network import class_order
+from speechxai.data.manifest import AGE_BANDS, halves
+from speechxai.data.manifest import groups_of as groups_of
 from speechxai.errors import SpeechXAIError
 from speechxai.stats import (
     N_BINS,
@@ -754,15 +756,6 @@ def not_calibrated_because(subjects: Subjects, before: Subjects) -> str:
     return ""
 
 
-AGE_BANDS = (
-    (0, 50, "under 50 years"),
-    (50, 60, "50 to 59 years"),
-    (60, 70, "60 to 69 years"),
-    (70, 200, "70 years and older"),
-)
-"""Lowest age, first age beyond, and name, years."""
-
-
 def groups(subjects: Subjects) -> dict[str, Array]:
     """Subgroups with at least one subject, by sex and by age band: name -> members (S,)."""
     sex = np.array(subjects.sexes)
@@ -816,15 +809,10 @@ def confounds(subjects: Subjects, *, n: int = 2000, seed: int = 0) -> dict[str, 
 
 
 # Where a classifier is right, and on whom, over the recordings of a data set: speakers are the cases.
-SEXES = {"F": "women", "M": "men"}
 SEVERITIES = ("hoehn_yahr", "severity", "updrs_speech")
 """Columns that say how severe a disease is; the first that holds anything is used."""
 
 MOST_TASKS = 5
-MOST_TEXTS = 12
-"""Texts of a column that are groups of their own."""
-MOST_NUMBERS = 6
-"""Different numbers of a column that are groups of their own; more are halved."""
 FEW_SPEAKERS = 5
 """With fewer an interval over speakers says little."""
 
@@ -972,45 +960,6 @@ def calibration_bins(
     )
 
 
-def groups_of(rows: pd.DataFrame, column: str) -> list[tuple[str, pd.Series]]:
-    """Groups of the recordings by a column of their table: name and which rows, in order.
-
-    Sexes, bands of age, and tasks have names of their own. Of any other column of texts every text is a group, the most
-    frequent ones, and the rest one group; a column of numbers with few different values gives a group for each, else
-    the lower and the upper half.
-    """
-    import pandas as pd
-
-    if column == "sex":
-        return [(name, rows["sex"].astype(str) == value) for value, name in SEXES.items()]
-    if column == "age":
-        age = pd.to_numeric(rows["age"], errors="coerce")
-        return [(name, (age >= low) & (age < high)) for low, high, name in AGE_BANDS]
-    words = column.replace("_", " ")
-    if pd.api.types.is_numeric_dtype(rows[column]):
-        values = rows[column].astype("Float64")
-        different = sorted(float(v) for v in values.dropna().unique())
-        if len(different) <= MOST_NUMBERS:
-            return [(f"{words} {v:g}", (values == v).fillna(False).astype(bool)) for v in different]
-        return _halves(values, words)
-    texts = rows[column].astype(str)
-    counts = texts[texts != "unknown"].value_counts()
-    often = sorted(counts.sort_index().sort_values(ascending=False, kind="stable").index[:MOST_TEXTS])
-    found = [(f"{words} {text}", texts == text) for text in often]
-    if len(counts) > MOST_TEXTS:
-        rest = ~texts.isin(often) & (texts != "unknown")
-        found.append((f"{words}, {len(counts) - MOST_TEXTS} others", rest))
-    return found + ([(f"{words} unknown", texts == "unknown")] if (texts == "unknown").any() else [])
-
-
-def _halves(values: pd.Series, words: str) -> list[tuple[str, pd.Series]]:
-    middle = values.median()
-    return [
-        (f"{words} up to {round(middle, 2):g}", (values <= middle).fillna(False).astype(bool)),
-        (f"{words} above {round(middle, 2):g}", (values > middle).fillna(False).astype(bool)),
-    ]
-
-
 def by_group(labeled: pd.DataFrame, classes: Sequence[str], by: Sequence[str] = ()) -> list[Group]:
     """How many people of every class get it as their answer: of everybody, by sex, age band, task and severity, and by
     other columns that are named, where two people or more are known. A share of right answers would be the mix of the
@@ -1026,7 +975,7 @@ def by_group(labeled: pd.DataFrame, classes: Sequence[str], by: Sequence[str] = 
         value = pd.to_numeric(labeled[column], errors="coerce") if column in labeled else pd.Series(dtype=float)
         if value.notna().any():
             who = classes[1] if len(classes) == 2 else f"not {classes[0]}"
-            masks += _halves(value.where(labeled["label"] != 0), f"{who}, {column.replace('_', ' ')}")
+            masks += halves(value.where(labeled["label"] != 0), f"{who}, {column.replace('_', ' ')}")
             break
     for column in by:
         masks += groups_of(labeled, column)

@@ -162,6 +162,60 @@ def column_to_group_by(manifest: pd.DataFrame, name: str) -> str:
     return found
 
 
+AGE_BANDS = (
+    (0, 50, "under 50 years"),
+    (50, 60, "50 to 59 years"),
+    (60, 70, "60 to 69 years"),
+    (70, 200, "70 years and older"),
+)
+"""Lowest age, first age beyond, and name, years."""
+
+SEXES = {"F": "women", "M": "men"}
+
+MOST_TEXTS = 12
+"""Texts of a column that are groups of their own."""
+MOST_NUMBERS = 6
+"""Different numbers of a column that are groups of their own; more are halved."""
+
+
+def groups_of(rows: pd.DataFrame, column: str) -> list[tuple[str, pd.Series]]:
+    """Groups of the recordings by a column of their table: name and which rows, in order.
+
+    Sexes, bands of age, and tasks have names of their own. Of any other column of texts every text is a group, the most
+    frequent ones, and the rest one group; a column of numbers with few different values gives a group for each, else
+    the lower and the upper half.
+    """
+    if column == "sex":
+        return [(name, rows["sex"].astype(str) == value) for value, name in SEXES.items()]
+    if column == "age":
+        age = pd.to_numeric(rows["age"], errors="coerce")
+        return [(name, (age >= low) & (age < high)) for low, high, name in AGE_BANDS]
+    words = column.replace("_", " ")
+    if pd.api.types.is_numeric_dtype(rows[column]):
+        values = rows[column].astype("Float64")
+        different = sorted(float(v) for v in values.dropna().unique())
+        if len(different) <= MOST_NUMBERS:
+            return [(f"{words} {v:g}", (values == v).fillna(False).astype(bool)) for v in different]
+        return halves(values, words)
+    texts = rows[column].astype(str)
+    counts = texts[texts != "unknown"].value_counts()
+    often = sorted(counts.sort_index().sort_values(ascending=False, kind="stable").index[:MOST_TEXTS])
+    found = [(f"{words} {text}", texts == text) for text in often]
+    if len(counts) > MOST_TEXTS:
+        rest = ~texts.isin(often) & (texts != "unknown")
+        found.append((f"{words}, {len(counts) - MOST_TEXTS} others", rest))
+    return found + ([(f"{words} unknown", texts == "unknown")] if (texts == "unknown").any() else [])
+
+
+def halves(values: pd.Series, words: str) -> list[tuple[str, pd.Series]]:
+    """Groups of the rows by the median of a column of numbers: up to it, and above it."""
+    middle = values.median()
+    return [
+        (f"{words} up to {round(middle, 2):g}", (values <= middle).fillna(False).astype(bool)),
+        (f"{words} above {round(middle, 2):g}", (values > middle).fillna(False).astype(bool)),
+    ]
+
+
 def validate(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a copy with COLUMNS, in order and typed, and then all other columns: label and sample_rate Int64, ages,
     scales and other columns of numbers alone Float64, else text.

@@ -15,21 +15,22 @@ import numpy as np
 
 from speechxai.classifiers.network import place_of
 from speechxai.classifiers.precision import PRECISION_NOTES
-from speechxai.data.manifest import classes_of, column_to_group_by, label_names
-from speechxai.errors import SpeechXAIError, did_you_mean
+from speechxai.data.manifest import classes_of, label_names
+from speechxai.evaluation.paper import BESIDE as BESIDE
+from speechxai.evaluation.paper import Group as Group
+from speechxai.evaluation.paper import asked_for, caption, groups_by, score_table
 from speechxai.evaluation.runs import RunFolder, knowing, unit_name
-from speechxai.evaluation.runs import summary as summarized
 from speechxai.evaluation.session import Session
 from speechxai.evaluation.words import findings
 from speechxai.explain.agreement import STRONGEST
 from speechxai.explain.explain import explain_all
 from speechxai.explain.recipe import CONTROLS, parse
-from speechxai.files import csv_table, naming_folder, read_bytes, read_sealed, read_text, sealed, write_atomically
-from speechxai.metrics import DEFAULT_METRICS, EQUAL_BUDGET_METRICS, METRICS, PUBLISHED_METRICS
+from speechxai.files import naming_folder, read_bytes, read_sealed, read_text, sealed, write_atomically
+from speechxai.metrics import EQUAL_BUDGET_METRICS, METRICS, PUBLISHED_METRICS
 from speechxai.report import plots
+from speechxai.report.latex import LATEX_NEEDS, latex, latex_text
 from speechxai.report.render import (
     HEADLINE,
-    LATEX_NEEDS,
     NONE,
     PERCENT,
     Cell,
@@ -38,22 +39,18 @@ from speechxai.report.render import (
     Row,
     Table,
     arrow,
-    column_name,
     console,
     difference_cell,
     digits,
     estimates,
     grouped,
     is_control,
-    latex,
     listing,
-    markdown,
     metrics_of,
     number,
     page,
     plain_table,
     short_name,
-    span,
     with_span,
 )
 from speechxai.signal.stft import spectrogram
@@ -158,49 +155,12 @@ def draw(session: Session, recording: str) -> tuple[dict[str, Any], bytes]:
 
 
 Part = dict[str, Any]
-"""A picture: its data URI, the words that stand for it, its caption."""
-
-BESIDE = "Controls: what every explanation must beat"
+"""A picture: itself, its data URI, the words that stand for it, its caption."""
 
 
 def data_uri(png: bytes) -> str:
     """Write a PNG as a data URI."""
     return "data:image/png;base64," + base64.b64encode(png).decode()
-
-
-def score_table(
-    summary: pd.DataFrame, metrics: Sequence[str], title: str, *, small: bool = True, note: str = ""
-) -> Table | None:
-    """Recipes x metrics with intervals, in groups with the controls last; None where the run has none of the metrics.
-
-    Args:
-        summary: `summary.csv`.
-        metrics: columns, where the run has them.
-        title: of the table.
-        small: whether intervals and numbers of undefined values stand in the cells.
-        note: what to know of the table.
-    """
-    wanted = [metric for metric in metrics if metric in metrics_of(summary)]
-    if not [metric for metric in wanted if metric != "mean_mask"]:
-        return None
-    values = estimates(summary, wanted)
-    largest = {m: max((abs(row[m].mean) for row in values.values() if m in row), default=math.inf) for m in wanted}
-
-    def cell(recipe: str, metric: str) -> Cell:
-        found, n = values[recipe].get(metric), digits(metric, largest[metric])
-        if found is None:
-            return Cell(NONE)
-        below = "" if metric == "mean_mask" or not small else span(found.low, found.high, n)
-        if found.n_nan and small:
-            below = f"{below} ({found.n_nan} undefined)".strip()
-        return Cell(number(found.mean, n), below, "best" if found.best and not is_control(recipe) else "")
-
-    rows = [
-        Row(recipe, tuple(cell(recipe, metric) for metric in wanted), BESIDE if name == "Controls" else name)
-        for name, recipes in grouped(list(values)).items()
-        for recipe in recipes
-    ]
-    return Table(title, ("explanation", *map(column_name, wanted)), tuple(rows), note, apart=(BESIDE,))
 
 
 def difference_table(summary: pd.DataFrame, metrics: Sequence[str]) -> Table | None:
@@ -251,6 +211,7 @@ def bars(summary: pd.DataFrame, metric: str) -> Part | None:
     png = plots.score_bars(names, means, intervals, [is_control(name) for name in names], higher=falling)
     top = names[int(np.argmax(means) if falling else np.argmin(means))]
     return {
+        "picture": png,
         "uri": data_uri(png),
         "alt": (
             f"Mean {metric} of {len(names)} explanations with 95 % intervals; best is {top}. The table below has the"
@@ -291,7 +252,8 @@ def agreement_pictures(agreement: pd.DataFrame) -> list[Part]:
         ]
         pictures.append(
             {
-                "uri": data_uri(plots.agreement_heatmap(names, matrix)),
+                "picture": (picture := plots.agreement_heatmap(names, matrix)),
+                "uri": data_uri(picture),
                 "alt": f"{title}: {'; '.join(off)}",
                 "caption": f"{title}, mean over recordings; 1 is the same map.",
             }
@@ -411,7 +373,8 @@ def calibration_picture(predictions: pd.DataFrame, classes: Sequence[str]) -> Pa
     share = f"Share of {classes[1]}" if len(classes) == 2 else "Share of right answers"
     of, share_words = (classes[1], f"share with {classes[1]}") if len(classes) == 2 else ("the answer", "share right")
     return {
-        "uri": data_uri(plots.calibration_curve(p.tolist(), y.astype(int).tolist(), of=of, share=share_words)),
+        "picture": (curve := plots.calibration_curve(p.tolist(), y.astype(int).tolist(), of=of, share=share_words)),
+        "uri": data_uri(curve),
         "alt": f"{share} against predicted probability in bins of equal counts, {len(known)} recordings.",
         "caption": "Calibration: on the dashed line the probability means what it says. Lines are 95 % intervals.",
     }
@@ -502,6 +465,7 @@ def signs_picture(summary: pd.DataFrame) -> Part | None:
     png = plots.dial_bars(names, part["effect"].tolist(), intervals, part["placebo"].tolist(), squares)
     said = "; ".join(f"{name} {number(e, 2)}" for name, e in zip(names, part["effect"], strict=True))
     return {
+        "picture": png,
         "uri": data_uri(png),
         "alt": f"Mean change of the logit by one step of each dial: {said}.",
         "caption": "What this model listens to: mean change of the logit by one step, with 95 % intervals over"
@@ -892,7 +856,7 @@ def _environment(environment: dict[str, Any]) -> list[tuple[str, str]]:
     return found
 
 
-def _examples(folder: RunFolder) -> list[dict[str, str]]:
+def _examples(folder: RunFolder) -> list[Part]:
     index = read_sealed(folder.path / "pictures" / "index.json", "pictures") or {}
     found = []
     for example in index.get("examples", []):
@@ -902,7 +866,8 @@ def _examples(folder: RunFolder) -> list[dict[str, str]]:
         maps = ", ".join(example["recipes"])
         found.append(
             {
-                "uri": data_uri(read_bytes(path)),
+                "picture": (picture := plots.Picture(read_bytes(path))),
+                "uri": data_uri(picture),
                 "alt": (
                     f"Spectrogram of {example['recording']} ({example['duration_s']:.1f} s), alone and with the"
                     f" evidence of {maps}."
@@ -911,6 +876,39 @@ def _examples(folder: RunFolder) -> list[dict[str, str]]:
             }
         )
     return found
+
+
+@knowing
+def figures(folder: RunFolder) -> dict[str, bytes]:
+    """Every figure of a run's report as PNG, SVG and PDF, by file name, and `figures.tex` with what each shows: n,
+    speakers, intervals, protocol. Examples were drawn by the run, and stand in their SVG and PDF as they are."""
+    summary, predictions = folder.table("summary"), folder.table("predictions")
+    classes = list(folder.environment["model"].get("classes", CLASS_NAMES))
+    found: dict[str, Part | None] = {
+        "scores": bars(summary, HEADLINE[0]),
+        **{f"agreement-{n}": part for n, part in enumerate(agreement_pictures(folder.table("agreement")), start=1)},
+        "signs": signs_picture(folder.table("signs")) if (folder.path / "signs.csv").is_file() else None,
+        "calibration": calibration_picture(predictions, classes),
+        **{f"example-{n}": part for n, part in enumerate(_examples(folder), start=1)},
+    }
+    files: dict[str, bytes] = {}
+    floats = [r"% needs \usepackage{graphicx,amssymb}"]
+    for name, part in found.items():
+        if part is None:
+            continue
+        for file_format in plots.FILE_FORMATS:
+            files[f"{name}.{file_format}"] = part["picture"].in_format(file_format)
+        about = f"{part['caption'].rstrip('.')}. {caption(folder, [])}."
+        floats += [
+            r"\begin{figure}",
+            r"\centering",
+            f"\\includegraphics[width=\\linewidth]{{{name}.pdf}}",
+            f"\\caption{{{latex_text(about)}}}",
+            f"\\label{{fig:{name}}}",
+            r"\end{figure}",
+            "",
+        ]
+    return {**files, "figures.tex": "\n".join(floats).encode()}
 
 
 @knowing
@@ -943,48 +941,6 @@ def console_table(folder: RunFolder) -> str:
         else "--metrics default adds columns in which every map keeps or loses the same number."
     )
     return f"{console(replace(table, columns=columns))}\n\n{note}"
-
-
-def asked_for(summary: pd.DataFrame) -> list[str]:
-    """Metrics of a run that are computed when asked for: those of packages and plugins, and ours beside the default."""
-    usual = {*DEFAULT_METRICS, *PUBLISHED_METRICS, *EQUAL_BUDGET_METRICS}
-    return [metric for metric in metrics_of(summary) if metric not in usual]
-
-
-@dataclass(frozen=True, eq=False)
-class Group:
-    """Recordings of a run that have one thing in common: its name, their rows of `predictions`, and the summary of
-    their scores."""
-
-    name: str
-    rows: pd.DataFrame
-    summary: pd.DataFrame
-
-
-def groups_by(folder: RunFolder, column: str) -> list[Group]:
-    """Groups of a run's scored recordings by a column of its manifest.
-
-    Raises:
-        SpeechXAIError: there is no such column, or nothing is known in it.
-    """
-    from speechxai.classifiers.validation import groups_of
-
-    rows, scores = folder.table("predictions"), folder.table("scores")
-    column = column_to_group_by(folder.manifest, column)
-    if column == "label":
-        names = label_names(folder.manifest)
-        masks = [(f"labeled {name}", names == name) for name in (*classes_of(folder.manifest), "unknown")]
-    else:
-        masks = groups_of(folder.manifest, column)
-    found = []
-    for name, mask in masks:
-        recordings = set(folder.manifest["recording"][mask.to_numpy()])
-        own = scores[scores["recording"].isin(recordings)]
-        if not own.empty:
-            found.append(Group(name, rows[rows["recording"].isin(recordings)], summarized(own)))
-    if not found:
-        raise SpeechXAIError(f"--by {column}: no recording with scores belongs to any of its groups.")
-    return found
 
 
 def group_tables(folder: RunFolder, column: str) -> tuple[str, list[Table]]:
@@ -1027,82 +983,3 @@ def _span_cell(found: Estimate | None, metric: str) -> str:
         return NONE
     n = digits(metric, abs(found.mean))
     return with_span(found.mean, found.low, found.high, n)
-
-
-def published_frame(folder: RunFolder, summary: pd.DataFrame | None = None) -> pd.DataFrame:
-    """The paper's columns and those that were asked for, a row a recipe: recipe, group, mean mask, and mean, low, high
-    of each metric in its unit."""
-    import pandas as pd
-
-    summary = folder.table("summary") if summary is None else summary
-    present = [m for m in PUBLISHED_METRICS if m in metrics_of(summary)]
-    if present:
-        present += asked_for(summary)
-    else:
-        raise SpeechXAIError(
-            f"{folder.path}: the run has none of the paper's metrics. Evaluate with --metrics published or --metrics"
-            " default."
-        )
-    budget = "mean_mask" in metrics_of(summary)
-    values = estimates(summary, [*present, *(["mean_mask"] if budget else [])])
-    rows: list[dict[str, Any]] = []
-    for group, recipes in grouped(list(values)).items():
-        for recipe in recipes:
-            row: dict[str, Any] = {"recipe": recipe, "group": group}
-            if budget:
-                row["mean_mask"] = values[recipe]["mean_mask"].mean
-            for metric in present:
-                cell = values[recipe].get(metric, Estimate(math.nan))
-                name = short_name(metric)
-                row |= {name: cell.mean, f"{name}_low": cell.low, f"{name}_high": cell.high}
-            rows.append(row)
-    return pd.DataFrame(rows)
-
-
-@knowing
-def tables(folder: RunFolder, format: str, by: Sequence[str] | None = None) -> str:
-    """The paper's table as "latex", "markdown" or "csv"; AI, AD and AG in percent, intervals of 95 % over speakers.
-
-    Args:
-        folder: the run.
-        format: of the table.
-        by: columns of the manifest: a table for each of their groups follows (in CSV, `by` and `which` name it).
-
-    Raises:
-        SpeechXAIError: an unknown format, a run without the paper's metrics, or a column that is not there.
-    """
-    if format not in ("latex", "markdown", "csv"):
-        raise SpeechXAIError(did_you_mean(format, ["latex", "markdown", "csv"], "format"))
-    by = folder.config.get("by", ()) if by is None else by
-    parts = [("", "", folder.table("summary"))]
-    parts += [(column, group.name, group.summary) for column in by for group in groups_by(folder, column)]
-    if format == "csv":
-        return csv_table(_frame_of(folder, parts)).decode()
-    texts = [_paper_table(folder, format, which, summary) for _, which, summary in parts]
-    return "\n".join(texts) if format == "markdown" else f"{LATEX_NEEDS}\n" + "\n".join(texts)
-
-
-def _frame_of(folder: RunFolder, parts: Sequence[tuple[str, str, pd.DataFrame]]) -> pd.DataFrame:
-    import pandas as pd
-
-    frames = [published_frame(folder, summary) for _, _, summary in parts]
-    if len(parts) == 1:
-        return frames[0]
-    named = [f.assign(by=column, which=which) for (column, which, _), f in zip(parts, frames, strict=True)]
-    found = pd.concat(named, ignore_index=True)
-    return found[["by", "which", *frames[0].columns]]
-
-
-def _paper_table(folder: RunFolder, format: str, which: str, summary: pd.DataFrame) -> str:
-    published_frame(folder, summary)  # says what is missing
-    speakers = int(summary["n_speakers"].max())
-    note = (
-        f"Model {folder.config['model']}, data {folder.config['data']}, protocol"
-        f" {folder.config.get('protocol', 'standard')}. Means over {speakers} speakers with 95 % intervals over"
-        " speakers. AI, AD and AG in percent"
-    )
-    title = "Explanations of a speech classifier" + (f": {which}" if which else "")
-    table = score_table(summary, ["mean_mask", *PUBLISHED_METRICS, *asked_for(summary)], title, note=note)
-    if table is None:
-        raise SpeechXAIError(f"{folder.path}: the run has none of the paper's metrics.")
-    return latex(table) if format == "latex" else f"{markdown(table)}\n\n{note}.\n"

@@ -30,6 +30,7 @@ import pandas as pd
 from speechxai.data.manifest import label_names, own_columns
 from speechxai.errors import SpeechXAIError, encodable
 from speechxai.evaluation.config import FORMAT
+from speechxai.families import COMBINATIONS, CONTROLS, METHODS, METRICS
 from speechxai.files import (
     check_files,
     csv_table,
@@ -689,10 +690,6 @@ def knowing(show: Callable[Concatenate[RunFolder, P], R]) -> Callable[Concatenat
 
 
 def _registries() -> dict[str, Registry[Any]]:
-    from speechxai.explain import METHODS
-    from speechxai.explain.combination import COMBINATIONS
-    from speechxai.metrics import METRICS
-
     return {"methods": METHODS, "combinations": COMBINATIONS, "metrics": METRICS}
 
 
@@ -858,10 +855,9 @@ MOST_GROUPS = 12
 def summary(scores: pd.DataFrame) -> pd.DataFrame:
     """Recipe x metric with intervals and differences to the controls; `fold_mean`, `fold_std`, `n_folds` as papers
     print them."""
-    from speechxai.explain.recipe import CONTROLS
-    from speechxai.metrics import indicators
-
-    table = summarize(scores, CONTROLS, indicators=indicators())
+    known = [str(name) for name in scores["metric"].unique()]
+    indicators = [name for name in known if name in METRICS and METRICS.facts(name).get("indicator")]
+    table = summarize(scores, CONTROLS, indicators=indicators)
     if scores.empty:
         return table
     folds = fold_summary(scores).rename(columns={"mean": "fold_mean", "std": "fold_std"})

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from speechxai.errors import SpeechXAIError
 from speechxai.explain.agreement import average_ranks, top_bins
-from speechxai.registry import Registry
-
-COMBINATIONS: Registry[Any] = Registry("combination", required=("cites",))
-"""Combinations by name: functions `(maps (M, B, F, T)) -> (B, F, T)` on evidence maps in [0, 1]."""
+from speechxai.families import COMBINATIONS as COMBINATIONS
 
 
 def rescale(values: Tensor) -> Tensor:

@@ -14,20 +14,8 @@ from speechxai.classifiers.base import Classifier
 from speechxai.classifiers.network import Delegate, Network, as_network, is_scripted
 from speechxai.errors import NotApplicable, SpeechXAIError
 from speechxai.explain.rectifiers import RectifierMode, Rule, gradients_inside, hidden_rectifier
-from speechxai.registry import Registry
+from speechxai.families import METHODS as METHODS
 from speechxai.types import Spectrogram
-
-# The registry of attribution methods. A method is a function `(model, spec, target, *, options) -> (B, F, T)`.
-METHODS: Registry[Any] = Registry("method", required=("signed", "stochastic", "cites"))
-"""Attribution methods by name.
-
-Facts: `signed` (negative values mean evidence against the class), `stochastic` (takes a `seed`), `cites` (a citation
-    key,
-or "own"), and optionally `control=True` for the maps that every method must beat, `class_blind=True` for a map that is
-the same for
-every class, `needs="attention"` for networks with readable attention alone, `needs="units"` for recordings whose
-phones or words are known, and `resolution="time"`.
-"""
 
 
 @contextmanager

@@ -11,20 +11,8 @@ from speechxai.errors import SpeechXAIError, did_you_mean
 from speechxai.explain import METHODS
 from speechxai.explain.captum_bridge import captum_names
 from speechxai.explain.combination import COMBINATIONS
-
-PUBLISHED_METHODS = (
-    "saliency",
-    "guided_backprop",
-    "integrated_gradients",
-    "gradient_shap",
-    "smoothgrad",
-    "guided_gradcam",
-)
-"""The six methods of mancini2025investigating in the order of its loop over pairs: the published IoU thresholds a
-pair's second map by the first one's maximum, and the printed running means accumulate in this order."""
-
-CONTROLS = ("random_map", "energy_map", "edge_map")
-"""Maps that know nothing of the classifier: what every method must beat."""
+from speechxai.families import CONTROLS as CONTROLS
+from speechxai.families import PUBLISHED_METHODS as PUBLISHED_METHODS
 
 MAX_DEPTH = 16
 """Combinations may stand inside each other this deep."""

@@ -31,8 +31,8 @@ from speechxai.mancini2025.unit import (
     PREDICTED_CLASS,
 )
 from speechxai.metrics import PUBLISHED_METRICS
+from speechxai.report.latex import LATEX_NEEDS, latex
 from speechxai.report.render import (
-    LATEX_NEEDS,
     NONE,
     PERCENT,
     Cell,
@@ -40,7 +40,6 @@ from speechxai.report.render import (
     Row,
     Table,
     grouped,
-    latex,
     markdown,
     number,
     page,

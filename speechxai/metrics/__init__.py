@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from speechxai.errors import SpeechXAIError, did_you_mean
+from speechxai.families import BESIDE_PUBLISHED, PUBLISHED_METRICS, at_equal_budget
 from speechxai.metrics import faithfulness as faithfulness
 from speechxai.metrics import maps as maps
 from speechxai.metrics import quantus_bridge
@@ -19,18 +20,7 @@ from speechxai.metrics.maps import LOCALIZATION_METRICS
 from speechxai.metrics.robustness import seed_stability
 from speechxai.registry import check_values
 
-PUBLISHED_METRICS = (
-    "average_increase",
-    "average_drop",
-    "average_gain",
-    "faithfulness",
-    "input_fidelity",
-    "sparseness",
-    "complexity",
-)
-"""The seven of mancini2025investigating, in the order of its tables."""
-
-EQUAL_BUDGET_METRICS = tuple(name for name in METRICS if "@" in name and ":" not in name)
+EQUAL_BUDGET_METRICS = tuple(name for name in METRICS if at_equal_budget(name))
 """Hard masks of the same number of bins for every map: the ones to compare methods by."""
 
 MARGIN_METRICS = tuple(name for name in METRICS if name.endswith(":margin"))
@@ -39,7 +29,7 @@ MARGIN_METRICS = tuple(name for name in METRICS if name.endswith(":margin"))
 FILL_METRICS = tuple(name for name in METRICS if name.rpartition(":")[2] in faithfulness.OTHER_FILLS)
 """Metrics of one budget with something else than silence where bins are removed; the fill stands in their names."""
 
-DEFAULT_METRICS = (*PUBLISHED_METRICS, *EQUAL_BUDGET_METRICS, "silence_share", "mean_mask")
+DEFAULT_METRICS = (*PUBLISHED_METRICS, *EQUAL_BUDGET_METRICS, *BESIDE_PUBLISHED)
 """What `evaluate` computes unless asked otherwise."""
 
 

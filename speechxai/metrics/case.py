@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,16 +14,9 @@ from speechxai.classifiers.network import as_network
 from speechxai.errors import SpeechXAIError
 from speechxai.explain.agreement import strongest_first
 from speechxai.explain.combination import evidence
-from speechxai.registry import Registry
+from speechxai.families import METRICS as METRICS
 from speechxai.signal import acoustics, stft
 from speechxai.types import Attribution, Spectrogram, StftConfig
-
-METRICS: Registry[Any] = Registry("metric", required=("best", "bounds", "cites"))
-"""Metrics by name: functions `(case: Case) -> (B,)`.
-
-Facts: `best` ("high", "low" or "none"), `bounds` (lowest and highest value; None where open), `cites`, and optionally
-`needs="truth"` where the case must hold a ground-truth map.
-"""
 
 Fill = Literal["silence", "noise", "mean", "neighbors"]
 

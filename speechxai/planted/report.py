@@ -16,8 +16,8 @@ from speechxai.planted.grades import GRADES
 from speechxai.planted.sanity import CHECKS, LIMITS
 from speechxai.planted.settings import MIN_AUC, MIN_TWINS, SPECIFICATION, TRUTH
 from speechxai.planted.tables import ALL_CUES, AS_CONTRAST, BASE, FIRST, TRUTHS, average_over_cues
+from speechxai.report.latex import LATEX_NEEDS, latex
 from speechxai.report.render import (
-    LATEX_NEEDS,
     Cell,
     Finding,
     Row,
@@ -25,7 +25,6 @@ from speechxai.report.render import (
     arrow,
     group_of,
     is_control,
-    latex,
     listing,
     markdown,
     number,

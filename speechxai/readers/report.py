@@ -18,6 +18,7 @@ from speechxai.readers.design import KINDS, TRUE, WITH_MAP, Case, Study
 from speechxai.readers.material import Shown
 from speechxai.readers.store import Store, attention, exported, gaps_days, readings, remarks, scales, wordings
 from speechxai.report import render
+from speechxai.report.latex import LATEX_NEEDS, latex
 from speechxai.report.render import Cell, Finding, Row, Table, number, p_text, signed, span, with_span
 from speechxai.stats import FEWEST_READERS, MultiReader, direction, holm, multi_reader, reader_interval
 
@@ -548,8 +549,8 @@ def page(report: Report) -> str:
 
 def files(report: Report) -> dict[str, bytes]:
     """The report by file name: a page, LaTeX, and one CSV for each table."""
-    latex = "\n".join([render.LATEX_NEEDS, *map(render.latex, report.tables)])
-    found = {"report.html": page(report).encode(), "report.tex": latex.encode()}
+    tex = "\n".join([LATEX_NEEDS, *map(latex, report.tables)])
+    found = {"report.html": page(report).encode(), "report.tex": tex.encode()}
     sentences = render.plain_table("", ("tone", "sentence"), [(one.tone, one.text) for one in report.findings])
     found["sentences.csv"] = render.csv_text(sentences).encode()
     for number_, table in enumerate(report.tables, start=1):

@@ -34,6 +34,12 @@ METHOD_COLOR = "#2b6cb0"
 CONTROL_COLOR = "#868e96"
 
 
+FILE_FORMATS = ("png", "svg", "pdf")
+"""Formats that a picture can be written in."""
+
+FileFormat = Literal["png", "svg", "pdf"]
+
+
 @dataclass(frozen=True)
 class Style:
     """How a picture is drawn.
@@ -57,14 +63,37 @@ class Style:
     dynamic_db: float = 70.0
     hatched: bool = False
     legend: str = ""
-    file_format: Literal["png", "svg"] = "png"
+    file_format: FileFormat = "png"
 
 
 class Picture(bytes):
-    """A PNG file as bytes, which a notebook shows as a picture."""
+    """A PNG file as bytes, which a notebook shows as a picture; it can be written in other formats too."""
+
+    _figure: Figure | None = None
 
     def _repr_png_(self) -> bytes:
         return bytes(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Picture, (bytes(self),)  # kept and sent on as the file alone
+
+    def in_format(self, file_format: FileFormat) -> bytes:
+        """Write the picture as "png", "svg" or "pdf". One that is a file alone, not drawn here, is laid into the page
+        as it is."""
+        if file_format == "png":
+            return bytes(self)
+        return bytes(_png(self._figure or _pasted(self), file_format))
+
+
+def _pasted(png: bytes) -> Figure:
+    """A figure of the size of a PNG file that shows it, point for point."""
+    from matplotlib.image import imread
+
+    pixels = imread(io.BytesIO(png), format="png")
+    figure = Figure(figsize=(pixels.shape[1] / 100, pixels.shape[0] / 100), dpi=100)
+    FigureCanvasAgg(figure)
+    figure.figimage(pixels)
+    return figure
 
 
 def _figure(style: Style, n_rows: int = 1, n_columns: int = 1) -> tuple[Figure, list[Axes]]:
@@ -78,12 +107,18 @@ def _figure(style: Style, n_rows: int = 1, n_columns: int = 1) -> tuple[Figure, 
     return figure, list(axes.flat)
 
 
-def _png(figure: Figure, file_format: Literal["png", "svg"] = "png") -> Picture:
+def _png(figure: Figure, file_format: FileFormat = "png") -> Picture:
     buffer = io.BytesIO()
     # No date and no library version in the file: the same picture is the same bytes.
-    nothing = {"Software": None} if file_format == "png" else {"Date": None, "Creator": None}
-    figure.savefig(buffer, format=file_format, metadata=nothing)
-    return Picture(buffer.getvalue())
+    nothing: dict[FileFormat, dict[str, None]] = {
+        "png": {"Software": None},
+        "svg": {"Date": None, "Creator": None},
+        "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    }
+    figure.savefig(buffer, format=file_format, metadata=nothing[file_format])
+    picture = Picture(buffer.getvalue())
+    picture._figure = figure
+    return picture
 
 
 def _shrink(values: Array, n_columns: int, reduce: Literal["mean", "max"]) -> Array:

@@ -6,15 +6,15 @@ A room that has something to show makes a `Table` of text and `Finding`s; the re
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
-from speechxai.explain.recipe import CONTROLS, parse
+from speechxai.families import CONTROLS, METRICS
 from speechxai.files import csv_text as csv_rows
-from speechxai.metrics import METRICS
 from speechxai.stats import direction
 
 if TYPE_CHECKING:
@@ -252,12 +252,33 @@ def shade(kind: str, value: float) -> str:
     return f"background: rgba({color}, {0.4 * min(abs(value), 1):.2f})"
 
 
+def below(cell: Cell) -> list[str]:
+    """What stands below a cell's number, a piece a line: its interval in brackets, and what else there is.
+
+    >>> below(Cell("0.2", "0.1 to 0.3, p = 0.031")), below(Cell("0.2", "0.1 to 0.3 (2 undefined)"))
+    (['[0.1, 0.3]', 'p = 0.031'], ['[0.1, 0.3]', '(2 undefined)'])
+    """
+    found = re.fullmatch(r"(?:(\S+) to (\S+?))?(?:,? ?(p .*?))?(?: ?(\(.*\)))?", cell.small)
+    if found is None:
+        return [cell.small]
+    low, high, p, rest = found.groups()
+    return [*([f"[{low}, {high}]"] if low else []), *([p] if p else []), *([rest] if rest else [])]
+
+
+def beside(cell: Cell) -> str:
+    """Write a cell on one line.
+
+    >>> beside(Cell("0.2", "0.1 to 0.3, p = 0.031"))
+    '0.2 [0.1, 0.3] (p = 0.031)'
+    """
+    return " ".join([cell.text, *(f"({part})" if part.startswith("p ") else part for part in below(cell))])
+
+
 def _line(row: Row, best: Callable[[str], str]) -> list[str]:
     """The texts of a row, intervals in brackets, the best of a column marked."""
     cells = []
     for cell in row.cells:
-        below = cell.small.replace(" to ", ", ", 1)
-        text = cell.text + (f" [{below}]" if below else "")
+        text = beside(cell)
         cells.append(best(text) if cell.mark == "best" else text)
     return [row.name, *cells]
 
@@ -275,70 +296,6 @@ def markdown(table: Table) -> str:
             lines.append(f"| **{group}** |{' |' * n}")
         lines += [line(_line(row, lambda text: f"**{text}**")) for row in rows]
     return "\n".join(lines)
-
-
-LATEX_NEEDS = "% needs \\usepackage{booktabs,graphicx}"
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "_": r"\_",
-    "%": r"\%",
-    "&": r"\&",
-    "#": r"\#",
-    "$": r"\$",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "|": "--",
-    "<": "$<$",
-    ">": "$>$",
-    "−": "$-$",
-    "–": "--",
-    "“": "``",
-    "”": "''",
-    "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$",
-    "→": r"$\to$",
-    "▲": r"$\blacktriangle$",
-    "▼": r"$\blacktriangledown$",
-    "±": r"$\pm$",
-    "×": r"$\times$",
-    "≥": r"$\ge$",
-    "†": r"$\dagger$",
-    "§": r"\S",
-}
-
-
-def latex_text(text: str) -> str:
-    """Write text so that LaTeX prints it as it is.
-
-    >>> latex_text("50 % of a_b")
-    '50 \\\\% of a\\\\_b'
-    """
-    return "".join(_LATEX.get(sign, sign) for sign in text)
-
-
-def latex(table: Table) -> str:
-    """Render a table for a paper, as wide as the text; needs booktabs and graphicx."""
-    lines = [
-        r"\begin{table*}",
-        r"\centering",
-        f"\\caption{{{latex_text('. '.join(part.rstrip('.') for part in (table.title, table.note) if part))}.}}",
-        r"\resizebox{\linewidth}{!}{%",
-        f"\\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",
-        r"\toprule",
-        " & ".join(map(latex_text, table.columns)) + r" \\",
-    ]
-    for group, rows in table.groups():
-        lines.append(r"\midrule")
-        if group:
-            lines.append(f"\\multicolumn{{{len(table.columns)}}}{{l}}{{\\emph{{{latex_text(group)}}}}} \\\\")
-        for row in rows:
-            texts = [latex_text(text) for text in _line(row, lambda text: text)]
-            marked = ["", *(cell.mark for cell in row.cells)]
-            bold = [f"\\textbf{{{t}}}" if mark == "best" else t for t, mark in zip(texts, marked, strict=True)]
-            lines.append(" & ".join(bold) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}}", r"\end{table*}", ""])
 
 
 def csv_text(table: Table) -> str:
@@ -426,9 +383,9 @@ def group_of(recipe: str) -> str:
     """Heading that a recipe stands under."""
     if is_control(recipe):
         return "Controls"
-    parsed = parse(recipe)
+    name, bracket, _ = recipe.partition("(")
     names = {"": "Methods", "union": "Unions", "intersection": "Intersections"}
-    return names.get(parsed.name if parsed.parts else "", "Other combinations")
+    return names.get(name if bracket else "", "Other combinations")
 
 
 def grouped(recipes: Sequence[str]) -> dict[str, list[str]]:

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from speechxai.errors import SpeechXAIError
-from speechxai.evaluation import report
+from speechxai.evaluation import paper, report
 from speechxai.files import sealed
 from speechxai.report import plots
 
@@ -262,33 +262,33 @@ def test_groups_of_a_run() -> None:
 
 
 def test_the_papers_table() -> None:
-    frame = report.published_frame(run()).set_index("recipe")
+    frame = paper.published_frame(run()).set_index("recipe")
     assert list(frame.columns) == ["group", "mean_mask", "AD", "AD_low", "AD_high"]
     assert frame.loc["saliency"].tolist() == ["Methods", 0.1234, 25.0, pytest.approx(15.0), 35.0]
     assert report.asked_for(pd.DataFrame([line("a", "seed_stability", 1), line("a", "average_drop", 1)])) == [
         "seed_stability"
     ]
-    text = report.tables(run(), "csv").splitlines()
+    text = paper.tables(run(), "csv").splitlines()
     assert text[0] == "recipe,group,mean_mask,AD,AD_low,AD_high"
     assert len(text) == 4
-    both = report.tables(run(), "csv", ["sex"]).splitlines()
+    both = paper.tables(run(), "csv", paper.Asked(by=("sex",))).splitlines()
     assert both[0].startswith("by,which,recipe,group,mean_mask,AD")
     assert sum(row.startswith("sex,women,") for row in both) == sum(row.startswith("sex,men,") for row in both) == 2
-    page = report.tables(run(), "markdown")
-    assert "Model m, data d, protocol standard. Means over 10 speakers" in page
-    assert "AI, AD and AG in percent." in page
+    page = paper.tables(run(), "markdown")
+    assert "Model m, data d, n = 5 recordings of 5 speakers (3 HC, 2 PD). Means over speakers with 95 %" in page
+    assert "). AD in percent. Protocol standard:" in page
     with pytest.raises(SpeechXAIError, match=r"^Unknown format 'latx'\. Did you mean 'latex'\? Known: .*$"):
-        report.tables(run(), "latx")
+        paper.tables(run(), "latx")
     none = run()
     none.table = {"summary": SUMMARY[SUMMARY["metric"] == "mean_mask"]}.get
     with pytest.raises(
         SpeechXAIError,
         match=(
-            r"^run: the run has none of the paper's metrics\. Evaluate with --metrics published or "
-            r"--metrics default\.$"
+            r"^run: the run has none of the paper's metrics\. Name others with --columns, or evaluate with "
+            r"--metrics published or --metrics default\.$"
         ),
     ):
-        report.published_frame(none)
+        paper.published_frame(none)
 
 
 def test_the_table_of_a_terminal() -> None:

@@ -69,6 +69,21 @@ def test_the_rooms_of_the_main_job_add_little_to_torch() -> None:
     assert min(float(seconds) for seconds, _ in lines) < 1.0
 
 
+MEASURED = """
+import atexit, re, sys
+from pathlib import Path
+from speechxai.cli import main
+status = Path("/proc/self/status")
+peak_kb = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", status.read_text())[1]) if status.is_file() else 0
+atexit.register(lambda: print("\\n", "torch" in sys.modules, peak_kb() // 1024))
+main({words!r})"""
+
+
+def loaded_and_megabytes(words: list[str]) -> tuple[str, int]:
+    loaded, megabytes = child(MEASURED.format(words=words)).stdout.splitlines()[-1].split()
+    return loaded, int(megabytes)
+
+
 def test_a_manifest_is_made_without_a_network(tmp_path: Path) -> None:
     """Commands that only read tables need no PyTorch: a fifth of the memory, and the first line at once."""
     for name in ("HC", "PD"):
@@ -83,14 +98,21 @@ def test_a_manifest_is_made_without_a_network(tmp_path: Path) -> None:
         "--out",
         str(tmp_path / "m.csv"),
     ]
-    code = f"""
-import atexit, re, sys
-from pathlib import Path
-from speechxai.cli import main
-status = Path("/proc/self/status")
-peak_kb = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", status.read_text())[1]) if status.is_file() else 0
-atexit.register(lambda: print("torch" in sys.modules, peak_kb() // 1024))
-main({words!r})"""
-    loaded, megabytes = child(code).stdout.splitlines()[-1].split()
+    loaded, megabytes = loaded_and_megabytes(words)
     assert loaded == "False"
-    assert int(megabytes) < 200
+    assert megabytes < 200
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "first"
+    words = "evaluate --data synthetic --limit 2 --model synthetic-cnn -r saliency -m published"
+    child(f"from speechxai.cli import main; main({[*words.split(), '--pictures', '0', '--out', str(out)]!r})")
+    return out
+
+
+@pytest.mark.parametrize("format", ["latex", "markdown", "csv", "json", "methods", "tidy"])
+def test_a_table_of_a_finished_run_needs_no_network(format: str, run: Path) -> None:
+    loaded, megabytes = loaded_and_megabytes(["report", str(run), "--format", format])
+    assert loaded == "False"
+    assert megabytes < 190
