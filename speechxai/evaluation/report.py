@@ -51,6 +51,7 @@ from speechxai.report.render import (
     page,
     plain_table,
     short_name,
+    span,
     with_span,
 )
 from speechxai.signal.stft import spectrogram

@@ -538,6 +538,40 @@ def test_explain_writes_for_eyes_and_ears(voices: Path, model: Path, tmp_path: P
     assert answer.err.startswith(f"Error: {tmp_path / 'file'}: ")
 
 
+def test_a_run_as_methods_tidy_tables_figures_and_json(finished: Path, tmp_path: Path, run: Run) -> None:
+    run("report", finished, "--format", "methods", "--out", tmp_path / "methods.tex")
+    text, bib = ((tmp_path / f"methods.{kind}").read_text() for kind in ("tex", "bib"))
+    cited = {key for keys in re.findall(r"\\cite\{(.*?)\}", text) for key in keys.split(",")}
+    assert cited == set(re.findall(r"^@\w+\{(\w+),", bib, re.M))
+    assert {"simonyan2014deep", "efron1987better", "holm1979simple"} <= cited
+    run("report", finished, "--format", "methods", "--out", tmp_path / "methods.md")
+    assert "[@simonyan2014deep]" in (tmp_path / "methods.md").read_text()
+
+    run("report", finished, "--format", "tidy", "--out", tmp_path / "tidy")
+    tables = {path.name: pd.read_csv(path) for path in (tmp_path / "tidy").iterdir()}
+    book = tables.pop("codebook.csv")
+    for name, table in tables.items():  # every variable of every table, and none beside
+        assert book.loc[book["file"] == name, "variable"].tolist() == table.columns.tolist()
+    assert book["meaning"].notna().all()
+    scores = pd.read_csv(finished / "scores.csv")
+    assert len(tables["scores.csv"]) == len(scores)
+    assert len(tables["scores_wide.csv"]) == len(scores.drop_duplicates(["recording", "recipe"]))
+    assert not any("path" in column or "root" in column for table in tables.values() for column in table.columns)
+
+    run("report", finished, "--format", "figures", "--out", tmp_path / "figures")
+    for name, begins in (("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")):
+        files = sorted((tmp_path / "figures").glob(f"*.{name}"))
+        assert {"scores", "agreement-1", "example-1"} <= {path.stem for path in files}
+        assert all(path.read_bytes().startswith(begins) for path in files)
+    captions = (tmp_path / "figures" / "figures.tex").read_text()
+    assert captions.count("\\caption") == captions.count("n = ") == len(files)
+
+    found = json.loads(run("report", finished, "--format", "json", "--columns", "AD", "-r", "controls").out)
+    assert {row["recipe"] for row in found["tables"][0]["rows"]} == {"random_map", "energy_map", "edge_map"}
+    refused = run("report", finished, "--format", "csv", "--label", "x")
+    assert refused.err == "Error: --label is for --format latex; this is csv.\n"
+
+
 @pytest.mark.parametrize("format", ["latex", "markdown", "csv"])
 def test_tables_for_papers(format: str, finished: Path, tmp_path: Path, run: Run) -> None:
     answer = run("report", finished, "--format", format)
