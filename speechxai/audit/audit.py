@@ -23,7 +23,7 @@ from speechxai.types import Array, Recording
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT = 1
+FORMAT = 2
 """Of what is kept of a recording: a change measures it again."""
 
 Progress = Callable[[int, int, str], None]
@@ -39,6 +39,7 @@ class Measured:
         sketch: what its exact copies are known by.
         voice: (2, D), see `alike.voice`.
         flattened: (N,), see `alike.flattened`.
+        dvector: (256,) or (0,), see `alike.dvector`.
     """
 
     row: Mapping[str, Any]
@@ -46,6 +47,7 @@ class Measured:
     sketch: Sound
     voice: Array
     flattened: Array
+    dvector: Array
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,14 @@ def measure(recording: Recording, row: Mapping[str, Any], header: Mapping[str, A
     offset = float(samples.mean())
     heard = Heard(row, samples - offset, recording.sample_rate, {**header, "offset": offset})
     names = tuple(name for name in PROBES if PROBES.facts(name)["of"] == "sound")
-    return Measured(row, probes.measured(heard, names), sketch(recording), alike.voice(heard), alike.flattened(heard))
+    return Measured(
+        row,
+        probes.measured(heard, names),
+        sketch(recording),
+        alike.voice(heard),
+        alike.flattened(heard),
+        alike.dvector(heard),
+    )
 
 
 def header_of(recording: Recording) -> dict[str, Any]:
@@ -166,8 +175,10 @@ def audit(
     asked = chance.probe_all(said, labels, speakers, classes=two, n_permutations=n_permutations, seed=seed)
     compared = len(known) <= alike.MOST_COMPARED
     voices: dict[str, list[Array]] = {}
+    vectors: dict[str, list[Array]] = {}
     for each, speaker in zip(known, speakers, strict=True):
         voices.setdefault(speaker, []).append(each.voice)
+        vectors.setdefault(speaker, []).append(each.dvector)
     counts = [[values.count(k) for k in (0, 1)] for values in (labels, list(of_speaker.values()))]
     return Audit(
         name,
@@ -177,7 +188,7 @@ def audit(
         (counts[1][0], counts[1][1]),
         tuple(asked),
         tuple(_same(known, two, compared, progress)),
-        tuple(alike.alike(voices)),
+        (*alike.alike_by_dvector(vectors), *alike.alike(voices)),
         compared,
         tuple(unreadable),
         wall_s=time.monotonic() - began,
@@ -275,6 +286,7 @@ def _measured(row: Mapping[str, Any], locator: Locator, kept: Path | None, code:
             Sound(stored["rate"], stored["n_samples"], np.asarray(stored["sketch"], np.float32)),
             np.asarray([[np.nan if v is None else v for v in part] for part in stored["voice"]], float),
             np.frombuffer(bytes.fromhex(shape), np.float16).astype(np.float32),
+            np.asarray(stored["dvector"], float),
         )
     recording = load(row, locator, sample_rate=None, normalize="none", offset="kept")
     found = measure(recording, row, header_of(recording))
@@ -286,16 +298,17 @@ def _measured(row: Mapping[str, Any], locator: Locator, kept: Path | None, code:
             "sketch": [round(float(v), 6) for v in found.sketch.sketch],
             "voice": [[None if np.isnan(v) else round(float(v), 6) for v in part] for part in found.voice],
             "flattened": _half(found.flattened).tobytes().hex(),
+            "dvector": [round(float(v), 6) for v in found.dvector],
         }
         write_atomically(place, to_json(content))
     return found
 
 
 def _code() -> str:
-    """Hash of all code that measures: what other code measured is not taken."""
+    """Hash of all code that measures, and of the speaker encoder: what others measured is not taken."""
     files = {PROBES[name].__code__.co_filename for name in PROBES} | {alike.__file__}
     known = [sha256_of(Path(file)) for file in sorted(files) if Path(file).is_file()]
-    return fingerprint([sorted(PROBES), known])
+    return fingerprint([sorted(PROBES), known, alike.encoder_identity()])
 
 
 def _half(samples: Array) -> Array:

@@ -180,6 +180,47 @@ def test_noise_under_a_held_vowel_is_noise_and_no_hum() -> None:
     assert with_line["60 Hz, dB beside the speech"] == NO_LINE_DB
 
 
+def test_two_names_of_one_voice_stand_out_of_their_cohorts() -> None:
+    """Of d-vectors: one pair nearer than all others is named, first the nearest; where all are near, or all far, none;
+    too few names say nothing, and recordings without a vector are left out."""
+    rng = np.random.default_rng(3)
+    people = 1 + 0.5 * rng.normal(size=(40, 256))  # cosines around 1 / 1.25 = .8
+    vectors = {f"p{i:02}": [person + 0.1 * rng.normal(size=256) for _ in range(2)] for i, person in enumerate(people)}
+    assert alike.alike_by_dvector(vectors) == []
+    leaky = {
+        **vectors,
+        "x": [people[3] + 0.1 * rng.normal(size=256), np.zeros(0)],
+        "y": [people[7]],
+        "z": [np.zeros(0)],
+    }
+    found = alike.alike_by_dvector(leaky)
+    assert {(each.first, each.second) for each in found} == {("p03", "x"), ("p07", "y")}
+    assert {each.by for each in found} == {"d-vector"}
+    assert found[0].likeness >= found[1].likeness > alike.DEVIATIONS
+    few = {name: leaky[name] for name in ("p03", "x", "p01", "p02", "p04", "p05")}
+    assert alike.alike_by_dvector(few) == []
+    far = {name: [each - 1 for each in parts if len(each)] for name, parts in leaky.items() if name not in ("x", "y")}
+    assert alike.alike_by_dvector(far) == []
+
+
+def test_a_d_vector_needs_an_encoder_and_half_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    from speechxai.classifiers.dvector import SpeakerEncoder
+
+    torch.manual_seed(0)
+    encoder = SpeakerEncoder().eval()
+    monkeypatch.setattr(alike, "_speaker_encoder", lambda: encoder)
+    vector = alike.dvector(heard(SPOKEN))
+    assert vector.shape == (256,)
+    assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-5)
+    # Pauses are cut out before: the same speech after 2 s of quiet
+    later = alike.dvector(heard(np.concatenate([noise(2, seed=5), SPOKEN])))
+    assert float(later @ vector) > 0.999
+    assert alike.dvector(heard(tone(0.4))).shape == (0,)
+    monkeypatch.setattr(alike, "_speaker_encoder", lambda: None)
+    assert alike.dvector(heard(SPOKEN)).shape == (0,)
+    assert alike.encoder_identity() == ""
+
+
 def test_pauses_are_cut_out() -> None:
     # 3 s less 0.5 + 0.3 + 0.2, and at each of four edges 20 ms are kept and 13 ms are heard as speech
     assert len(heard(SPOKEN).without_pauses) == pytest.approx(2.13 * RATE, abs=0.03 * RATE)

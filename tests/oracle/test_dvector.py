@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +28,7 @@ from speechxai.classifiers.dvector import (
 from speechxai.classifiers.training import plan_of
 from speechxai.errors import SpeechXAIError
 from speechxai.explain.explain import explain_all
+from speechxai.signal.audio import read_audio
 from speechxai.signal.stft import spectrogram
 from speechxai.testing import noise_recording
 from speechxai.types import Recording, StftConfig
@@ -88,6 +90,22 @@ def test_d_vectors_are_the_published_ones(published: ModuleType) -> None:
             found = ours(waveform[None])[0].numpy()
         assert found == pytest.approx(theirs.embed_utterance(loud), abs=2e-5), seconds
         assert float(np.linalg.norm(found)) == pytest.approx(1, abs=1e-5)
+
+
+def test_readers_are_told_apart(shared_data: Callable[[str], Path]) -> None:
+    """Real speech, two pieces each of three readers: what is one person's lies above what is two people's."""
+    if importlib.util.find_spec("resemblyzer") is None:
+        pytest.skip("Resemblyzer is not installed (pip install --no-deps Resemblyzer==0.1.4)")
+    encoder = SpeakerEncoder()
+    encoder.load_state_dict(read_speaker_encoder().state)
+    files = sorted(shared_data("librispeech").glob("*.ogg"))
+    pieces = [piece[:48_000] for file in files for piece in torch.tensor_split(read_audio(file).waveform, 2)]
+    with torch.no_grad():
+        vectors = torch.cat([encoder(piece[None]) for piece in pieces])
+    cosines = vectors @ vectors.T
+    own = [float(cosines[i, i + 1]) for i in range(0, len(pieces), 2)]
+    others = [float(cosines[i, j]) for i in range(len(pieces)) for j in range(i) if i // 2 != j // 2]
+    assert min(own) > max(others) + 0.05
 
 
 def test_nothing_of_one_recording_depends_on_another(file: Path) -> None:
