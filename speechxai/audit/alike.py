@@ -187,9 +187,9 @@ COHORT = 40
 FEWEST_NAMES = 12
 """Names that `alike_by_dvector` needs."""
 
-DEVIATIONS, LEAST_COSINE = 5.0, 0.7
+DEVIATIONS, LEAST_COSINE = 6.0, 0.7
 """How far above the cohorts of both a cosine lies, and how high at least, from which two names may be one person. Of
-200 draws each of 12 to 81 held vowels of as many people, at most 2.5 % have such a pair."""
+200 draws each of 12 to 60 real held vowels of as many people, at most 1.5 % have such a pair."""
 
 
 @cache

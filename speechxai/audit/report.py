@@ -213,8 +213,8 @@ def tables(
         rows = [(one.first, one.second, one.by, number(one.likeness, 1)) for one in audit.voices[:MOST_PAIRS]]
         note = (
             "Nearer to each other than two people of this set are: by their cepstra (log odds), or by the d-vector of a"
-            " speaker network (deviations above their nearest others; of sets without such a pair, at most one in 40"
-            " has one by chance). Both hear the room and the microphone as well as the person: listen to them. Held"
+            " speaker network (deviations above their nearest others; of sets of different people's vowels, 1.5 % at"
+            " most have one). Both hear the room and the microphone as well as the person: listen to them. Held"
             " vowels of one person are mostly not found."
         )
         found.append(_noted("Names that may be one person", ("name", "and", "by", "likeness"), rows, note))

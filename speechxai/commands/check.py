@@ -35,6 +35,7 @@ def check(
 ) -> None:
     """Check a configuration and show its plan: recordings, recipes, metrics and passes through the network."""
     flags = {key: value for key, value in locals().items() if key in EVALUATE and value is not None}
+    from speechxai.doctor import cannot_be_right
     from speechxai.evaluation.config import load
     from speechxai.evaluation.session import plan, prepare
 
@@ -46,6 +47,7 @@ def check(
     found = plan(session)
     rows = [
         ("model", f"{session.bundle.name}, {session.bundle.n_folds} fold models"),
+        ("doctor", cannot_be_right(session.bundle, ()) or "nobody is suspected at a first look"),
         ("recordings", f"{found.n_recordings} of {found.n_speakers} speakers ({found.classes})"),
         ("not placed", f"{len(session.unmatched)} files"),
         (

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module, reload
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from speechxai.audit import alike, audit, chance, left, report
@@ -225,6 +228,46 @@ def test_pauses_are_cut_out() -> None:
     # 3 s less 0.5 + 0.3 + 0.2, and at each of four edges 20 ms are kept and 13 ms are heard as speech
     assert len(heard(SPOKEN).without_pauses) == pytest.approx(2.13 * RATE, abs=0.03 * RATE)
     assert len(heard(SPOKEN).pauses) == pytest.approx(0.87 * RATE, abs=0.03 * RATE)
+
+
+def test_what_another_plugin_measured_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept holds for the probes that measured it: without a plugin, with it, and with other code of it."""
+    soundfile.write(tmp_path / "a.wav", SPOKEN, RATE)
+    plugin = tmp_path / "outside_probe.py"
+    code = """
+from speechxai.audit.probes import PROBES
+
+@PROBES.register(label="beginning", of="sound", caveat="")
+def beginning(heard):
+    'The first.'
+    return {"first": 1.0}
+"""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    heard_again = []
+    measure = audit.measure
+    monkeypatch.setattr(audit, "measure", lambda *given: heard_again.append(1) or measure(*given))
+
+    def said() -> dict[str, object]:
+        row = {"recording": "a", "speaker": "s", "path": "a.wav", "label": 0}
+        (found,) = audit.measured([row], tmp_path, tmp_path / "kept")
+        assert isinstance(found, audit.Measured), found
+        return dict(found.said)
+
+    for part in ("_functions", "_facts", "_loads"):  # what is registered here is forgotten afterwards
+        monkeypatch.setattr(PROBES, part, dict(getattr(PROBES, part)))
+    assert "beginning" not in said()
+    plugin.write_text(code)
+    module = import_module("outside_probe")
+    monkeypatch.delitem(sys.modules, "outside_probe")
+    assert said()["beginning"] == {"first": 1.0}
+    assert len(heard_again) == 2
+    said()
+    assert len(heard_again) == 2, "the same probes: what is kept is taken"
+    plugin.write_text(code.replace("1.0", "22.0"))
+    sys.modules["outside_probe"] = module
+    reload(module)
+    assert said()["beginning"] == {"first": 22.0}
+    assert len(heard_again) == 3
 
 
 # What chance reaches

@@ -353,6 +353,7 @@ def test_config_file_and_check(voices: Path, model: Path, tmp_path: Path, run: R
     assert answer.status == 0, answer.err
     assert {tuple(re.split(r"  +", line, maxsplit=1)) for line in answer.out.splitlines()} >= {
         ("model", "tiny, 2 fold models"),
+        ("doctor", "nobody is suspected at a first look"),
         ("recordings", "4 of 4 speakers (2 HC, 2 PD)"),
         ("not placed", "0 files"),
         ("recipes", "5: saliency, occlusion, random_map, energy_map, ..."),

@@ -10,6 +10,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -23,7 +24,7 @@ from speechxai.doctor.run import RunCase, diagnose_run
 from speechxai.doctor.training import PARTS, Log, diagnose
 from speechxai.errors import SpeechXAIError
 from speechxai.files import read_toml, sha256_of, to_toml
-from speechxai.testing import tiny_bundle, tiny_classifier
+from speechxai.testing import noise_recording, tiny_bundle, tiny_classifier
 from speechxai.types import Recording
 
 
@@ -220,6 +221,22 @@ def test_predict_names_the_doctor_where_an_answer_cannot_be_right(bundle: Bundle
         said = cannot_be_right(bundle, different)
     assert said.startswith("The model answers its own reference recording otherwise")
     assert "speechxai doctor" in said
+
+
+def test_check_hears_a_reference_recording_before_a_run(
+    bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("HC/a", "HC/b", "PD/c", "PD/d"):
+        file = tmp_path / "voices" / f"{name}.wav"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(file, noise_recording(duration_s=0.5, seed=len(name)).waveform.numpy(), 16_000)
+    study = tmp_path / "study.toml"
+    study.write_text(f'data = "{tmp_path / "voices"}"\nmodel = "{bundle.folder}"\nrecipes = ["saliency"]\n')
+    main_code(["check", str(study)], 0)
+    assert "nobody is suspected at a first look" in capsys.readouterr().out
+    with mock.patch("torch.nn.ReLU.forward", lambda self, x: torch.nn.functional.silu(x)):
+        main_code(["check", str(study)], 0)
+    assert "The model answers its own reference recording otherwise than when it was" in capsys.readouterr().out
 
 
 # Trainings: a log by hand for each suspect, one thing wrong in each.
