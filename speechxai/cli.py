@@ -14,8 +14,8 @@ from typing import Annotated, Any
 import typer
 
 from speechxai import __version__
-from speechxai.commands import app as web_app
 from speechxai.commands import (
+    align,
     auxiliary,
     benchmark,
     check,
@@ -31,6 +31,7 @@ from speechxai.commands import (
     train,
     whatif,
 )
+from speechxai.commands import app as web_app
 from speechxai.commands.console import Command
 from speechxai.commands.data import data_app
 from speechxai.commands.study import study_app
@@ -88,6 +89,7 @@ for _name, _module, _short in (
     ("report", report, "Tables of a run: HTML, LaTeX, Markdown, CSV."),
     ("predict", predict, "What does the model say of these files?"),
     ("explain", explain, "Why? One file: pictures, sounds, numbers."),
+    ("align", align, "Where do its words and phones lie? TextGrids."),
     ("whatif", whatif, "What if the voice were less breathy? One file."),
     ("list", listing, "Methods, combinations, metrics, models, cards."),
     ("doctor", doctor, "What is wrong with a model, a training, a run?"),

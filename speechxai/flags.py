@@ -150,6 +150,10 @@ TRAIN: Mapping[str, Flag] = {
 """Flags of `speechxai train`, most of them keys of its recipes; those of EVALUATE that it has too are not repeated."""
 
 ALWAYS: Mapping[str, Flag] = {
+    "transcripts": Flag(
+        "What is said: a text, a folder with a text for each recording's name (.txt, .lab), or whisper for what Whisper"
+        " hears (English)."
+    ),
     "overwrite": Flag("Replace what is there.", ("--overwrite",), default=False),
 }
 """Flags of commands alone: no file sets them."""

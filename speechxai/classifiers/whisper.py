@@ -23,8 +23,9 @@ from speechxai.classifiers.cnn import slaney_mel_filters
 from speechxai.classifiers.network import Attention, WaveformDoor
 from speechxai.errors import SpeechXAIError, in_range, told
 from speechxai.files import read_bytes
+from speechxai.signal.audio import resample
 from speechxai.signal.stft import inverse
-from speechxai.types import Recording, StftConfig
+from speechxai.types import Array, Recording, StftConfig
 
 SAMPLE_RATE_HZ = 16_000
 N_FFT, HOP = 400, 160
@@ -679,3 +680,49 @@ def whisper(stft: StftConfig, **options: Any) -> nn.Module:
     if stft.sample_rate != SAMPLE_RATE_HZ:
         raise SpeechXAIError(f"Whisper hears {SAMPLE_RATE_HZ} Hz. Got an STFT at {stft.sample_rate} Hz instead.")
     return Whisper(WhisperConfig(**options), stft)
+
+
+# ---- what is said
+_PIECE_S, _QUIET_S = 28.0, 8.0
+
+
+def transcript(recording: Recording) -> str:
+    """What Whisper tiny.en hears in a recording, English words with punctuation.
+
+    Longer recordings are heard in pieces of at most 28 s, cut where it is quietest.
+
+    Args:
+        recording: of any sample rate.
+
+    Raises:
+        SpeechXAIError: the weights, or CTranslate2 which runs them, are not installed.
+    """
+    try:
+        import ctranslate2
+    except ImportError as error:
+        raise SpeechXAIError(
+            "CTranslate2, which runs Whisper, is not installed: pip install 'speechxai[align]'."
+        ) from error
+    samples = resample(recording.waveform.float().numpy(), recording.sample_rate, SAMPLE_RATE_HZ)
+    reader = ctranslate2.models.Whisper(str(_embedded()), device="cpu", compute_type="float32")
+    mel, said = LogMel(80), []
+    for piece in _pieces(samples):
+        heard = torch.zeros(1, round(LONGEST_S * SAMPLE_RATE_HZ))
+        heard[0, : len(piece)] = torch.from_numpy(piece.copy())
+        features = ctranslate2.StorageView.from_array(np.ascontiguousarray(mel(heard).numpy(), dtype=np.float32))
+        found = reader.generate(features, [["<|startoftranscript|>", "<|notimestamps|>"]], beam_size=5)
+        said.append("".join(found[0].sequences[0]).replace("Ġ", " ").strip())
+    return " ".join(said)
+
+
+def _pieces(samples: Array) -> list[Array]:
+    """Cut a waveform (N,) into pieces that Whisper hears at once."""
+    longest, quiet, step = (round(s * SAMPLE_RATE_HZ) for s in (_PIECE_S, _QUIET_S, 0.05))
+    pieces = []
+    while len(samples) > longest:
+        part = samples[longest - quiet : longest // step * step]
+        power = (part[: len(part) // step * step].reshape(-1, step) ** 2).mean(axis=1)
+        at = longest - quiet + int(power.argmin()) * step + step // 2
+        pieces.append(samples[:at])
+        samples = samples[at:]
+    return [*pieces, samples]
