@@ -1,6 +1,6 @@
 """Where does the evidence lie that must lie in the stops, or in the vowels?
 
-    python scripts/units_truth.py RESULTS.jsonl --voices FOLDER      compute what is missing, one line a planted recording
+    python scripts/units_truth.py RESULTS.jsonl --voices FOLDER      compute what is missing
     python scripts/units_truth.py RESULTS.jsonl --table              print the tables of what is there
 
 Bursts of stops are weakened (burst_weakening), or formants of vowels moved (formant_centralization), in one of two

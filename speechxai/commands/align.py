@@ -22,10 +22,10 @@ Examples:
   speechxai align voices --transcripts whisper --out aligned       # English, by Whisper tiny.en (extra pretrained)
   speechxai explain voice.wav --textgrids aligned --out why
 
-Writes a TextGrid with tiers words and phones for each recording, as it is named, and alignment.csv: every phone with its
-times and its acoustic score. Correct them in Praat and hand them back: explain and evaluate read what you saved. English
-alone; for other languages bring the TextGrids of another aligner. Words outside the dictionary are spoken by eSpeak NG
-where it is installed, otherwise left out; both are said.
+Writes a TextGrid with tiers words and phones for each recording, as it is named, and alignment.csv: every phone with
+its times and its acoustic score. Correct them in Praat and hand them back: explain and evaluate read what you saved.
+English alone; for other languages bring the TextGrids of another aligner. Words outside the dictionary are spoken by
+eSpeak NG where it is installed, otherwise left out; both are said.
 
 Exit status: 0 all aligned, 1 some were not, 2 none or wrong input.
 """

@@ -175,7 +175,8 @@ def align(recording: Recording, transcript: str) -> Alignment:
 
     Raises:
         SpeechXAIError: PocketSphinx is not installed, or nothing of the transcript can be spoken.
-        NotApplicable: the words are not found one after the other, even with the widest beam.
+        NotApplicable: a silent recording, or one in which the words are not found one after the other, even with the
+            widest beam.
     """
     sphinx = _package("pocketsphinx", "PocketSphinx, which aligns,")
     wanted = words_of(transcript)
@@ -183,7 +184,9 @@ def align(recording: Recording, transcript: str) -> Alignment:
         raise SpeechXAIError(f"{recording.id}: the transcript has no words.")
     samples = resample(recording.waveform.double().numpy(), recording.sample_rate, RATE_HZ)
     loudest = float(np.abs(samples).max())
-    sound = np.round(samples / max(loudest, 1e-9) * 0.9 * 32767).astype("<i2").tobytes()
+    if loudest == 0:
+        raise NotApplicable(f"{recording.id}: the recording is silent.")
+    sound = np.round(samples / loudest * 0.9 * 32767).astype("<i2").tobytes()
     spelled: dict[str, str] = {}
     for n_tries, beam in enumerate(_BEAMS, start=1):
         decoder = sphinx.Decoder(lm=None, bestpath=False, beam=beam, pbeam=beam, wbeam=beam, loglevel="FATAL")
