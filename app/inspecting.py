@@ -6,6 +6,7 @@ import base64
 import html
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from speechxai.report import plots
 from speechxai.signal.acoustics import formants_hz
 from speechxai.signs.words import alarm_words
 from speechxai.types import Array
+from speechxai.units.tiers import Units, own_units, units_in
 
 
 def sounds(heard: Heard, map_: Explained) -> list[Voice]:
@@ -344,19 +346,54 @@ def case_tools(case: Explanation, found: Inspection, title: str, beside: report.
     for place, (label, ending, mime, make) in zip(places, files, strict=True):
         with place:
             widgets.button(label, f"{stem}_{ending}", mime, make)
-    with last, st.popover("Segments from a TextGrid", width="stretch"):
-        file = st.file_uploader("Praat TextGrid", type=["TextGrid", "txt"], key=f"textgrid_{case.key[1]}")
-        if file is not None:
-            try:
-                tiers = read_textgrid(file.getvalue(), len(found.heard.waveform) / found.heard.sample_rate_hz)
-            except TextGridError as error:
-                widgets.problem(error)
-            else:
-                name = f"tiers_{case.key[1]}"
-                if st.session_state.get(name) != tiers:
-                    st.session_state[name] = tiers
-                    st.rerun()
+    with last, st.popover("Segments", width="stretch"):
+        segments(case)
     details(found)
+
+
+OWN_WORDS = {
+    "own": "pauses and voice",
+    "own:vowel": "a held vowel",
+    "own:ddk": "syllables: closures, bursts, vowels",
+}
+"""What the sound alone tells, in words."""
+
+
+def segments(case: Explanation) -> None:
+    """Choose what lies under the picture: tiers of a TextGrid, or what the sound alone tells."""
+    heard = case.heard
+    file = st.file_uploader("Praat TextGrid", type=["TextGrid", "txt"], key=f"textgrid_{case.key[1]}")
+    alone = st.selectbox(
+        "Or by the sound alone",
+        [None, *OWN_WORDS],
+        format_func=lambda name: "none" if name is None else OWN_WORDS[name],
+        key=f"own_units_{case.key[1]}",
+    )
+    tiers: Sequence[Mapping[str, Any]] = ()
+    units: Units | None = None
+    if file is not None:
+        try:
+            tiers = read_textgrid(file.getvalue(), heard.recording.duration_s)
+        except TextGridError as error:
+            widgets.problem(error)
+            return
+        with suppress(TextGridError):  # segments of another kind are shown all the same
+            units = units_in(file.getvalue(), file.name, heard.recording.duration_s)
+    elif alone is not None:
+        units = own_units(heard.recording, alone.partition(":")[2] or "unknown")
+        shown = [{"start": u.start_s, "end": u.end_s, "label": u.label} for u in units.phones]
+        tiers = [{"name": "sounds", "points": False, "intervals": shown}]
+    name = f"tiers_{case.key[1]}"
+    if list(st.session_state.get(name, ())) != list(tiers):
+        st.session_state[name] = tiers
+        st.session_state[f"units_{case.key[1]}"] = units
+        st.rerun()
+
+
+def units_known(case: Explanation) -> Units | None:
+    """Phones and words of a recording that somebody brought or chose on this page."""
+    found: Units | None = st.session_state.get(f"units_{case.key[1]}")
+    return found
 
 
 def details(found: Inspection) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import streamlit as st
 
 from app import charts, noting, player, sources, state, widgets
-from app.inspecting import Explanation
+from app.inspecting import Explanation, units_known
 from app.sources import Key
 from speechxai import SpeechXAIError
 from speechxai.data.manifest import classes_of
@@ -23,6 +23,7 @@ from speechxai.report import plots
 from speechxai.signal.acoustics import task_kind
 from speechxai.signs import words as signs_words
 from speechxai.signs.whatif import WhatIf, kind_of
+from speechxai.units.tiers import Units
 
 TASKS = {"vowel": "a held vowel", "ddk": "repeated syllables"}
 
@@ -32,6 +33,11 @@ def beside(case: Explanation, found: Inspection, title: str) -> report.Beside:
     region = player.region("player", case.heard.digest)
     measured = state.measured(case.model, case.key, region)
     made = report.Beside(share=widgets.share_of_ill(), measures=measured, region_s=region, label=label_of(case.key))
+    units = units_known(case)
+    if units is not None:
+        made = replace(made, units=units)
+        with st.expander("Evidence by unit", expanded=True, icon=":material/segment:"):
+            _units(found, units)
     with st.expander("Notes", expanded=True, icon=":material/edit_note:"):
         made = replace(made, notes=noting.panel(case.key, case.heard, title))
     with st.expander("What if this voice were different?", expanded=True, icon=":material/tune:"):
@@ -43,6 +49,17 @@ def beside(case: Explanation, found: Inspection, title: str) -> report.Beside:
     with st.expander("Voice measures", expanded=True, icon=":material/straighten:"):
         _measures(case, made, title)
     return made
+
+
+def _units(found: Inspection, units: Units) -> None:
+    """How much of the evidence lies in stops, vowels, words, pauses."""
+    if not found.map.mask.any():
+        st.caption("The map holds no evidence.")
+        return
+    rows = [dict(zip(report.UNIT_HEADER, row, strict=True)) for row in report.unit_rows(found, units)]
+    widgets.show_html(charts.table(rows, f"Evidence by unit; {report.UNIT_WORDS}"))
+    if units.note:
+        st.caption(widgets.plain(units.note))
 
 
 def label_of(key: Key) -> str:

@@ -52,6 +52,7 @@ from speechxai.signal.acoustics import measures, task_kind
 from speechxai.signal.quality import Check, quality
 from speechxai.signs import whatif as signs
 from speechxai.signs.whatif import WhatIf
+from speechxai.units.tiers import own_units
 
 FIRST_METHOD = "input_x_gradient"
 """What a first visitor sees: one pass, and better than the controls on the embedded models, which plain saliency is
@@ -112,7 +113,10 @@ def explained(
             missing.append(canonical)
         found[recipe] = result
     if missing:
-        made, reasons = inspect.explain(what, missing, inspect.How(of), lock=bundle_and_lock(model)[1], tick=tick)
+        hears = what
+        if any(name == "unit_occlusion" for recipe in missing for name in parse(recipe).methods):
+            hears = inspect.with_units(what, own_units(what.recording).spans)
+        made, reasons = inspect.explain(hears, missing, inspect.How(of), lock=bundle_and_lock(model)[1], tick=tick)
         for canonical in missing:
             result = made.get(canonical) or reasons[canonical]
             store.put(("map", what.digest, of, canonical), result)

@@ -150,6 +150,11 @@ TRAIN: Mapping[str, Flag] = {
 """Flags of `speechxai train`, most of them keys of its recipes; those of EVALUATE that it has too are not repeated."""
 
 ALWAYS: Mapping[str, Flag] = {
+    "units": Flag(
+        "Change the voice in these units alone: stop, fricative, nasal, vowel, 'low vowel', ...; repeat for several."
+        " Which lie where is said by --textgrids, without it by the sound alone.",
+        ("--units", "--unit"),
+    ),
     "transcripts": Flag(
         "What is said: a text, a folder with a text for each recording's name (.txt, .lab), or whisper for what Whisper"
         " hears (English)."

@@ -16,6 +16,7 @@ Examples:
   speechxai whatif voice.wav --model figshare-cnn --out what-if
   speechxai whatif voice.wav --signs breathiness --signs tremor --task vowel-a --sex F --out what-if
   speechxai whatif voice.wav --signs signs --no-floors --out quick
+  speechxai whatif voice.wav --signs vowel_space --units vowel --textgrids aligned --out vowels-alone
 
 Each dial changes one sign of the voice, in the unit of its own measure, and the model is asked again: at one and two
 standard deviations of people in both directions. Recording dials (noise, codec, room) change what must not matter, by
@@ -40,6 +41,8 @@ def whatif(
     task: Annotated[str, typer.Option(help="What is spoken, such as vowel-a, ddk, reading; auto listens.")] = "auto",
     sex: Annotated[str, typer.Option(help="F or M, for the standard deviation of people; any is both.")] = "any",
     target: Annotated[str, typer.Option(help="Class whose probability is followed; auto is the last.")] = "auto",
+    units: Annotated[list[str] | None, flag("units")] = None,
+    textgrids: Annotated[str | None, flag("textgrids")] = None,
     floors: Annotated[bool, typer.Option(help="Ask about random changes and round trips as well.")] = True,
     seed: Annotated[int, flag("seed")] = 0,
     device: Annotated[str, flag("device")] = "auto",
@@ -58,10 +61,14 @@ def whatif(
     from speechxai.signal.quality import usable
     from speechxai.signs.whatif import resolve, what_if
     from speechxai.signs.words import counted
+    from speechxai.units.relevance import spans_of
+    from speechxai.units.tiers import units_of
 
     names = resolve(signs or ["all"])
     if sex not in ("F", "M", "any"):
         raise SpeechXAIError(did_you_mean(sex, ["F", "M", "any"], "sex"))
+    if textgrids is not None and not units:
+        raise SpeechXAIError("--textgrids says where units lie: name them with --units, such as --units vowel.")
     check_out(out)
     if (out / WHATIF).exists() and not overwrite:
         raise SpeechXAIError(
@@ -74,6 +81,7 @@ def whatif(
         checks = inspect.recording_checks(original, bundle)
         facts = {**recording.metadata, **({} if sex == "any" else {"sex": sex})}
         asked = replace(recording, task=recording.task if task == "auto" else task, metadata=facts)
+        grid = units_of(textgrids or "own", asked, file) if units else None
         audio = bundle.config.audio
         found = what_if(
             heard.model,
@@ -84,6 +92,7 @@ def whatif(
             offset=audio.offset,
             floors=floors,
             seed=seed,
+            within=None if grid is None else spans_of(grid, units or []),
         )
         made = report.provenance(
             heard,
@@ -95,6 +104,7 @@ def whatif(
             seed=seed,
             channel=channel,
             device=heard.spec.magnitude.device.type,
+            **({} if grid is None else {"units": list(units or []), "textgrids": grid.sha256 or grid.source}),
         )
         said = _write(out, found, made, words.class_words, bundle.config.stft.sample_rate)
 
@@ -103,6 +113,8 @@ def whatif(
         say(f"{file}: {recording.duration_s:.2f} s, heard as {found.kind}, {name} {found.probability:.3f}")
     else:
         say(f"{file}: {recording.duration_s:.2f} s, no class. {heard.scope.reason}")
+    if units:
+        say(f"Changed in these units alone: {', '.join(units)}. Doses are those of the whole voice.")
     if not usable(checks):
         warn("Warning: this recording is not usable, so the answer means nothing.")
     if found.curves:

@@ -333,20 +333,48 @@ def _step(strength: float, got: float, wanted: float, low: float, high: float) -
     return step if low < step < high else 0.5 * (low + min(high, 10 * max(strength, 1e-3)))
 
 
+def window_of(spans: Sequence[tuple[float, float]], n_samples: int, sample_rate: int) -> Array:
+    """Window (N,) that is 1 within stretches of time, s, and 0 elsewhere, with ramps of FADE_S inside of them."""
+    window = np.zeros(n_samples)
+    for start, end in spans:
+        first, last = (min(n_samples, max(0, round(t * sample_rate))) for t in (start, end))
+        index = np.arange(last - first)
+        edge = np.minimum(index, last - first - 1 - index) / max(FADE_S * sample_rate, 1)
+        window[first:last] = np.maximum(window[first:last], np.clip(edge, 0, 1))
+    return window
+
+
+def confined(before: Array, edited: Array, window: Array | None) -> Array:
+    """Take an edit (N,) where a window (N,) is 1, and the recording elsewhere; the whole edit without one.
+
+    Raises:
+        NotApplicable: the edit is shorter or longer, so that nobody can say what lies where.
+    """
+    if window is None:
+        return edited
+    if edited.shape != before.shape:
+        raise NotApplicable("it changes how long the recording is, so it cannot be kept to some units of it")
+    return np.asarray(before + window * (edited - before), dtype=np.float64)
+
+
+FADE_S = 0.005
+"""Ramp of an edit that is kept to units, inside of them."""
+
+
 class _Placebos:
     """Random edits of one recording, one of each operator and turn, with what is known of their distances."""
 
-    def __init__(self, before: Array, sample_rate: int, seed: int) -> None:
+    def __init__(self, before: Array, sample_rate: int, seed: int, window: Array | None = None) -> None:
         self.distance = _Distance(before, sample_rate)
-        self.before, self.rate, self.seed = before, sample_rate, seed
+        self.before, self.rate, self.seed, self.window = before, sample_rate, seed, window
         self.edits: dict[tuple[str, int], tuple[Callable[[float], Array], dict[float, float]]] = {}
 
     def __call__(self, operator: str, turn: int, wanted_db: float) -> Array:
         """Return the recording, changed by so many dB. Raises NotApplicable where it has no cycles to move."""
         key = operator, turn
         if key not in self.edits:
-            voice = taken_apart(self.before, self.rate)
-            self.edits[key] = placebo(operator, voice, self.seed + turn), {}
+            whole = placebo(operator, taken_apart(self.before, self.rate), self.seed + turn)
+            self.edits[key] = lambda strength: confined(self.before, whole(strength), self.window), {}
         edit, known = self.edits[key]
         return _matched(edit, self.distance, wanted_db, known)
 
@@ -414,6 +442,7 @@ def what_if(
     offset: str = "removed",
     floors: bool = True,
     seed: int = 0,
+    within: Sequence[tuple[float, float]] | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> WhatIf:
     """Turn dials on a recording and ask the model at each dose.
@@ -427,6 +456,8 @@ def what_if(
         normalize, offset: what the model's input does with level and mean, as in `read_audio`.
         floors: whether to ask about placebos and round trips as well.
         seed: of noise, of placebos.
+        within: stretches of time, s, such as those of all stops: the recording changes there alone, by the edit that
+            gives the dose where the whole of it changes; dials of time do not apply. None changes the whole.
         progress: called with dials done, dials in all, and the name of the next.
 
     Raises:
@@ -454,7 +485,8 @@ def what_if(
         predicted = int(original[0].argmax())
         kind = kind_of(recording)
         own = measures(before, recording.sample_rate)
-        placebos_of = _Placebos(before, recording.sample_rate, seed)
+        window = None if within is None else window_of(within, before.shape[0], recording.sample_rate)
+        placebos_of = _Placebos(before, recording.sample_rate, seed, window)
         for index, name in enumerate(names):
             if progress:
                 progress(index, len(names), name)
@@ -540,7 +572,7 @@ def _turn(
     reasons: dict[float, str] = {}
     for dose in tried:
         try:
-            edits[dose] = turned(registry, name, before, rate, dose, seed=seed)
+            edits[dose] = confined(before, turned(registry, name, before, rate, dose, seed=seed), placebos_of.window)
         except NotApplicable as error:
             reasons[dose] = str(error)
     if not [dose for dose in edits if dose] or 0.0 not in edits:
@@ -582,6 +614,7 @@ def _turn(
         if family == "sign" or -at in steps:
             try:
                 back = turned(registry, name, edits[at], rate, -at, seed=seed + 1)
+                back = confined(edits[at], back, placebos_of.window)
             except NotApplicable:  # what is left does not give so much
                 back = None
         floor_margins = _margins(ask_floor([*made, *([] if back is None else [back])]), target)[0] - base

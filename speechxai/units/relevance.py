@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from speechxai.errors import SpeechXAIError
+from speechxai.errors import NotApplicable, SpeechXAIError, did_you_mean
 from speechxai.stats import reader_interval, speaker_means
 from speechxai.types import Array
 from speechxai.units.symbols import HEIGHTS, PAUSE
@@ -192,6 +192,24 @@ def relevance(units: Units, evidence: Array, energy: Array, frame_rate_hz: float
         rows += [row(level, name, at) for name, at in by_name.items()]
         rows += [row(single, _name(tier[i]), [i]) for i in places]
     return rows
+
+
+def spans_of(units: Units, names: Sequence[str]) -> tuple[tuple[float, float], ...]:
+    """Where the phones of some classes lie, (start, end) in s, in order; "vowel" is of every height.
+
+    Raises:
+        SpeechXAIError: an unknown class.
+        NotApplicable: the recording has none of them.
+    """
+    for name in names:
+        if name not in (*ORDER, *HEIGHTS):
+            raise SpeechXAIError(did_you_mean(name, [*ORDER, *HEIGHTS], "class of phones"))
+    wanted = {*names, *(HEIGHTS if VOWEL in names else ())}
+    found = tuple((unit.start_s, unit.end_s) for unit in units.phones if unit.kind in wanted)
+    if not found:
+        there = ", ".join(c for c in (*ORDER, *HEIGHTS) if any(unit.kind == c for unit in units.phones)) or "no phones"
+        raise NotApplicable(f"{units.source}: no {' or '.join(names)} in this recording; there are: {there}.")
+    return found
 
 
 def table(found: Mapping[str, Sequence[Relevance]]) -> list[list[Any]]:

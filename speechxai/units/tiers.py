@@ -142,7 +142,11 @@ def read_units(path: str | Path, duration_s: float) -> Units:
             with empty ones; the message begins with the path.
         SpeechXAIError: a file that cannot be read.
     """
-    name, content = encodable(path), read_bytes(path)
+    return units_in(read_bytes(path), encodable(path), duration_s)
+
+
+def units_in(content: bytes, name: str, duration_s: float) -> Units:
+    """Read phones and words of the content of a TextGrid that is known by a name; as `read_units`."""
     try:
         tiers = read_textgrid(content, duration_s)
     except TextGridError as error:

@@ -13,11 +13,11 @@ import torch
 from speechxai.data.synthetic import draw_speaker, render, twins
 from speechxai.data.textgrid import TextGridError, write_tiers
 from speechxai.data.voice_model import Event, UtteranceSettings
-from speechxai.errors import SpeechXAIError
+from speechxai.errors import NotApplicable, SpeechXAIError
 from speechxai.explain.controls import energy_map
 from speechxai.signal.stft import spectrogram
 from speechxai.types import Recording, StftConfig
-from speechxai.units.relevance import Relevance, first, relevance
+from speechxai.units.relevance import Relevance, first, relevance, spans_of
 from speechxai.units.tiers import Unit, Units, match, own_units, read_units, tier_kind, units_of
 
 PHONES = [(0.3, 0.4, "T"), (0.4, 0.6, "AA1"), (0.6, 0.7, "sil"), (1.2, 1.5, "spn")]
@@ -120,6 +120,16 @@ def test_tiers_that_cannot_be_used(
     with pytest.raises(TextGridError) as caught:
         read_units(path, 2.0)
     assert str(caught.value) == f"{path}: {message}"
+
+
+def test_spans_of_classes(tmp_path: Path) -> None:
+    found = read_units(written(tmp_path / "a.TextGrid", phones=PHONES), 2.0)
+    assert spans_of(found, ["vowel"]) == spans_of(found, ["low vowel"]) == ((0.4, 0.6),)
+    assert spans_of(found, ["stop", "vowel"]) == ((0.3, 0.4), (0.4, 0.6))
+    with pytest.raises(NotApplicable, match="no nasal in this recording; there are: stop, unknown, pause, low vowel"):
+        spans_of(found, ["nasal"])
+    with pytest.raises(SpeechXAIError, match=r"Did you mean 'stop'"):
+        spans_of(found, ["stops"])
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ from speechxai.signs.whatif import (
     resolve,
     spectral_distance_db,
     what_if,
+    window_of,
 )
 from speechxai.signs.words import dose_words, sentences
 from speechxai.types import Recording, StftConfig
@@ -126,6 +127,30 @@ def test_level_is_undone_by_peak_normalization_and_heard_without() -> None:
     # 6 dB are 4 times the power: log 3.98 = 1.38.
     assert heard.curves[0].strength == pytest.approx(1.38, abs=0.01)
     assert "undoes" not in " ".join(sentences(heard))
+
+
+def test_dials_within_some_units_change_nothing_elsewhere() -> None:
+    spans = ((0.4, 0.6), (1.0, 1.1))
+    names = ["spectral_tilt", "pitch_level", "leading_silence", "level"]
+    whole = what_if(classifier(Bright()), recording(), names)
+    found = what_if(classifier(Bright()), recording(), names, within=spans)
+    assert {curve.name for curve in found.curves} == {"spectral_tilt", "pitch_level", "level"}
+    assert "changes how long the recording is" in found.not_applicable["leading_silence"]
+    before = recording().waveform.double().numpy()
+    window = window_of(spans, len(before), 16_000)
+    assert set(np.flatnonzero(window)) <= {*range(6_400, 9_600), *range(16_000, 17_600)}
+    assert window[6_480:9_520].min() == 1.0
+    for (name, _), sound in found.sounds.items():
+        changed = np.flatnonzero(sound != before)
+        assert changed.size, name
+        assert set(changed) <= set(np.flatnonzero(window)), name
+    tilt = {curve.name: curve for curve in found.curves}["spectral_tilt"]
+    of_all = {curve.name: curve for curve in whole.curves}["spectral_tilt"]
+    assert 0 < tilt.strength < of_all.strength
+    assert tilt.floor == tilt.floor
+    # The whole as a unit is the whole.
+    everywhere = what_if(classifier(Bright()), recording(), ["spectral_tilt"], within=[(-0.1, 9.0)], floors=False)
+    assert everywhere.curves[0].strength == pytest.approx(of_all.strength, rel=0.05)
 
 
 def test_alarm_where_the_recording_matters_more_than_the_voice() -> None:

@@ -107,6 +107,7 @@ export function attachPointer(player, taste) {
     const { item, tier } = done.from;
     if (item && !tier.points) player.select({ start: Math.max(0, item.start), end: Math.min(item.end, player.model.header.duration_s), label: item.label });
     player.sound.seek(item ? item.start : done.from.time);
+    if (item && !tier.points && !player.sound.playing) player.act("toggle"); // a phone is short: one click and it is heard
     player.refresh();
   };
   seat.addEventListener("pointerup", release);
