@@ -19,6 +19,7 @@ from speechxai.commands import (
     auxiliary,
     benchmark,
     check,
+    console,
     demo,
     doctor,
     env,
@@ -28,12 +29,14 @@ from speechxai.commands import (
     listing,
     predict,
     report,
+    reproduce,
     train,
     whatif,
 )
 from speechxai.commands import app as web_app
 from speechxai.commands.console import Command
 from speechxai.commands.data import data_app
+from speechxai.commands.runs import runs_app
 from speechxai.commands.study import study_app
 from speechxai.errors import SpeechXAIError, encodable, is_out_of_memory
 from speechxai.evaluation.machine import keep_freed_memory
@@ -56,7 +59,6 @@ A research tool, not a medical device.
 app = typer.Typer(
     name="speechxai",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -78,6 +80,9 @@ def options(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error; works after the command too.")
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="No progress and no remarks, results alone; works after the command too.")
+    ] = False,
 ) -> None:
     """Why does a speech classifier say Parkinson's? Explain it, test the explanation, say it in clinical words."""
 
@@ -87,6 +92,7 @@ for _name, _module, _short in (
     ("evaluate", evaluate, "Score explanations of many recordings; resumable."),
     ("check", check, "Check a configuration: its plan and its cost."),
     ("report", report, "Tables of a run: HTML, LaTeX, Markdown, CSV."),
+    ("reproduce", reproduce, "Compute a run again; what differs, and why?"),
     ("predict", predict, "What does the model say of these files?"),
     ("explain", explain, "Why? One file: pictures, sounds, numbers."),
     ("align", align, "Where do its words and phones lie? TextGrids."),
@@ -103,6 +109,7 @@ for _name, _module, _short in (
     _function = getattr(_module, _module.__name__.rpartition(".")[2])
     app.command(_name, cls=Command, short_help=_short, epilog=_module.EPILOG)(_function)
 app.add_typer(data_app, name="data", short_help="Data sets: list, check, import, fetch.")
+app.add_typer(runs_app, name="runs", short_help="Runs: list, compare, export one to share.")
 app.add_typer(study_app, name="study", short_help="Reader studies: can people tell true from false?")
 
 
@@ -118,7 +125,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     keep_freed_memory()
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
-    words = [word for word in words if word != "--debug"]
+    console.quiet = "--quiet" in words
+    words = [word for word in words if word not in ("--debug", "--quiet")]
     if not debug:
         warnings.showwarning = _one_line
     try:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -97,6 +100,16 @@ def say(text: str = "") -> None:
     typer.echo(encodable(text))
 
 
+quiet = False
+"""Whether `--quiet` was given: results and errors alone."""
+
+
+def remark(text: str = "") -> None:
+    """Write a line about the work, to standard output, unless nobody wants any."""
+    if not quiet:
+        say(text)
+
+
 def warn(text: str) -> None:
     """Write a line to standard error, where it does not disturb a table that is piped on."""
     typer.echo(encodable(text), err=True)
@@ -132,6 +145,9 @@ def work_on(file: Path) -> Iterator[None]:
 @contextmanager
 def progress_bar(title: str, total: int) -> Iterator[Callable[[Progress], None]]:
     """Show how far a run is: a bar with the time left in a terminal, a line now and then in a log."""
+    if quiet:
+        yield lambda step: None
+        return
     if sys.stderr.isatty():
         from rich.console import Console
         from rich.progress import (
@@ -196,6 +212,9 @@ def progress_bars(part: Callable[[int, str], object]) -> Iterator[Callable[[int,
     Args:
         part: tells, from how many there are and what was done, which part of the work it is.
     """
+    if quiet:
+        yield lambda done, total, what: None
+        return
     if sys.stderr.isatty():
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -237,15 +256,49 @@ def progress_bars(part: Callable[[int, str], object]) -> Iterator[Callable[[int,
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
     """Lay out a table in plain text; columns in `right` are aligned at their right edge.
 
+    In a terminal that is narrower (80 columns where its width is not known, or what COLUMNS says), the last column is
+    broken into lines.
+
     >>> print(table(("metric", "mean"), [("faithfulness", "0.1")], right=(1,)))
     metric        mean
     ------------  ----
     faithfulness   0.1
     """
     widths = [max(len(str(row[i])) for row in (header, *rows)) for i in range(len(header))]
+    most, last = screen_width(), len(header) - 1
+    room = 0 if most is None else most - sum(widths[:last]) - 2 * last
+    if most is not None and widths[last] > room and last not in right:
+        if room < NARROW:  # what it says stands below, as wide as the screen
+            below = [tuple(row[:-1]) for row in rows]
+            short = table(header[:-1], below, right).splitlines()
+            told = [textwrap.wrap(str(row[-1]), most - 4) for row in rows]
+            pairs = zip(short[2:], told, strict=True)
+            return "\n".join([*short[:2], *(part for a, lines in pairs for part in (a, *(f"    {b}" for b in lines)))])
+        rows, widths[last] = _broken(rows, room)
+        widths[last] = max(widths[last], len(header[last]))
 
     def line(cells: Sequence[str]) -> str:
         parts = [c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))]
         return "  ".join(parts).rstrip()
 
     return "\n".join([line(header), "  ".join("-" * w for w in widths), *(line([str(c) for c in row]) for row in rows)])
+
+
+NARROW = 24
+"""Columns of a screen in which a sentence cannot be read."""
+
+
+def screen_width() -> int | None:
+    """Columns that a table may take: of the terminal, or of COLUMNS; None where the text goes into a file or a pipe."""
+    if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdecimal():
+        return max(40, shutil.get_terminal_size((80, 24)).columns)
+    return None
+
+
+def _broken(rows: Sequence[Sequence[str]], width: int) -> tuple[list[list[str]], int]:
+    """Break the last column of a table; returns the rows and how wide it is then."""
+    found = []
+    for row in rows:
+        lines = textwrap.wrap(str(row[-1]), width) or [""]
+        found += [[*map(str, row[:-1]), lines[0]], *([*[""] * (len(row) - 1), line] for line in lines[1:])]
+    return found, max((len(row[-1]) for row in found), default=0)

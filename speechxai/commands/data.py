@@ -71,6 +71,26 @@ def list_cards(
     say("Who is in a set, its confounds, and what it must not be used for: speechxai data list CARD")
 
 
+def _opened(card: str, root: Path | None) -> tuple[pd.DataFrame, Path, MatchReport | None]:
+    """The recordings of a card or a manifest.csv, the folder they lie in, and how files were matched (a card's alone).
+
+    Raises:
+        SpeechXAIError: a card without its folder, or one that is not there.
+    """
+    from speechxai.data.cards import build_manifest, root_of
+    from speechxai.data.manifest import read_manifest
+    from speechxai.errors import SpeechXAIError
+
+    if Path(card).suffix.lower() == ".csv":
+        manifest = read_manifest(card)
+        return manifest, root_of(card, root, manifest), None
+    if root is None:
+        raise SpeechXAIError(f"The data card '{card}' needs the folder of its recordings: give --root.")
+    with _bar("Matching files") as progress:
+        manifest, match = build_manifest(card, root, progress)
+    return manifest, root, match
+
+
 @data_app.command(
     "check",
     cls=Command,
@@ -95,10 +115,8 @@ def check_folder(
     Exit status 1 when nothing matched, files could not be read (or their names not be written), or files are not those
     of the publisher.
     """
-    from speechxai.data.cards import build_manifest, root_of
     from speechxai.data.corpus import check
-    from speechxai.data.manifest import read_manifest, write_manifest
-    from speechxai.errors import SpeechXAIError
+    from speechxai.data.manifest import write_manifest
     from speechxai.files import check_out
     from speechxai.signal.audio import NOT_UTF8
 
@@ -106,14 +124,8 @@ def check_folder(
         check_out(out, "file", overwrite)
     limit = sys.maxsize if every else MAX_LINES
     bad = False
-    if Path(card).suffix.lower() == ".csv":
-        manifest = read_manifest(card)
-        root = root_of(card, root, manifest)
-    elif root is None:
-        raise SpeechXAIError(f"The data card '{card}' needs the folder of its recordings: give --root.")
-    else:
-        with _bar("Matching files") as progress:
-            manifest, match = build_manifest(card, root, progress)
+    manifest, root, match = _opened(card, root)
+    if match is not None:
         _print_match(match, limit)
         bad = bool(match.changed) or any(reason == NOT_UTF8 for _, reason in match.unmatched)
     if manifest.empty:
@@ -174,8 +186,7 @@ def audit_folder(
     from speechxai.audit import audit as work
     from speechxai.audit import left, report
     from speechxai.commands.console import duration, progress_bars
-    from speechxai.data.cards import build_manifest, load_card, places_of, root_of
-    from speechxai.data.manifest import read_manifest
+    from speechxai.data.cards import load_card, places_of
     from speechxai.errors import SpeechXAIError, did_you_mean
     from speechxai.files import check_apart, check_out
 
@@ -185,16 +196,10 @@ def audit_folder(
             raise SpeechXAIError(f"--models: {did_you_mean(model, list(left.MODELS), 'model')}")
     check_out(out)
     published, name, title = [], Path(card).stem, ""
-    if Path(card).suffix.lower() == ".csv":
-        manifest = read_manifest(card)
-        root = root_of(card, root, manifest)
-    elif root is None:
-        raise SpeechXAIError(f"The data card '{card}' needs the folder of its recordings: give --root.")
-    else:
+    manifest, root, match = _opened(card, root)
+    if match is not None:
         loaded = load_card(card)
         published, name, title = loaded.published, loaded.name, loaded.title
-        with _bar("Matching files") as progress:
-            manifest, _ = build_manifest(card, root, progress)
     check_apart(out, places_of(card, root))
     if manifest.empty:
         raise SpeechXAIError(f"{root}: nothing matched. See 'speechxai data check {card} --root {root}'.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from speechxai.commands.console import duration, flag, progress_bar, say, table, warn
+from speechxai.commands.console import duration, flag, progress_bar, remark, say, table, warn
 from speechxai.flags import EVALUATE
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ Examples:
   speechxai evaluate mancini2025-single --root PC-GITA --model SSL4PR --out runs/published     # it ships: list configs
   speechxai evaluate --resume runs/study                       # after a crash: only what is missing is computed
   speechxai evaluate --status runs/study
+  speechxai evaluate --data figshare-voice --root DATA/figshare-voice --data mdvr-kcl --root DATA/mdvr-kcl \\
+      --model models/mine --out runs/corpora                   # one model over several data sets, beside each other
+  speechxai evaluate --data synthetic --model synthetic-cnn -m all --dry-run        # the plan and its cost
+  speechxai evaluate --data synthetic --model synthetic-cnn -m all --save-config study.toml
   speechxai evaluate --config study.toml --out runs/study --executor joblib --workers 8     # this machine's processes
   speechxai evaluate --config study.toml --out runs/study --executor dask --scheduler slurm --workers 20
   speechxai evaluate --resume runs/study --executor dask --scheduler tcp://10.0.0.5:8786        # a scheduler that runs
@@ -52,11 +57,13 @@ def evaluate(
             "--config", "-c", help="TOML file, or a name of 'speechxai list configs'; flags override its keys."
         ),
     ] = None,
-    data: Annotated[str | None, setting("data")] = None,
-    root: Annotated[Path | None, setting("root")] = None,
+    data: Annotated[
+        list[str] | None, setting("data", also="Several: a run for each, and a table of all beside each other.")
+    ] = None,
+    root: Annotated[list[Path] | None, setting("root", also="One, or one for each --data.")] = None,
     labels: Annotated[Path | None, setting("labels")] = None,
     tasks: Annotated[list[str] | None, setting("tasks")] = None,
-    model: Annotated[str | None, setting("model")] = None,
+    model: Annotated[list[str] | None, setting("model", also="Several as with --data.")] = None,
     allow_code: Annotated[bool | None, setting("allow_code")] = None,
     recipes: Annotated[list[str] | None, setting("recipes")] = None,
     metrics: Annotated[list[str] | None, setting("metrics")] = None,
@@ -94,6 +101,12 @@ def evaluate(
         flag("overwrite", also="With --resume: compute anew what was computed with other settings or versions."),
     ] = False,
     status: Annotated[Path | None, typer.Option(metavar="RUN", help="Show how far a run is.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, show the plan and its cost, and compute nothing.")
+    ] = False,
+    save_config: Annotated[
+        Path | None, typer.Option("--save-config", help="Write these settings as a TOML file for --config, and end.")
+    ] = None,
 ) -> None:
     """Score explanations of recordings: tables with intervals, differences to controls, and a report to read."""
     flags = {key: value for key, value in locals().items() if key in EVALUATE and value is not None}
@@ -102,13 +115,108 @@ def evaluate(
         return
     config = config or study
     if resume is not None:
+        alone(flags, "--resume")
         folder, settings = reopen(resume, config, flags)
-    else:
-        from speechxai.evaluation.config import load
+        raise typer.Exit(run(settings, folder, overwrite))
+    asked = list(every(flags))
+    if save_config is not None:
+        alone(flags, "--save-config")
+        save(save_config, config, flags, overwrite)
+        return
+    if len(asked) > 1:
+        raise typer.Exit(run_all(asked, config, overwrite, dry_run))
+    from speechxai.evaluation.config import load
 
-        settings = load(config, flags)
-        folder = None
-    raise typer.Exit(run(settings, folder, overwrite))
+    settings = load(config, asked[0])
+    if dry_run:
+        show_plan(settings)
+        return
+    raise typer.Exit(run(settings, None, overwrite))
+
+
+def every(flags: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The flags of each run that is asked for: every model on every data set. A single one is left as it is.
+
+    Raises:
+        SpeechXAIError: roots that are neither one nor one for each data set.
+    """
+    from speechxai.errors import SpeechXAIError
+
+    data, models, roots = (flags.get(key) or [None] for key in ("data", "model", "root"))
+    if len(roots) not in (1, len(data)):
+        raise SpeechXAIError(f"--root is given {len(roots)} times, --data {len(data)} times: give one root for each.")
+    roots = roots * len(data) if len(roots) == 1 else roots
+    for model in models:
+        for each, root in zip(data, roots, strict=True):
+            named = {"data": each, "model": model, "root": None if each == "synthetic" and len(data) > 1 else root}
+            yield {**flags, **named}
+
+
+def alone(flags: dict[str, Any], name: str) -> None:
+    """Make single values of the flags that may be given several times. Raises SpeechXAIError where they are."""
+    from speechxai.errors import SpeechXAIError
+
+    for key in ("data", "model", "root"):
+        if key in flags:
+            if len(flags[key]) > 1:
+                raise SpeechXAIError(f"--{key} is given {len(flags[key])} times, and {name} takes one run at a time.")
+            flags[key] = flags[key][0]
+
+
+def save(path: Path, config: Path | None, flags: dict[str, Any], overwrite: bool) -> None:
+    """Write what was asked for as a TOML file that --config takes: what is as by default is left out."""
+    from speechxai.evaluation.config import from_dict, load
+    from speechxai.files import check_out, naming_folder, to_toml, write_atomically
+
+    check_out(path, "file", overwrite)
+    settings = load(config, flags)
+    settings.settings()
+    least = from_dict({"data": settings.data, "model": settings.model}, "").to_dict()
+    asked = {k: v for k, v in settings.to_dict().items() if k in ("data", "model") or v != least.get(k)}
+    asked.pop("allow_code", None)  # leave to run code is never a file's
+    with naming_folder(path.parent, "write"):
+        write_atomically(path, to_toml(asked).encode())
+    say(str(path))
+
+
+def run_all(asked: Sequence[dict[str, Any]], config: Path | None, overwrite: bool, dry_run: bool) -> int:
+    """Evaluate every model on every data set, each into a folder of its own below --out, then show all beside each
+    other. A run that is there already is continued. Returns the worst exit status."""
+    from speechxai.commands.runs import written
+    from speechxai.errors import SpeechXAIError
+    from speechxai.evaluation.beside import side_by_side
+    from speechxai.evaluation.config import load
+    from speechxai.evaluation.paper import data_name
+    from speechxai.evaluation.runs import RunFolder
+    from speechxai.files import naming_folder, write_atomically
+
+    settings = [load(config, flags) for flags in asked]
+    out = settings[0].out
+    if out is None:
+        raise SpeechXAIError("The runs need a folder: give --out, for example --out runs/all.")
+    places = [out / f"{Path(s.model).name}-on-{data_name({'data': s.data}).replace(' ', '-')}" for s in settings]
+    if len(set(places)) < len(places):
+        raise SpeechXAIError("Two of the models or of the data sets have the same name. Evaluate them one by one.")
+    status, folders = 0, []
+    for flags, each, place in zip(asked, settings, places, strict=True):
+        say(f"\n{place.name}")
+        own = each.model_copy(update={"out": place})
+        if dry_run:
+            show_plan(own)
+            continue
+        there = (place / "config.toml").exists() and not overwrite
+        folder = reopen(place, config, {**flags, "out": place})[0] if there else None
+        status = max(status, run(own, folder, overwrite and (place / "config.toml").exists()))
+        folders.append(RunFolder.open(place))
+    if dry_run:
+        return 0
+    tables = side_by_side(folders)
+    say("\n" + written(tables, "text"))
+    with naming_folder(out, "write"):
+        for name, format in (("compared.csv", "csv"), ("compared.tex", "latex"), ("compared.md", "markdown")):
+            write_atomically(out / name, f"{written(tables, format)}\n".encode())
+    say(f"\nBeside each other: {out / 'compared.csv'}, compared.tex, compared.md")
+    return status
 
 
 def reopen(run_path: Path, config: Path | None, flags: dict[str, Any]) -> tuple[RunFolder, EvaluateConfig]:
@@ -158,15 +266,15 @@ def run(settings: EvaluateConfig, folder: RunFolder | None, overwrite: bool = Fa
     else:
         resume(session, folder, overwrite)
     for line in session.resumed:
-        say(line)
+        remark(line)
     n_open = len(session.recordings) - len(folder.done_units())
-    say(
+    remark(
         f"{session.bundle.name}: {len(session.settings.recipes)} recipes x {len(session.settings.metrics)} metrics "
         f"on {n_open} of {len(session.recordings)} recordings"
     )
     if "precision_asked" in session.hardware:
         asked, gain = session.hardware["precision_asked"], session.hardware["gains"]
-        say(
+        remark(
             f"Precision {asked} would be slower here ({gain[asked]:.2f} times as fast as float32), so float32 is used;"
             " --force-precision takes it all the same."
         )
@@ -176,16 +284,16 @@ def run(settings: EvaluateConfig, folder: RunFolder | None, overwrite: bool = Fa
         (warn if session.grids.missing else say)(session.grids.words())
     rounded = precision_line(session.settings.precision)
     if rounded:
-        say(rounded)
+        remark(rounded)
     slow = quantus_line(session)
     if slow:
-        say(slow)
+        remark(slow)
     if session.unscored:
         warn(session.unscored)
     if session.bundle.assumption:
         warn(session.bundle.assumption)
     if session.synthetic:
-        say("The voices are synthetic: made by this program, not recorded from people.")
+        remark("The voices are synthetic: made by this program, not recorded from people.")
     # Where everything is there already, nothing is computed, written or drawn again.
     new = bool(n_open) or not folder.is_finished()
     try:
@@ -211,7 +319,7 @@ def run(settings: EvaluateConfig, folder: RunFolder | None, overwrite: bool = Fa
         say()
         for sentence in (*sign_sentences(folder), *unit_sentences(folder)):
             say(sentence)
-        say(cost_line(folder, time.perf_counter() - began[0], time.process_time() - began[1]))
+        remark(cost_line(folder, time.perf_counter() - began[0], time.process_time() - began[1]))
         if rounded:
             say(rounded)
         say(f"Report: {report}")
@@ -226,6 +334,61 @@ def run(settings: EvaluateConfig, folder: RunFolder | None, overwrite: bool = Fa
         n = status.n_open + status.n_running
         say(f"{n} recordings are in the hands of other processes; the last of them writes the tables again.")
     return 1 if lost else 0
+
+
+def show_plan(settings: EvaluateConfig) -> None:
+    """Print what a configuration would do, and what that costs, without doing it."""
+    from speechxai.doctor import cannot_be_right
+    from speechxai.evaluation.session import plan, prepare
+
+    session = prepare(settings)
+    slow = quantus_line(session)
+    if slow:
+        say(slow)
+    found = plan(session)
+    rows = [
+        ("model", f"{session.bundle.name}, {session.bundle.n_folds} fold models"),
+        ("doctor", cannot_be_right(session.bundle, ()) or "nobody is suspected at a first look"),
+        ("recordings", f"{found.n_recordings} of {found.n_speakers} speakers ({found.classes})"),
+        ("not placed", f"{len(session.unmatched)} files"),
+        (
+            "recipes",
+            (
+                f"{len(session.settings.recipes)}:"
+                f" {', '.join(session.settings.recipes[:4])}{', ...' if len(session.settings.recipes) > 4 else ''}"
+            ),
+        ),
+        ("metrics", f"{len(session.settings.metrics)}: {', '.join(session.settings.metrics)}"),
+        (
+            "protocol",
+            (
+                f"{settings.protocol}, evidence {settings.evidence}, removed bins filled with {settings.fill}, seed"
+                f" {settings.seed}"
+            ),
+        ),
+        (
+            "passes a recording",
+            f"{found.n_forward:.0f} forward and {found.n_backward:.0f} backward, for one of {found.duration_s:.1f} s",
+        ),
+        (
+            "passes in all",
+            (
+                f"{found.n_recordings * found.n_forward:,.0f} forward and {found.n_recordings * found.n_backward:,.0f}"
+                " backward"
+            ),
+        ),
+        ("maps kept", f"{found.maps_mb:,.0f} MB" if settings.maps else "no"),
+        ("run folder", str(settings.out) if settings.out else "give --out"),
+    ]
+    if session.unscored:
+        rows.append(("note", session.unscored))
+    if session.bundle.assumption:
+        rows.append(("note", session.bundle.assumption))
+    if settings.out and (settings.out / "config.toml").exists():
+        rows.append(("note", f"{settings.out} holds a run already; it continues with --resume"))
+    say(table(("what", "value"), rows))
+    for recipe, reason in found.not_applicable.items():
+        say(f"Not applicable: {recipe}: {reason}")
 
 
 def complete_protocol(session: Session, folder: RunFolder) -> None:

@@ -20,6 +20,7 @@ Examples:
   speechxai list methods        names for --recipe, with what they cost and where they come from
   speechxai list metrics        names for --metrics, with the best direction and the bounds
   speechxai list models         bundles for --model
+  speechxai list metrics --json           the same for a program
   speechxai list configs        studies and training recipes that ship, for --config
 """
 
@@ -28,6 +29,7 @@ def listing(
     kind: Annotated[
         str, typer.Argument(metavar="|".join(KINDS), help="What to list; all of it without a word.")
     ] = "all",
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for a program.")] = False,
     imports: Annotated[list[str] | None, flag("imports")] = None,
 ) -> None:
     """List methods, combinations, metrics, models, data cards, backbones, probes, presets or configurations."""
@@ -36,6 +38,13 @@ def listing(
     kind = {"data": "cards", "data-cards": "cards", "recipes": "presets"}.get(kind, kind)
     if kind not in (*KINDS, "all"):
         raise SpeechXAIError(did_you_mean(kind, list(KINDS), "list"))
+    if as_json:
+        import json
+
+        found = {name: _TABLES[name]() for name in (KINDS if kind == "all" else (kind,))}
+        content = {name: [dict(zip(head, row, strict=True)) for row in rows] for name, (head, rows) in found.items()}
+        say(json.dumps(content if kind == "all" else content[kind], ensure_ascii=False, indent=1))
+        return
     for name in KINDS if kind == "all" else (kind,):
         if kind == "all":
             say(f"\n{name.upper()}")

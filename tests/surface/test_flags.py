@@ -65,8 +65,8 @@ def spoken() -> Iterator[tuple[str, str]]:
     places |= {name: config_path(name).read_text() for name in config_names()}
     for place, text in places.items():
         for line in text.replace("\\\n", " ").splitlines():
-            for call in re.findall(r"speechxai ((?:data |study )?[a-z]+ [^`#]*)", line):
-                if re.match(r"(data |study )?\w+", call)[0] in COMMANDS:  # type: ignore[index]
+            for call in re.findall(r"speechxai ((?:data |study |runs )?[a-z]+ [^`#]*)", line):
+                if re.match(r"(data |study |runs )?\w+", call)[0] in COMMANDS:  # type: ignore[index]
                     yield place, re.split(" {3,}", call)[0]  # what stands far to the right explains
 
 
@@ -74,8 +74,8 @@ def test_documents_and_examples_use_flags_that_exist() -> None:
     calls = list(spoken())
     assert len(calls) > 40
     for place, call in calls:
-        command = COMMANDS[re.match(r"(data |study )?\w+", call)[0]]  # type: ignore[index]
-        known = {word for p in command.params for word in (*p.opts, *p.secondary_opts)} | {"--help", "--debug"}
+        command = COMMANDS[re.match(r"(data |study |runs )?\w+", call)[0]]  # type: ignore[index]
+        known = {word for p in command.params for word in (*p.opts, *p.secondary_opts)} | {"--help", "--debug", "--quiet"}
         unknown = set(re.findall(r"(?<!\S)--?[a-z][\w-]*", call)) - known
         assert not unknown, f"{place}: speechxai {call}: {unknown}"
 
@@ -93,7 +93,7 @@ def test_help_shows_examples(name: str, capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("evaluate --model a --model b", "--model is given 2 times, and takes one value."),
+        ("evaluate --seed 1 --seed 2", "--seed is given 2 times, and takes one value."),
         ("evaluate --maps --no-maps", "--maps is given 2 times, and takes one value."),
         ("train synthetic --out a --out b", "--out is given 2 times, and takes one value."),
         ("data check x --root a --root b", "--root is given 2 times, and takes one value."),
