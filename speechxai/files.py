@@ -567,6 +567,6 @@ def known_format(stated: object, newest: int, what: str) -> int:
     if stated > newest:
         raise SpeechXAIError(
             f"{what} has format {stated}, and this version of speechxai reads up to {newest}. Use the newer version"
-            " that wrote it: pip install --upgrade speechxai."
+            " that wrote it ('speechxai env' says which one this is)."
         )
     return stated

@@ -48,7 +48,7 @@ def report(
         list[str] | None,
         typer.Option("--columns", "--column", help="Metrics of the table, such as AD or sufficiency@10; repeat."),
     ] = None,
-    recipes: Annotated[
+    rows: Annotated[
         list[str] | None,
         typer.Option(
             "--recipes",
@@ -95,14 +95,14 @@ def report(
 
     if format not in FORMATS:
         raise SpeechXAIError(did_you_mean(format, list(FORMATS), "format"))
-    in_a_table = {"--columns": columns, "--recipes": recipes, "--p": p}
+    in_a_table = {"--columns": columns, "--recipes": rows, "--p": p}
     in_latex = {"--split-intervals": split_intervals is not None, "--label": label, "--size": size, "--width": width}
     for name, given in {**in_a_table, **in_latex}.items():
         fits = TABLES if name in in_a_table else ("latex",)
         if given and format not in fits:
             raise SpeechXAIError(f"{name} is for --format {' or '.join(fits)}; this is {format}.")
     layout = Layout(label, width, size, split_intervals)
-    asked = Asked(tuple(columns or ()), tuple(recipes or ()), None if by is None else tuple(by), p, layout)
+    asked = Asked(tuple(columns or ()), tuple(rows or ()), None if by is None else tuple(by), p, layout)
     into_folder = format in ("tidy", "figures")
     if out is not None:
         check_out(out, "folder" if into_folder else "file", overwrite)

@@ -74,7 +74,7 @@ def runs_compare(
     columns: Annotated[
         list[str] | None, typer.Option("--columns", "--column", help="Metrics, such as AD or sufficiency@10; repeat.")
     ] = None,
-    recipes: Annotated[
+    rows: Annotated[
         list[str] | None,
         typer.Option("--recipes", "--recipe", "-r", help="Rows: recipes, methods, combinations or controls; repeat."),
     ] = None,
@@ -92,7 +92,7 @@ def runs_compare(
         raise SpeechXAIError(did_you_mean(format, list(FORMATS), "format"))
     if out is not None:
         check_out(out, "file", overwrite)
-    tables = side_by_side([RunFolder.open(each) for each in folders], columns or (), recipes or ())
+    tables = side_by_side([RunFolder.open(each) for each in folders], columns or (), rows or ())
     text = written(tables, format)
     if out is None:
         say(text)

@@ -75,7 +75,11 @@ def test_documents_and_examples_use_flags_that_exist() -> None:
     assert len(calls) > 40
     for place, call in calls:
         command = COMMANDS[re.match(r"(data |study |runs )?\w+", call)[0]]  # type: ignore[index]
-        known = {word for p in command.params for word in (*p.opts, *p.secondary_opts)} | {"--help", "--debug", "--quiet"}
+        known = {word for p in command.params for word in (*p.opts, *p.secondary_opts)} | {
+            "--help",
+            "--debug",
+            "--quiet",
+        }
         unknown = set(re.findall(r"(?<!\S)--?[a-z][\w-]*", call)) - known
         assert not unknown, f"{place}: speechxai {call}: {unknown}"
 

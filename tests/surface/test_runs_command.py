@@ -161,7 +161,7 @@ def test_one_letter_means_one_thing() -> None:
         for parameter in command.params:
             for word in parameter.opts:
                 if re.fullmatch(r"-\w", word):
-                    meanings.setdefault(word, set()).add(str(parameter.name).rstrip("s"))
+                    meanings.setdefault(word, set()).add(parameter.opts[0].strip("-").rstrip("s"))
     assert {word: names for word, names in meanings.items() if len(names) > 1} == {}
     assert meanings["-r"] == {"recipe"}
 

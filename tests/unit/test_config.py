@@ -113,7 +113,7 @@ def test_settings_of_a_run_are_read_whatever_format_they_state_and_newer_ones_ar
         SpeechXAIError,
         match=(
             r": this configuration has format 4, and this version of speechxai reads up to 3\. Use the "
-            r"newer version that wrote it: pip install --upgrade speechxai\.$"
+            r"newer version that wrote it \('speechxai env' says which one this is\)\.$"
         ),
     ):
         load(path)

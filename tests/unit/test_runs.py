@@ -191,7 +191,7 @@ def test_an_older_run_is_read_and_a_newer_one_is_refused(tmp_path: Path, stated:
         RunFolder.open(run.path)
     assert str(caught.value) == (
         f"{run.path}: this run has format {FORMAT + 1}, and this version of speechxai reads up to {FORMAT}. Use the"
-        " newer version that wrote it: pip install --upgrade speechxai."
+        " newer version that wrote it ('speechxai env' says which one this is)."
         if read == "newer"
         else f"{run.path}: this run states the format {stated!r}, which is no version. Formats are 1 to {FORMAT}."
     )
