@@ -3,6 +3,7 @@
     nice -n 10 python scripts/audit.py planted.jsonl          64 planted sets, 40 without; goes on after a stop
     python scripts/audit.py other.jsonl --draw 7              the same with everything drawn anew
     python scripts/audit.py planted.jsonl --table             the counts, as Markdown
+    python scripts/audit.py FOLDER --made                     a table like VOICED's and a tree like PC-GITA's, audited
 
 Sets of 60 speakers, 30 of each class, labels made up. Two materials: phrases of synthetic voices without any cue, and
 real held vowels (figshare-voice) relabeled at random. A confound is a quantity that differs from speaker to speaker by
@@ -15,6 +16,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -24,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 import torch
 
 from speechxai.audit.audit import Audit, Measured, audit, measure
@@ -31,7 +35,7 @@ from speechxai.data.cards import build_manifest
 from speechxai.data.corpus import load
 from speechxai.data.manifest import Locator
 from speechxai.data.synthetic import takes
-from speechxai.signal.audio import coded
+from speechxai.signal.audio import coded, resample
 from speechxai.types import Array, Recording
 
 DATA = Path(os.environ.get("SPEECHXAI_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
@@ -231,9 +235,47 @@ def table(lines: list[dict[str, Any]]) -> str:
     return "\n".join(out)
 
 
+def audit_made(folder: Path) -> None:
+    """Write made-up voices as two published sets lay them out, audit both by the command, and print the lines for their
+    cards: 20 people of each class, matched in age and sex, who differ in nothing but the voice."""
+    shutil.rmtree(folder, ignore_errors=True)
+    voiced, gita = folder / "voiced", folder / "gita" / "Vowels"
+    rows = ["File;Label;Speaker;Gender;Age (years);Diagnosis;VHI"]
+    for index, take in enumerate(takes(40, 31, tasks=("vowel-a",))):
+        r = take.recording()
+        ill, sex, age = bool(r.label), str(r.metadata["sex"]), int(r.metadata["age"])
+        voiced.mkdir(parents=True, exist_ok=True)
+        samples = resample(r.waveform.numpy().astype(float), r.sample_rate, 8_000)
+        soundfile.write(voiced / f"voice{index:03d}.wav", 0.5 * samples, 8_000)
+        rows.append(
+            f"voice{index:03d}.wav;{'pathological' if ill else 'healthy'};{index:03d};"
+            f"{'female' if sex == 'F' else 'male'};{age},5;{'dysphonia' if ill else 'none'};{20 * ill}"
+        )
+    (folder / "voiced.csv").write_text("\n".join(rows), encoding="utf-16")
+    for index, take in enumerate(takes(40, 32, tasks=("vowel-a",))):
+        r = take.recording()
+        place = gita / ("Patologica" if r.label else "Control") / "A"
+        place.mkdir(parents=True, exist_ok=True)
+        samples = resample(r.waveform.numpy().astype(float), r.sample_rate, 44_100)
+        name = f"AVPEPUDEA{'' if r.label else 'C'}{index + 1:04d}a1.wav"
+        soundfile.write(place / name, 0.5 * samples, 44_100)
+    calls = (
+        f"data import {voiced} --labels {folder / 'voiced.csv'} --name voiced --out {folder / 'voiced_manifest.csv'}",
+        f"data audit {folder / 'voiced_manifest.csv'} --out {folder / 'voiced-audit'}",
+        f"data audit pc-gita --root {folder / 'gita'} --out {folder / 'gita-audit'}",
+    )
+    for words in calls:
+        subprocess.run([sys.executable, "-m", "speechxai", *words.split()], check=True, stdout=subprocess.DEVNULL)
+    for name in ("voiced", "gita"):
+        print(f"{name}\n{(folder / f'{name}-audit' / 'card.md').read_text('utf-8')}")
+
+
 def main() -> None:
     """Make every set that is not in the file yet."""
     place = Path(sys.argv[1])
+    if "--made" in sys.argv:
+        audit_made(place)
+        return
     lines = [json.loads(line) for line in place.read_text("utf-8").splitlines()] if place.exists() else []
     if "--table" in sys.argv:
         print(table(lines))
