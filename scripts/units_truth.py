@@ -4,7 +4,7 @@
     python scripts/units_truth.py RESULTS.jsonl --table              print the tables of what is there
 
 Bursts of stops are weakened (burst_weakening), or formants of vowels moved (formant_centralization), in one of two
-twins of a voice: synthetic phrases, whose phones the synthesizer knows, and read speech (FOLDER), whose phones the
+twins of a voice: synthetic syllables and phrases, whose phones the synthesizer knows, and read speech (FOLDER), whose phones the
 aligner finds by Whisper's transcripts. A network learns which twin has the cue, by folds of speakers. The twin with the
 cue is explained by the network that never heard the speaker, and it is counted which class of phones is beyond both
 floors most (evidence over its share of the time and of the energy): stops, or vowels, where the explanation is true.
@@ -31,7 +31,7 @@ from speechxai.classifiers.whisper import transcript
 from speechxai.data.cues import truth_map
 from speechxai.data.synthetic import draw_speaker, twins
 from speechxai.data.textgrid import write_tiers
-from speechxai.data.voice_model import UtteranceSettings
+from speechxai.data.voice_model import CUE_TASKS, UtteranceSettings
 from speechxai.explain.combination import evidence
 from speechxai.explain.explain import explain_all
 from speechxai.explain.recipe import CONTROLS
@@ -48,7 +48,9 @@ from speechxai.units.align import Alignment, align
 from speechxai.units.relevance import first, relevance
 from speechxai.units.tiers import Units, read_units
 
-SYNTHETIC, READ = "synthetic phrases", "read speech"
+SYLLABLES, PHRASES, READ = "synthetic syllables", "synthetic phrases", "read speech"
+MATERIALS = {SYLLABLES: "ddk", PHRASES: "phrase", READ: ""}
+"""What is said, with the task of the synthesizer."""
 WANTED = {"burst_weakening": "stop", "formant_centralization": "vowel"}
 METHODS = (
     *("integrated_gradients", "gradient_shap", "guided_backprop", "guided_gradcam", "input_x_gradient", "deep_lift"),
@@ -66,8 +68,9 @@ def units_of(intervals: list[tuple[float, float, str]], duration_s: float, folde
     return read_units(path, duration_s)
 
 
-def synthetic_phrases(task: Task, folder: Path) -> tuple[Material, dict[str, Units]]:
-    """Twins of synthetic speakers who say phrases, and the phones of each."""
+def synthetic_voices(task: Task, folder: Path) -> tuple[Material, dict[str, Units]]:
+    """Twins of synthetic speakers who say syllables or phrases, and the phones of each."""
+    said_as = MATERIALS[task.material]
     pairs, units = [], {}
     for index in range(SETTINGS.n_speakers):
         generator = np.random.default_rng([seed_of("units", task.cue, task.seed), index])
@@ -75,11 +78,11 @@ def synthetic_phrases(task: Task, folder: Path) -> tuple[Material, dict[str, Uni
         speaker = draw_speaker(name, sex, int(generator.integers(48, 82)), generator)
         for take in range(SETTINGS.n_takes):
             seed = seed_of("units", task.cue, task.seed, index, take)
-            utterance = UtteranceSettings("phrase", SETTINGS.duration_s, {task.cue: 1.0})
+            utterance = UtteranceSettings(said_as, SETTINGS.duration_s, {task.cue: 1.0})
             both = twins(speaker, utterance, seed)
             gain = 10 ** (-12 * np.random.default_rng(seed).random() / 20)
             made = [
-                Recording(gain * wave, both.sample_rate, f"{name}/{take}/{kind}", name, label, "phrase", {"sex": sex})
+                Recording(gain * wave, both.sample_rate, f"{name}/{take}/{kind}", name, label, said_as, {"sex": sex})
                 for wave, kind, label in ((both.with_cue, "with", 1), (both.without_cue, "without", 0))
             ]
             pairs.append(Pair(made[0], made[1]))
@@ -122,7 +125,7 @@ def compute(material: str, cue: str, seed: int, network_name: str, voices: Path 
     settings = replace(SETTINGS, cues=(cue,), seeds=(seed,))
     network = open_network(network_name)
     with tempfile.TemporaryDirectory() as scratch:
-        made = synthetic_phrases(task, Path(scratch)) if voices is None else read_speech(task, Path(scratch), voices)
+        made = synthetic_voices(task, Path(scratch)) if voices is None else read_speech(task, Path(scratch), voices)
     pairs, units = made
     config = replace(fit_config(task, settings), learning_rate=network.learning_rate)
     folds = folds_of(pairs, settings.n_folds, seed)
@@ -181,12 +184,18 @@ def show(path: Path) -> None:
             print(line)
 
 
+def said_by(material: str) -> str:
+    """Task of the synthesizer; phrases stand for read speech."""
+    return MATERIALS[material] or MATERIALS[PHRASES]
+
+
 def main() -> None:
     """Compute what is missing, or print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, help="file of results, one JSON a line; what it holds is kept")
     parser.add_argument("--voices", type=Path, help="folder of English read speech of healthy speakers")
     parser.add_argument("--network", default="cnn", help="cnn, whisper, whisper-tuned")
+    parser.add_argument("--material", action="append", choices=list(MATERIALS), help="only these; repeat for several")
     parser.add_argument("--seeds", type=int, default=2, help="networks and voices a task")
     parser.add_argument("--table", action="store_true", help="print the tables and compute nothing")
     given = parser.parse_args()
@@ -197,10 +206,13 @@ def main() -> None:
     lines = given.results.read_text("utf-8").splitlines() if given.results.exists() else []
     done = {tuple(json.loads(line)[key] for key in ("material", "cue", "seed", "network")) for line in lines}
     for seed in range(given.seeds):
-        for voices, material in ((given.voices, READ), (None, SYNTHETIC)):
+        for material in given.material or MATERIALS:
             for cue in WANTED:
-                if (material, cue, seed, given.network) in done or (material == READ and voices is None):
+                if (material, cue, seed, given.network) in done or (material == READ and given.voices is None):
                     continue
+                if said_by(material) not in CUE_TASKS[cue]:
+                    continue
+                voices = given.voices if material == READ else None
                 rows = list(compute(material, cue, seed, given.network, voices))
                 with given.results.open("a", encoding="utf-8") as file:
                     file.writelines(json.dumps(row) + "\n" for row in rows)
