@@ -4,11 +4,11 @@
     python scripts/units_truth.py RESULTS.jsonl --table              print the tables of what is there
 
 Bursts of stops are weakened (burst_weakening), or formants of vowels moved (formant_centralization), in one of two
-twins of a voice: synthetic syllables and phrases, whose phones the synthesizer knows, and read speech (FOLDER), whose phones the
-aligner finds by Whisper's transcripts. A network learns which twin has the cue, by folds of speakers. The twin with the
-cue is explained by the network that never heard the speaker, and it is counted which class of phones is beyond both
-floors most (evidence over its share of the time and of the energy): stops, or vowels, where the explanation is true.
-`truth_map` is the place itself where the twins differ.
+twins of a voice: synthetic syllables and phrases, whose phones the synthesizer knows, and read speech (FOLDER), whose
+phones the aligner finds by Whisper's transcripts. A network learns which twin has the cue, by folds of speakers. The
+twin with the cue is explained by the network that never heard the speaker, and it is counted which class of phones is
+beyond both floors most (evidence over its share of the time and of the energy): stops, or vowels, where the explanation
+is true. `truth_map` is the place itself where the twins differ.
 """
 
 from __future__ import annotations
