@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from speechxai.commands.console import duration, flag, progress_bar, remark, say, table, warn
+from speechxai.commands.console import duration, flag, progress_bar, remark, say, screen_width, table, warn
 from speechxai.flags import EVALUATE
 
 if TYPE_CHECKING:
@@ -315,7 +315,7 @@ def run(settings: EvaluateConfig, folder: RunFolder | None, overwrite: bool = Fa
     say()
     status = folder.status()
     if report is not None:
-        say(console_table(folder))
+        say(console_table(folder, screen_width()))
         say()
         for sentence in (*sign_sentences(folder), *unit_sentences(folder)):
             say(sentence)

@@ -913,8 +913,9 @@ def figures(folder: RunFolder) -> dict[str, bytes]:
 
 
 @knowing
-def console_table(folder: RunFolder) -> str:
-    """The score table for a terminal: mean over speakers by recipe, controls apart, with what the columns mean."""
+def console_table(folder: RunFolder, width: int | None = None) -> str:
+    """The score table for a terminal, at most `width` columns wide: mean over speakers by recipe, controls apart, with
+    what the columns mean."""
     summary = folder.table("summary")
     present = metrics_of(summary)
     metrics = [m for m in (*HEADLINE, *PUBLISHED_METRICS, *asked_for(summary)) if m in present] or present[:8]
@@ -941,7 +942,7 @@ def console_table(folder: RunFolder) -> str:
         if budgets
         else "--metrics default adds columns in which every map keeps or loses the same number."
     )
-    return f"{console(replace(table, columns=columns))}\n\n{note}"
+    return f"{console(replace(table, columns=columns), width)}\n\n{note}"
 
 
 def group_tables(folder: RunFolder, column: str) -> tuple[str, list[Table]]:

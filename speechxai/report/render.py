@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
@@ -304,18 +304,38 @@ def csv_text(table: Table) -> str:
     return csv_rows([["group", *table.columns], *rows])
 
 
-def console(table: Table) -> str:
-    """Render a table for a terminal, numbers to the right and an empty line between groups."""
+def console(table: Table, width: int | None = None) -> str:
+    """Render a table for a terminal, numbers to the right and an empty line between groups.
+
+    Args:
+        table: what is shown.
+        width: columns of the terminal: a table that is wider is cut into several below each other, each with the rows'
+            names. None cuts nothing.
+    """
     lines: list[list[str]] = []
     for index, (_, rows) in enumerate(table.groups()):
         lines += [[""] * len(table.columns)] if index else []
         lines += [_line(row, lambda text: text) for row in rows]
     header = list(table.columns)
     widths = [max(len(line[i]) for line in (header, *lines)) for i in range(len(header))]
+    if width is not None and sum(widths) + 2 * (len(widths) - 1) > width and len(header) > 2:
+        end = 2
+        while end < len(header) - 1 and sum(widths[: end + 1]) + 2 * end <= width:
+            end += 1
+        first, rest = (
+            replace(table, columns=(header[0], *header[a:b]), rows=tuple(_cells_of(row, a, b) for row in table.rows))
+            for a, b in ((1, end), (end, len(header)))
+        )
+        return f"{console(first, width)}\n\n{console(rest, width)}"
     return "\n".join(
         "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]).rstrip()
         for line in (header, ["-" * width for width in widths], *lines)
     )
+
+
+def _cells_of(row: Row, start: int, end: int) -> Row:
+    """A row with the cells of some columns alone; the names are column 0."""
+    return replace(row, cells=row.cells[start - 1 : end - 1])
 
 
 def findings_html(findings: Sequence[Finding]) -> Any:

@@ -153,6 +153,18 @@ def test_a_table_fits_the_terminal(columns: int, monkeypatch: pytest.MonkeyPatch
     assert console.screen_width() is None  # a file or a pipe keeps a row on its line
 
 
+def test_a_table_of_scores_fits_80_columns(many: Path) -> None:
+    from speechxai.evaluation.report import console_table
+
+    folder = RunFolder.open(many / "one-on-synthetic-voices")
+    whole, cut = console_table(folder), console_table(folder, 40)
+    rows = [line for line in cut.splitlines() if line.startswith(("recipe", "saliency", "random_map"))]
+    assert max(map(len, rows)) <= 40
+    assert cut.count("recipe ") > whole.count("recipe ") == 1  # each piece names its rows
+    numbers = [text for line in cut.splitlines() if line.startswith("saliency") for text in line.split()[1:]]
+    assert numbers == next(line.split()[1:] for line in whole.splitlines() if line.startswith("saliency"))
+
+
 def test_one_letter_means_one_thing() -> None:
     group = typer.main.get_command(cli.app)
     below = [c for command in group.commands.values() for c in getattr(command, "commands", {"": command}).values()]  # type: ignore[attr-defined]
