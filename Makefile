@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: help demo test lint app speed wheel-check dependency-check minimum-check benchmark clean
+.PHONY: help demo test lint app docs notebooks speed wheel-check dependency-check minimum-check release-check audit-check clean
 .DEFAULT_GOAL := help
 
 help: ## list what can be made
@@ -15,18 +15,23 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 $(VENV)/.core: pyproject.toml | $(BIN)/python
-	@echo "Installing speechxai into $(VENV) (PyTorch is large: about 5 GB on Linux)"
-	$(BIN)/python -m pip install --quiet --editable .
+	@echo "Installing speechxai into $(VENV): on Linux 6.3 GB, most of it for GPUs; docs/install.md says how 1.6 GB do"
+	@started=$$(date +%s) && $(BIN)/python -m pip install --quiet --editable . && \
+	  echo "Installed in $$(($$(date +%s) - started)) s; $(VENV) takes $$(du -sh $(VENV) | cut -f1)"
 	@touch $@
 
 $(VENV)/.app: pyproject.toml | $(VENV)/.core
 	$(BIN)/python -m pip install --quiet --editable '.[app]'
 	@touch $@
 
+$(VENV)/.docs: pyproject.toml | $(VENV)/.core
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	@touch $@
+
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	@echo "Installing speechxai with everything its tests need into $(VENV)"
 	$(BIN)/python -m pip install --quiet --editable '.[all]'
-	@touch $@ $(VENV)/.core $(VENV)/.app
+	@touch $@ $(VENV)/.core $(VENV)/.app $(VENV)/.docs
 
 demo: $(VENV)/.core ## evaluate the embedded demo: table on the screen, report in runs/demo/report.html
 	$(BIN)/speechxai demo --out runs/demo
@@ -53,8 +58,20 @@ wheel-check: $(VENV)/.dev ## build a wheel; demo, training and evaluation from i
 dependency-check: $(VENV)/.dev ## whether a fresh installation today gets versions that fit
 	$(BIN)/python scripts/check_install.py dependencies
 
+docs: $(VENV)/.docs ## build the documentation into site/, every warning an error; needs no network
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet && echo "Written: site/index.html"
+
+notebooks: $(VENV)/.dev ## execute the notebooks of docs/ anew; about a minute each
+	$(BIN)/python scripts/website.py
+
+release-check: $(VENV)/.dev ## wheel and sdist checked, installed with every extra into an empty environment; downloads gigabytes
+	$(BIN)/python scripts/check_install.py release
+
+audit-check: $(VENV)/.dev ## known weaknesses of the versions in use, where the data can be had
+	$(BIN)/python scripts/check_install.py audit
+
 minimum-check: $(VENV)/.dev ## demo and tests with the lowest versions that pyproject.toml declares; downloads gigabytes
 	$(BIN)/python scripts/check_install.py minimum
 
 clean: ## remove the environment and everything generated
-	rm -rf $(VENV) build dist *.egg-info runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site *.egg-info runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

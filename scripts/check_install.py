@@ -1,17 +1,23 @@
-"""Whether an installation works for a stranger, in three checks: `dependencies`, `wheel` and `minimum`.
+"""Whether an installation works for a stranger: `dependencies`, `wheel`, `minimum`, `release`, `audit`.
 
 `dependencies` resolves those of pyproject.toml as on a machine without any pip configuration, from metadata, without
 installing. A torch and a torchaudio that do not fit fail, and so do dependencies that contradict each other. Without a
 network nothing is checked, and it says so.
 
-`wheel` builds it, installs it into another environment, and uses it from an empty folder outside the checkout: the
-    demo,
-a small training, the configurations that ship. The new environment borrows the heavy dependencies of the one that runs
-this script, so that nothing is downloaded twice.
+`wheel` builds it, compares what it holds with what git knows, installs it into another environment, and uses it from
+an empty folder outside the checkout: the demo, a small training, the configurations that ship. The new environment
+borrows the heavy dependencies of the one that runs this script, so that nothing is downloaded twice.
 
 `minimum` installs the lowest version of everything that pyproject.toml declares, extras too, into another environment
 and runs the demo and a part of the tests there. It downloads gigabytes and takes a quarter of an hour: run it when a
 bound or a use of a library changes.
+
+`release` is for the day before a tag. It builds wheel and sdist, has them checked by twine, installs the wheel with
+nothing beside it into an empty environment, runs the demo there, adds one extra after the other, and prints seconds and
+sizes. It downloads gigabytes.
+
+`audit` asks which versions that a fresh installation would get have known weaknesses (pip-audit). Where the data cannot
+be had, nothing is checked, and it says so.
 """
 
 from __future__ import annotations
@@ -22,9 +28,12 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
 import tomllib
 import venv
+import zipfile
 from pathlib import Path
+from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 FITS = {(2, 11): ((2, 11), (2, 15))}
@@ -103,6 +112,19 @@ def run(*command: str | Path, cwd: Path) -> str:
     return done.stdout
 
 
+DATA = ("app", "data_cards", "models")
+"""Folders beside the package in a checkout, inside it in a wheel."""
+
+
+def strange_content(wheel: Path) -> list[str]:
+    """What a wheel lacks or has too much, compared with what git knows of the checkout."""
+    listed = run("git", "ls-files", "-z", "speechxai", *DATA, cwd=CHECKOUT).split("\0")
+    wanted = {name if name.startswith("speechxai/") else f"speechxai/_data/{name}" for name in listed if name}
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if ".dist-info/" not in name}
+    return [*(f"lacks {name}" for name in sorted(wanted - held)), *(f"has {name}" for name in sorted(held - wanted))]
+
+
 def check_wheel() -> None:
     """Fail with the output of the first step that fails."""
     with tempfile.TemporaryDirectory() as folder:
@@ -120,6 +142,8 @@ def check_wheel() -> None:
             cwd=work,
         )
         (wheel,) = (work / "dist").glob("*.whl")
+        if strange := strange_content(wheel):
+            sys.exit(f"{wheel.name} is not what git knows:\n" + "\n".join(strange))
         venv.create(work / "env", with_pip=True)
         python = work / "env" / "bin" / "python"
         run(python, "-m", "pip", "install", "--quiet", "--no-deps", wheel, cwd=work)
@@ -202,7 +226,77 @@ def check_minimum() -> None:
     print("Demo and tests run with the lowest versions that pyproject.toml declares.")
 
 
-CHECKS = {"dependencies": check_dependencies, "wheel": check_wheel, "minimum": check_minimum}
+def megabytes(folder: Path) -> int:
+    """What the files of a folder take, MB (10^6 bytes)."""
+    return round(sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir()) / 1e6)
+
+
+def check_release() -> None:
+    """Fail with the output of the first step that fails."""
+    extras = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        venv.create(work / "tools", with_pip=True)
+        tools = work / "tools" / "bin" / "python"
+        run(tools, "-m", "pip", "install", "--quiet", "build", "twine", "uv", cwd=work)
+        run(tools, "-m", "build", "--outdir", work / "dist", CHECKOUT, cwd=work)
+        [wheel], [sdist] = (work / "dist").glob("*.whl"), (work / "dist").glob("*.tar.gz")
+        print(run(tools, "-m", "twine", "check", "--strict", wheel, sdist, cwd=work))
+        if strange := strange_content(wheel):
+            sys.exit(f"{wheel.name} is not what git knows:\n" + "\n".join(strange))
+        for file in (wheel, sdist):
+            print(f"{file.name}: {file.stat().st_size / 1e6:.1f} MB")
+        run(tools, "-m", "uv", "venv", "--quiet", "--python", sys.executable, work / "env", cwd=work)
+        python = work / "env" / "bin" / "python"
+        install = (tools, "-m", "uv", "pip", "install", "--quiet", "--python", python)
+        # The archive of the sources builds the same wheel: it is what is installed first.
+        run(*install, sdist, cwd=work)
+        before = megabytes(work / "env")
+        for number, extra in enumerate(["", *(each for each in extras if each != "all")]):
+            started = time.monotonic()
+            run(*install, f"{wheel}[{extra}]" if extra else wheel, cwd=work)
+            after = megabytes(work / "env")
+            print(f"{extra or 'speechxai'}: {after - (before if number else 0)} MB, {time.monotonic() - started:.0f} s")
+            before = after
+            if not extra:
+                run(work / "env" / "bin" / "speechxai", "demo", "--out", work / "runs" / "demo", cwd=work)
+        print(run(work / "env" / "bin" / "speechxai", "env", cwd=work))
+    print("Wheel and sdist are whole, and install with and without extras.")
+
+
+def check_audit() -> None:
+    """Print what is known of the versions of a fresh installation, and fail where one has a known weakness."""
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        venv.create(work / "tools", with_pip=True)
+        tools = work / "tools" / "bin" / "python"
+        run(tools, "-m", "pip", "install", "--quiet", "pip-audit", cwd=work)
+        listed = run(sys.executable, "-m", "pip", "list", "--format=freeze", "--exclude-editable", cwd=CHECKOUT)
+        (work / "versions.txt").write_text(listed)
+        audit = [str(tools), "-m", "pip_audit", "--no-deps", "--disable-pip", "--format=json", "-r"]
+        done = subprocess.run([*audit, str(work / "versions.txt")], cwd=work, text=True, capture_output=True)
+    found = json.loads(done.stdout)["dependencies"] if done.stdout.startswith("{") else []
+    print(audited(found) or f"not checked: no data on weaknesses. {done.stderr.strip()[-300:]}")
+    if any(package.get("vulns") for package in found):
+        sys.exit(1)
+
+
+def audited(found: list[dict[str, Any]]) -> str:
+    """What pip-audit's answer says, in lines; nothing where it knew none of the packages."""
+    known = [package for package in found if "skip_reason" not in package]
+    weak = [f"{p['name']} {p['version']}: {', '.join(v['id'] for v in p['vulns'])}" for p in known if p["vulns"]]
+    return (
+        "\n".join([f"{len(known)} of {len(found)} packages are known, {len(weak)} are weak.", *weak]) if known else ""
+    )
+
+
+CHECKS = {
+    "dependencies": check_dependencies,
+    "wheel": check_wheel,
+    "minimum": check_minimum,
+    "release": check_release,
+    "audit": check_audit,
+}
 
 if __name__ == "__main__":
     if sys.argv[1:] not in ([name] for name in CHECKS):

@@ -471,7 +471,7 @@ def no_longer(all_told: list[Told]) -> Iterator[str]:
 
 HEAD = """# Findings: what the benchmark said
 
-Written by `scripts/findings.py` from the tasks in [results](results), of [version 2 of the
+Written by `scripts/findings.py` from the tasks in `docs/results`, of [version 2 of the
 benchmark](benchmark.md): change the runs or the script, not this page. Synthetic voices are made by a program; what
 they teach holds for one network (`cnn`, trained for each task) and these cues, and says nothing about patients. On
 real material the cue is planted: the speakers do not have it, and what is said holds for networks taught by these

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -281,9 +280,3 @@ def test_a_wrong_import_is_seen(tmp_path: Path) -> None:
     assert graph["speechxai.signal.stft"] == {"speechxai.report.plots"}
     assert circles(graph) == [["speechxai.report.plots", "speechxai.signal.stft"]]
     assert FLOOR["report"] > FLOOR["signal"]
-
-
-def test_every_room_is_in_the_wheel() -> None:
-    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-    folders = {".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "speechxai").rglob("__init__.py")}
-    assert folders <= set(packages)

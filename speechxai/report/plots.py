@@ -71,6 +71,9 @@ class Picture(bytes):
 
     _figure: Figure | None = None
 
+    def __repr__(self) -> str:
+        return f"<PNG of {len(self):,} bytes>"
+
     def _repr_png_(self) -> bytes:
         return bytes(self)
 

@@ -21,7 +21,7 @@ import pytest
 import soundfile
 import torch
 
-from speechxai import cli
+from speechxai import __version__, cli
 from speechxai.classifiers.bundle import load_bundle, save_bundle
 from speechxai.cli import main
 from speechxai.data.textgrid import write_tiers
@@ -635,11 +635,11 @@ def test_help_is_quick_and_teaches(run: Run) -> None:
     for name in ("demo", "evaluate", "check", "report", "predict", "explain", "list"):
         text = run(name, "--help").out
         assert "Example" in text
-    assert run("--version").out == "speechxai 0.1.0\n"
+    assert run("--version").out == f"speechxai {__version__}\n"
     module = subprocess.run(
         [sys.executable, "-m", "speechxai", "--version"], capture_output=True, text=True, check=True
     )
-    assert module.stdout == "speechxai 0.1.0\n"
+    assert module.stdout == f"speechxai {__version__}\n"
 
 
 def test_importing_the_package_loads_nothing() -> None:
@@ -680,3 +680,19 @@ def test_too_little_memory_is_one_line(
         main(["list"])
     told = capsys.readouterr().err
     assert (told.count("\n"), "not enough memory" in told) == ((1, True) if is_memory else (0, False))
+
+
+def test_demo_writes_made_voices_that_other_commands_take(run: Run, tmp_path: Path) -> None:
+    voices = tmp_path / "voices"
+    words = ("demo", "--voices", voices, "--speakers", 4, "--recordings", 5)
+    assert "5 made voices and labels.csv" in run(*map(str, words)).out
+    table = pd.read_csv(voices / "labels.csv")
+    assert sorted(table["file"]) == sorted(path.name for path in voices.glob("*.wav"))
+    assert table["speaker"].nunique() == 4
+    assert list(table["task"]) == ["vowel-a"] * 4 + ["ddk"]
+    out = str(tmp_path / "manifest.csv")
+    assert (
+        "5 recordings of 4 speakers"
+        in run("data", "import", str(voices), "--labels", str(voices / "labels.csv"), "--out", out).out
+    )
+    assert "not empty" in run(*map(str, words)).err

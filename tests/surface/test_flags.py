@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,7 +60,10 @@ def test_texts_and_defaults_are_those_of_the_settings() -> None:
 
 def spoken() -> Iterator[tuple[str, str]]:
     """Lines of documents and help that call a command, each with its place."""
-    places = {str(path.relative_to(ROOT)): path.read_text() for path in (ROOT / "docs").glob("*.md")}
+    places = {str(path.relative_to(ROOT)): path.read_text() for path in (ROOT / "docs").rglob("*.md")}
+    for path in (ROOT / "docs").rglob("*.ipynb"):
+        cells = json.loads(path.read_text("utf-8"))["cells"]
+        places[str(path.relative_to(ROOT))] = "\n".join("".join(cell["source"]) for cell in cells)
     places |= {name: command.epilog or "" for name, command in COMMANDS.items()}
     places |= {"README.md": (ROOT / "README.md").read_text(), "speechxai": str(GROUP.epilog)}
     places |= {name: config_path(name).read_text() for name in config_names()}

@@ -15,12 +15,16 @@ import soundfile
 from speechxai.testing import noise_recording
 
 ROOT = Path(__file__).resolve().parents[2]
-GUIDE = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+GUIDE = (ROOT / "docs" / "extend.md").read_text("utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
 PARTS = dict(
-    zip(("imports", "method", "combination", "metric", "classifier", "cue", "sign", "card"), BLOCKS, strict=True)
+    zip(
+        ("imports", "method", "combination", "metric", "classifier", "cue", "sign", "card", "probe"),
+        BLOCKS,
+        strict=True,
+    )
 )
-(CARD,) = re.findall(r"```toml\n(.*?)```", GUIDE, re.DOTALL)
+CARD = re.findall(r"```toml\n(.*?)```", GUIDE, re.DOTALL)[0]
 MODEL = """
 import outside, torch
 from speechxai.classifiers import Classifier, build
@@ -65,7 +69,7 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("part", ["method", "combination", "metric", "classifier", "card", "cue", "sign"])
+@pytest.mark.parametrize("part", ["method", "combination", "metric", "classifier", "card", "cue", "sign", "probe"])
 def test_each_part_is_at_most_eight_lines(part: str) -> None:
     assert len(lines(PARTS[part])) <= 8
     assert len(lines(CARD)) <= 8
@@ -121,7 +125,7 @@ def test_a_package_outside_is_evaluated_by_workers_resumed_and_reported_without_
 def test_commands_know_what_a_module_brings(outside: Path) -> None:
     status, said = run(outside, "list", "--import", "outside")
     assert status == 0, said
-    for name in ("loud_gradient", "product", "peak_share", "mean_spectrum", "outside-set"):
+    for name in ("loud_gradient", "product", "peak_share", "mean_spectrum", "outside-set", "first_sample"):
         assert f"\n{name} " in said
     assert "\npeak_share " not in run(outside, "list", "metrics")[1]
     status, said = run(outside, "predict", "voices/PD/s1.wav", "--model", "mine", "--import", "outside")

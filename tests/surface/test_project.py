@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -20,8 +21,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_the_version_is_one() -> None:
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    assert cited["version"] == declared["version"] == __version__
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    declared = settings["project"]
+    # The package states it, the build reads it there, and the newest section of the changelog is about it.
+    assert settings["tool"]["hatch"]["version"]["path"] == "speechxai/__init__.py"
+    assert "version" in declared["dynamic"]
+    sections = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M)
+    assert cited["version"] == sections[0] == __version__
     assert cited["license"] == declared["license"]
     assert cited["references"][0]["url"] == declared["urls"]["Paper"]
 

@@ -87,3 +87,10 @@ def test_no_network_is_said_and_a_contradiction_fails(
     answer(monkeypatch, script, 1, "", nothing.replace("none", "2.13.0, 2.14.1"))
     with pytest.raises(SystemExit, match="contradict"):
         script.check_dependencies()
+
+
+def test_what_an_audit_says(script: ModuleType) -> None:
+    unknown = {"name": "a", "version": "1", "skip_reason": "not found"}
+    fine, weak = {"name": "b", "version": "2", "vulns": []}, {"name": "c", "version": "3", "vulns": [{"id": "X-1"}]}
+    assert script.audited([unknown]) == ""
+    assert script.audited([unknown, fine, weak]) == "2 of 3 packages are known, 1 are weak.\nc 3: X-1"
