@@ -18,6 +18,7 @@ from torch import Tensor
 from speechxai.classifiers import Classifier, build, predict
 from speechxai.classifiers.bundle import BundleConfig, StftSettings, load_bundle, save_bundle
 from speechxai.classifiers.dvector import (
+    EMBEDDED_SHA256,
     DVectorConfig,
     FrozenDVector,
     Mel,
@@ -28,6 +29,7 @@ from speechxai.classifiers.dvector import (
 from speechxai.classifiers.training import plan_of
 from speechxai.errors import SpeechXAIError
 from speechxai.explain.explain import explain_all
+from speechxai.planted.networks import open_network
 from speechxai.signal.audio import read_audio
 from speechxai.signal.stft import spectrogram
 from speechxai.testing import noise_recording
@@ -181,6 +183,18 @@ def test_a_head_learns_and_is_explained(file: Path) -> None:
     assert not torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[1], weights[3])
     assert plan_of({"backbone": "dvector", "options": {"encoder": str(file)}, "out": "m"}).backbone == "dvector"
+
+
+def test_the_benchmark_makes_it_and_its_twin() -> None:
+    if importlib.util.find_spec("resemblyzer") is None:
+        pytest.skip("Resemblyzer is not installed (pip install --no-deps Resemblyzer==0.1.4)")
+    trained, twin = open_network("dvector"), open_network("dvector-random")
+    assert trained.identity == twin.identity == EMBEDDED_SHA256
+    name = "backbone.network.encoder.lstm.weight_hh_l2"
+    weights = [network.make(seed).get_parameter(name) for network in (trained, twin) for seed in (0, 1)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+    assert not torch.equal(weights[2], weights[3])
 
 
 def test_what_is_no_encoder_is_one_line(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
