@@ -58,6 +58,8 @@ def test_every_name_is_made_or_imported_and_every_import_is_there(file: str) -> 
                 known.add(node.name)
             elif isinstance(node, ast.Name):
                 known.add(node.id)  # a later block of the same page may go on with it
+            elif isinstance(node, ast.Import):
+                known |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
                 module = importlib.import_module(str(node.module))
                 known |= {alias.asname or alias.name for alias in node.names}
