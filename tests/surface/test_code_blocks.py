@@ -40,7 +40,7 @@ def free_names(text: str) -> set[str]:
     for node in nodes:
         if isinstance(node, ast.Import | ast.ImportFrom):
             made |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
-    return {node.id for node in names if isinstance(node.ctx, ast.Load)} - made - set(dir(builtins))
+    return {node.id for node in names if isinstance(node.ctx, ast.Load)} - made - {*dir(builtins), "__file__"}
 
 
 def test_a_missing_import_is_seen() -> None:
