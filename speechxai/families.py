@@ -26,8 +26,10 @@ COMBINATIONS: Registry[Any] = Registry("combination", required=("cites",), fille
 METRICS: Registry[Any] = Registry("metric", required=("best", "bounds", "cites"), filled_by="speechxai.metrics")
 """Metrics by name: functions `(case: Case) -> (B,)`.
 
-Facts: `best` ("high", "low" or "none"), `bounds` (lowest and highest value; None where open), `cites`, and optionally
-`needs="truth"` where the case must hold a ground-truth map.
+Facts: `best` ("high", "low" or "none"), `bounds` (lowest and highest value; None where open; of a network that gives
+a score those of `in_unit` metrics are in its unit and open), `cites`, and optionally `needs="truth"` where the case
+must hold a ground-truth map, `needs="classes"` where the network must tell classes apart, and `in_unit=True` where the
+value is what the network says, or a change of it: a probability, or a score in its unit.
 """
 
 PUBLISHED_METHODS = (

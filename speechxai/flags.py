@@ -127,6 +127,11 @@ EVALUATE: Mapping[str, Flag] = {
 TRAIN: Mapping[str, Flag] = {
     "title": Flag("One line about the model."),
     "note": Flag("What the card must say about the training, for example how settings were chosen."),
+    "target": Flag(
+        "Learn a score instead of classes: a column of numbers of the manifest, such as updrs; of synthetic voices"
+        " severity."
+    ),
+    "unit": Flag("What the score of --target is counted in; points without it."),
     "recorded_with": Flag("What recorded the voices, in words, for the model's scope, such as 'telephone, 8 kHz'."),
     "backbone": Flag("Kind of network; 'speechxai list backbones' names them.", default="cnn"),
     "pretrained": Flag("Weights that the backbone ssl starts from: a save_pretrained folder, a file, or HUBERT_BASE."),

@@ -19,8 +19,10 @@ from speechxai.classifiers.network import (
     as_network,
     attention_maps,
     cam_module,
+    check_unit,
     logits_of,
     other_number,
+    said,
     stated,
     uncompiled,
 )
@@ -46,7 +48,8 @@ class Classifier(nn.Module):
             `max_batch` and `one_at_a_time` as attributes.
         stft: settings of the explained spectrogram.
         segment: how long recordings are heard; None hears every recording whole.
-        class_names: names by index, at least two.
+        class_names: names by index, at least two; of a score its one name.
+        unit: of a score, such as "points": the network gives one number in it, and no classes; "" for classes.
         cam_layer: name of the backbone's module whose output Grad-CAM weights; None takes what the backbone states.
         max_batch: segments that pass through the backbone at once; bounds the memory of everything built on it. None
             takes what the backbone states, else DEFAULT_MAX_BATCH.
@@ -56,9 +59,9 @@ class Classifier(nn.Module):
     """
 
     temperature: Tensor
-    """(), divides the network's logits, see `validation.fit_calibration`."""
+    """(), divides the network's logits, see `validation.fit_calibration`; of a score its inverse is the scale."""
     intercept: Tensor
-    """(C,), is added to them."""
+    """(C,), is added to them; of a score the middle."""
     order: tuple[int, ...] | None = None
     """Which of the network's outputs every class is, where their order is another, see `reordered`."""
     n_samples: int | None = None
@@ -72,8 +75,11 @@ class Classifier(nn.Module):
         class_names: tuple[str, ...] = CLASS_NAMES,
         cam_layer: str | None = None,
         max_batch: int | None = None,
+        unit: str = "",
     ) -> None:
         super().__init__()
+        check_unit(unit, class_names, "a classifier")
+        self.unit = unit
         self.backbone: nn.Module = uncompiled(backbone)
         self.stft = stft or StftConfig()
         self.segment = segment
@@ -149,7 +155,14 @@ class Classifier(nn.Module):
             yield tuple(torch.stack([values[row, :, at] for row, at in part]) for values in (magnitude, phase))  # type: ignore[misc]
 
     def segment_logits(self, magnitude: Tensor, phase: Tensor) -> Tensor:
-        """Logits of segments (S, F, L) -> (S, C), calibrated, without chunking."""
+        """Logits of segments (S, F, L) -> (S, C), calibrated, without chunking; of a score (S, 1) in its unit."""
+        if self.unit:
+            score = self.backbone(*self._heard(magnitude, phase))
+            if score.shape[-1] != 1:
+                raise SpeechXAIError(
+                    f"it gives {score.shape[-1]} outputs, and a score in {self.unit} is one: let it give one column."
+                )
+            return score / self.temperature + self.intercept  # type: ignore[no-any-return]
         logits = logits_of(self.backbone(*self._heard(magnitude, phase)), self.output, "the network")
         if logits.shape[-1] == 1:
             # The same probabilities as (0, z), whose first logit has no gradient: no answer for class 0 could be
@@ -209,8 +222,9 @@ def logits(model: nn.Module | Network, magnitude: Tensor, phase: Tensor) -> Tens
 
 
 def probabilities(model: nn.Module | Network, magnitude: Tensor, phase: Tensor) -> Tensor:
-    """Class probabilities (B, C), computed without gradients in batches of the model's `max_batch`."""
-    return logits(model, magnitude, phase).softmax(-1)
+    """Class probabilities (B, C), computed without gradients in batches of the model's `max_batch`; of a network that
+    gives a score the score (B, 1)."""
+    return said(model, logits(model, magnitude, phase))
 
 
 def chunks(model: nn.Module | Network, magnitude: Tensor, phase: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -221,7 +235,8 @@ def chunks(model: nn.Module | Network, magnitude: Tensor, phase: Tensor) -> Iter
 
 
 def predict(model: nn.Module | Network, spec: Spectrogram) -> Tensor:
-    """Class probabilities (B, C) of a batch of recordings, rows summing to 1."""
+    """Class probabilities (B, C) of a batch of recordings, rows summing to 1; of a network that gives a score the score
+    (B, 1)."""
     return probabilities(as_network(model).for_length(spec.n_samples), spec.magnitude, spec.phase)
 
 

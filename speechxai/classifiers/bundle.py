@@ -28,7 +28,7 @@ import speechxai
 from speechxai.classifiers import Classifier, build
 from speechxai.classifiers.external import Opened, open_factory, open_huggingface
 from speechxai.classifiers.fit import flat_words
-from speechxai.classifiers.held_out import HeldOut
+from speechxai.classifiers.held_out import HeldOut, HeldOutScore
 from speechxai.classifiers.network import answers_to_made_voices, check
 from speechxai.classifiers.reference import write_reference
 from speechxai.classifiers.scope import Scope
@@ -63,7 +63,19 @@ FINAL = "final"
 NOT_SAVED = "0" * 64
 """Hash of what is not on disk yet."""
 
-ABOUT = ("format", "name", "title", "training", "listens", "libraries", "check", "sha256", "max_batch", "held_out")
+ABOUT = (
+    "format",
+    "name",
+    "title",
+    "training",
+    "listens",
+    "libraries",
+    "check",
+    "sha256",
+    "max_batch",
+    "held_out",
+    "held_out_score",
+)
 """Keys that change no answer; all others do."""
 
 
@@ -171,7 +183,8 @@ class BundleConfig(_Strict):
         architecture: a name of `classifiers.BACKBONES`, or "module:factory" of a network that others wrote.
         options: of the backbone.
         stft, segment, audio: signal settings; without `segment` recordings are heard whole.
-        classes: names of the classes by index.
+        classes: names of the classes by index; of a score its one name.
+        unit: of a score; "" for classes.
         cam_layer: module of the backbone that Grad-CAM reads.
         max_batch: segments that pass at once.
         training: what it was trained on and how; for people.
@@ -179,6 +192,7 @@ class BundleConfig(_Strict):
         calibration: what it did, and whether probabilities may be called calibrated.
         folds: how every fold's network answered, where training has looked.
         held_out: answers of two classes about people that the answering network never heard.
+        held_out_score: scores of such people.
         scope: what it was made for; without it nobody knows which recordings it may be asked about.
         libraries: versions at training.
         weights: hash and number of fold models.
@@ -196,6 +210,7 @@ class BundleConfig(_Strict):
     segment: SegmentSettings | None = None
     audio: AudioSettings = Field(default_factory=AudioSettings)
     classes: tuple[str, ...] = CLASS_NAMES
+    unit: str = ""
     cam_layer: str | None = None
     max_batch: int = Field(default=16, ge=1, le=MAX_COUNT, strict=True)
     training: dict[str, Any] = Field(default_factory=dict)
@@ -203,6 +218,7 @@ class BundleConfig(_Strict):
     calibration: CalibrationSettings = Field(default_factory=CalibrationSettings)
     folds: tuple[FoldFacts, ...] = ()
     held_out: HeldOut | None = None
+    held_out_score: HeldOutScore | None = None
     scope: Scope | None = None
     libraries: dict[str, str] = Field(default_factory=dict)
     weights: WeightsFile = Field(default_factory=WeightsFile)
@@ -213,8 +229,10 @@ class BundleConfig(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> BundleConfig:
-        if len(self.classes) < 2 or len(set(self.classes)) < len(self.classes):
+        if len(self.classes) < 2 - bool(self.unit) or len(set(self.classes)) < len(self.classes):
             raise ValueError(f"'classes' must hold at least two different names. Got {list(self.classes)}.")
+        if self.unit and len(self.classes) != 1:
+            raise ValueError(f"'classes' must hold the one name of a score in {self.unit}. Got {list(self.classes)}.")
         for table, folds in (("speakers", self.speakers), ("files", self.files)):
             for key, fold in folds.items():
                 if self.weights.sha256 != NOT_SAVED and not 0 <= fold < self.weights.n_folds:
@@ -501,6 +519,12 @@ class Bundle:
                 f"This network separates nobody that could be shown: AUC {self.config.held_out.auc} over"
                 f" {len(self.config.held_out.labels)} people it never heard, where chance is 0.50."
             )
+        scored = self.config.held_out_score
+        if scored is not None and not scored.knows:
+            found.append(
+                f"This network's score is not shown to be nearer than the mean for everybody: it takes away"
+                f" {scored.gain} of that error, over {len(scored.truths)} people it never heard."
+            )
         found += [flat_words(k, each.problem) for k, each in facts if each.problem and fold in (None, k)]
         if self.config.listens is not None:
             found += self.config.listens.alarms
@@ -574,7 +598,7 @@ class Bundle:
         except SpeechXAIError as error:
             raise SpeechXAIError(f"{self.folder / CONFIG_FILE}: {error}") from error
         classifier = Classifier(
-            backbone, stft, config.segment_config(), config.classes, config.cam_layer, config.max_batch
+            backbone, stft, config.segment_config(), config.classes, config.cam_layer, config.max_batch, config.unit
         )
         if config.weights.parts:
             path = part_path(self.folder, part)
@@ -737,6 +761,7 @@ def in_memory(name: str, opened: Opened, folder: Path | None = None) -> Bundle:
         segment=None if segment is None else SegmentSettings(**asdict(segment)),
         audio=AudioSettings(normalize=opened.normalize),
         classes=classifier.class_names,
+        unit=classifier.unit,
         cam_layer=classifier.cam_layer,
         max_batch=classifier.max_batch,
         libraries=library_versions(),

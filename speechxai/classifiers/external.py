@@ -34,6 +34,8 @@ from speechxai.signal.stft import SegmentConfig, inverse
 from speechxai.types import CLASS_NAMES, StftConfig
 
 MAX_BATCH = 4
+SCORE = "score"
+"""What the number that a network gives is called where nobody says it."""
 
 
 class HuggingFaceNetwork(nn.Module):
@@ -235,9 +237,10 @@ def open_huggingface(
         raise SpeechXAIError(
             f"{source}: the model has {model.config.num_labels} outputs. Got {len(names)} class names instead."
         )
+    unit = "points" if stated(model.config, "problem_type", "") == "regression" and len(names) == 1 else ""
     order = class_order(names)
     backbone = HuggingFace(HuggingFaceNetwork(model, normalize, order), stft)
-    found = Classifier(backbone, stft, segment, names if order is None else CLASS_NAMES).eval()
+    found = Classifier(backbone, stft, segment, names if order is None else CLASS_NAMES, unit=unit).eval()
     text = json.loads(model.config.to_json_string(use_diff=False))
     text.pop("_name_or_path", None)  # a path of this machine
     options = {"config_json": json.dumps(text, sort_keys=True), "normalize": normalize}
@@ -262,6 +265,7 @@ class ExternalNetwork(nn.Module):
         name: for messages.
         output: what it says its outputs are, of `network.OUTPUTS`; None where it says nothing.
         order: its outputs for HC and PD.
+        unit: of a score; "" for classes.
     """
 
     def __init__(
@@ -270,8 +274,10 @@ class ExternalNetwork(nn.Module):
         name: str,
         output: str | None = None,
         order: Sequence[int] | None = None,
+        unit: str = "",
     ) -> None:
         super().__init__()
+        self.unit = unit
         self.inner = callable_
         self.name = name
         self.said = output
@@ -288,6 +294,8 @@ class ExternalNetwork(nn.Module):
                 f"'{self.name}' must return logits of shape ({len(waveform)}, C) for waveforms (B, N). Got {got}"
                 " instead."
             )
+        if self.unit:
+            return values
         logits = logits_of(values, self.said, f"'{self.name}'")
         if self.order is None:
             return logits
@@ -301,6 +309,7 @@ _MAY_STATE: dict[str, type | tuple[type, ...]] = {
     "stft": StftConfig,
     "segment": SegmentConfig,
     "class_names": (tuple, list),
+    "unit": str,
     "cam_layer": str,
     "max_batch": int,
     "output": str,
@@ -323,6 +332,8 @@ def statements(network: Any, name: str) -> dict[str, Any]:
             wanted = kind.__name__ if isinstance(kind, type) else "tuple of names"
             raise SpeechXAIError(f"{name}: its `{key}` must be a {wanted}. Got {value!r} instead.")
     check_names(found.get("class_names", ()), name)
+    if found.get("unit") and found.get("output") != "score":
+        raise SpeechXAIError(f"{name}: states a unit ({found['unit']}), which a score has: state output = 'score' too.")
     if found.get("normalize", "none") not in ("none", "peak"):
         raise SpeechXAIError(f"{name}: its `normalize` must be 'peak' or 'none'. Got {found['normalize']!r} instead.")
     return found
@@ -368,13 +379,14 @@ def external(
     network: Any = None,
     output: str | None = None,
     class_names: Sequence[str] | None = None,
+    unit: str = "",
 ) -> nn.Module:
     """Network of the user's own: `factory` = "module:function" is called without arguments and returns `waveform ->
     logits`, or a whole `Classifier`.
 
     Args:
         network: what the function returned, where it has been called.
-        output, class_names: what it does not state itself, or another word than its own.
+        output, class_names, unit: what it does not state itself, or another word than its own.
 
     Raises:
         SpeechXAIError: what `made_by` and `statements` refuse, or a score of which nobody sees what it is.
@@ -383,7 +395,9 @@ def external(
     if isinstance(network, Classifier):
         return network.backbone
     said = statements(network, factory)
-    output = output or said.get("output")
+    output, unit = output or said.get("output"), unit or said.get("unit", "")
+    if unit:
+        return WaveformDoor(ExternalNetwork(network, factory, unit=unit), stft)
     if output == "score":
         output = kind_of_score(WaveformDoor(ExternalNetwork(network, factory, "logit").eval(), stft), factory)
     order = class_order(tuple(class_names or said.get("class_names", ())))
@@ -402,7 +416,8 @@ def open_factory(
 
     `stft`, `segment`, `class_names` (one name for each output; without, HC and PD in that order, and every answer says
     so), `cam_layer` (counted from the returned module), `max_batch`, `output` (`network.OUTPUTS`) and `normalize`
-    ("none" without, or "peak").
+    ("none" without, or "peak"). With output = "score" and a `unit` it gives one number in that unit and no classes, and
+    `class_names` holds the one name of that number ("score" without).
     """
     network = made_by(factory)
     if isinstance(network, Classifier):
@@ -411,7 +426,8 @@ def open_factory(
     stft = stft or said.get("stft") or StftConfig()
     layer = cam_layer or said.get("cam_layer")
     told = class_names or said.get("class_names")
-    names = check_names(told or CLASS_NAMES, factory)
+    unit = said.get("unit", "")
+    names = check_names(told or ((SCORE,) if unit else CLASS_NAMES), factory)
     given: dict[str, Any] = {"output": output, "class_names": None if class_names is None else list(class_names)}
     options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     classifier = Classifier(
@@ -421,9 +437,10 @@ def open_factory(
         names if class_order(names) is None else CLASS_NAMES,
         None if layer is None else f"network.inner.{layer}",
         said.get("max_batch", MAX_BATCH),
+        unit,
     )
     normalize = said.get("normalize", "none")
-    return Opened(classifier.eval(), factory, options, normalize=normalize, names_assumed=not told)
+    return Opened(classifier.eval(), factory, options, normalize=normalize, names_assumed=not (told or unit))
 
 
 def from_factory(

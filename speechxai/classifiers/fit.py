@@ -197,8 +197,8 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """Losses of one epoch: weighted cross-entropy, nats; `validation_loss` is None without a validation set; `facts`
-    are what `watch.Watch` saw."""
+    """Losses of one epoch: weighted cross-entropy, nats, or of a score `score_loss`; `validation_loss` is None without a
+    validation set; `facts` are what `watch.Watch` saw."""
 
     epoch: int
     training_loss: float
@@ -273,11 +273,14 @@ CHANCE = 0.05
 
 
 def spread_of(logits: Tensor) -> float:
-    """How far logits (N, C) spread from recording to recording; with two classes the deviation of their difference.
+    """How far logits (N, C) spread from recording to recording; with two classes the deviation of their difference, of
+    a score its own.
 
     >>> spread_of(torch.tensor([[0.0, 1.0], [0.0, 3.0]]))
     1.0
     """
+    if logits.shape[1] == 1:
+        return float(logits.double().std(unbiased=False))
     centered = logits.double() - logits.double().mean(dim=1, keepdim=True)
     return float((2 * centered.var(dim=0, unbiased=False).sum()).sqrt())
 
@@ -306,6 +309,8 @@ def flatness(
         return ""
     if spread < CONSTANT:
         return f"says the same of all {n} recordings"
+    if len(class_names) == 1:
+        return ""  # a score that moves little is the best that can be said where little is known
     if spread < max(FLAT, FLAT_SHARE * usual_spread):
         beside = f", that of the other folds {usual_spread:.2g}" if usual_spread else ""
         return f"says nearly the same of all {n} recordings (spread of its logits {spread:.2g}{beside})"
@@ -341,12 +346,15 @@ def class_weights(labels: Sequence[int], n_classes: int, mode: str = "balanced")
     return len(labels) / (n_classes * counts) if mode == "balanced" else torch.ones(n_classes)
 
 
-def check_recordings(recordings: Sequence[Recording], sample_rate: int) -> None:
-    """Raise SpeechXAIError for a recording without label or at another sample rate than `sample_rate` (Hz)."""
+def check_recordings(recordings: Sequence[Recording], sample_rate: int, score: str = "") -> None:
+    """Raise SpeechXAIError for a recording without label, or without a number for `score` where that is learned, or at
+    another sample rate than `sample_rate` (Hz)."""
     if not recordings:
         raise SpeechXAIError("Training needs at least one recording. Got none.")
     for recording in recordings:
-        if recording.label is None:
+        if score:
+            score_of(recording, score)
+        elif recording.label is None:
             raise SpeechXAIError(f"{recording.id}: a training recording needs a label. Leave it out or label it.")
         if recording.sample_rate != sample_rate:
             raise SpeechXAIError(
@@ -358,6 +366,41 @@ def check_recordings(recordings: Sequence[Recording], sample_rate: int) -> None:
 def labels_of(recordings: Sequence[Recording]) -> Tensor:
     """Labels (N,) int64 of labeled recordings."""
     return torch.tensor([cast(int, recording.label) for recording in recordings])
+
+
+def score_of(recording: Recording, name: str) -> float:
+    """The number that is known of a recording under a name of its metadata. Raises SpeechXAIError without one."""
+    value = recording.metadata.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise SpeechXAIError(f"{recording.id}: its '{name}' must be a number to be learned. Got {value!r} instead.")
+    return float(value)
+
+
+def truths_of(classifier: Classifier, recordings: Sequence[Recording]) -> Tensor:
+    """What a classifier should say: labels (N,) int64, or of a score (N,) float32 in its unit."""
+    if not classifier.unit:
+        return labels_of(recordings)
+    return torch.tensor([score_of(recording, classifier.class_names[0]) for recording in recordings])
+
+
+def set_scale(classifier: Classifier, recordings: Sequence[Recording]) -> None:
+    """Let a network that gives a score begin at the mean of these (training) recordings, its outputs counted in their
+    standard deviations. Raises SpeechXAIError where all have the same number."""
+    truths = truths_of(classifier, recordings).double()
+    deviation = float(truths.std()) if len(truths) > 1 else 0.0
+    if not deviation > 0:
+        raise SpeechXAIError(
+            f"All training recordings have the same '{classifier.class_names[0]}' ({float(truths[0]):g}): there is"
+            " nothing to learn."
+        )
+    classifier.temperature.fill_(1 / deviation)
+    classifier.intercept.fill_(float(truths.mean()))
+
+
+def score_loss(classifier: Classifier, scores: Tensor, truths: Tensor) -> Tensor:
+    """Mean squared error of scores (N, 1) and truths (N,), in variances of the training recordings: 1 is what their
+    mean for everybody gives."""
+    return ((scores[:, 0] - truths) * classifier.temperature).square().mean()
 
 
 AT_ONCE = 4
@@ -491,8 +534,10 @@ def _epoch(
     """
     device = classifier.temperature.device
     n_samples = round(config.crop_s * classifier.stft.sample_rate)
-    labels = labels_of(training)
-    weights = class_weights(labels.tolist(), len(classifier.class_names), config.class_weights).to(device)
+    truths = truths_of(classifier, training)
+    weights = torch.ones(1, device=device)
+    if not classifier.unit:
+        weights = class_weights(truths.tolist(), len(classifier.class_names), config.class_weights).to(device)
     losses = []
     classifier.train()
     watch = Watch(classifier, weights)
@@ -511,12 +556,16 @@ def _epoch(
                 watch.look_inside()
             with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
                 logits = classifier.segment_logits(magnitude[..., inner], phase[..., inner])
-            loss = nn.functional.cross_entropy(logits.float(), labels[indices].to(device), weight=weights)
+            wanted = truths[indices].to(device)
+            if classifier.unit:
+                loss = score_loss(classifier, logits.float(), wanted)
+            else:
+                loss = nn.functional.cross_entropy(logits.float(), wanted, weight=weights)
             step, place = divmod(number, config.accumulate)
             if place == 0:
                 optimizer.zero_grad(set_to_none=True)
                 watch.before_backward()
-            watch.answered(logits, labels[indices].to(device))
+            watch.answered(logits, wanted)
             n_together = min(config.accumulate, len(batches) - step * config.accumulate)
             (loss / n_together).backward()  # type: ignore[no-untyped-call]
             if place == n_together - 1:
@@ -553,20 +602,25 @@ def fit(
     every epoch is kept there, and a run that was killed goes on from it to the same result.
 
     Args:
-        training, validation: labeled recordings at the classifier's sample rate; no speaker in both.
+        training, validation: labeled recordings at the classifier's sample rate, or such with a number for its score;
+            no speaker in both.
 
     Raises:
         SpeechXAIError: no or unlabeled recordings, another sample rate, a speaker in both sets, a missing class, a
             store that holds another training.
     """
     config = config or FitConfig()
-    check_recordings([*training, *validation], classifier.stft.sample_rate)
+    score = classifier.class_names[0] if classifier.unit else ""
+    check_recordings([*training, *validation], classifier.stft.sample_rate, score)
     shared = {recording.speaker for recording in training} & {recording.speaker for recording in validation}
     if shared:
         raise SpeechXAIError(
             f"The speaker '{min(shared)}' is in training and validation: split by speaker, not by recording."
         )
-    class_weights(labels_of(training).tolist(), len(classifier.class_names))
+    if classifier.unit:
+        set_scale(classifier, training)
+    else:
+        class_weights(labels_of(training).tolist(), len(classifier.class_names))
     if isinstance(classifier.backbone, FitsItself):
         # Nothing stops early here, so the validation speakers are better used for fitting.
         classifier.backbone.fit_recordings([*training, *validation], config.seed)
@@ -630,6 +684,9 @@ def _finished(state: Mapping[str, Any], config: FitConfig) -> bool:
 def _validation_rank(classifier: Classifier, validation: Heard, config: FitConfig) -> tuple[bool, float]:
     """What epochs are compared by, lower is better: whether the answers have no spread where that counts, and the
     loss."""
+    if classifier.unit:
+        truths, place = truths_of(classifier, validation.recordings), classifier.temperature.device
+        return False, float(score_loss(classifier, validation.logits(classifier).to(place), truths.to(place)))
     labels = labels_of(validation.recordings)
     n_classes = len(classifier.class_names)
     present = torch.bincount(labels, minlength=n_classes).clamp(min=1)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from speechxai.classifiers.validation import Interval, Subjects, auroc
+from speechxai.classifiers.validation import Interval, Subjects, auroc, interval
+from speechxai.types import Array
 
 BINS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 """Values that are alike: the bins of a card's reliability table, the last one closed."""
@@ -106,6 +108,74 @@ class HeldOut(BaseModel):
             In [0, 1]; NaN where the model says this of nobody.
         """
         return predictive_value(self.sensitivity, self.specificity, share, says_ill)
+
+
+class HeldOutScore(BaseModel):
+    """Scores that a model gave people whom the network that answered never heard, one a person, by rising truth.
+
+    Args:
+        truths, said: in the score's unit.
+        baseline: what whoever knows nobody says: the mean of the people of the other folds.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    truths: tuple[float, ...]
+    said: tuple[float, ...]
+    baseline: tuple[float, ...]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> HeldOutScore:
+        if not len(self.truths) == len(self.said) == len(self.baseline) > 1:
+            raise ValueError("'truths', 'said' and 'baseline' must be of the same people, at least two.")
+        return self
+
+    @cached_property
+    def errors(self) -> tuple[float, ...]:
+        """How far off it was, by person, smallest first."""
+        return tuple(sorted(abs(s - t) for s, t in zip(self.said, self.truths, strict=True)))
+
+    @property
+    def mae(self) -> float:
+        """Mean absolute error."""
+        return sum(self.errors) / len(self.errors)
+
+    @property
+    def mae_of_mean(self) -> float:
+        """Mean absolute error of the mean for everybody."""
+        return sum(abs(b - t) for b, t in zip(self.baseline, self.truths, strict=True)) / len(self.truths)
+
+    def within(self, share: float = 0.9) -> float | None:
+        """How near the truth of a new person it comes with that probability: the ceil(share (n + 1))-th smallest error
+        (split conformal, lei2018distribution); None where there are too few people to say so."""
+        place = math.ceil(share * (len(self.errors) + 1) - 1e-9)
+        return self.errors[place - 1] if place <= len(self.errors) else None
+
+    @cached_property
+    def gain(self) -> Interval:
+        """Share of the baseline's mean absolute error that it takes away, with its 95 % interval over people."""
+        said, truths, baseline = (np.array(v) for v in (self.said, self.truths, self.baseline))
+        off, off_mean = np.abs(said - truths), np.abs(baseline - truths)
+
+        def share(index: Array) -> float:
+            whole = off_mean[index].mean()
+            return float(1 - off[index].mean() / whole) if whole > 0 else float("nan")
+
+        return interval(share, len(truths))
+
+    @property
+    def knows(self) -> bool:
+        """Whether that interval lies above 0."""
+        return self.gain.low > 0
+
+    def sentence(self, unit: str, people: str = "people") -> str:
+        """How near it comes, in words."""
+        most = self.within()
+        wide = "" if most is None else f"; of 10 {people} about 9 lie within {most:.3g} {unit} of what it says"
+        return (
+            f"Of {len(self.truths)} {people} it never heard it was {self.mae:.3g} {unit} off on average, where the mean"
+            f" for everybody is {self.mae_of_mean:.3g} off{wide}."
+        )
 
 
 def held_out_of(subjects: Subjects) -> HeldOut | None:

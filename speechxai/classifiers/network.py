@@ -24,7 +24,8 @@ OUTPUTS = ("logit", "probability", "log-probability", "score")
 """What a network may say of its `output`; without a word logits are expected, and the check looks whether they are.
 
 One column speaks of the second class: its log odds, or its probability. "score" is one column of a network
-of the user's own, and which of the two it is, is tried once, see `kind_of_score`.
+of the user's own: with a `unit` it is a number in that unit, such as points of a scale; without one it speaks of
+the second class, and which of the two it is, is tried once, see `kind_of_score`.
 """
 
 
@@ -45,6 +46,7 @@ class Network(Protocol):
     stft: StftConfig
     segment: SegmentConfig | None
     class_names: tuple[str, ...]
+    unit: str
     cam_layer: str | None
     max_batch: int
     one_at_a_time: bool
@@ -119,6 +121,35 @@ def logits_of(values: Tensor, output: object, name: str) -> Tensor:
     return logits if values.shape[-1] > 1 else logits - (1 - values).clamp(min=tiny).log()
 
 
+def said(network: nn.Module | Network, logits: Tensor) -> Tensor:
+    """What a network says, of its outputs (..., C): probabilities of its classes, or its score in its unit (..., 1)."""
+    return logits if stated(network, "unit", "") else logits.softmax(-1)
+
+
+NO_CLASSES = "this network gives {name} in {unit} and names no class"
+"""Why what compares classes does not apply to a score."""
+
+
+def of_classes(network: nn.Module | Network) -> None:
+    """Raise NotApplicable where a network gives a score and no classes."""
+    unit = stated(network, "unit", "")
+    if unit:
+        raise NotApplicable(NO_CLASSES.format(name=as_network(network).class_names[0], unit=unit) + ".")
+
+
+def check_unit(unit: str, names: Sequence[str], who: object) -> None:
+    """Raise SpeechXAIError, `who` first, unless there is a unit and one name, or none and at least two."""
+    if unit and len(names) != 1:
+        raise SpeechXAIError(
+            f"{who}: a score in {unit} has one name. Got {len(names)} ({', '.join(map(str, names))}): give one name,"
+            " or no unit for classes."
+        )
+    if not unit and len(names) < 2:
+        raise SpeechXAIError(
+            f"{who}: at least two classes are needed, or one score with its unit. Got {', '.join(map(str, names))}."
+        )
+
+
 def place_of(network: nn.Module | Network) -> torch.device:
     """Where a network lies. Of a function whose weights nobody sees that is the processor, or where its buffers are."""
     held = itertools.chain(network.parameters(), cast(nn.Module, network).buffers())
@@ -161,6 +192,7 @@ class Whole(nn.Module):
         self.stft: StftConfig = stated(model, "stft", StftConfig())
         self.segment = None
         self.class_names: tuple[str, ...] = stated(model, "class_names", CLASS_NAMES)
+        self.unit = str(stated(model, "unit", ""))
         self.cam_layer: str | None = stated(model, "cam_layer", None)
         self.max_batch = int(stated(model, "max_batch", DEFAULT_MAX_BATCH))
         self.one_at_a_time = bool(stated(model, "one_at_a_time", False))
@@ -168,7 +200,10 @@ class Whole(nn.Module):
 
     def forward(self, magnitude: Tensor, phase: Tensor) -> Tensor:
         """Magnitude and phase (B, F, T) to logits (B, C)."""
-        return logits_of(self.backbone(magnitude, phase), stated(self.backbone, "output", None), "the network")
+        values = self.backbone(magnitude, phase)
+        if self.unit:
+            return values  # type: ignore[no-any-return]
+        return logits_of(values, stated(self.backbone, "output", None), "the network")
 
     def segment_logits(self, magnitude: Tensor, phase: Tensor) -> Tensor:
         """The same: the recording is the one segment."""
@@ -538,7 +573,9 @@ def _check_shape(network: Network, trial: _Trial) -> None:
         raise _Problem(f"it must return logits (B, C) for B recordings. Got shape {tuple(raw.shape)} for 4 recordings.")
     if raw.dtype != torch.float32:
         raise _Problem(f"its outputs are {str(raw.dtype).removeprefix('torch.')}, and float32 is expected.")
-    if (2 if raw.shape[1] == 1 else raw.shape[1]) != len(names):
+    if network.unit and raw.shape[1] != 1:
+        raise _Problem(f"it states a score in {network.unit}, which is one column. Got {raw.shape[1]} columns.")
+    if not network.unit and (2 if raw.shape[1] == 1 else raw.shape[1]) != len(names):
         raise _Problem(other_number(raw.shape[1], names))
     if not torch.isfinite(raw).all():
         raise _Problem("its outputs are NaN or infinite for ordinary recordings.")
@@ -585,10 +622,12 @@ def _has_gradient(network: Network, trial: _Trial, notes: list[str]) -> bool:
 
 def _check_output(network: Network, first: _Trial, second: _Trial, differentiable: bool) -> None:
     """Refuse what looks like probabilities, unless the network says what its outputs are."""
-    said = stated(network.backbone, "output", None)
-    if isinstance(said, str):
-        if said not in OUTPUTS:
-            raise _Problem(f"its `output` must be one of {', '.join(OUTPUTS)}. Got {said!r}.")
+    states = stated(network.backbone, "output", None)
+    if isinstance(states, str):
+        if states not in OUTPUTS:
+            raise _Problem(f"its `output` must be one of {', '.join(OUTPUTS)}. Got {states!r}.")
+        return
+    if network.unit:
         return
     values = torch.cat([first.raw, second.raw])
     end = "return the logits before it, or let the network state `output = {!r}` (or 'logit', if they are)."

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from speechxai.classifiers import Classifier, build, scope
+from speechxai.classifiers import Classifier, build, scope, scores
 from speechxai.classifiers.base import device_of
 from speechxai.classifiers.bundle import (
     CONFIG_FILE,
@@ -29,10 +29,10 @@ from speechxai.classifiers.bundle import (
     save_bundle,
     save_parts,
 )
-from speechxai.classifiers.fit import AugmentConfig, FitConfig, History, Progress, initialized, spread_of
+from speechxai.classifiers.fit import AugmentConfig, FitConfig, History, Progress, initialized, score_of, spread_of
 from speechxai.classifiers.held_out import held_out_of
 from speechxai.classifiers.imports import pretrained
-from speechxai.classifiers.network import check
+from speechxai.classifiers.network import check, said
 from speechxai.classifiers.scope import Scope
 from speechxai.classifiers.validation import (
     METRICS,
@@ -57,8 +57,9 @@ from speechxai.classifiers.validation import (
 from speechxai.classifiers.watch import data_facts, write_log
 from speechxai.data.cards import card_names, card_text, find, load_card, root_of
 from speechxai.data.corpus import load
-from speechxai.data.manifest import BETWEEN, Locator, classes_of
+from speechxai.data.manifest import BETWEEN, Locator, classes_of, column_to_group_by
 from speechxai.data.splits import speaker_folds
+from speechxai.data.tables import is_known
 from speechxai.errors import SpeechXAIError, did_you_mean, in_range, named
 from speechxai.files import check_out as check_place
 from speechxai.files import config_path, read_toml
@@ -110,7 +111,9 @@ class Plan:
         note: what else the card must say about the training, for example how settings were chosen.
         pretrained: weights that the backbone `ssl` starts from; see `imports.pretrained`.
         device: where networks are trained.
-        classes: names of the classes that are told apart, the control first.
+        classes: names of the classes that are told apart, the control first; of a score its one name, a column of the
+            data set.
+        unit: of a score; "" for classes.
         recorded_with: device of the recordings, in words, for the bundle's scope.
 
     Raises:
@@ -135,6 +138,7 @@ class Plan:
     device: str = "cpu"
     classes: tuple[str, ...] = CLASS_NAMES
     recorded_with: str = ""
+    unit: str = ""
 
     def __post_init__(self) -> None:
         if self.name in ("", ".."):
@@ -143,6 +147,11 @@ class Plan:
         in_range("a training", "folds", self.n_folds, flag.min or 0, flag.max or 0, whole=True)
         for seed in self.repeats:
             in_range("a training", "repeats", seed, 0, MAX_SEED, whole=True)
+        if self.backbone == "acoustic" and self.unit:
+            raise SpeechXAIError(
+                f"The backbone 'acoustic' tells two classes apart and gives no score ('{self.classes[0]}'): choose"
+                " another with --backbone."
+            )
         if self.backbone == "acoustic" and len(self.classes) > 2:
             raise SpeechXAIError(
                 f"The backbone 'acoustic' tells two classes apart. Got {', '.join(self.classes)}: choose another with"
@@ -151,15 +160,17 @@ class Plan:
 
     @property
     def all_options(self) -> dict[str, Any]:
-        """Options of the backbone: as asked for, and the number of classes where there are more than two."""
-        return {**self.options, **({"n_classes": len(self.classes)} if len(self.classes) > 2 else {})}
+        """Options of the backbone: as asked for, and the number of outputs where there are other than two."""
+        # Whisper's head gives one logit, which is a score as it is.
+        own = len(self.classes) != 2 and not (self.unit and self.backbone == "whisper")
+        return {**self.options, **({"n_classes": len(self.classes)} if own else {})}
 
     def make(self) -> Classifier:
         """Make an untrained classifier; a backbone may name its own `cam_layer` and `max_batch`."""
         backbone = build(self.backbone, self.stft, **self.all_options)
         if self.pretrained is not None:
             pretrained(self.pretrained).load_into(backbone)
-        made = Classifier(backbone, self.stft, self.segment, self.classes, self.cam_layer)
+        made = Classifier(backbone, self.stft, self.segment, self.classes, self.cam_layer, unit=self.unit)
         device = device_of(self.device)
         if device.type == "cuda":
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats its sums with it alone
@@ -191,7 +202,8 @@ def read_corpus(
     labels: str | Path | None = None,
     tasks: Sequence[str] = (),
 ) -> Corpus:
-    """Read all labeled recordings of a data set; one that cannot be read is left out and named in `unreadable`.
+    """Read all labeled recordings of a data set, or all of which the plan's score is known; one that cannot be read is
+    left out and named in `unreadable`.
 
     Args:
         data, root, labels: a card, a manifest or a folder, as `data.cards.find` takes them.
@@ -210,7 +222,11 @@ def read_corpus(
             raise SpeechXAIError(f"{place}: {did_you_mean(task, known, 'task')}")
     if tasks:
         manifest = manifest[manifest["task"].isin(tasks)]
-    labeled = manifest[manifest["label"].notna()]
+    if plan.unit:
+        manifest, plan = _with_score(manifest, plan, place)
+        labeled = manifest[manifest[plan.classes[0]].notna()]
+    else:
+        labeled = manifest[manifest["label"].notna()]
     if labeled.empty:
         raise SpeechXAIError(f"{place}: no labeled recording of '{data}' here: see 'speechxai data check'.")
     locator = Locator(place)
@@ -231,7 +247,24 @@ def read_corpus(
             f"{place}: none of {len(labeled)} labeled recordings can be read. The first: {unreadable[0]}"
         )
     name, about = _described(data, manifest)
-    return Corpus(name, tuple(recordings), about, tuple(unreadable), classes_of(manifest))
+    return Corpus(
+        name, tuple(recordings), about, tuple(unreadable), plan.classes if plan.unit else classes_of(manifest)
+    )
+
+
+def _with_score(manifest: pd.DataFrame, plan: Plan, place: Path) -> tuple[pd.DataFrame, Plan]:
+    """The manifest and the plan with the name of the score as the manifest's column has it.
+
+    Raises:
+        SpeechXAIError: no such column, or none of numbers.
+    """
+    column = column_to_group_by(manifest, plan.classes[0], "--target")
+    if not pd.api.types.is_numeric_dtype(manifest[column]):
+        first = next((value for value in manifest[column] if is_known(value)), "")
+        raise SpeechXAIError(
+            f"{place}: the column '{column}' is no column of numbers (for example {first!r}), so it is no score."
+        )
+    return manifest, replace(plan, classes=(column,))
 
 
 def _described(data: str | Path, manifest: pd.DataFrame) -> tuple[str, str]:
@@ -251,15 +284,36 @@ def _described(data: str | Path, manifest: pd.DataFrame) -> tuple[str, str]:
     )
 
 
+HALVES = ("lower half", "upper half")
+"""Of the people by their score: what folds are alike in."""
+
+
+def halves_of(recordings: Sequence[Recording], score: str) -> list[int]:
+    """Whose speaker's mean score lies in the upper half, 1, else 0, by recording."""
+    by_speaker: dict[str, list[float]] = {}
+    for recording in recordings:
+        by_speaker.setdefault(recording.speaker, []).append(score_of(recording, score))
+    means = {speaker: statistics.mean(values) for speaker, values in by_speaker.items()}
+    ordered = sorted(means, key=lambda speaker: (means[speaker], speaker))
+    upper = set(ordered[(len(ordered) + 1) // 2 :])
+    return [int(recording.speaker in upper) for recording in recordings]
+
+
 def draw_folds(
     recordings: Sequence[Recording], n_folds: int, seed: int, classes: Sequence[str] = CLASS_NAMES
 ) -> list[int]:
-    """Fold of every recording, by speaker, alike in class, sex and age; see `data.splits.speaker_folds`."""
+    """Fold of every recording, by speaker, alike in class, sex and age; see `data.splits.speaker_folds`.
+
+    Of a score, the one name of `classes`, folds are alike in their halves of the people by it.
+    """
+    labels: Sequence[int | None] = [r.label for r in recordings]
+    if len(classes) == 1:
+        labels, classes = halves_of(recordings, classes[0]), HALVES
     frame = pd.DataFrame(
         {
             "recording": [r.id for r in recordings],
             "speaker": [r.speaker for r in recordings],
-            "label": pd.array([r.label for r in recordings], dtype="Int64"),
+            "label": pd.array(labels, dtype="Int64"),
             "sex": [str(r.metadata.get("sex") or "unknown") for r in recordings],
             "age": pd.array([_age(r) for r in recordings], dtype="Float64"),
             "classes": BETWEEN.join(classes),
@@ -355,8 +409,10 @@ def train_bundle(
     # What the network does wrong is said before hours of training.
     found = check(initialized(plan.make, plan.fit.seed).eval()).required(f"The backbone '{plan.backbone}'")
     folds = draw_folds(data.recordings, plan.n_folds, plan.fit.seed, plan.classes)
-    about: dict[str, Any] = {"data": data_facts(data.recordings, folds, len(plan.classes)), "fit": asdict(plan.fit)}
-    about["classes"] = list(plan.classes)
+    halves = halves_of(data.recordings, plan.classes[0]) if plan.unit else None
+    seen = data_facts(data.recordings, folds, 2 if plan.unit else len(plan.classes), halves)
+    about: dict[str, Any] = {"data": seen, "fit": asdict(plan.fit)}
+    about |= {"classes": list(plan.classes), **({"unit": plan.unit} if plan.unit else {})}
     write_log(states, about)  # for a training that does not come to its end
     validated = _validate(data.recordings, plan, states, progress)
     final, history = fit_final(
@@ -367,18 +423,27 @@ def train_bundle(
         _named(progress, "final model"),
         lambda part: EpochFile(states / f"{part}.pt"),
     )
-    subjects = subjects_of(data.recordings, validated)
-    raw = subjects_of(data.recordings, validated, calibrated=False)
-    problem = validated.uncalibrated_because or not_calibrated_because(subjects, raw)
-    config = _config(data, plan, validated, len(history.epochs), problem)
-    config = config.model_copy(update={"check": found.table(), "held_out": held_out_of(subjects)})
-    repeats = [_repeat(plan.fit.seed, subjects)]
-    for seed in plan.repeats:
-        again = _validate(data.recordings, replace(plan, fit=replace(plan.fit, seed=seed)), states, progress)
-        repeats.append(_repeat(seed, subjects_of(data.recordings, again)))
-    card = model_card(
-        config, data.about, subjects, raw, [(r.seed, r.auroc, r.matched_auroc) for r in repeats], plan.n_bootstrap
+    others = (
+        (seed, _validate(data.recordings, replace(plan, fit=replace(plan.fit, seed=seed)), states, progress))
+        for seed in plan.repeats
     )
+    if plan.unit:
+        people = scores.people_of(data.recordings, validated)
+        config = _config(data, plan, validated, len(history.epochs), "")
+        config = config.model_copy(update={"check": found.table(), "held_out_score": people.held_out()})
+        again = [(seed, scores.people_of(data.recordings, other)) for seed, other in others]
+        card = score_card(config, data.about, people, [(plan.fit.seed, people), *again], plan.n_bootstrap)
+    else:
+        subjects = subjects_of(data.recordings, validated)
+        raw = subjects_of(data.recordings, validated, calibrated=False)
+        problem = validated.uncalibrated_because or not_calibrated_because(subjects, raw)
+        config = _config(data, plan, validated, len(history.epochs), problem)
+        config = config.model_copy(update={"check": found.table(), "held_out": held_out_of(subjects)})
+        repeats = [_repeat(plan.fit.seed, subjects)]
+        repeats += [_repeat(seed, subjects_of(data.recordings, other)) for seed, other in others]
+        card = model_card(
+            config, data.about, subjects, raw, [(r.seed, r.auroc, r.matched_auroc) for r in repeats], plan.n_bootstrap
+        )
     models = {"final": final, **{f"fold{k}": model for k, model in enumerate(validated.models)}}
     for part, model in models.items():
         check(model).required(f"{out}: the trained network '{part}'")
@@ -437,7 +502,7 @@ def fold_facts(validated: CrossValidation) -> list[dict[str, Any]]:
     found = []
     for k, problem in enumerate(validated.flat):
         members = validated.folds == k
-        p = validated.calibrated[members].softmax(-1)
+        p = said(validated.models[k], validated.calibrated[members])
         found.append(
             {
                 "n_recordings": int(members.sum()),
@@ -469,6 +534,7 @@ def _config(data: Corpus, plan: Plan, validated: CrossValidation, n_epochs: int,
     made = initialized(plan.make, 0)
     parameters = sum(p.numel() for p in made.parameters())
     labels = {r.speaker: r.label for r in data.recordings}
+    of_class = {name: Counter(labels.values())[i] for i, name in enumerate(plan.classes)}
     final = validated.final_calibration
     left_out = f"Left out: {len(data.unreadable)} recordings that could not be read." if data.unreadable else ""
     return BundleConfig.model_validate(
@@ -478,6 +544,7 @@ def _config(data: Corpus, plan: Plan, validated: CrossValidation, n_epochs: int,
             "architecture": plan.backbone,
             "options": plan.all_options,
             "classes": list(plan.classes),
+            "unit": plan.unit,
             "stft": asdict(plan.stft),
             "segment": None if plan.segment is None else asdict(plan.segment),
             "audio": {"normalize": plan.normalize, "offset": plan.offset},
@@ -486,14 +553,16 @@ def _config(data: Corpus, plan: Plan, validated: CrossValidation, n_epochs: int,
             "training": {
                 "data": data.name,
                 "n_recordings": len(data.recordings),
-                "n_speakers": {name: Counter(labels.values())[i] for i, name in enumerate(plan.classes)},
+                "n_speakers": {"people": len(labels)} if plan.unit else of_class,
                 "n_parameters": parameters,
                 "best_epochs": [history.best_epoch + 1 for history in validated.histories],
                 "final_epochs": n_epochs,
                 "note": " ".join(filter(None, (plan.note, left_out))),
                 "fit": asdict(plan.fit),
             },
-            "calibration": {
+            "calibration": {}
+            if plan.unit
+            else {
                 "method": "Platt scaling (slope and intercept) on the out-of-fold logits of the other folds",
                 "calibrated": not not_calibrated,
                 "reason": not_calibrated,
@@ -513,7 +582,7 @@ def _config(data: Corpus, plan: Plan, validated: CrossValidation, n_epochs: int,
 # Training settings from a recipe file and the command line.
 _FIT = {item.name: getattr(FitConfig(), item.name) for item in fields(FitConfig) if item.name != "deterministic"}
 _OTHERS: dict[str, Any] = {
-    **dict.fromkeys(("title", "note", "recorded_with", "backbone", "pretrained"), ""),
+    **dict.fromkeys(("title", "note", "recorded_with", "backbone", "pretrained", "target", "unit"), ""),
     **{"folds": 5, "repeats": [], "segment_s": 1.0, "threads": 1, "speakers": 60, "options": {}},
 }
 _KINDS = {str: "text", int: "a whole number", float: "a number", list: "a list of whole numbers", dict: "a table"}
@@ -588,6 +657,9 @@ def plan_of(given: Mapping[str, Any]) -> Plan:
         if backbone != "ssl":
             raise SpeechXAIError(f"Pretrained weights need the backbone 'ssl'. Got '{backbone}' instead.")
         options = {**pretrained(source).options, **options}
+    target, unit = given.get("target") or "", given.get("unit") or ""
+    if unit and not target:
+        raise SpeechXAIError(f"--unit {unit}: a unit is that of a score. Name its column with --target.")
     length_s = SegmentConfig().length_s if given.get("segment_s") is None else given["segment_s"]
     return Plan(
         name=Path(given["out"]).name,
@@ -604,6 +676,8 @@ def plan_of(given: Mapping[str, Any]) -> Plan:
         recorded_with=given.get("recorded_with") or "",
         pretrained=source,
         device=given.get("device") or "cpu",
+        classes=(target,) if target else CLASS_NAMES,
+        unit=(unit or "points") if target else "",
     )
 
 
@@ -663,7 +737,11 @@ def _network(config: BundleConfig) -> str:
         f"## Network\n\nBackbone `{config.architecture}` ({options}), {config.training['n_parameters']:,} parameters;"
         f" it hears {heard}. Audio at {config.stft.sample_rate} Hz, normalized by {config.audio.normalize}, its offset"
         f" {config.audio.offset}. Output:"
-        f" probability of {', '.join(config.classes[:-1])} and {config.classes[-1]}."
+        + (
+            f" {config.classes[0]} in {config.unit}."
+            if config.unit
+            else f" probability of {', '.join(config.classes[:-1])} and {config.classes[-1]}."
+        )
     )
 
 
@@ -688,8 +766,9 @@ def _data(config: BundleConfig, subjects: Subjects, about: str) -> str:
 def _scope(config: BundleConfig) -> str:
     """What the model was made for: a recording outside gets no class."""
     made_for = config.scope
+    answer = "score" if config.unit else "class"
     if made_for is None:
-        return "## What it was made for\n\nNobody has said it: the model names a class for any sound."
+        return f"## What it was made for\n\nNobody has said it: the model gives a {answer} for any sound."
     voices = "synthetic voices" if made_for.synthetic else "voices of people"
     rows: list[Sequence[object]] = [
         ["what is said", ", ".join(made_for.tasks) or "unknown"],
@@ -700,8 +779,8 @@ def _scope(config: BundleConfig) -> str:
     ]
     return (
         f"## What it was made for\n\nRecordings like the {made_for.n_recordings} that it learned from, {voices}. To"
-        " anything outside it gives no class. Ranges are the 1st to 99th percentile of the training recordings with a"
-        f" margin; of these recordings {100 * made_for.share_inside:.1f} % lie inside the ranges of those of other"
+        f" anything outside it gives no {answer}. Ranges are the 1st to 99th percentile of the training recordings with"
+        f" a margin; of these recordings {100 * made_for.share_inside:.1f} % lie inside the ranges of those of other"
         " folds.\n\n" + _table(["", "learned from"], [*rows, *scope.range_rows(made_for)])
     )
 
@@ -714,8 +793,9 @@ def _training(config: BundleConfig) -> str:
         f" the epoch of model k saw a speaker of fold k. Best epochs: {', '.join(map(str, t['best_epochs']))}; the"
         f" final model trains on everybody for their median, {t['final_epochs']}. AdamW, learning rate"
         f" {fit['learning_rate']:g}, weight decay {fit['weight_decay']:g}, batches of {fit['batch']} random crops of"
-        f" {fit['crop_s']:g} s, {fit['n_crops']} crops a recording and epoch, classes weighted"
-        f" ({fit['class_weights']}), level, noise and SpecAugment augmentation, seed {fit['seed']}."
+        f" {fit['crop_s']:g} s, {fit['n_crops']} crops a recording and epoch, "
+        + ("loss the mean squared error" if config.unit else f"classes weighted ({fit['class_weights']})")
+        + f", level, noise and SpecAugment augmentation, seed {fit['seed']}."
         if fit["epochs"] and t["final_epochs"]
         else (
             "Fold k tests, the others fit the weights; the penalty is chosen by cross-validation over speakers inside"
@@ -725,8 +805,97 @@ def _training(config: BundleConfig) -> str:
     how += f"\n\n{t['note']}" if t.get("note") else ""
     return (
         f"## Training\n\n{config.weights.n_folds or len(set(config.speakers.values()))} folds by speaker, alike in"
-        f" class, sex and age. {how}"
+        f" {'low and high scores' if config.unit else 'class'}, sex and age. {how}"
     )
+
+
+def score_card(
+    config: BundleConfig,
+    about: str,
+    people: scores.ScoredPeople,
+    repeats: Sequence[tuple[int, scores.ScoredPeople]],
+    n: int = 2000,
+) -> str:
+    """Write the card of a bundle that gives a score, as Markdown.
+
+    Args:
+        config: settings of the bundle.
+        about: what the data set's card says.
+        people: out-of-fold scores of the fold models that the bundle holds.
+        repeats: (seed, people) of every cross-validation, that of the bundle first.
+        n: bootstrap resamples behind every interval.
+    """
+    unit, name = config.unit, config.classes[0]
+    found = scores.figures(people, n)
+    truths = people.truths
+    ages = people.ages[np.isfinite(people.ages)]
+    facts = [
+        [f"{name}, {unit}: mean (range)", f"{truths.mean():.3g} ({truths.min():.3g} to {truths.max():.3g})"],
+        [
+            "age, years: mean (range)",
+            f"{ages.mean():.1f} ({ages.min():.0f} to {ages.max():.0f})" if len(ages) else "unknown",
+        ],
+        ["sex", ", ".join(f"{people.sexes.count(s)} {s}" for s in sorted(set(people.sexes)) if s) or "unknown"],
+    ]
+    quoted = "\n".join(line for line in about.strip().splitlines() if not line.startswith("# ")).strip()
+    others = scores.alone(people, n)
+    members = {group: scores.figures(people.some(which), n) for group, which in scores.groups(people).items()}
+    shown = ("mae", "gain", "spearman")
+    held_out = config.held_out_score
+    verdict = "" if held_out is None else held_out.sentence(unit)
+    if held_out is not None and not held_out.knows:
+        verdict += " **It is not shown to be nearer than that mean.**"
+    age = others.get("age")
+    parts = [
+        f"# {config.name}",
+        (
+            f"{config.title}\n\n**For research only. This is not a medical device:** it must not be used to diagnose,"
+            " screen or treat anybody."
+        ),
+        _network(config),
+        f"## Data: {config.training['data']}\n\n{config.training['n_recordings']} recordings of"
+        f" {len(people.speakers)} people.\n\n" + _table(["", "people"], facts) + f"\n\n{quoted}",
+        _scope(config),
+        _training(config),
+        "## How near it comes to people it never heard\n\nOne score a person, the mean over the recordings, by the fold"
+        " model in this bundle that never heard the person; 95 % intervals by bootstrap over people"
+        f" ({n:,}, seeded).\n\n"
+        + _table(
+            ["figure", f"value ({unit} where it has a unit)"],
+            [[scores.FIGURES[k], _shown(v)] for k, v in found.items()],
+        )
+        + f"\n\n{verdict}",
+        "## Other folds, other seeds\n\n"
+        + _table(["seed", *(scores.FIGURES[k] for k in shown)], [_row_of(seed, each, shown) for seed, each in repeats]),
+        "## By sex and age\n\n"
+        + (
+            _table(
+                ["group", "people", *(scores.FIGURES[k] for k in shown)],
+                [[group, each["mae"].n, *(_shown(each[k]) for k in shown)] for group, each in members.items()],
+            )
+            if members
+            else "Neither is known."
+        ),
+        f"## What else goes with {name}\n\nSpearman's correlation with 95 % intervals. What goes with the truth and"
+        " with what the network says may be what the network hears.\n\n"
+        + _table(["", "people", "value"], [[key, value.n, _shown(value)] for key, value in others.items()]),
+        f"## Limits\n\n- {len(people.speakers)} people: the intervals above are wide, and one data set says nothing"
+        " about other microphones, languages or clinics."
+        + (
+            f"\n- **Age**: it goes with {name} ({age}); the network may have learned it."
+            if age is not None and age.low > 0
+            else ""
+        )
+        + "\n- The explanations show what this network listens to. They do not show what the disease is."
+        "\n- A mean squared error pulls scores to the mean: high ones come out too low and low ones too high.",
+        "## Library versions\n\n" + _table(["library", "version"], [[k, v] for k, v in library_versions().items()]),
+    ]
+    return "\n\n".join(parts).rstrip() + "\n"
+
+
+def _row_of(seed: int, people: scores.ScoredPeople, shown: Sequence[str]) -> list[object]:
+    found = scores.figures(people, 1)
+    return [seed, *(f"{found[name].value:.3f}" for name in shown)]
 
 
 def _performance(config: BundleConfig, subjects: Subjects, uncalibrated: Subjects, n: int) -> str:

@@ -32,9 +32,9 @@ from speechxai.classifiers.fit import (
     fit_temperature,
     flatness,
     initialized,
-    labels_of,
     recording_logits,
     spread_of,
+    truths_of,
 )
 from speechxai.classifiers.network import class_order
 from speechxai.data.manifest import AGE_BANDS, halves
@@ -71,9 +71,9 @@ class CrossValidation:
 
     Args:
         recordings, speakers: names, N each.
-        labels: (N,) int64.
+        labels: (N,) int64; of a score the truth (N,) in its unit.
         folds: (N,) int64, the fold whose model never heard the recording's speaker.
-        logits: (N, C) of that model, before calibration.
+        logits: (N, C) of that model, before calibration; of a score (N, 1) in its unit, which is calibrated by none.
         calibrations: of the K fold models; that of fold k comes from the out-of-fold logits of the other folds.
         models: the K calibrated fold models, in eval mode.
         histories: of the K trainings.
@@ -112,6 +112,8 @@ class CrossValidation:
     @property
     def final_calibration(self) -> Calibration:
         """Calibration for a model trained on everybody: that of all out-of-fold logits together."""
+        if self.models[0].unit:
+            return NOT_MOVED
         return fit_calibration(self.logits, self.labels)
 
     @property
@@ -219,7 +221,9 @@ def cross_validate(
     config = config or FitConfig()
     numbers = check_fold_list(recordings, folds)
     n_folds = max(numbers) + 1
-    check_recordings(recordings, initialized(make_classifier, config.seed).stft.sample_rate)
+    untrained = initialized(make_classifier, config.seed)
+    unit, score = untrained.unit, untrained.class_names[0]
+    check_recordings(recordings, untrained.stft.sample_rate, score if unit else "")
     parts = [[r for r, fold in zip(recordings, numbers, strict=True) if fold == k] for k in range(n_folds)]
 
     def train(k: int, attempt: int) -> tuple[Classifier, History]:
@@ -257,14 +261,15 @@ def cross_validate(
         members = [index for index, fold in enumerate(numbers) if fold == k]
         rows |= dict(zip(members, recording_logits(classifier, parts[k]), strict=True))
     logits = torch.stack([rows[index] for index in range(len(recordings))])
-    labels, fold_of = labels_of(recordings), torch.tensor(numbers)
+    labels, fold_of = truths_of(untrained, recordings), torch.tensor(numbers)
     calibrations = tuple(
         fit_calibration(logits[fold_of != k], labels[fold_of != k])
-        if calibrate
+        if calibrate and not unit
         else Calibration(1.0, (0.0,) * len(names))
         for k in range(n_folds)
     )
-    for (model, _), calibration in zip(trained, calibrations, strict=True):
+    # What a score is counted in, its network has learned.
+    for (model, _), calibration in zip(trained, () if unit else calibrations, strict=not unit):
         calibration.give(model)
     return CrossValidation(
         tuple(r.id for r in recordings),
@@ -298,7 +303,8 @@ def fit_final(
     config = replace(config or FitConfig(), epochs=validated.final_epochs)
     classifier = initialized(make_classifier, config.seed)
     history = fit(classifier, recordings, (), config, progress, store("final") if store else None)
-    validated.final_calibration.give(classifier)
+    if not classifier.unit:
+        validated.final_calibration.give(classifier)
     return classifier, history
 
 
@@ -343,6 +349,10 @@ class Calibration:
         """Make a classifier answer so."""
         classifier.temperature.fill_(self.temperature)
         classifier.intercept.copy_(torch.tensor(self.intercept))
+
+
+NOT_MOVED = Calibration(1.0, (0.0,))
+"""Of a score."""
 
 
 def fit_calibration(logits: Tensor, labels: Tensor, *, intercept: bool = True) -> Calibration:

@@ -104,8 +104,14 @@ class Watch:
         return float(torch.stack([g.detach().norm() for g in found]).norm()) if found else 0.0
 
     def answered(self, logits: Tensor, labels: Tensor) -> None:
-        """Note answers of a batch: the weighted cross-entropy that they mean, and how many are right."""
+        """Note answers of a batch: the weighted cross-entropy that they mean, and how many are right; of a score the mean
+        squared error, in variances of the training recordings."""
         values, weights = logits.detach().double(), self.weights.double()
+        if self.classifier.unit:
+            off = (values[:, 0] - labels.double()) * self.classifier.temperature.double()
+            self._losses.append(float(off.square().mean()))
+            self._logits.append(values.cpu())
+            return
         log_p = values - values.logsumexp(dim=1, keepdim=True)
         each = -log_p.gather(1, labels[:, None])[:, 0]
         w = weights[labels]
@@ -121,8 +127,10 @@ class Watch:
             self.facts = {name: _finite(value) for name, value in self._summary().items()}
 
     def _summary(self) -> dict[str, float]:
-        labels, right, logits = torch.cat(self._labels), torch.cat(self._right), torch.cat(self._logits)
-        shares = [float(right[labels == c].double().mean()) for c in sorted(set(labels.tolist()))]
+        logits, shares = torch.cat(self._logits), [float("nan")]
+        if self._labels:
+            labels, right = torch.cat(self._labels), torch.cat(self._right)
+            shares = [float(right[labels == c].double().mean()) for c in sorted(set(labels.tolist()))]
         moved, size, still = 0.0, 0.0, 0
         for name, p in self.classifier.named_parameters():
             if name in self._before:
@@ -145,11 +153,16 @@ class Watch:
             "weight": math.sqrt(size),
             "n_steps": len(self._gradients),
             "logit": float(logits.abs().max()),
-            "spread": float((logits - logits.mean(dim=1, keepdim=True)).std(dim=0).max()) if len(logits) > 1 else 0.0,
+            "spread": _spread(logits),
             "n_activations": sum(isinstance(m, ACTIVATIONS) for m in self.classifier.backbone.modules()),
             "dead": max(still_units, default=float("nan")),
             "saturated": max(full_units, default=float("nan")),
         }
+
+
+def _spread(logits: Tensor) -> float:
+    centered = logits - logits.mean(dim=1, keepdim=True) if logits.shape[1] > 1 else logits
+    return float(centered.std(dim=0).max()) if len(logits) > 1 else 0.0
 
 
 def entered(classifier: Classifier, batches: Iterable[tuple[Any, int, Tensor, Tensor]]) -> dict[str, float]:
@@ -185,15 +198,19 @@ def _finite(value: float) -> float:
 
 
 # The recordings of a training.
-def data_facts(recordings: Sequence[Recording], folds: Sequence[int], n_classes: int) -> dict[str, Any]:
+def data_facts(
+    recordings: Sequence[Recording], folds: Sequence[int], n_classes: int, labels: Sequence[int] | None = None
+) -> dict[str, Any]:
     """What a training's recordings look like: counts, levels, how much they differ, copies across folds.
 
     Args:
         recordings: N labeled ones.
         folds: (N,) the fold of each.
+        n_classes: how many there are.
+        labels: (N,), where they are not the recordings' own.
     """
     waves = [r.waveform.double().numpy() for r in recordings]
-    labels = [int(r.label or 0) for r in recordings]
+    labels = [int(r.label or 0) for r in recordings] if labels is None else list(labels)
     counts = np.zeros((max(folds) + 1, n_classes), dtype=int)
     for fold, label in zip(folds, labels, strict=True):
         counts[fold, label] += 1

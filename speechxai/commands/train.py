@@ -20,6 +20,7 @@ Examples:
   speechxai train manifest.csv --root MY_VOICES --out models/mine            what 'speechxai data import' wrote
   speechxai train figshare-voice --root DATA --out models/telephone --option f_max_hz=4000.0 --repeats 1 --repeats 2
   speechxai train figshare-voice --root DATA --out models/baseline --backbone acoustic     a regression on measures
+  speechxai train mdvr-kcl --root DATA --out models/updrs --target updrs                   a score instead of classes
   speechxai train pc-gita --root DATA --out models/hubert --config ssl4pr --device cuda    a speech foundation model
 
 After an interruption: the same command with --resume.
@@ -44,6 +45,8 @@ def train(
     ] = None,
     title: Annotated[str | None, setting("title")] = None,
     note: Annotated[str | None, setting("note")] = None,
+    target: Annotated[str | None, setting("target")] = None,
+    unit: Annotated[str | None, setting("unit")] = None,
     recorded_with: Annotated[str | None, setting("recorded_with")] = None,
     backbone: Annotated[str | None, setting("backbone")] = None,
     option: Annotated[list[str] | None, setting("option", metavar="NAME=VALUE")] = None,
@@ -93,11 +96,17 @@ def train(
             else:
                 found = training.read_corpus(data, root, plan, show, labels=labels, tasks=tuple(tasks or ()))
                 check_apart(out, places_of(data, root, (str(r.metadata["path"]) for r in found.recordings)))
-            plan = replace(plan, classes=found.classes)
+            plan = replace(plan, classes=plan.classes if plan.unit and data == training.SYNTHETIC else found.classes)
             warn(
                 f"{plan.name}: {plan.backbone}, {len(found.recordings)} recordings of"
                 f" {len({r.speaker for r in found.recordings})} speakers, {plan.n_folds} folds"
-                + ("" if plan.classes == CLASS_NAMES else f", classes {', '.join(plan.classes)}")
+                + (
+                    f", {plan.classes[0]} in {plan.unit}"
+                    if plan.unit
+                    else ""
+                    if plan.classes == CLASS_NAMES
+                    else f", classes {', '.join(plan.classes)}"
+                )
             )
             bundle = training.train_bundle(found, plan, out, show, resume, overwrite)
     except SpeechXAIError:
@@ -106,7 +115,8 @@ def train(
     except KeyboardInterrupt:
         warn("Stopped. What is done is kept: the same command goes on with --resume.")
         raise typer.Exit(130) from None
-    say(bundle.card[bundle.card.index("## How good") : bundle.card.index("## Calibration")].rstrip())
+    ends = ("## How near", "## Other folds") if plan.unit else ("## How good", "## Calibration")
+    say(bundle.card[bundle.card.index(ends[0]) : bundle.card.index(ends[1])].rstrip())
     say()
     say(f"Written: {bundle.folder}. Its card: {bundle.folder / 'card.md'}")
     for concern in bundle.concerns():

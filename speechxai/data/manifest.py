@@ -146,8 +146,8 @@ def own_columns(manifest: pd.DataFrame) -> list[str]:
     return [str(name) for name in manifest.columns if name not in COLUMNS]
 
 
-def column_to_group_by(manifest: pd.DataFrame, name: str) -> str:
-    """Return a column that recordings may be grouped by, by its name in any case.
+def column_to_group_by(manifest: pd.DataFrame, name: str, flag: str = "--by") -> str:
+    """Return a column that recordings may be grouped by, by its name in any case; `flag` asked for it.
 
     Raises:
         SpeechXAIError: there is none, or nothing is known in it.
@@ -156,9 +156,9 @@ def column_to_group_by(manifest: pd.DataFrame, name: str) -> str:
     known = [str(column) for column in manifest.columns if column not in of_a_file]
     found = next((column for column in known if column.casefold() == name.strip().casefold()), None)
     if found is None:
-        raise SpeechXAIError(f"--by {name}: {did_you_mean(name, known, 'column')}")
+        raise SpeechXAIError(f"{flag} {name}: {did_you_mean(name, known, 'column')}")
     if not any(map(is_known, manifest[found])):
-        raise SpeechXAIError(f"--by {name}: nothing is known in this column of the manifest.")
+        raise SpeechXAIError(f"{flag} {name}: nothing is known in this column of the manifest.")
     return found
 
 

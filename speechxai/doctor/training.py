@@ -40,6 +40,9 @@ class Log:
         auc: area over people that the answering network never heard, with its lowest and highest; None where it is not
             known yet.
         problems: what keeps networks of folds from giving answers, by fold; "" where nothing does.
+        unit: of a score; "" of classes.
+        gain: share of the error of the mean for everybody that a score takes away, with its lowest and highest; None
+            where it is not known yet.
     """
 
     data: Mapping[str, Any] = field(default_factory=dict)
@@ -49,6 +52,8 @@ class Log:
     best: Mapping[str, int] = field(default_factory=dict)
     auc: tuple[float, float, float] | None = None
     problems: tuple[str, ...] = ()
+    unit: str = ""
+    gain: tuple[float, float, float] | None = None
 
     @cached_property
     def trained(self) -> list[list[Mapping[str, float]]]:
@@ -69,7 +74,9 @@ class Log:
 
     @property
     def chance(self) -> float:
-        """Cross-entropy of whoever knows nothing, nats."""
+        """Cross-entropy of whoever knows nothing, nats; of a score its mean squared error, in variances."""
+        if self.unit:
+            return 1.0
         return math.log(len(self.classes))
 
     @cached_property
@@ -96,14 +103,20 @@ class Log:
 
     @property
     def knows(self) -> bool:
-        """Whether people that were never heard are told apart: the interval of the area lies above .5."""
+        """Whether people that were never heard are told apart: the interval of the area lies above .5; of a score that
+        of its gain above 0."""
+        if self.gain is not None:
+            return self.gain[1] > 0
         if self.auc is None:
             return self.learned
         return (self.auc[1] if math.isfinite(self.auc[1]) else self.auc[0]) > 0.5
 
     @property
     def learned(self) -> bool:
-        """Whether its own recordings are told apart at the end."""
+        """Whether its own recordings are told apart at the end; of a score whether a quarter of their variance is
+        explained."""
+        if self.unit:
+            return self.last("own_loss") <= 0.75
         return self.last("accuracy") >= 0.75
 
 
@@ -425,6 +438,7 @@ def read_training(folder: Path) -> Log:
     parts = {name: part["epochs"] for name, part in content.get("parts", {}).items()}
     best = {name: part["best_epoch"] for name, part in content.get("parts", {}).items()}
     auc: tuple[float, float, float] | None = None
+    gain: tuple[float, float, float] | None = None
     problems: tuple[str, ...] = ()
     if (folder / CONFIG_FILE).is_file():
         config = read_bundle_config(folder / CONFIG_FILE)
@@ -432,6 +446,9 @@ def read_training(folder: Path) -> Log:
         if config.held_out is not None:
             found = config.held_out.auc
             auc = (float(found.value), float(found.low), float(found.high))
+        if config.held_out_score is not None:
+            of_score = config.held_out_score.gain
+            gain = (of_score.value, of_score.low, of_score.high)
     else:
         for path in sorted(folder.rglob("*.pt")):
             state = EpochFile(path).load() or {}
@@ -439,7 +456,8 @@ def read_training(folder: Path) -> Log:
                 {"training_loss": t, "validation_loss": v, **(more[0] if more else {})}
                 for _, t, v, *more in state.get("records", [])
             ]
-    return Log(content.get("data", {}), content.get("fit", {}), tuple(content["classes"]), parts, best, auc, problems)
+    names, unit = tuple(content["classes"]), str(content.get("unit", ""))
+    return Log(content.get("data", {}), content.get("fit", {}), names, parts, best, auc, problems, unit, gain)
 
 
 def diagnose(log: Log, target: str = "training") -> Diagnosis:

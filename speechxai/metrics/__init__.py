@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from speechxai.errors import SpeechXAIError, did_you_mean
+from speechxai.classifiers.network import NO_CLASSES, as_network, stated
+from speechxai.errors import NotApplicable, SpeechXAIError, did_you_mean
 from speechxai.families import BESIDE_PUBLISHED, PUBLISHED_METRICS, at_equal_budget
 from speechxai.metrics import faithfulness as faithfulness
 from speechxai.metrics import maps as maps
@@ -77,12 +78,32 @@ def check_options(options: Mapping[str, Mapping[str, Any]]) -> None:
         check_values(function, given, f"'{name}'")
 
 
+def applicable(names: Iterable[str], network: Any) -> tuple[list[str], dict[str, str]]:
+    """Which metrics mean something for what a network gives, and why the others do not, by name.
+
+    Of a network that gives a score in a unit, metrics that compare classes do not apply, nor do those of Quantus, whose
+    models have classes.
+    """
+    wanted, refused = resolve(names), dict[str, str]()
+    unit, kinds = stated(network, "unit", ""), as_network(network).class_names
+    if unit:
+        why = NO_CLASSES.format(name=kinds[0], unit=unit)
+        refused = {
+            name: f"it compares classes, and {why}"
+            for name in wanted
+            if METRICS.facts(name).get("needs") == "classes" or name.startswith("quantus:")
+        }
+    return [name for name in wanted if name not in refused], refused
+
+
 def score(
     case: Case,
     names: Iterable[str] | str = DEFAULT_METRICS,
     options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Tensor]:
     """Compute metrics of a case: name -> (B,), fractions; NaN where a metric is undefined.
+
+    Of a network that gives a score, those that are changes of what it says are in its unit.
 
     Args:
         case: the maps under test.
@@ -91,8 +112,11 @@ def score(
 
     Raises:
         SpeechXAIError: an unknown name; a metric that needs a ground-truth map where the case has none.
+        NotApplicable: a metric that compares classes, of a network that gives a score; see `applicable`.
     """
-    wanted = resolve(names)
+    wanted, refused = applicable(names, case.network)
+    for name, reason in refused.items():
+        raise NotApplicable(f"{name}: {reason}.")
     for name in wanted:
         if METRICS.facts(name).get("needs") == "truth" and case.truth is None:
             raise SpeechXAIError(f"The metric '{name}' needs a ground-truth map, and this recording has none.")
@@ -108,6 +132,7 @@ __all__ = [
     "METRICS",
     "PUBLISHED_METRICS",
     "Case",
+    "applicable",
     "check_options",
     "indicators",
     "resolve",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from speechxai.classifiers.base import logits
-from speechxai.classifiers.network import as_network
+from speechxai.classifiers.network import as_network, said, stated
 from speechxai.errors import SpeechXAIError
 from speechxai.explain.agreement import strongest_first
 from speechxai.explain.combination import evidence
@@ -141,13 +141,15 @@ class Case:
     def logits(self) -> Tensor:
         """Logits of the original recordings (B, C); of given probabilities their logarithms, which mean the same."""
         if "probability" in self.__dict__:
+            if stated(self.network, "unit", ""):
+                return self.probability
             return self.probability.clamp(min=torch.finfo(self.probability.dtype).tiny).log()
         return logits(self.network, self.spec.magnitude, self.spec.phase)
 
     @cached_property
     def probability(self) -> Tensor:
-        """Class probabilities of the original recordings (B, C)."""
-        return self.logits.softmax(-1)
+        """Class probabilities of the original recordings (B, C), or their score in its unit (B, 1)."""
+        return said(self.network, self.logits)
 
     @cached_property
     def filling(self) -> Tensor:
@@ -182,8 +184,8 @@ class Case:
         return flat.reshape(*magnitude.shape[:-2], -1)
 
     def masked_probability(self, keep: Tensor) -> Tensor:
-        """Probabilities (..., B, C) of what `masked_logits` hears."""
-        return self.masked_logits(keep).softmax(-1)
+        """Probabilities (..., B, C), or the score, of what `masked_logits` hears."""
+        return said(self.network, self.masked_logits(keep))
 
     @cached_property
     def strength_rank(self) -> Tensor:
@@ -211,8 +213,8 @@ class Case:
         return [self._budgets[keep, n] for n in n_bins]
 
     def budget_probability(self, n_bins: list[int], *, keep: bool) -> list[Tensor]:
-        """Probability of the explained class (B,) for each budget, see `budget_logits`."""
-        return [self.of_target(answers.softmax(-1)) for answers in self.budget_logits(n_bins, keep=keep)]
+        """Probability of the explained class, or the score, (B,) for each budget, see `budget_logits`."""
+        return [self.of_target(said(self.network, answers)) for answers in self.budget_logits(n_bins, keep=keep)]
 
     def budget_margin(self, n_bins: list[int], *, keep: bool) -> list[Tensor]:
         """Logit margin of the explained class (B,) for each budget, see `budget_logits`."""
@@ -266,7 +268,7 @@ class Case:
     @property
     def probability_removed(self) -> Tensor:
         """Class probabilities when the evidence is removed (B, C)."""
-        return self.logits_removed.softmax(-1)
+        return said(self.network, self.logits_removed)
 
     @property
     def p(self) -> Tensor:

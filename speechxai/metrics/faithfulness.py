@@ -24,20 +24,22 @@ def _defined(values: Tensor, *inputs: Tensor) -> Tensor:
     return torch.where(undefined, torch.full_like(values, torch.nan), values)
 
 
-@METRICS.register(best="high", bounds=(0.0, 1.0), cites="chattopadhay2018gradcampp", published="AI", indicator=True)
+@METRICS.register(
+    best="high", bounds=(0.0, 1.0), cites="chattopadhay2018gradcampp", published="AI", needs="classes", indicator=True
+)
 def average_increase(case: Case) -> Tensor:
     """Whether the evidence alone convinces more than the whole: 1[p_kept > p]."""
     return _defined((case.p_kept > case.p).to(case.p), case.p, case.p_kept)
 
 
-@METRICS.register(best="low", bounds=(0.0, 1.0), cites="chattopadhay2018gradcampp", published="AD")
+@METRICS.register(best="low", bounds=(0.0, 1.0), cites="chattopadhay2018gradcampp", published="AD", needs="classes")
 def average_drop(case: Case) -> Tensor:
     """Share of the probability lost when only the evidence is kept: relu(p - p_kept) / p; 0 where p is 0."""
     drop = (case.p - case.p_kept).clamp(min=0) / case.p
     return torch.where(case.p == 0, torch.zeros_like(drop), drop)
 
 
-@METRICS.register(best="high", bounds=(0.0, 1.0), cites="zhang2024opticam", published="AG")
+@METRICS.register(best="high", bounds=(0.0, 1.0), cites="zhang2024opticam", published="AG", needs="classes")
 def average_gain(case: Case) -> Tensor:
     """Share of the missing probability won when only the evidence is kept: relu(p_kept - p) / (1 - p); 0 where p is
     1."""
@@ -45,13 +47,15 @@ def average_gain(case: Case) -> Tensor:
     return torch.where(case.p >= 1, torch.zeros_like(gain), gain)
 
 
-@METRICS.register(best="high", bounds=(-1.0, 1.0), cites="paissan2024listenable", published="FF")
+@METRICS.register(best="high", bounds=(-1.0, 1.0), cites="paissan2024listenable", published="FF", in_unit=True)
 def faithfulness(case: Case) -> Tensor:
     """Probability lost when the evidence is removed: p - p_removed."""
     return case.p - case.p_removed
 
 
-@METRICS.register(best="high", bounds=(0.0, 1.0), cites="parekh2022listen", published="Fid-In", indicator=True)
+@METRICS.register(
+    best="high", bounds=(0.0, 1.0), cites="parekh2022listen", published="Fid-In", needs="classes", indicator=True
+)
 def input_fidelity(case: Case) -> Tensor:
     """Whether the evidence alone is classified as the whole is: 1[argmax kept = argmax original]."""
     same = case.probability_kept.argmax(dim=1) == case.probability.argmax(dim=1)
@@ -72,14 +76,14 @@ def _budgets(case: Case) -> list[int]:
     return [budget(100 * step / N_STEPS, case) for step in range(N_STEPS + 1)]
 
 
-@METRICS.register(best="low", bounds=(0.0, 1.0), cites="petsiuk2018rise")
+@METRICS.register(best="low", bounds=(0.0, 1.0), cites="petsiuk2018rise", in_unit=True)
 def deletion_auc(case: Case) -> Tensor:
     """Area under the probability of the explained class while the strongest bins are removed, 0 to 100 % in 20
     steps."""
     return _area(case.budget_probability(_budgets(case), keep=False))
 
 
-@METRICS.register(best="high", bounds=(0.0, 1.0), cites="petsiuk2018rise")
+@METRICS.register(best="high", bounds=(0.0, 1.0), cites="petsiuk2018rise", in_unit=True)
 def insertion_auc(case: Case) -> Tensor:
     """Area under the probability of the explained class while the strongest bins are restored, 0 to 100 % in 20
     steps."""
@@ -121,14 +125,16 @@ def _margin_lost(percent: int, keep: bool) -> Callable[[Case], Tensor]:
 
 
 for _percent in BUDGETS_PERCENT:
-    METRICS.register(best="high", bounds=(-1.0, 1.0), cites="deyoung2020eraser")(_comprehensiveness(_percent))
+    METRICS.register(best="high", bounds=(-1.0, 1.0), cites="deyoung2020eraser", in_unit=True)(
+        _comprehensiveness(_percent)
+    )
 for _percent in BUDGETS_PERCENT:
-    METRICS.register(best="low", bounds=(-1.0, 1.0), cites="deyoung2020eraser")(_sufficiency(_percent))
+    METRICS.register(best="low", bounds=(-1.0, 1.0), cites="deyoung2020eraser", in_unit=True)(_sufficiency(_percent))
 for _keep in (False, True):
     for _percent in BUDGETS_PERCENT:
-        METRICS.register(best="low" if _keep else "high", bounds=(None, None), cites="deyoung2020eraser")(
-            _margin_lost(_percent, _keep)
-        )
+        METRICS.register(
+            best="low" if _keep else "high", bounds=(None, None), cites="deyoung2020eraser", needs="classes"
+        )(_margin_lost(_percent, _keep))
 
 
 FILLED_PERCENT = 10
@@ -150,7 +156,7 @@ def _filled(fill: Fill, keep: bool) -> Callable[[Case], Tensor]:
 
 for _keep in (False, True):
     for _fill in OTHER_FILLS:
-        METRICS.register(best="low" if _keep else "high", bounds=(-1.0, 1.0), cites="deyoung2020eraser")(
+        METRICS.register(best="low" if _keep else "high", bounds=(-1.0, 1.0), cites="deyoung2020eraser", in_unit=True)(
             _filled(_fill, _keep)
         )
 
@@ -180,7 +186,7 @@ for _name, _metric, _best, _source in (
     ("deletion_auc:margin", _deletion_margin, "low", "petsiuk2018rise"),
     ("insertion_auc:margin", _insertion_margin, "high", "petsiuk2018rise"),
 ):
-    METRICS.register(best=_best, bounds=(None, None), cites=_source)(_named(_name, _metric))
+    METRICS.register(best=_best, bounds=(None, None), cites=_source, needs="classes")(_named(_name, _metric))
 
 
 # Does the evidence foretell what removing a patch does to the answer?
