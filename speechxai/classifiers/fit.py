@@ -197,8 +197,8 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """Losses of one epoch: weighted cross-entropy, nats, or of a score `score_loss`; `validation_loss` is None without a
-    validation set; `facts` are what `watch.Watch` saw."""
+    """Losses of one epoch: weighted cross-entropy, nats, or of a score `score_loss`; `validation_loss` is None without
+    a validation set; `facts` are what `watch.Watch` saw."""
 
     epoch: int
     training_loss: float

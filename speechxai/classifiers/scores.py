@@ -40,7 +40,10 @@ class ScoredPeople:
         index = np.flatnonzero(members)
         return ScoredPeople(
             tuple(self.speakers[i] for i in index),
-            *(each[index] for each in (self.truths, self.said, self.baseline, self.ages)),
+            self.truths[index],
+            self.said[index],
+            self.baseline[index],
+            self.ages[index],
             tuple(self.sexes[i] for i in index),
             self.durations_s[index],
         )

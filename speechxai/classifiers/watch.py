@@ -104,8 +104,8 @@ class Watch:
         return float(torch.stack([g.detach().norm() for g in found]).norm()) if found else 0.0
 
     def answered(self, logits: Tensor, labels: Tensor) -> None:
-        """Note answers of a batch: the weighted cross-entropy that they mean, and how many are right; of a score the mean
-        squared error, in variances of the training recordings."""
+        """Note answers of a batch: the weighted cross-entropy that they mean, and how many are right; of a score
+        the mean squared error, in variances of the training recordings."""
         values, weights = logits.detach().double(), self.weights.double()
         if self.classifier.unit:
             off = (values[:, 0] - labels.double()) * self.classifier.temperature.double()

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+import speechxai.evaluation.unit  # noqa: F401  registers "standard"
 from speechxai.classifiers import Classifier, predict
 from speechxai.classifiers.bundle import in_memory, load_bundle, save_bundle
 from speechxai.classifiers.external import open_factory
