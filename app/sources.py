@@ -225,7 +225,7 @@ def bundle_and_lock(name: str) -> tuple[Bundle, threading.RLock]:
     """A model, and the lock that whoever computes with it holds."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # other library versions: the About page says so
-        return load_bundle(name, settings().allow_code), threading.RLock()
+        return load_bundle(name, settings().allow_code).naming_classes("The web app"), threading.RLock()
 
 
 def bundle(name: str) -> Bundle:

@@ -504,6 +504,15 @@ class Bundle:
             " Let it state `class_names`, one name for each output."
         )
 
+    def naming_classes(self, what: str) -> Bundle:
+        """Return itself. Raises SpeechXAIError where it gives a score, for `what` ("The web app") shows classes."""
+        if self.config.unit:
+            raise SpeechXAIError(
+                f"{self.name}: gives {self.config.classes[0]} in {self.config.unit} and names no class. {what} takes"
+                " models that name classes; of a score there are predict, explain, whatif and evaluate."
+            )
+        return self
+
     def concerns(self, fold: int | None = None) -> list[str]:
         """What its training says against its answers, in sentences.
 

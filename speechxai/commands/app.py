@@ -200,7 +200,7 @@ def check_start(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # other library versions: the About page says so
         for name in models:
-            load_bundle(name, allow_code)
+            load_bundle(name, allow_code).naming_classes("The web app")
     for folder in runs:
         check_runs(folder)
     if save_to is not None:

@@ -84,8 +84,9 @@ def explain(
         report.check_folder(out, made, overwrite)
         checks = inspect.recording_checks(original, bundle)
         if not heard.scope.named and target == "auto":
+            answer = "score" if heard.unit else "class"
             raise SpeechXAIError(
-                f"{file}: no class, and so nothing to explain. {heard.scope.reason} To see what speaks for a class all"
+                f"{file}: no {answer}, and so nothing to explain. {heard.scope.reason} To see what speaks for a {answer} all"
                 f" the same, name it: --target {heard.class_names[-1]}."
             )
         found, not_applicable = inspect.inspect_all(heard, chosen, checks, how)
@@ -99,21 +100,27 @@ def explain(
             report.Beside(measures=voice_measures(original), units=units, removed=removed),
         )
 
-    probabilities = ", ".join(f"{name} {p:.3f}" for name, p in content["probability"].items())
     who = "" if heard.fold is None else f" (by fold {heard.fold}, which never heard this speaker)"
     if heard.scope.named:
-        said_class = f"predicted {content['predicted']}{who}: {probabilities}"
+        if heard.unit:
+            said_class = f"{heard.class_names[0]} {heard.probability[0]:.3f} {heard.unit}{who}"
+        else:
+            probabilities = ", ".join(f"{name} {p:.3f}" for name, p in content["probability"].items())
+            said_class = f"predicted {content['predicted']}{who}: {probabilities}"
         unknown = " (scope unknown)" if heard.scope.state == "unknown" else ""
         say(f"{file}: {heard.recording.duration_s:.2f} s, {said_class}{unknown}")
     else:
-        say(f"{file}: {heard.recording.duration_s:.2f} s, no class. {heard.scope.reason}")
+        say(
+            f"{file}: {heard.recording.duration_s:.2f} s, no {'score' if heard.unit else 'class'}. {heard.scope.reason}"
+        )
     for text in heard.chances():
         say(text)
     said = [f"{check.name}: {check}" for check in checks if check.state != "good"]
     say(f"Recording check: {'; '.join(said) or 'fine'}.")
     if not usable(checks):
         warn("Warning: this recording is not usable, so the answer means nothing.")
-    header = ("recipe", "class", "p", "p of kept", "p of removed", "soft mask: kept", "removed", "verdict")
+    of = ("score", heard.unit, "kept", "removed") if heard.unit else ("class", "p", "p of kept", "p of removed")
+    header = ("recipe", *of, "soft mask: kept", "removed", "verdict")
     rows = []
     for name, one in found.items():
         m = one.map
@@ -152,7 +159,7 @@ def explain(
         warn(f"Not applicable: {name}: {reason}")
     for name, one in found.items():
         if not one.map.mask.any():
-            warn(f"Warning: the map of {name} holds no evidence for {heard.class_names[one.map.target]}.")
+            warn(f"Warning: the map of {name} holds no evidence for {one.class_name}.")
     say(f"Written to {out}")
     warn("Not a medical device.")
     if not rows:

@@ -11,6 +11,7 @@ import typer
 from speechxai.commands.console import flag, say, table, warn, work_on
 
 if TYPE_CHECKING:
+    from speechxai.inspection.inspect import Heard
     from speechxai.signal.quality import Check
 
 EPILOG = """
@@ -44,7 +45,7 @@ def predict(
     out: Annotated[Path | None, flag("out", also="A file; standard output without it.")] = None,
     overwrite: Annotated[bool, flag("overwrite")] = False,
 ) -> None:
-    """Predict recordings: class probabilities, and which of the model's folds answered."""
+    """Predict recordings: class probabilities, or a score, and which of the model's folds answered."""
     from speechxai.errors import SpeechXAIError, did_you_mean, encodable, traced
 
     if format not in ("text", "csv", "json"):
@@ -75,20 +76,15 @@ def predict(
                 warn(traced(error))
             warn(f"Error: {error}")
             continue
-        names = heard.class_names
         if heard.fold is None:
             answers[heard.digest] = heard.probability.tolist()
         said += [f"{path}: {check.name}: {check}." for check in concerns(checks)]
         if not heard.scope.named:
-            said.append(f"{path}: no class. {heard.scope.reason}")
+            said.append(f"{path}: no {'score' if heard.unit else 'class'}. {heard.scope.reason}")
         rows.append(
             {
                 "file": encodable(path),
-                "predicted": names[heard.predicted] if heard.scope.named else None,
-                **{
-                    f"p_{name}": round(float(p), 4) if heard.scope.named else None
-                    for name, p in zip(names, heard.probability, strict=True)
-                },
+                **_answer(heard),
                 "scope": heard.scope.state,
                 "duration_s": round(heard.recording.duration_s, 2),
                 "fold": "final" if heard.fold is None else heard.fold,
@@ -123,6 +119,15 @@ def predict(
         raise typer.Exit(1 if rows else 2)
 
 
+def _answer(heard: Heard) -> dict[str, Any]:
+    """What the model says, by column; None where the recording is not one that it was made for."""
+    values = dict(zip(heard.class_names, (round(float(p), 4) for p in heard.probability), strict=True))
+    if heard.unit:
+        return {name: value if heard.scope.named else None for name, value in values.items()} | {"unit": heard.unit}
+    answer = heard.class_names[heard.predicted] if heard.scope.named else None
+    return {"predicted": answer} | {f"p_{name}": p if heard.scope.named else None for name, p in values.items()}
+
+
 def _check(checks: Sequence[Check]) -> str:
     from speechxai.signal.quality import concerns, usable
 
@@ -143,10 +148,10 @@ def _written(rows: list[dict[str, Any]], format: str) -> str:
         return csv_text([list(rows[0]), *(["" if v is None else v for v in row.values()] for row in rows)]).rstrip("\n")
     shown = [name for name in rows[0] if name != "scope_reason"]  # said below, in a sentence
     cells = [[_cell(name, row[name]) for name in shown] for row in rows]
-    return table(shown, cells, right=range(2, len(shown)))
+    return table(shown, cells, right=[1, 4] if "unit" in shown else range(2, len(shown)))
 
 
 def _cell(name: str, value: Any) -> str:
     if value is None:
-        return "no class" if name == "predicted" else ""
+        return "no class" if name == "predicted" else "" if name.startswith("p_") else "none"
     return str(value)

@@ -110,15 +110,17 @@ def whatif(
 
     name = words.class_words(heard.class_names[found.target])
     if heard.scope.named:
-        say(f"{file}: {recording.duration_s:.2f} s, heard as {found.kind}, {name} {found.probability:.3f}")
+        unit = f" {found.unit}" if found.unit else ""
+        say(f"{file}: {recording.duration_s:.2f} s, heard as {found.kind}, {name} {found.probability:.3f}{unit}")
     else:
-        say(f"{file}: {recording.duration_s:.2f} s, no class. {heard.scope.reason}")
+        say(f"{file}: {recording.duration_s:.2f} s, no {'score' if found.unit else 'class'}. {heard.scope.reason}")
     if units:
         say(f"Changed in these units alone: {', '.join(units)}. Doses are those of the whole voice.")
     if not usable(checks):
         warn("Warning: this recording is not usable, so the answer means nothing.")
     if found.curves:
-        say(table(_HEADER, [_row(curve) for curve in found.curves], right=(3, 4, 5, 6)))
+        header = [found.unit if name == "logit" and found.unit else name for name in _HEADER]
+        say(table(header, [_row(curve) for curve in found.curves], right=(3, 4, 5, 6)))
     for sentence in said:
         say(sentence)
     for dial, reason in found.not_applicable.items():
@@ -158,8 +160,9 @@ def _write(out: Path, found: Any, made: dict[str, Any], class_words: Any, rate: 
     from speechxai.signs.words import panel, sentences
 
     said = sentences(found, class_words)
+    says = ["score"] if found.unit else ["margin", "probability"]
     rows: list[list[Any]] = [
-        ["dial", "family", "unit", "dose", "steps", "margin", "probability", "within_people", "distance_db", "reason"]
+        ["dial", "family", "unit", "dose", "steps", *says, "within_people", "distance_db", "reason"]
     ]
     effects: list[list[Any]] = [
         ["dial", "family", "unit", "step", "effect", "placebo_1", "placebo_2", "round_trip", "beats_placebo", "per_db"]
@@ -168,7 +171,7 @@ def _write(out: Path, found: Any, made: dict[str, Any], class_words: Any, rate: 
     for curve in found.curves:
         unit = curve.facts["unit"]
         for p in curve.points:
-            numbers = (p.dose, p.steps, p.margin, p.probability)
+            numbers = (p.dose, p.steps, p.margin, *([] if found.unit else [p.probability]))
             rows.append(
                 [curve.name, curve.family, unit, *map(_cell, numbers), p.within, _cell(p.distance_db), p.reason]
             )
@@ -195,9 +198,15 @@ def _write(out: Path, found: Any, made: dict[str, Any], class_words: Any, rate: 
             "made": made,
             "task": found.kind,
             "target": found.class_names[found.target],
-            "predicted": found.class_names[found.predicted],
-            "margin": found.margin,
-            "probability": found.probability,
+            **(
+                {"score": found.margin, "unit": found.unit}
+                if found.unit
+                else {
+                    "predicted": found.class_names[found.predicted],
+                    "margin": found.margin,
+                    "probability": found.probability,
+                }
+            ),
             "n_passes": {"curves": found.n_passes[0], "floors": found.n_passes[1]},
             "sentences": said,
             "alarm": None if found.alarm is None else found.alarm.name,
@@ -208,8 +217,10 @@ def _write(out: Path, found: Any, made: dict[str, Any], class_words: Any, rate: 
         }
         write_atomically(out / WHATIF, to_json(content))
         if found.curves:
-            label = f"P({found.class_names[found.target]})"
-            write_atomically(out / "curves.png", dose_curves([panel(curve) for curve in found.curves], label))
+            name = found.class_names[found.target]
+            label = f"{name} ({found.unit})" if found.unit else f"P({name})"
+            panels = [panel(curve, found.unit) for curve in found.curves]
+            write_atomically(out / "curves.png", dose_curves(panels, label, is_score=bool(found.unit)))
     return said
 
 

@@ -21,6 +21,7 @@ from speechxai.evaluation.paper import Group as Group
 from speechxai.evaluation.paper import asked_for, caption, groups_by, score_table
 from speechxai.evaluation.runs import RunFolder, knowing, unit_name
 from speechxai.evaluation.session import Session
+from speechxai.evaluation.values import SAID
 from speechxai.evaluation.words import findings
 from speechxai.explain.agreement import STRONGEST
 from speechxai.explain.explain import explain_all
@@ -106,6 +107,13 @@ def choose(predictions: pd.DataFrame, n: int, classes: tuple[str, ...]) -> list[
     known = predictions.dropna(subset=["predicted"]).copy()
     if known.empty or n < 1:
         return []
+    if SAID in known:
+        ordered = known.sort_values([SAID, "recording"])["recording"].astype(str).tolist()
+        found: dict[str, str] = {}
+        for high, low in zip(ordered[::-1], ordered, strict=True):
+            found.setdefault(high, f"a high {classes[0]}")
+            found.setdefault(low, f"a low {classes[0]}")
+        return [*found.items()][:n]
     columns = [f"p_{name}" for name in classes]
     known["sure"] = known[columns].max(axis=1)
     known = known.sort_values(["sure", "recording"], ascending=[False, True])
@@ -720,7 +728,18 @@ def context(folder: RunFolder, sections: Sequence[Section] = (), by: Sequence[st
         "findings": [
             *cautions(model, predictions, classes),
             *(Finding(text, "caution") for text in sign_alarms(folder)),
-            *findings(summary, predictions, agreement, classes, str(environment.get("unscored") or "")),
+            *findings(
+                summary,
+                predictions,
+                agreement,
+                classes,
+                str(environment.get("unscored") or ""),
+                str(model.get("unit") or ""),
+            ),
+            *(
+                Finding(f"Not scored: {', '.join(map(short_name, names))}: {reason}.", "plain")
+                for reason, names in _by_reason(environment.get("metrics_not_applicable") or {}).items()
+            ),
         ],
         "facts": _facts(folder, predictions),
         "failures": _failures(folder),
@@ -729,6 +748,13 @@ def context(folder: RunFolder, sections: Sequence[Section] = (), by: Sequence[st
         "environment": _environment(environment),
         "config_text": read_text(folder.path / "config.toml"),
     }
+
+
+def _by_reason(refused: Mapping[str, str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, reason in refused.items():
+        found.setdefault(reason, []).append(name)
+    return found
 
 
 def _glossary_name(metric: str) -> str:

@@ -30,6 +30,7 @@ from speechxai.evaluation.machine import choices, configure, machine, versions
 from speechxai.evaluation.runs import RunFolder, describe, unlike
 from speechxai.evaluation.values import PROTOCOLS, EvaluateSettings, Job
 from speechxai.files import check_apart, check_out, fingerprint, sha256_of, to_toml
+from speechxai.metrics import applicable
 from speechxai.registry import code_of
 from speechxai.signal.audio import resample
 from speechxai.types import Recording
@@ -145,6 +146,8 @@ class Session:
     @property
     def unscored(self) -> str:
         """Why no answer is compared with a label that is there, a sentence; "" where it is."""
+        if self.bundle.config.unit:
+            return ""
         return self.classes.refused if self.manifest["label"].notna().any() else ""
 
     @cached_property
@@ -181,6 +184,7 @@ def prepare(config: EvaluateConfig, manifest: pd.DataFrame | None = None, bundle
         bundle = bundle_of(config)
     if not config.deterministic and device_of(config.device).type == "cpu":
         config, settings = _at_its_fastest(config, settings, bundle, hardware, new=manifest is None)
+    settings, hardware = _of_what_it_gives(settings, bundle, hardware)
     check = PROTOCOLS.facts(settings.protocol).get("check")
     if check is not None:
         check(bundle, config)
@@ -214,6 +218,27 @@ def prepare(config: EvaluateConfig, manifest: pd.DataFrame | None = None, bundle
 def _named(manifest: pd.DataFrame) -> list[str]:
     """What the TextGrid of each recording is named as: its file, or its id where it is made."""
     return [str(r) if p == "(made)" else str(p) for r, p in zip(manifest["recording"], manifest["path"], strict=True)]
+
+
+def _of_what_it_gives(
+    settings: EvaluateSettings, bundle: Bundle, hardware: dict[str, Any]
+) -> tuple[EvaluateSettings, dict[str, Any]]:
+    """Leave out the metrics that mean nothing for a network that gives a score, and note them in `hardware`.
+
+    Raises:
+        SpeechXAIError: none is left, or a protocol of classes.
+    """
+    if not bundle.config.unit:
+        return settings, hardware
+    if settings.protocol != "standard":
+        raise SpeechXAIError(
+            f"{bundle.name}: gives {bundle.config.classes[0]} in {bundle.config.unit} and no class, and the protocol"
+            f" '{settings.protocol}' asks for classes."
+        )
+    kept, refused = applicable(settings.metrics, bundle.classifier())
+    if not kept:
+        raise SpeechXAIError(f"{bundle.name}: no metric is left: {next(iter(refused.values()))}.")
+    return replace(settings, metrics=tuple(kept)), {**hardware, "metrics_not_applicable": refused}
 
 
 def _at_its_fastest(
@@ -533,6 +558,7 @@ def describe_environment(session: Session) -> dict[str, Any]:
             "title": session.bundle.config.title,
             "sha256": session.bundle.config.weights.sha256,
             "classes": list(session.classes.names),
+            **({"unit": session.bundle.config.unit} if session.bundle.config.unit else {}),
             "probability": session.bundle.probability_words,
             "concerns": session.bundle.concerns(),
             "card": session.bundle.card,

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from speechxai.classifiers.network import answered, as_network, place_of
+from speechxai.classifiers.network import answered, as_network, place_of, said, stated
 from speechxai.classifiers.precision import at_precision
 from speechxai.errors import SpeechXAIError
-from speechxai.evaluation.values import PROTOCOLS, EvaluateSettings, Job, UnitResult
+from speechxai.evaluation.values import PROTOCOLS, SAID, TRUE, EvaluateSettings, Job, UnitResult
 from speechxai.explain import METHODS, OriginalPass, count_passes
 from speechxai.explain.agreement import STRONGEST, average_ranks, n_top, strongest
 from speechxai.explain.combination import evidence
@@ -24,7 +24,7 @@ from speechxai.explain.explain import Explanations, explain_all
 from speechxai.explain.recipe import parse
 from speechxai.metrics import Case, score
 from speechxai.signal.stft import spectrogram
-from speechxai.types import Array, Attribution, Spectrogram
+from speechxai.types import Array, Attribution, Recording, Spectrogram
 from speechxai.units.relevance import kept, relevance
 from speechxai.units.tiers import Units
 
@@ -63,7 +63,7 @@ def standard(job: Job, settings: EvaluateSettings, stages: list[str]) -> UnitRes
     with count_passes(model, spec, judge) as passes:
         clock.lap("spectrogram_s")
         original = OriginalPass(model, spec)
-        probability = answered(original.logits(), recording.id).softmax(dim=-1)
+        probability = said(model, answered(original.logits(), recording.id))
         target = probability.argmax(dim=1)
         clock.lap("forward_pass_s")
         stages.append("explain")
@@ -96,7 +96,7 @@ def standard(job: Job, settings: EvaluateSettings, stages: list[str]) -> UnitRes
         "speaker": recording.speaker,
         "label": recording.label,
         "predicted": int(target[0]),
-        **{f"p_{name}": float(p) for name, p in zip(names, probability[0], strict=True)},
+        **_answer(names, probability[0], recording, stated(model, "unit", "")),
         "duration_s": recording.duration_s,
         "n_frames": spec.magnitude.shape[-1],
         **job.facts,
@@ -120,6 +120,15 @@ def by_unit(
         mask = evidence(attribution.values, cast(Any, kind))[0].cpu().numpy()
         found[recipe] = kept(relevance(units, mask, energy, spec.stft.frame_rate_hz))
     return found
+
+
+def _answer(names: Sequence[str], probability: Tensor, recording: Recording, unit: str) -> dict[str, float]:
+    """What the model says, by column: probabilities of its classes, or its score beside what is known of it."""
+    if not unit:
+        return {f"p_{name}": float(p) for name, p in zip(names, probability, strict=True)}
+    known = recording.metadata.get(names[0])
+    truth = float(known) if isinstance(known, int | float) and not isinstance(known, bool) else float("nan")
+    return {SAID: float(probability[0]), TRUE: truth}
 
 
 def half(values: Tensor) -> Array:

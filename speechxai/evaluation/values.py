@@ -88,6 +88,9 @@ class EvaluateSettings:
 
 Compute = Callable[["Job", EvaluateSettings, list[str]], "UnitResult"]
 
+SAID, TRUE = "score", "true_score"
+"""Columns of predictions of a network that gives a score, in its unit: what it said, and what is known."""
+
 PROTOCOLS: Registry[Compute] = Registry("protocol")
 """What is done with one recording: functions (job, settings, stages) -> UnitResult. Facts, each left out where there is
 nothing of the kind:

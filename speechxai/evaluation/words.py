@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from speechxai.evaluation.values import SAID, TRUE
 from speechxai.explain.agreement import STRONGEST, likeness
 from speechxai.explain.recipe import parse
 from speechxai.metrics import METRICS
@@ -32,6 +33,7 @@ def findings(
     agreement: pd.DataFrame,
     classes: Sequence[str],
     unscored: str = "",
+    unit: str = "",
 ) -> list[Finding]:
     """Say what a run shows.
 
@@ -41,9 +43,13 @@ def findings(
         agreement: `agreement.csv`.
         classes: names of the classes by index.
         unscored: why no answer is compared with a label, a sentence; "" where it is.
+        unit: of a score; "" for classes.
     """
     power = power_sentence(summary)
-    about_answers = Finding(unscored, "caution") if unscored else classifier_sentence(predictions, classes)
+    if unit:
+        about_answers: Finding | None = score_sentence(predictions, classes[0], unit)
+    else:
+        about_answers = Finding(unscored, "caution") if unscored else classifier_sentence(predictions, classes)
     found = [about_answers, scope_sentence(predictions), confound_sentence(predictions, classes), power]
     if (
         power is not None and power.tone != "caution"
@@ -93,6 +99,38 @@ def classifier_sentence(predictions: pd.DataFrame, classes: Sequence[str]) -> Fi
         text
         + " That is not shown to be better than chance: what is explained below may be the reasons of a classifier that"
         " does not work.",
+        "caution",
+    )
+
+
+def score_sentence(predictions: pd.DataFrame, name: str, unit: str) -> Finding:
+    """How near does a score come to the truth, and nearer than the mean of these people for everybody?"""
+    from speechxai.classifiers.held_out import HeldOutScore
+    from speechxai.stats import spearman
+
+    known = predictions.dropna(subset=[SAID, TRUE]) if {SAID, TRUE} <= set(predictions) else predictions[:0]
+    by_speaker = known.groupby("speaker")[[SAID, TRUE]].mean() if len(known) else known
+    if len(by_speaker) < FEWEST_SPEAKERS:
+        return Finding(
+            f"The {name} of {len(by_speaker)} speakers is known, too few to say how near the network comes to it.",
+            "caution",
+        )
+    said, true = by_speaker[SAID].to_numpy(float), by_speaker[TRUE].to_numpy(float)
+    n = len(true)
+    # The mean of the others: a person's own truth would help to guess it.
+    mean = (true.sum() - true) / (n - 1)
+    found = HeldOutScore(truths=tuple(true), said=tuple(said), baseline=tuple(mean))
+    text = (
+        f"The network's {name} is {number(found.mae, 3)} {unit} off on average over {n} speakers, where the mean of the"
+        f" other speakers is {number(found.mae_of_mean, 3)} off: it takes away {number(100 * found.gain.value, 0)} % of"
+        f" that error (95 % interval {number(100 * found.gain.low, 0)} to {number(100 * found.gain.high, 0)} %);"
+        f" Spearman's correlation {number(spearman(said, true), 2)}."
+    )
+    if found.knows:
+        return Finding(text, "good")
+    return Finding(
+        text + " It is not shown to be nearer than that mean: what is explained below may be the reasons of a network"
+        " that knows nothing.",
         "caution",
     )
 

@@ -27,8 +27,8 @@ from speechxai.classifiers import scope as scopes
 from speechxai.classifiers.base import device_of
 from speechxai.classifiers.base import predict as class_probabilities
 from speechxai.classifiers.bundle import Bundle, load_bundle
-from speechxai.classifiers.fit import FLAT, spread_of
-from speechxai.classifiers.network import answered, as_network, class_order, place_of
+from speechxai.classifiers.fit import CONSTANT, FLAT, spread_of
+from speechxai.classifiers.network import answered, as_network, class_order, place_of, said
 from speechxai.data.synthetic import takes
 from speechxai.errors import NotApplicable, SpeechXAIError
 from speechxai.explain import METHODS
@@ -103,8 +103,19 @@ class Heard:
 
     @functools.cached_property
     def probability(self) -> Array:
-        """Of the classes, (C,)."""
-        return np.asarray(torch.from_numpy(self.logits).softmax(-1).numpy())
+        """Of the classes, (C,); of a network that gives a score that score (1,), in `unit`."""
+        return np.asarray(said(self.model, torch.from_numpy(self.logits)).numpy())
+
+    @property
+    def unit(self) -> str:
+        """Of a score; "" where the network names classes."""
+        return self.model.unit
+
+    @property
+    def step(self) -> float:
+        """What is a whole step on the scale that is shown: 1 of probabilities, of a score the standard deviation of the
+        people it was learned from."""
+        return float(1 / self.model.temperature) if self.unit else 1.0
 
     @property
     def predicted(self) -> int:
@@ -124,8 +135,14 @@ class Heard:
         """Whether a probability of this class is shown as that of the condition."""
         return self.condition not in (None, target)
 
+    def explained(self, target: int) -> str:
+        """What evidence is for, as people read it: a class, or a higher score."""
+        return f"a higher {self.class_names[0]}" if self.unit else class_words(self.class_names[target])
+
     def scale(self, target: int) -> str:
-        """What probabilities are shown as, whichever class is explained: P(PD)."""
+        """What probabilities are shown as, whichever class is explained: P(PD); of a score its name and unit."""
+        if self.unit:
+            return f"{self.class_names[0]} ({self.unit})"
         return f"P({self.class_names[target if self.condition is None else self.condition]})"
 
     def shown(self, p: float, target: int) -> float:
@@ -138,7 +155,12 @@ class Heard:
         Args:
             share: of the ill among the people that the reader sees.
         """
-        at = self.condition
+        at, scored = self.condition, self.bundle.config.held_out_score
+        if self.unit and self.scope.state == "inside":
+            synthetic = self.bundle.config.scope is not None and self.bundle.config.scope.synthetic
+            if scored is None:
+                return ["How near it comes to people it never heard is not known: the model states no figures."]
+            return [scored.sentence(self.unit, "synthetic voices" if synthetic else "people")]
         if self.scope.state != "inside" or at is None:
             return []
         made_for, held_out = self.bundle.config.scope, self.bundle.config.held_out
@@ -309,8 +331,8 @@ class Inspection:
 
     @property
     def class_name(self) -> str:
-        """The explained class as people read it."""
-        return class_words(self.heard.class_names[self.map.target])
+        """The explained class, or a higher score, as people read it."""
+        return self.heard.explained(self.map.target)
 
     @property
     def explains_nothing(self) -> bool:
@@ -398,7 +420,7 @@ def hear(
     spec = spectrogram(recording.waveform[None].to(place), model.stft)
     with ticking(model, lock, tick):
         logits = answered(_logits(model, spec, [None])[0], recording.id)
-        probability = logits.softmax(-1)[None]
+        probability = said(model, logits)[None]
         fifths = _without_fifths(model, spec) if steadiness else None
         folds = [probability]
         if fold is None and steadiness:
@@ -441,8 +463,11 @@ def says_the_same(model: Classifier) -> str:
         spec = spectrogram(samples[None].to(place_of(model)), model.stft)
         answers.append(_logits(model, spec, [None]).cpu())
     z = torch.cat(answers)
-    if spread_of(z) >= FLAT:
+    if spread_of(z) >= (CONSTANT / float(model.temperature) if model.unit else FLAT):
         return ""
+    if model.unit:
+        same = f"the same {model.class_names[0]}"
+        return f"This network gives {len(z)} made voices, with and without simulated signs, {same}."
     p = z.softmax(-1)[:, -1]
     return (
         f"This network separates nobody: of {len(z)} made voices, with and without simulated signs, it says nearly the"
@@ -466,11 +491,13 @@ def _logits(model: torch.nn.Module, spec: Spectrogram, keeps: Iterable[Tensor | 
 
 
 def margin(logits: Tensor, target: int) -> Tensor:
-    """How far the logit of a class lies above the highest of the others: logits (..., C) to (...).
+    """How far the logit of a class lies above the highest of the others: logits (..., C) to (...); of a score itself.
 
     >>> margin(torch.tensor([[1.0, 3.0, 2.5]]), 1)
     tensor([0.5000])
     """
+    if logits.shape[-1] == 1:
+        return logits[..., 0]
     others = torch.arange(logits.shape[-1], device=logits.device) != target
     return logits[..., target] - logits[..., others].amax(dim=-1)
 
@@ -497,7 +524,7 @@ def _without_fifths(model: Classifier, spec: Spectrogram) -> Array | None:
         outside = [
             torch.cat([*(part for j, part in enumerate(torch.tensor_split(logits, 5)) if j != k)]) for k in range(5)
         ]
-        return np.stack([part.mean(dim=0).softmax(-1).cpu().numpy() for part in outside])
+        return np.stack([said(model, part.mean(dim=0)).cpu().numpy() for part in outside])
     found = []
     for k in range(5):
         keep = torch.cat([torch.arange(k * n_frames // 5), torch.arange((k + 1) * n_frames // 5, n_frames)])
@@ -563,7 +590,7 @@ def of_mask(heard: Heard, recipe: str, mask: Array, target: int) -> Explained:
     soft = torch.from_numpy(mask)
     hard = torch.from_numpy(strongest(mask)).to(soft)
     logits = _logits(heard.model, heard.spec, [hard, 1 - hard, soft, 1 - soft]).cpu()
-    kept, removed, soft_kept, soft_removed = logits.softmax(-1)[:, target].tolist()
+    kept, removed, soft_kept, soft_removed = said(heard.model, logits)[:, target].tolist()
     return Explained(
         recipe=recipe,
         mask=mask,
@@ -623,6 +650,8 @@ def judge(
 
         energy, edges, *copies = falls([*rivals, *(torch.roll(bins, move, dims=(0, 1)) for move in moves)])
         found = Verdict(map_.margin_fall, tuple(copies), energy=energy, edges=edges)
+        if heard.unit:
+            found = replace(found, of=f"the {heard.class_names[0]}")
         if map_.target != heard.predicted:
             found = replace(found, of=f"what speaks for {class_words(heard.class_names[map_.target])}")
         if found.key != "explains":  # what is decided costs no more passes
@@ -722,11 +751,13 @@ def facts_of(
         voicing=heard.voicing,
         bin_hz=heard.bin_hz,
         frame_rate_hz=heard.frame_rate_hz,
-        class_name=class_words(heard.class_names[map_.target]),
+        class_name=heard.explained(map_.target),
         p=map_.p,
         p_removed=map_.p_removed,
         scale=heard.scale(map_.target),
         mirrored=heard.mirrored(map_.target),
+        step=heard.step,
+        is_score=bool(heard.unit),
         verdict=verdict,
         controls={name: found.p_removed for name, found in controls.items()},
         overlaps={name: overlap(map_.mask, found.mask) for name, found in others.items()},

@@ -84,20 +84,26 @@ def audacity(found: Inspection) -> str:
     return write_audacity(labeled_regions(found))
 
 
-def budgets(map_: Explained) -> dict[str, Any]:
-    """What the model says of both halves, at the equal budget and by the soft mask."""
+def budgets(map_: Explained, what: str = "probability") -> dict[str, Any]:
+    """What the model says of both halves, at the equal budget and by the soft mask: a "probability", or a "score"."""
     return {
-        "probability_original": map_.p,
-        "probability_kept": map_.p_kept,
-        "probability_removed": map_.p_removed,
+        f"{what}_original": map_.p,
+        f"{what}_kept": map_.p_kept,
+        f"{what}_removed": map_.p_removed,
         "budget": STRONGEST,
         "share_of_bins": map_.share,
         "soft_mask": {
             "mean": map_.mean_mask,
-            "probability_kept": map_.soft_kept,
-            "probability_removed": map_.soft_removed,
+            f"{what}_kept": map_.soft_kept,
+            f"{what}_removed": map_.soft_removed,
         },
     }
+
+
+def says(heard: Heard) -> dict[str, Any]:
+    """What the model says of a recording, for JSON: probabilities by class, or a score with its unit."""
+    values = dict(zip(heard.class_names, heard.probability.tolist(), strict=True))
+    return {"score": values, "unit": heard.unit} if heard.unit else {"probability": values}
 
 
 def numbers(found: Inspection) -> dict[str, Any]:
@@ -106,7 +112,7 @@ def numbers(found: Inspection) -> dict[str, Any]:
     return {
         "recipe": found.map.recipe,
         "explained": found.heard.class_names[found.map.target],
-        **budgets(found.map),
+        **budgets(found.map, "score" if found.heard.unit else "probability"),
         "verdict": {
             "key": verdict.key,
             "label": verdict.label,
@@ -444,10 +450,12 @@ def legend(found: Inspection) -> str:
 def _said(heard: Heard) -> str:
     """What the model says, or why it says nothing."""
     if heard.scope.state != "inside":
-        head = "No class" if heard.scope.state == "outside" else "Scope unknown"
+        head = f"No {'score' if heard.unit else 'class'}" if heard.scope.state == "outside" else "Scope unknown"
         return f"{head}. {heard.scope.reason}"
     name = class_words(heard.class_names[heard.predicted])
     scale, p = heard.scale(heard.predicted), heard.shown(float(heard.probability.max()), heard.predicted)
+    if heard.unit:
+        return f"The model says {name} {p:.2f} {heard.unit}."
     return f"The model says {name}, {scale} {p:.2f}: {heard.bundle.probability_words}."
 
 
@@ -542,7 +550,7 @@ def write_explanation(
         "fold": heard.fold,
         "predicted": names[heard.predicted] if heard.scope.named else None,
         "scope": {"state": heard.scope.state, "reason": heard.scope.reason},
-        "probability": dict(zip(names, heard.probability.tolist(), strict=True)),
+        **says(heard),
         "checks": [{"name": c.name, "state": c.state, "text": str(c)} for c in checked],
         "explanations": {recipe: _write_one(folder, one, beside) for recipe, one in found.items()},
         "not_applicable": dict(not_applicable),
@@ -576,7 +584,7 @@ def _write_one(folder: Path, found: Inspection, beside: Beside | None) -> dict[s
             f"{heard.recording.id}: kept + removed of '{map_.recipe}' differs from the original by {error:.2g}, more"
             f" than {TOLERANCE:g}."
         )
-    name, target = slug(map_.recipe), heard.class_names[map_.target]
+    name = slug(map_.recipe)
     files = {"picture": f"{name}.png", "map": name, "report": f"{name}.html", "regions": f"{name}.TextGrid"}
     gains = {}
     for prefix, halves in (("", sounds(heard, map_)), ("soft_", soft_sounds(heard, map_))):
@@ -585,7 +593,7 @@ def _write_one(folder: Path, found: Inspection, beside: Beside | None) -> dict[s
             gains[f"{prefix}{half}"] = gain_db
             write(folder / files[f"{prefix}{half}"], torch.from_numpy(sound), stft.sample_rate)
     scale, p = heard.scale(map_.target), heard.shown(map_.p, map_.target)
-    title = f"{map_.recipe}: evidence for {class_words(target)}, {scale} = {p:.2f}"
+    title = f"{map_.recipe}: evidence for {heard.explained(map_.target)}, {scale} = {p:.2f}"
     drawn = picture(found, Style(width_in=10, height_in=3.2, title=title))
     with naming_folder(folder, "write the explanation"):
         write_atomically(folder / files["picture"], drawn)
@@ -674,7 +682,7 @@ def save_case(found: Inspection, name: str, content: bytes, folder: Path, beside
         "saved": now.isoformat(timespec="seconds"),
         "made": provenance(found.heard, target=found.heard.class_names[found.map.target], recipe=found.map.recipe),
         "scope": {"state": found.heard.scope.state, "reason": found.heard.scope.reason},
-        "probability": dict(zip(found.heard.class_names, found.heard.probability.tolist(), strict=True)),
+        **says(heard),
         "checks": [{"name": c.name, "state": c.state, "text": str(c)} for c in found.checks],
         **numbers(found),
         "gain_db": gains,

@@ -389,6 +389,8 @@ class Facts:
         p, p_removed: probability of that class, whole and without the strongest bins.
         scale: what probabilities are shown as: of two classes always that of the second, such as "P(PD)".
         mirrored: whether the explained class is the other one, so that 1 - p is shown.
+        step: what is a whole step on that scale: 1, or the standard deviation of a score.
+        is_score: whether a score is shown and no probability: nothing is near one half then.
         verdict: on the map; None while it is not known.
         controls: p_removed of CONTROLS, maps that know nothing of the model, with as many bins.
         overlaps: share of the strongest bins in common with other methods, in [0, 1]; unrelated maps have STRONGEST.
@@ -416,6 +418,8 @@ class Facts:
     shares: Mapping[str, float] = field(default_factory=dict)
     scale: str = "P(PD)"
     mirrored: bool = False
+    step: float = 1.0
+    is_score: bool = False
     range_p: tuple[float, float] | None = None
     nothing_above: Sequence[tuple[float, str]] = ()
     unlike: Sequence[str] = ()
@@ -523,7 +527,7 @@ def control(facts: Facts) -> Sentence:
     Numbers alone: what follows from them is the verdict's to say.
     """
     drop = facts.p - facts.p_removed
-    key = "no_effect" if abs(drop) < HARDLY else "fall" if drop > 0 else "rise"
+    key = "no_effect" if abs(drop) < HARDLY * facts.step else "fall" if drop > 0 else "rise"
     does = "hardly changes" if key == "no_effect" else "lowers" if (key == "fall") != facts.mirrored else "raises"
     text = f"Removing it {does} {facts.scale} from {facts.shown(facts.p)} to {facts.shown(facts.p_removed)}"
     if facts.mirrored and key != "no_effect":
@@ -598,7 +602,14 @@ def cautions(facts: Facts) -> list[Sentence]:
                 "the model may have learned the room or the microphone.",
             )
     low, _ = facts.range_p or (facts.p, facts.p)
-    if abs(facts.p - 0.5) < UNSURE:
+    if facts.is_score:
+        high = max(facts.range_p or (facts.p,))
+        if high - low > facts.step:
+            say(
+                "fragile",
+                f"The {facts.scale} hangs on parts of the recording: {low:.2f} to {high:.2f} without one fifth of it.",
+            )
+    elif abs(facts.p - 0.5) < UNSURE:
         say("unsure", f"The model is unsure: {facts.scale} {facts.shown(facts.p)} is close to 0.50.")
     elif low < 0.5 <= facts.p:
         say(

@@ -117,7 +117,7 @@ def prepare(study: Study, store: Store, tick: Callable[[int, int, str], None] | 
     show = tick or (lambda done, total, what: None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        bundle = load_bundle(study.cases.model)
+        bundle = load_bundle(study.cases.model).naming_classes("A reader study")
     plan = dealt(study)
     chosen = _choose(study, plan, _candidates(study, bundle, len(plan), show))
     names = tuple(bundle.config.classes)

@@ -529,6 +529,7 @@ def dose_curves(
     style: Style | None = None,
     *,
     columns: int = 4,
+    is_score: bool = False,
 ) -> Picture:
     """Probability over the dose of dials, a panel each; the dose 0 and the probability one half are dashed.
 
@@ -538,6 +539,7 @@ def dose_curves(
         probability: whose, for the shared axis.
         style: size; by default as large as the panels need.
         columns: panels side by side at most; of few, as for a phone, each is smaller beside its letters.
+        is_score: whether a score is shown and no probability: panels then share the range of all their values.
     """
     if not panels:
         raise SpeechXAIError("Curves need at least one dial.")
@@ -546,15 +548,21 @@ def dose_curves(
     wide, high = (2.5, 2.1) if columns > 2 else (1.9, 1.8)
     style = style or Style(width_in=wide * n_columns + 0.6, height_in=high * n_rows + 0.4)
     figure, axes = _figure(style, n_rows, n_columns)
+    low, high = -0.03, 1.03
+    if is_score:
+        shown = np.concatenate([np.asarray(each[3], dtype=float) for each in panels])
+        room = 0.05 * max(float(shown.max() - shown.min()), 1e-6)
+        low, high = float(shown.min()) - room, float(shown.max()) + room
     for panel, (name, unit, doses, values, floor, of_recording) in zip(axes, panels, strict=False):
         color = CONTROL_COLOR if of_recording else METHOD_COLOR
         middle = next((v for d, v in zip(doses, values, strict=True) if d == 0), float("nan"))
         if np.isfinite(floor):
             panel.axhspan(middle - floor, middle + floor, color="#dee2e6", linewidth=0)
         panel.axvline(0, color=CONTROL_COLOR, linestyle="--", linewidth=0.7)
-        panel.axhline(0.5, color=CONTROL_COLOR, linestyle="--", linewidth=0.7)
+        if not is_score:
+            panel.axhline(0.5, color=CONTROL_COLOR, linestyle="--", linewidth=0.7)
         panel.plot(doses, values, marker="s" if of_recording else "o", color=color, markersize=4, linewidth=1.4)
-        panel.set_ylim(-0.03, 1.03)
+        panel.set_ylim(low, high)
         panel.set_title(name, fontsize=9)
         panel.set_xlabel(unit, fontsize=8)
         panel.tick_params(labelsize=7.5)

@@ -14,7 +14,7 @@ from scipy.ndimage import uniform_filter1d
 
 from speechxai.classifiers.base import logits
 from speechxai.classifiers.fit import heard
-from speechxai.classifiers.network import as_network
+from speechxai.classifiers.network import as_network, stated
 from speechxai.errors import NotApplicable, SpeechXAIError, did_you_mean
 from speechxai.signal.acoustics import measures, task_kind
 from speechxai.signs.conditions import CONDITIONS
@@ -155,7 +155,7 @@ class WhatIf:
     Args:
         recording: what was asked about.
         class_names: of the model.
-        target: index of the class whose margin and probability the curves show.
+        target: index of the class whose margin and probability the curves show; of a score, which is both, 0.
         predicted: index of the answer.
         margin, probability: of the recording as it is.
         kind: of the task: "vowel", "ddk" or "reading".
@@ -164,6 +164,7 @@ class WhatIf:
         n_passes: recordings that went through the model, for the curves and for placebos and round trips.
         sounds: the edited waveforms at the registered steps and where the answer turns, by dial and dose.
         seed: of everything random.
+        unit: of a score; "" where the network names classes.
     """
 
     recording: Recording
@@ -178,6 +179,7 @@ class WhatIf:
     n_passes: tuple[int, int]
     sounds: Mapping[tuple[str, float], Array] = field(repr=False)
     seed: int = 0
+    unit: str = ""
 
     @property
     def signs(self) -> tuple[Curve, ...]:
@@ -409,7 +411,10 @@ class _Asked:
 
 
 def _margins(answers: Array, target: int) -> tuple[Array, Array]:
-    """Margin of a class over the best of the others, and its probability, each (n,), of logits (n, C)."""
+    """Margin of a class over the best of the others, and its probability, each (n,), of logits (n, C); of a score both
+    are the score."""
+    if answers.shape[1] == 1:
+        return answers[:, 0], answers[:, 0]
     others = np.delete(answers, target, axis=1)
     high = answers - answers.max(axis=1, keepdims=True)
     shares = np.exp(high) / np.exp(high).sum(axis=1, keepdims=True)
@@ -527,6 +532,7 @@ def what_if(
         n_passes=(curve_pass.n, floor_pass.n),
         sounds=sounds,
         seed=seed,
+        unit=stated(network, "unit", ""),
     )
 
 

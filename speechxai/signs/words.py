@@ -70,6 +70,8 @@ def sentences(found: WhatIf, class_words: Callable[[str], str] = str, most: int 
     alarm = found.alarm
     if alarm is not None:
         said.append(alarm_words(alarm))
+    if found.unit:
+        return said + _of_score(found)
     pairs = turning(found)
     target = class_words(found.class_names[found.target])
     for curve, point in pairs[:most]:
@@ -112,12 +114,33 @@ def sentences(found: WhatIf, class_words: Callable[[str], str] = str, most: int 
     return said
 
 
-def panel(curve: Curve) -> tuple[str, str, list[float], list[float], float, bool]:
+def _of_score(found: WhatIf, most: int = 3) -> list[str]:
+    """The same of a network that gives a score: nothing turns, it rises and falls."""
+    name, said = found.class_names[0], []
+    for curve in [each for each in found.signs if each.beats_placebo][:most]:
+        after = found.margin + curve.effect
+        verb = "rise" if curve.effect > 0 else "fall"
+        said.append(
+            f"Were this voice {dose_words(curve, curve.at)}, the {name} would {verb} from {found.margin:.3g} to"
+            f" {after:.3g} {found.unit}; random changes of that size move it by at most {curve.floor:.2g}."
+        )
+    first = strongest_sign(found)
+    if first is not None and first.name not in PROVEN:
+        said.append(
+            f"Not proven: it has not been shown that {first.facts['label']} comes first where a model has learned it."
+        )
+    if found.signs and first is None:
+        said.append(f"No sign moves the {name} more than a random change of the same size does.")
+    said += [f"The model's own input undoes the {c.facts['label']}." for c in found.conditions if c.undone]
+    return said
+
+
+def panel(curve: Curve, unit: str = "") -> tuple[str, str, list[float], list[float], float, bool]:
     """A dial as `report.plots.dose_curves` draws it: the floor of its logit is a change of probability around dose
-    0."""
+    0. Of a score, which has a `unit`, the floor is a change of the score."""
     points = [p for p in curve.points if p.answered]
     middle = next(p for p in points if p.dose == 0)
-    slope = middle.probability * (1 - middle.probability)
+    slope = 1.0 if unit else middle.probability * (1 - middle.probability)
     floor = curve.floor * slope if math.isfinite(curve.floor) else math.nan
     doses, values = [p.dose for p in points], [p.probability for p in points]
     return str(curve.facts["label"]), str(curve.facts["unit"]), doses, values, floor, curve.family != "sign"
