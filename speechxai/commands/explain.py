@@ -86,8 +86,8 @@ def explain(
         if not heard.scope.named and target == "auto":
             answer = "score" if heard.unit else "class"
             raise SpeechXAIError(
-                f"{file}: no {answer}, and so nothing to explain. {heard.scope.reason} To see what speaks for a {answer} all"
-                f" the same, name it: --target {heard.class_names[-1]}."
+                f"{file}: no {answer}, and so nothing to explain. {heard.scope.reason} To see what speaks for"
+                f" a {answer} all the same, name it: --target {heard.class_names[-1]}."
             )
         found, not_applicable = inspect.inspect_all(heard, chosen, checks, how)
         removed = report.without_units(heard, units, how) if units is not None and found and removal else []

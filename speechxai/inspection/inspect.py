@@ -651,7 +651,7 @@ def judge(
         energy, edges, *copies = falls([*rivals, *(torch.roll(bins, move, dims=(0, 1)) for move in moves)])
         found = Verdict(map_.margin_fall, tuple(copies), energy=energy, edges=edges)
         if heard.unit:
-            found = replace(found, of=f"the {heard.class_names[0]}")
+            found = replace(found, of=f"the {heard.class_names[0]}", falls="falls", rises="rises")
         if map_.target != heard.predicted:
             found = replace(found, of=f"what speaks for {class_words(heard.class_names[map_.target])}")
         if found.key != "explains":  # what is decided costs no more passes

@@ -209,6 +209,7 @@ class Verdict:
         energy, edges: of the energy and the edge map, with as many bins.
         in_time: of each copy that is moved in time alone, evenly over the recording; empty where the rest has decided.
         of: what is explained, in words.
+        falls, rises: what it does, in words.
     """
 
     fall: float
@@ -217,6 +218,8 @@ class Verdict:
     edges: float
     in_time: tuple[float, ...] = ()
     of: str = "the answer"
+    falls: str = "weakens"
+    rises: str = "grows stronger"
 
     def above(self, other: float) -> bool:
         """Whether the map's fall is larger than another."""
@@ -253,13 +256,13 @@ class Verdict:
         tries = f"{self.n_below} of {len(self.copies)} copies of it moved elsewhere in time and frequency"
         if self.key == "explains":
             return (
-                f"This map explains {self.of}: {began} weakens more than without {tries}, and more than without as"
+                f"This map explains {self.of}: {began} {self.falls} more than without {tries}, and more than without as"
                 " many of the loudest places or of the edges."
             )
         if self.key == "frequencies":
             return (
-                f"This map is no better than its own frequencies at other moments: {began} weakens more than without"
-                f" {tries}, but not more than without {len(self.in_time) - self.n_below_in_time} of"
+                f"This map is no better than its own frequencies at other moments: {began} {self.falls} more than"
+                f" without {tries}, but not more than without {len(self.in_time) - self.n_below_in_time} of"
                 f" {len(self.in_time)} moved in time alone. It tells which frequencies matter, not when."
             )
         if self.key == "no_better":
@@ -269,17 +272,15 @@ class Verdict:
                 if not self.above(fall)
             ]
             return (
-                f"This map is no better than loudness or edges: {began} weakens more than without {tries}, but not more"
-                f" than without as many {' or '.join(as_good)}."
+                f"This map is no better than loudness or edges: {began} {self.falls} more than without {tries}, but not"
+                f" more than without as many {' or '.join(as_good)}."
             )
         if self.above(0.0):
             return (
-                f"This map explains nothing: {began} weakens more than without {tries}; only {MIN_BELOW} or more would"
-                " show that its place matters."
+                f"This map explains nothing: {began} {self.falls} more than without {tries}; only {MIN_BELOW} or more"
+                " would show that its place matters."
             )
-        return (
-            f"This map explains nothing: {began} {'grows stronger' if self.fall < -ROUNDING else 'stays what it was'}."
-        )
+        return f"This map explains nothing: {began} {self.rises if self.fall < -ROUNDING else 'stays what it was'}."
 
 
 # How often the model is right, in counts of people.
