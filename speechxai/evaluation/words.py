@@ -54,7 +54,7 @@ def findings(
     if (
         power is not None and power.tone != "caution"
     ):  # else no difference could have shown, and saying so once is enough
-        found += [control_sentence(summary, metric, control) for metric in HEADLINE for control in _CONTROL]
+        found += [control_sentence(summary, metric, control, unit) for metric in HEADLINE for control in _CONTROL]
     found += [
         budget_sentence(summary),
         combination_sentence(summary),
@@ -222,8 +222,8 @@ _CONTROL = {
 }
 
 
-def control_sentence(summary: pd.DataFrame, metric: str, control: str) -> Finding | None:
-    """Do explanations beat a control on a metric?"""
+def control_sentence(summary: pd.DataFrame, metric: str, control: str, unit: str = "") -> Finding | None:
+    """Do explanations beat a control on a metric? Differences are of probability, or of a score in its unit."""
     if metric not in metrics_of(summary) or f"vs_{control}_p" not in summary:
         return None
     found = verdicts(summary, metric, control)
@@ -238,8 +238,9 @@ def control_sentence(summary: pd.DataFrame, metric: str, control: str) -> Findin
         return Finding(f"No explanation {claim}.{worse}", "caution")
     part = summary[(summary["metric"] == metric) & summary["recipe"].isin(found["better"])]
     largest = float(part[f"vs_{control}"].abs().max())
-    size = f" The largest difference is {number(largest, 3 if largest >= 0.01 else 4)} in probability"
-    size += ": statistically there, practically next to nothing." if largest < SMALL else "."
+    size = f" The largest difference is {number(largest, 3 if largest >= 0.01 else 4)} {unit or 'in probability'}"
+    is_small = largest < SMALL and not unit
+    size += ": statistically there, practically next to nothing." if is_small else "."
     who = f"{len(found['better'])} of {n} explanations" if n > 1 else "The one explanation"
     verb = (
         _GOOD[metric]
@@ -250,7 +251,7 @@ def control_sentence(summary: pd.DataFrame, metric: str, control: str) -> Findin
     return Finding(
         f"{who} {verb} {_CONTROL[control]}, after Holm correction ({metric}):"
         f" {listing(found['better'], N_NAMED)}.{size}{worse}",
-        "caution" if largest < SMALL else "good" if not found["worse"] else "plain",
+        "caution" if is_small else "good" if not found["worse"] else "plain",
     )
 
 

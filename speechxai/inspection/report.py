@@ -108,11 +108,11 @@ def says(heard: Heard) -> dict[str, Any]:
 
 def numbers(found: Inspection) -> dict[str, Any]:
     """Everything that is said of one map, for JSON."""
-    verdict = found.verdict
+    verdict, what = found.verdict, "score" if found.heard.unit else "probability"
     return {
         "recipe": found.map.recipe,
         "explained": found.heard.class_names[found.map.target],
-        **budgets(found.map, "score" if found.heard.unit else "probability"),
+        **budgets(found.map, what),
         "verdict": {
             "key": verdict.key,
             "label": verdict.label,
@@ -124,7 +124,7 @@ def numbers(found: Inspection) -> dict[str, Any]:
             "margin_fall_of_energy_map": verdict.energy,
             "margin_fall_of_edge_map": verdict.edges,
         },
-        "controls": {name: budgets(map_) for name, map_ in found.controls.items()},
+        "controls": {name: budgets(map_, what) for name, map_ in found.controls.items()},
         "overlap": {
             name: _defined(inspect.overlap(found.map.mask, other.mask)) for name, other in found.others.items()
         },
