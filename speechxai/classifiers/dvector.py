@@ -175,7 +175,7 @@ class DVectorConfig:
 
     def __post_init__(self) -> None:
         if self.n_classes != 2:
-            raise SpeechXAIError("The backbone 'dvector' tells two classes apart.")
+            raise SpeechXAIError("The backbone 'dvector' tells two classes apart, no more, and gives no score.")
 
 
 class FrozenDVector(nn.Module):

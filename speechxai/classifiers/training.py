@@ -32,7 +32,7 @@ from speechxai.classifiers.bundle import (
 from speechxai.classifiers.fit import AugmentConfig, FitConfig, History, Progress, initialized, score_of, spread_of
 from speechxai.classifiers.held_out import held_out_of
 from speechxai.classifiers.imports import pretrained
-from speechxai.classifiers.network import check, said
+from speechxai.classifiers.network import check
 from speechxai.classifiers.scope import Scope
 from speechxai.classifiers.validation import (
     METRICS,
@@ -161,9 +161,7 @@ class Plan:
     @property
     def all_options(self) -> dict[str, Any]:
         """Options of the backbone: as asked for, and the number of outputs where there are other than two."""
-        # Whisper's head gives one logit, which is a score as it is.
-        own = len(self.classes) != 2 and not (self.unit and self.backbone == "whisper")
-        return {**self.options, **({"n_classes": len(self.classes)} if own else {})}
+        return {**self.options, **({"n_classes": len(self.classes)} if len(self.classes) != 2 else {})}
 
     def make(self) -> Classifier:
         """Make an untrained classifier; a backbone may name its own `cam_layer` and `max_batch`."""
@@ -502,7 +500,8 @@ def fold_facts(validated: CrossValidation) -> list[dict[str, Any]]:
     found = []
     for k, problem in enumerate(validated.flat):
         members = validated.folds == k
-        p = said(validated.models[k], validated.calibrated[members])
+        logits = validated.calibrated[members]
+        p = logits if logits.shape[1] == 1 else logits.softmax(-1)
         found.append(
             {
                 "n_recordings": int(members.sum()),

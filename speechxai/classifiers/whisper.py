@@ -393,7 +393,7 @@ class WhisperConfig:
     def __post_init__(self) -> None:
         in_range("the backbone 'whisper'", "tuned", self.tuned, 0, 64, whole=True)
         if self.n_classes != 2:
-            raise SpeechXAIError("The backbone 'whisper' tells two classes apart.")
+            raise SpeechXAIError("The backbone 'whisper' tells two classes apart, no more, and gives no score.")
 
 
 class FrozenWhisper(nn.Module):

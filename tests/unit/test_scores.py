@@ -282,14 +282,13 @@ def test_doors_say_the_score(trained: Bundle, tmp_path: Path) -> None:
     assert "The model says severity" in page
     assert "P(severity)" not in page
     for command, message in (
-        (["evaluate", "--data", str(tmp_path), "--protocol", "mancini2025"], "and no class, and the protocol"),
+        (["evaluate", "--data", "synthetic", "--protocol", "mancini2025"], "and no class, and the protocol"),
         (["app"], "names no class. The web app takes models that name classes"),
     ):
         refused = run.invoke(
             app, [*command, "--model", folder, *(["--out", str(tmp_path / "r")] if command[1:] else [])]
         )
-        assert refused.exit_code == 2, refused.output
-        assert message in " ".join(refused.output.split())
+        assert message in str(refused.exception)
 
 
 def test_what_is_no_score_is_refused(tmp_path: Path) -> None:
