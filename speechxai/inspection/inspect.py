@@ -28,7 +28,7 @@ from speechxai.classifiers.base import device_of
 from speechxai.classifiers.base import predict as class_probabilities
 from speechxai.classifiers.bundle import Bundle, load_bundle
 from speechxai.classifiers.fit import CONSTANT, FLAT, spread_of
-from speechxai.classifiers.network import answered, as_network, class_order, place_of, said
+from speechxai.classifiers.network import answered, as_network, class_order, place_of, said, stated
 from speechxai.data.synthetic import takes
 from speechxai.errors import NotApplicable, SpeechXAIError
 from speechxai.explain import METHODS
@@ -109,7 +109,7 @@ class Heard:
     @property
     def unit(self) -> str:
         """Of a score; "" where the network names classes."""
-        return self.model.unit
+        return str(stated(self.model, "unit", ""))
 
     @property
     def step(self) -> float:
@@ -463,9 +463,9 @@ def says_the_same(model: Classifier) -> str:
         spec = spectrogram(samples[None].to(place_of(model)), model.stft)
         answers.append(_logits(model, spec, [None]).cpu())
     z = torch.cat(answers)
-    if spread_of(z) >= (CONSTANT / float(model.temperature) if model.unit else FLAT):
+    if spread_of(z) >= (CONSTANT / float(model.temperature) if stated(model, "unit", "") else FLAT):
         return ""
-    if model.unit:
+    if stated(model, "unit", ""):
         same = f"the same {model.class_names[0]}"
         return f"This network gives {len(z)} made voices, with and without simulated signs, {same}."
     p = z.softmax(-1)[:, -1]
