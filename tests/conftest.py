@@ -38,6 +38,12 @@ def shared_data() -> Callable[[str], Path]:
 
 
 @pytest.fixture(autouse=True)
+def _no_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs tests in parallel says how wide its screen is; what a command prints goes into a pipe here."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
+@pytest.fixture(autouse=True)
 def _main_stays() -> Iterator[None]:
     """Streamlit's tester puts a script in the place of `__main__`, and every process spawned later would run it."""
     before = sys.modules["__main__"]

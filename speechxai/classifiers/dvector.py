@@ -113,7 +113,7 @@ def parts_of(n_samples: int) -> list[int]:
     filled to three quarters; at least one.
 
     >>> parts_of(16_000), parts_of(32_000), parts_of(48_000)
-    ([0], [0], [0, 77])
+    ([0], [0, 77], [0, 77, 154])
     """
     n_frames = math.ceil((n_samples + 1) / HOP)
     starts = list(range(0, max(1, n_frames - PART_FRAMES + PART_STEP + 1), PART_STEP))

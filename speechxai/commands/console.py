@@ -264,13 +264,20 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[
     ------------  ----
     faithfulness   0.1
     """
+    return _laid_out(header, rows, right, screen_width())
+
+
+def _laid_out(
+    header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = (), most: int | None = None
+) -> str:
+    """`table`, at most so many columns wide; None does not look."""
     widths = [max(len(str(row[i])) for row in (header, *rows)) for i in range(len(header))]
-    most, last = screen_width(), len(header) - 1
+    last = len(header) - 1
     room = 0 if most is None else most - sum(widths[:last]) - 2 * last
     if most is not None and widths[last] > room and last not in right:
         if room < NARROW:  # what it says stands below, as wide as the screen
             below = [tuple(row[:-1]) for row in rows]
-            short = table(header[:-1], below, right).splitlines()
+            short = _laid_out(header[:-1], below, right).splitlines()
             told = [textwrap.wrap(str(row[-1]), most - 4) for row in rows]
             pairs = zip(short[2:], told, strict=True)
             return "\n".join([*short[:2], *(part for a, lines in pairs for part in (a, *(f"    {b}" for b in lines)))])

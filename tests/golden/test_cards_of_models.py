@@ -28,6 +28,7 @@ def config(**more: Any) -> Any:
         "classes": ("HC", "PD"),
         "architecture": "cnn",
         "options": {"n_mels": 16, "dropout": 0.5},
+        "unit": "",
         "segment": SimpleNamespace(length_s=1.0, hop_s=0.25),
         "stft": SimpleNamespace(sample_rate=8_000),
         "audio": SimpleNamespace(normalize="peak", offset="removed"),

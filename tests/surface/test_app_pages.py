@@ -32,7 +32,7 @@ FROZEN = Path(__file__).with_name("app_pages.txt")
 NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?:[ \u00a0]%)?")
 STUDY = "[header] What do the maps alone know?"
 HERE = (
-    (r"(\w+) \d+\.\d+\.\d+(?=[,. ])", r"\1 VERSION"),
+    (r"(\w+) \d+\.\d+\.\d+(?:rc\d+)?(?=[,. ])", r"\1 VERSION"),
     (r"(?<=Model )[0-9a-f]{12}", "HASH"),
     (r"\b\d{4}-\d\d-\d\d\b", "DAY"),
     (r"(?<=are kept in\n).*(?= so that)", "CACHE"),

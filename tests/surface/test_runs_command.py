@@ -15,7 +15,7 @@ import pytest
 import typer
 
 from speechxai import cli
-from speechxai.commands import console
+from speechxai.commands import console, listing
 from speechxai.evaluation.beside import compared, reasons
 from speechxai.evaluation.runs import RunFolder
 from speechxai.testing import tiny_bundle
@@ -151,6 +151,17 @@ def test_a_table_fits_the_terminal(columns: int, monkeypatch: pytest.MonkeyPatch
         assert max(map(len, lines)) <= columns, kind
     monkeypatch.delenv("COLUMNS")
     assert console.screen_width() is None  # a file or a pipe keeps a row on its line
+
+
+def test_every_kind_can_be_listed_on_a_narrow_screen(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    """A table whose other columns alone are too wide stands as it is, with its last column below each row."""
+    for kind in listing.KINDS:
+        monkeypatch.setenv("COLUMNS", "80")
+        narrow = run("list", kind)[1]
+        monkeypatch.setenv("COLUMNS", "10000")
+        wide = run("list", kind)[1]
+        lost = set(re.findall(r"\w+", wide)) - set(re.findall(r"\w+", narrow))
+        assert lost <= set(re.findall(r"\w+", wide.splitlines()[0])), kind
 
 
 def test_a_table_of_scores_fits_80_columns(many: Path) -> None:
