@@ -129,7 +129,7 @@ def answer(found: WhatIf, first_only: bool = False) -> None:
     widgets.sound("Edited", player.wav_bytes(gain * edited, rate), key="what_if_edited")
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
+@st.cache_data(max_entries=16, show_spinner="Drawing the curves")
 def _curves(panels: Sequence[Any], scale: str, columns: int) -> bytes:
     return plots.dose_curves(panels, scale, columns=columns)
 

@@ -346,7 +346,7 @@ def _curves(heard: Heard, turned: bool) -> bytes:
     panels = [panel(curve) for curve in first(found)]
     if turned:
         panels = [
-            (name, unit, doses, [1 - p for p in values], floor, of_recording)
+            (name, unit, doses, [1 - p for p in values], (1 - floor[1], 1 - floor[0]), of_recording)
             for name, unit, doses, values, floor, of_recording in panels
         ]
     return bytes(dose_curves(panels, f"P({heard.class_names[at]})")) if panels else b""

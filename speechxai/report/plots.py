@@ -524,7 +524,7 @@ def over_time(
 
 
 def dose_curves(
-    panels: Sequence[tuple[str, str, Sequence[float], Sequence[float], float, bool]],
+    panels: Sequence[tuple[str, str, Sequence[float], Sequence[float], tuple[float, float], bool]],
     probability: str,
     style: Style | None = None,
     *,
@@ -534,8 +534,8 @@ def dose_curves(
     """Probability over the dose of dials, a panel each; the dose 0 and the probability one half are dashed.
 
     Args:
-        panels: of each dial its name, the axis of doses, doses and probabilities (n,), the floor that a change must
-            exceed as a probability (NaN: none), and whether it belongs to the recording and not to the voice.
+        panels: of each dial its name, the axis of doses, doses and probabilities (n,), the range that a change must
+            leave (NaN: none), and whether it belongs to the recording and not to the voice.
         probability: whose, for the shared axis.
         style: size; by default as large as the panels need.
         columns: panels side by side at most; of few, as for a phone, each is smaller beside its letters.
@@ -555,9 +555,8 @@ def dose_curves(
         low, high = float(shown.min()) - room, float(shown.max()) + room
     for panel, (name, unit, doses, values, floor, of_recording) in zip(axes, panels, strict=False):
         color = CONTROL_COLOR if of_recording else METHOD_COLOR
-        middle = next((v for d, v in zip(doses, values, strict=True) if d == 0), float("nan"))
-        if np.isfinite(floor):
-            panel.axhspan(middle - floor, middle + floor, color="#dee2e6", linewidth=0)
+        if np.isfinite(floor).all():
+            panel.axhspan(*floor, color="#dee2e6", linewidth=0)
         panel.axvline(0, color=CONTROL_COLOR, linestyle="--", linewidth=0.7)
         if not is_score:
             panel.axhline(0.5, color=CONTROL_COLOR, linestyle="--", linewidth=0.7)

@@ -135,15 +135,31 @@ def _of_score(found: WhatIf, most: int = 3) -> list[str]:
     return said
 
 
-def panel(curve: Curve, unit: str = "") -> tuple[str, str, list[float], list[float], float, bool]:
-    """A dial as `report.plots.dose_curves` draws it: the floor of its logit is a change of probability around dose
-    0. Of a score, which has a `unit`, the floor is a change of the score."""
+def panel(curve: Curve, unit: str = "") -> tuple[str, str, list[float], list[float], tuple[float, float], bool]:
+    """A dial as `report.plots.dose_curves` draws it: the floor of its logit, up and down from dose 0, is a range of
+    probability. Of a score, which has a `unit`, the floor is a change of the score."""
     points = [p for p in curve.points if p.answered]
     middle = next(p for p in points if p.dose == 0)
-    slope = 1.0 if unit else middle.probability * (1 - middle.probability)
-    floor = curve.floor * slope if math.isfinite(curve.floor) else math.nan
+    floor = tuple(_changed(middle.probability, change, bool(unit)) for change in (-curve.floor, curve.floor))
     doses, values = [p.dose for p in points], [p.probability for p in points]
-    return str(curve.facts["label"]), str(curve.facts["unit"]), doses, values, floor, curve.family != "sign"
+    return (
+        str(curve.facts["label"]),
+        str(curve.facts["unit"]),
+        doses,
+        values,
+        (floor[0], floor[1]),
+        curve.family != "sign",
+    )
+
+
+def _changed(value: float, change: float, is_score: bool) -> float:
+    """A score so much higher, or the probability whose logit is so much higher."""
+    if is_score:
+        return value + change
+    if not math.isfinite(change):
+        return math.nan
+    inside = min(max(value, 1e-12), 1 - 1e-12)
+    return 0.5 + 0.5 * math.tanh((math.log(inside / (1 - inside)) + change) / 2)
 
 
 def first(found: WhatIf) -> tuple[Curve, ...]:

@@ -37,7 +37,7 @@ from speechxai.signs.whatif import (
     what_if,
     window_of,
 )
-from speechxai.signs.words import dose_words, sentences
+from speechxai.signs.words import dose_words, panel, sentences
 from speechxai.types import Recording, StftConfig
 
 STFT = StftConfig(scale="linear")
@@ -301,6 +301,27 @@ def test_an_effect_below_its_floor_beats_nothing() -> None:
     assert not curve("breathiness", -0.2).beats_placebo
     assert not curve("breathiness", 0.3, round_trip=-0.4).beats_placebo
     assert curve("breathiness", math.nan).strength == 0
+
+
+@pytest.mark.parametrize("probability", [0.02, 0.42, 0.999])
+def test_the_gray_floor_holds_what_the_table_says_does_not_beat_it(probability: float) -> None:
+    """A change of the logit by 2.6 is no change of the probability by 2.6 p (1 - p): the band would leave 0 to 1, and
+    hide curves that the table and the sentences call stronger than chance."""
+    logit = math.log(probability / (1 - probability))
+    points = [(0.0, logit), (1.0, logit + 2.5), (2.0, logit + 2.7), (-1.0, logit - 2.5), (-2.0, logit - 2.7)]
+    curved = curve(
+        "breathiness",
+        2.7,
+        placebos=(2.6,),
+        points=tuple(Point(dose, dose, m, 1 / (1 + math.exp(-m)), True, 2.0) for dose, m in points),
+    )
+    _, _, _, values, (low, high), _ = panel(curved)
+    assert [low < value < high for value in values] == [True, True, False, True, False]
+    assert 0 < low < high < 1
+    none = panel(replace(curved, placebos=(), round_trip=math.nan))[4]
+    assert math.isnan(none[0])
+    assert math.isnan(none[1])
+    assert panel(curved, "points")[4] == pytest.approx((probability - 2.6, probability + 2.6))
 
 
 def test_the_command_writes_what_it_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
