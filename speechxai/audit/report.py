@@ -62,13 +62,26 @@ def findings(audit: Audit, left: Sequence[Left] = (), published: Sequence[Publis
             said.append(Finding(f"So does {each.label}: {_area(each)} ({each.leading}).{may}", "caution", "also"))
     elif asked := [each for each in audit.probes if not each.reason and each.of != "file"]:
         limit = max(map(_limit, asked))
+        blind = (
+            f"a confound of an AUROC under {number(limit, 2)} would not be seen."
+            if limit < 1
+            else "some probes would show no confound at all, not even a perfect one: this is no clean bill."
+        )
         said.append(
             Finding(
                 f"No probe tells {second} from {first} by more than chance over all {len(asked)} probes. With"
-                f" {audit.n_speakers[0]} and {audit.n_speakers[1]} speakers a confound of an AUROC under"
-                f" {number(limit, 2)} would not be seen.",
-                "good",
+                f" {audit.n_speakers[0]} and {audit.n_speakers[1]} speakers {blind}",
+                "good" if limit < 1 else "caution",
                 "clean",
+            )
+        )
+    elif audit.probes and all(each.reason for each in audit.probes):
+        said.append(
+            Finding(
+                f"No probe could be asked of {audit.n_speakers[0]} speakers of {first} and {audit.n_speakers[1]} of"
+                f" {second}: this says nothing of the set, good or bad.",
+                "caution",
+                "unasked",
             )
         )
     for each in audit.probes:

@@ -90,3 +90,5 @@ def _write_voices(folder: Path, speakers: int, recordings: int, seed: int) -> No
             rows.append((name, label, speaker, task, voice.metadata["sex"], voice.metadata["age"]))
         write_atomically(folder / "labels.csv", csv_text(rows).encode())
     say(f"Written: {len(rows) - 1} made voices and labels.csv in {folder}. No human being speaks in them.")
+    if len(rows) - 1 < recordings:
+        say(f"{recordings} were asked for, and a speaker has three at most: more people are --speakers.")

@@ -471,6 +471,16 @@ def asked(name: str, auroc: float, bound: float) -> chance.Probed:
             " AUROC under 0.64 would not be seen.",
         ),
         (
+            # what chance reaches: .9 - .4 + .544, more than an AUROC can be
+            [asked("age", 0.9, 0.4)],
+            "No probe tells PD from HC by more than chance over all 1 probes. With 41 and 40 speakers some probes would"
+            " show no confound at all, not even a perfect one: this is no clean bill.",
+        ),
+        (
+            [replace(asked("age", math.nan, math.nan), reason="8 of each are needed")],
+            "No probe could be asked of 41 speakers of HC and 40 of PD: this says nothing of the set, good or bad.",
+        ),
+        (
             [asked("file_name", 0.865, 0.723)],
             "The file name gives the class away (0.865 [0.758, 0.934]): no network hears it, but a split by it, or a"
             " program that reads it, does.",

@@ -696,3 +696,12 @@ def test_demo_writes_made_voices_that_other_commands_take(run: Run, tmp_path: Pa
         in run("data", "import", str(voices), "--labels", str(voices / "labels.csv"), "--out", out).out
     )
     assert "not empty" in run(*map(str, words)).err
+
+
+def test_demo_says_where_it_makes_fewer_voices_than_asked(run: Run, tmp_path: Path) -> None:
+    said = [
+        run("demo", "--voices", str(tmp_path / count), "--speakers", "2", "--recordings", count).out
+        for count in ("6", "7")
+    ]
+    assert ["three at most" in each for each in said] == [False, True]
+    assert all("6 made voices" in each for each in said)
