@@ -317,8 +317,8 @@ def test_a_dial_moves_a_score_in_its_unit() -> None:
     said = " ".join(sentences(found))
     assert "turn" not in said
     assert "healthy" not in said
-    if curve.beats_placebo:
-        assert f"the updrs would {'rise' if curve.effect > 0 else 'fall'} from {found.margin:.3g}" in said
+    assert curve.beats_placebo
+    assert f"the updrs would {'rise' if curve.effect > 0 else 'fall'} from {found.margin:.3g}" in said
     still = Classifier(Loudness(), class_names=("updrs",), unit="points").eval()
     still.backbone.forward = lambda magnitude, phase: torch.full((len(magnitude), 1), 7.0)  # type: ignore[method-assign]
     assert "No sign moves the updrs more than a random change" in " ".join(
