@@ -319,6 +319,12 @@ def test_augmentation_level_noise_and_holes() -> None:
     snr = 10 * torch.log10(waveforms.pow(2).mean(1) / (noisy - waveforms).pow(2).mean(1))
     assert torch.allclose(snr, torch.full((64,), 20.0), atol=0.01)
     assert torch.equal(waveforms, before)
+    # The share of noisy crops moves no other draw, and each gets the noise that it would get if all had some.
+    settings = [AugmentConfig(noise_share=share, snr_low_db=20, snr_high_db=20) for share in (0, 0.5, 1)]
+    clean, some, every = (augment_waveforms(waveforms, each, torch.Generator().manual_seed(1)) for each in settings)
+    is_noisy = (some != clean).any(1)
+    assert 16 < is_noisy.sum() < 48
+    assert torch.equal(some[is_noisy], every[is_noisy])
     magnitude = torch.ones(16, STFT.n_bins, 50)
     holes = spec_augment(magnitude, STFT, AugmentConfig(n_bands=1, band_hz=1000, n_spans=1, span_s=0.2), generator)
     assert set(holes.unique().tolist()) == {0.0, 1.0}
