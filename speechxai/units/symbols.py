@@ -25,7 +25,8 @@ def words(text: str) -> frozenset[str]:
 
 
 SILENCES = words(
-    "sil sp ssil pau pause silence <sil> <sp> <p> <p:> <pau> <pause> <silence> <eps> (.) (..) (...) ... h# # _"
+    "sil sp ssil pau pause silence <sil> <sp> <p> <p:> <pau> <pause> <silence> <eps> <s> </s> (sil) (.) (..) (...) ..."
+    " h# epi # _"
 )
 """How aligners mark silence, beside an empty interval; in small letters."""
 
@@ -36,11 +37,11 @@ def _table(**symbols: str) -> dict[str, str]:
 
 ARPABET = _table(
     stop="P B T D K G Q BCL DCL GCL PCL TCL KCL",
-    fricative="F V TH DH S Z SH ZH HH HV",
+    fricative="F V TH DH S Z SH ZH HH HV WH",
     affricate="CH JH",
     nasal="M N NG EM EN ENG NX",
     liquid="L R EL DX",
-    glide="W Y WH",
+    glide="W Y",
     high_vowel="IY IH UW UH IX UX",
     mid_vowel="EH EY AH ER AO OW OY AX AXR AX-H",
     low_vowel="AE AA AW AY",
@@ -63,7 +64,7 @@ _SIBLINGS = {"g": "ɡ", "ʦ": "ts", "ʣ": "dz", "ʧ": "tʃ", "ʤ": "dʒ", "ʨ": 
 _AFFRICATES = words("ts dz tʃ dʒ tɕ dʑ tʂ dʐ ʈʂ ɖʐ pf bv pɸ bβ tθ dð cç ɟʝ kx ɡɣ qχ ɢʁ tɬ dɮ cʃ")
 _DOUBLE = {"kp": "stop", "ɡb": "stop", "ŋm": "nasal"}
 # Lengths, stresses, tones, and small raised letters: they change a sound, not its manner.
-_MARKS = frozenset("ːˑˈˌ.ʰʱʲʷˠˤˀʼˡⁿ˞˥˦˧˨˩̯͜͡'’‿↗↘ꜛꜜ012345")
+_MARKS = frozenset("ːˑˈˌ.ʰʱʲʷˠˤˀʼˡⁿᵐᵑᵝᵊˣ˞˥˦˧˨˩̯͜͡'’‿↗↘ꜛꜜ012345")
 
 _PAIRS = r"""
 p p  b b  t t  d d  t` ʈ  d` ɖ  c c  J\ ɟ  k k  g ɡ  q q  G\ ɢ  ? ʔ  >\ ʡ  p\ ɸ  B β  f f  v v  T θ  D ð
@@ -71,15 +72,22 @@ s s  z z  S ʃ  Z ʒ  s` ʂ  z` ʐ  C ç  j\ ʝ  x x  G ɣ  X χ  R ʁ  X\ ħ  ?
 z\ ʑ  W ʍ  H\ ʜ  <\ ʢ  x\ ɧ  m m  F ɱ  n n  n` ɳ  J ɲ  N ŋ  N\ ɴ  B\ ʙ  r r  R\ ʀ  4 ɾ  r` ɽ  r\ ɹ  r\` ɻ
 l l  l` ɭ  L ʎ  L\ ʟ  l\ ɺ  5 ɫ  P ʋ  v\ ʋ  j j  M\ ɰ  w w  H ɥ  i i  y y  1 ɨ  } ʉ  M ɯ  u u  I ɪ  Y ʏ
 U ʊ  I\ ᵻ  U\ ᵿ  e e  2 ø  @\ ɘ  8 ɵ  7 ɤ  o o  @ ə  E ɛ  9 œ  3 ɜ  3\ ɞ  V ʌ  O ɔ  { æ  6 ɐ  a a  & ɶ
-A ɑ  Q ɒ  @` ɚ  3` ɝ  i\ ɨ  u\ ʉ
+A ɑ  Q ɒ  @` ɚ  3` ɝ  i\ ɨ  u\ ʉ  jj ʝ  &/ œ  U~/ œ
 """
 X_SAMPA = dict(line.split() for line in _PAIRS.replace("  ", "\n").split("\n") if line)
-"""X-SAMPA, and SAMPA within it, to IPA."""
+"""X-SAMPA, and SAMPA within it, to IPA: jj is Spanish, two vowels before a slash are French."""
+
+_KIEL = "the Kiel Corpus"
+_OF_GERMAN = words("C OY pf y:")
+"""Symbols of German SAMPA that no tier of English holds: beside them "Q" may be the glottal stop, as the corpus of
+Kiel writes it, and not the vowel of X-SAMPA."""
 
 _X_TOKEN = re.compile(
     "|".join(map(re.escape, sorted(X_SAMPA, key=len, reverse=True)))
-    # A mark after a sound: length, stress, nasal, syllabic, rhotic, and whatever stands behind an underscore.
-    + r"""|(?P<mark>_(?:<|>|=|\^|\+|-|~|\}|"|[A-Za-z0-9]\\?)|:\\?|["%'~=`.\-|]|<[RF]>)"""
+    # A mark after a sound: length, stress, nasal, syllabic, rhotic, and what the table has behind an underscore; any
+    # other underscore ties two sounds into one.
+    + r"""|(?P<mark>_(?:\?\\|[<>=^+\-~}"/\\`0-9AaBcdeFGHhjkLlMmNnOoqRrTtvwXx])|:\\?|["%'~=`.\-|/]|<[RF]>)"""
+    + r"|(?P<tie>_(?=[^_]))"
 )
 
 
@@ -92,7 +100,11 @@ def _ipa(symbol: str) -> str | None:
     if not bare:
         return None
     first = bare[0]
-    if first in IPA_VOWELS and re.fullmatch(r"(.)(?!\1).?", bare) and all(c in IPA_VOWELS or c in "jwɥ" for c in bare):
+    if (
+        first in IPA_VOWELS
+        and re.fullmatch(r"(.)(?!\1).{0,2}", bare)
+        and all(c in IPA_VOWELS or c in "jwɥ" for c in bare)
+    ):
         return IPA_VOWELS[first]
     if len(bare) in (2, 3) and {first, bare[1]} <= set(IPA_CONSONANTS):
         # A long affricate is written with its stop or its fricative twice.
@@ -112,7 +124,7 @@ def _x_sampa(symbol: str) -> str | None:
         found = _X_TOKEN.match(symbol, at)
         if not found:
             return None
-        letters += "" if found["mark"] else X_SAMPA[found[0]]
+        letters += "" if found["mark"] or found["tie"] else X_SAMPA[found[0]]
         at = found.end()
     return _ipa(letters)
 
@@ -205,6 +217,9 @@ def read(labels: Iterable[str]) -> Reading:
     found = {name: {label: class_in(name, label) for label in distinct} for name in SETS}
     n_known = {name: sum(c is not None for c in classes.values()) for name, classes in found.items()}
     best = tuple(name for name in SETS if n_known[name] == max(n_known.values()))
+    if best == ("X-SAMPA",) and "Q" in distinct and _OF_GERMAN & set(distinct):
+        best = ("X-SAMPA", _KIEL)
+        found[_KIEL] = {**found["X-SAMPA"], "Q": "stop"}
     classes: dict[str, str] = {}
     unknown: list[str] = []
     ambiguous: list[str] = []
