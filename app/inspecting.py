@@ -386,14 +386,8 @@ def segments(case: Explanation) -> None:
     name = f"tiers_{case.key[1]}"
     if list(st.session_state.get(name, ())) != list(tiers):
         st.session_state[name] = tiers
-        st.session_state[f"units_{case.key[1]}"] = units
+        state.choose_units(case.key, units)
         st.rerun()
-
-
-def units_known(case: Explanation) -> Units | None:
-    """Phones and words of a recording that somebody brought or chose on this page."""
-    found: Units | None = st.session_state.get(f"units_{case.key[1]}")
-    return found
 
 
 def details(found: Inspection) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import streamlit as st
 
 from app import charts, noting, player, sources, state, widgets
-from app.inspecting import Explanation, units_known
+from app.inspecting import Explanation
 from app.sources import Key
 from speechxai import SpeechXAIError
 from speechxai.data.manifest import classes_of
@@ -33,7 +33,7 @@ def beside(case: Explanation, found: Inspection, title: str) -> report.Beside:
     region = player.region("player", case.heard.digest)
     measured = state.measured(case.model, case.key, region)
     made = report.Beside(share=widgets.share_of_ill(), measures=measured, region_s=region, label=label_of(case.key))
-    units = units_known(case)
+    units = state.chosen_units(case.key)
     if units is not None:
         made = replace(made, units=units)
         with st.expander("Evidence by unit", expanded=True, icon=":material/segment:"):

@@ -52,7 +52,7 @@ from speechxai.signal.acoustics import measures, task_kind
 from speechxai.signal.quality import Check, quality
 from speechxai.signs import whatif as signs
 from speechxai.signs.whatif import WhatIf
-from speechxai.units.tiers import own_units
+from speechxai.units.tiers import Units, own_units
 
 FIRST_METHOD = "input_x_gradient"
 """What a first visitor sees: one pass, and better than the controls on the embedded models, which plain saliency is
@@ -104,31 +104,56 @@ def explained(
     store, found, missing = _store(key), {}, []
     for recipe in recipes:
         canonical = str(parse(recipe))
-        result = store.get(("map", what.digest, of, canonical))
+        name = _with_units(key, canonical)
+        result = store.get(("map", what.digest, of, name))
         if result is None and key[0] != "mine":
-            result = _from_disk(what, canonical, of)
+            result = _from_disk(what, name, of)
             if result is not None:
-                store.put(("map", what.digest, of, canonical), result)
+                store.put(("map", what.digest, of, name), result)
         if result is None:
             missing.append(canonical)
         found[recipe] = result
     if missing:
         hears = what
-        if any(name == "unit_occlusion" for recipe in missing for name in parse(recipe).methods):
-            hears = inspect.with_units(what, own_units(what.recording).spans)
+        if any(_needs_units(recipe) for recipe in missing):
+            hears = inspect.with_units(what, (chosen_units(key) or own_units(what.recording)).spans)
         made, reasons = inspect.explain(hears, missing, inspect.How(of), lock=bundle_and_lock(model)[1], tick=tick)
         for canonical in missing:
-            result = made.get(canonical) or reasons[canonical]
-            store.put(("map", what.digest, of, canonical), result)
+            result, name = made.get(canonical) or reasons[canonical], _with_units(key, canonical)
+            store.put(("map", what.digest, of, name), result)
             if key[0] != "mine" and isinstance(result, Explained):
                 facts = {f.name: getattr(result, f.name) for f in fields(result) if f.name not in NOT_KEPT}
                 # A bin speaks for a class or against it, so that one array holds both.
                 both = result.mask if result.against is None else result.mask - result.against
-                disk().put(_map_name(what, canonical, of), both, {**facts, "two": result.against is not None})
+                disk().put(_map_name(what, name, of), both, {**facts, "two": result.against is not None})
             for recipe in recipes:
                 if str(parse(recipe)) == canonical:
                     found[recipe] = result
     return found
+
+
+def chosen_units(key: Key) -> Units | None:
+    """Phones and words of a recording that this reader brought or chose; None where nobody did."""
+    found: Units | None = st.session_state.get(f"units_{key[1]}")
+    return found
+
+
+def choose_units(key: Key, units: Units | None) -> None:
+    """Keep them for this reader."""
+    st.session_state[f"units_{key[1]}"] = units
+
+
+def _needs_units(canonical: str) -> bool:
+    return any(METHODS.facts(name).get("needs") == "units" for name in parse(canonical).methods if name in METHODS)
+
+
+def _with_units(key: Key, canonical: str) -> str:
+    """Name of what is made by a recipe: of one that silences units with the units that were chosen, for other units
+    are another map."""
+    units = chosen_units(key) if _needs_units(canonical) else None
+    if units is None:
+        return canonical
+    return f"{canonical} of {hashlib.sha256(str(units.spans).encode()).hexdigest()[:16]}"
 
 
 def class_of(what: Heard, target: str) -> str:
@@ -159,10 +184,11 @@ def verdict(model: str, key: Key, recipe: str, tick: Tick | None = None, target:
     recipe does not apply."""
     what, canonical = heard(model, key, tick), str(parse(recipe))
     of = class_of(what, target)
-    store, name = _store(key), ("verdict", what.digest, of, canonical)
+    named_so = _with_units(key, canonical)
+    store, name = _store(key), ("verdict", what.digest, of, named_so)
     found = store.get(name)
     if found is None:
-        stored = None if key[0] == "mine" else disk().get(_map_name(what, canonical, of, "verdict"))
+        stored = None if key[0] == "mine" else disk().get(_map_name(what, named_so, of, "verdict"))
         if stored is not None:
             found = Verdict(copies=tuple(stored[0].tolist()), **{**stored[1], "in_time": tuple(stored[1]["in_time"])})
         else:
@@ -178,7 +204,7 @@ def verdict(model: str, key: Key, recipe: str, tick: Tick | None = None, target:
                     "in_time": found.in_time,
                     "of": found.of,
                 }
-                disk().put(_map_name(what, canonical, of, "verdict"), np.asarray(found.copies), facts)
+                disk().put(_map_name(what, named_so, of, "verdict"), np.asarray(found.copies), facts)
         store.put(name, found)
     return found  # type: ignore[no-any-return]
 
@@ -186,7 +212,7 @@ def verdict(model: str, key: Key, recipe: str, tick: Tick | None = None, target:
 def known_inspection(model: str, key: Key, recipe: str, target: str = "auto") -> Inspection | None:
     """What `inspection` has found already, None where it has to be computed."""
     what = heard(model, key)
-    return _store(key).get(("inspection", what.digest, class_of(what, target), str(parse(recipe))))  # type: ignore[no-any-return]
+    return _store(key).get(("inspection", what.digest, class_of(what, target), _with_units(key, str(parse(recipe)))))  # type: ignore[no-any-return]
 
 
 def inspection(model: str, key: Key, recipe: str, tick: Tick | None = None, target: str = "auto") -> Inspection:
@@ -198,7 +224,7 @@ def inspection(model: str, key: Key, recipe: str, tick: Tick | None = None, targ
     """
     what, canonical = heard(model, key, tick), str(parse(recipe))
     of = class_of(what, target)
-    name = ("inspection", what.digest, of, canonical)
+    name = ("inspection", what.digest, of, _with_units(key, canonical))
     store = _store(key)
     found = store.get(name)
     if found is None:

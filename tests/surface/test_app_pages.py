@@ -290,6 +290,43 @@ def test_what_if_is_asked_and_says_what_was_found() -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.usefixtures("started")
+def test_units_that_a_reader_brought_are_those_that_are_silenced() -> None:
+    from streamlit.testing.v1 import AppTest
+
+    from app import sources, state
+    from speechxai.units.tiers import Unit, Units
+
+    page = AppTest.from_file(str(ROOT / "app" / "screens" / "inspect_recording.py"), default_timeout=120)
+    page.session_state["method"] = "unit_occlusion"
+    page.run()
+    assert not page.exception
+    model = sources.models_by_name()[page.session_state["chosen_model"]]
+    key = ("catalogue", page.session_state["chosen_recording"])
+    alone = state.explained(model, key, ["unit_occlusion", "saliency"])
+    duration_s = state.heard(model, key).recording.duration_s
+    halves = (Unit(0.0, duration_s / 2, "AA", "low vowel"), Unit(duration_s / 2, duration_s, "T", "stop"))
+    brought = Units(halves, (), "mine.TextGrid", duration_s)
+    with mock.patch.object(state.st, "session_state", {f"units_{key[1]}": brought}):
+        found = state.explained(model, key, ["unit_occlusion", "saliency"])
+        worth = state.inspection(model, key, "unit_occlusion").map
+    values = found["unit_occlusion"].mask
+    n_half = values.shape[-1] // 2
+    # One value a half, in all of its bins.
+    assert np.ptp(values[:, : n_half - 1]) == 0
+    assert np.ptp(values[:, n_half + 2 : -1]) == 0
+    assert np.array_equal(worth.mask, values)
+    assert not np.array_equal(values, alone["unit_occlusion"].mask)
+    assert found["saliency"] is alone["saliency"]  # what silences no units is not made again
+    again = state.explained(model, key, ["unit_occlusion"])  # the reader who brought none
+    assert np.array_equal(again["unit_occlusion"].mask, alone["unit_occlusion"].mask)
+    page.session_state[f"units_{key[1]}"] = brought
+    page.run()
+    assert not page.exception
+    assert "Evidence by unit" in "\n".join(line for line in lines(page.main) if line)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.usefixtures("started")
 def test_notes_are_written_renamed_rated_and_deleted(tmp_path: Path) -> None:
     from streamlit.testing.v1 import AppTest
 
