@@ -1,6 +1,7 @@
 """How far off are the boundaries of the aligner? Measured where they are known.
 
-    python scripts/align.py                          18 sentences of eSpeak NG, three voices, whose events are known
+    python scripts/align.py                          18 sentences of eSpeak NG in three voices and 18 phrases of
+                                                     the house's synthesizer, whose events are known
     python scripts/align.py --voices FOLDER          recordings as well, with Whisper's transcripts: energy and voicing
 
 Prints median and 90th percentile of the error of word onsets and of phones to the nearest known boundary, and how many
@@ -12,12 +13,15 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from speechxai.classifiers.whisper import transcript
+from speechxai.data.synthetic import draw_speaker, render
+from speechxai.data.voice_model import UtteranceSettings
 from speechxai.errors import NotApplicable
 from speechxai.signal.acoustics import VOICED, energy_db, segments_by_voicing
 from speechxai.signal.audio import files_under, read_audio, resample
@@ -47,6 +51,15 @@ SENTENCES = (
     "Good coffee takes time and a little care.",
 )
 EDGE_S, NOISE = 0.2, 1e-4
+SPELLED = {
+    **{"pa": "pah", "pe": "pay", "pi": "pee", "po": "poe", "pu": "pooh"},
+    **{"ta": "tah", "te": "tay", "ti": "tee", "to": "toe", "tu": "too"},
+    **{"ka": "kah", "ke": "kay", "ki": "key", "ko": "coe", "ku": "coo"},
+    **{"sa": "sah", "se": "say", "si": "see", "so": "so", "su": "sue"},
+    **{"ma": "mah", "me": "may", "mi": "me", "mo": "mow", "mu": "moo"},
+}
+"""English for the syllables that the house's synthesizer says."""
+N_PHRASES, PHRASE_S = 18, 4.0
 MOVED_S = 0.3
 
 
@@ -126,30 +139,63 @@ def errors_of(found: Alignment, sentence: str, words: dict[int, float], phonemes
     return onsets, to_nearest
 
 
+Known = tuple[Recording, str, dict[int, float], Array]
+"""A recording, its words, their onsets by the place of their first letter, all boundaries."""
+
+
+def syllables(seed: int) -> Known:
+    """A phrase of the house's synthesizer as `spoken` returns one, and its words."""
+    name = f"synthetic/align-{seed:02d}"
+    generator = np.random.default_rng([seed, 5])
+    speaker = draw_speaker(name, "FM"[seed % 2], int(generator.integers(48, 82)), generator)
+    made = render(speaker, UtteranceSettings("phrase", PHRASE_S), seed)
+    words: dict[int, float] = {}
+    text, first = "", ""
+    for event in made.events:
+        if event.kind in ("closure", "nasal", "fricative"):
+            first, start_s = event.name, event.start_s
+        elif event.kind == "vowel":
+            text += " " * bool(text)
+            words[len(text)] = start_s
+            text += SPELLED[first + event.name]
+    edges = np.array(sorted({t for event in made.events for t in (event.start_s, event.end_s)}))
+    return Recording(made.waveform, made.sample_rate, name, name, None), text, words, edges
+
+
 def on_synthetic_speech() -> None:
     """Print errors at known boundaries."""
     for voice in VOICES:
-        onsets: list[float] = []
-        nearest: list[float] = []
-        failed, tries = 0, []
-        for seed, sentence in enumerate(SENTENCES):
-            recording, words, phonemes = spoken(sentence, voice, seed)
-            try:
-                found = align(recording, sentence)
-            except NotApplicable:
-                failed += 1
-                continue
-            tries.append(found.n_tries)
-            some = errors_of(found, sentence, words, phonemes)
-            onsets += some[0]
-            nearest += some[1]
-        for name, values in (("word onsets", onsets), ("phones", nearest)):
-            size = 1000 * np.abs(values)
-            print(
-                f"{voice}: {name}: {len(size)}, median error {np.median(size):.1f} ms, 90 % within"
-                f" {np.quantile(size, 0.9):.0f} ms, on average {1000 * np.median(values):+.1f} ms"
-            )
-        print(f"{voice}: not aligned {failed} of {len(SENTENCES)}; wider beams {sum(n > 1 for n in tries)}")
+        _print_errors(voice, (with_text(*spoken(text, voice, seed), text) for seed, text in enumerate(SENTENCES)))
+    _print_errors("the house's synthesizer", (syllables(seed) for seed in range(N_PHRASES)))
+
+
+def with_text(recording: Recording, words: dict[int, float], edges: Array, text: str) -> Known:
+    """In the order of `syllables`."""
+    return recording, text, words, edges
+
+
+def _print_errors(voice: str, known: Iterable[Known]) -> None:
+    onsets: list[float] = []
+    nearest: list[float] = []
+    n, failed, tries = 0, 0, []
+    for recording, sentence, words, phonemes in known:  # one after the other: eSpeak NG hears and speaks in turn
+        n += 1
+        try:
+            found = align(recording, sentence)
+        except NotApplicable:
+            failed += 1
+            continue
+        tries.append(found.n_tries)
+        some = errors_of(found, sentence, words, phonemes)
+        onsets += some[0]
+        nearest += some[1]
+    for name, values in (("word onsets", onsets), ("phones", nearest)):
+        size = 1000 * np.abs(values)
+        print(
+            f"{voice}: {name}: {len(size)}, median error {np.median(size):.1f} ms, 90 % within"
+            f" {np.quantile(size, 0.9):.0f} ms, on average {1000 * np.median(values):+.1f} ms"
+        )
+    print(f"{voice}: not aligned {failed} of {n}; wider beams {sum(n > 1 for n in tries)}")
 
 
 def shares(recording: Recording, found: Alignment, moved_s: float = 0.0) -> tuple[list[bool], list[bool]]:

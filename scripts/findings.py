@@ -25,12 +25,12 @@ from speechxai.explain.recipe import CONTROLS
 from speechxai.files import to_toml
 from speechxai.metrics import PUBLISHED_METRICS
 from speechxai.planted.folder import BenchmarkFolder
-from speechxai.planted.grades import GRADES
+from speechxai.planted.grades import GRADES, UNGRADED
 from speechxai.planted.report import failures
 from speechxai.planted.ruler import RESOLUTIONS
 from speechxai.planted.settings import TRUTH
 from speechxai.planted.tables import ALL_CUES, AS_CONTRAST, BASE, FEWEST_NETWORKS, singles
-from speechxai.stats import FEWEST_SPEAKERS
+from speechxai.stats import FEWEST_SPEAKERS, share_interval
 
 NAN = float("nan")
 LATER = ("attack", "attack_by_chance", "reads_band", "reads_pitch_range", "reads_pauses", "reads_pauses_against")
@@ -469,6 +469,88 @@ def no_longer(all_told: list[Told]) -> Iterator[str]:
     yield ""
 
 
+def letters(told: Told) -> dict[str, str]:
+    """Grade of every method; none where no cue has networks enough."""
+    table = told.folder.table("grades")
+    return {str(r["recipe"]): str(r["grade"]) for r in table.to_dict("records") if r["grade"] != UNGRADED}
+
+
+# ---- lines of other measurements
+
+
+WANTED = {"burst_weakening": "stop", "formant_centralization": "vowel"}
+"""Class of phones that a cue changes."""
+ENOUGH = 0.8
+"""Share of recordings in which that class must come first."""
+
+
+def by_phones(lines: Path, grades: dict[str, dict[str, str]]) -> Iterator[str]:
+    """Whether the phones that were changed come first, by method and network, beside the method's grade.
+
+    Args:
+        lines: of `scripts/units_truth.py`.
+        grades: letter by method, by network, of benchmarks that could decide.
+    """
+    rows = pd.read_json(lines, lines=True)
+    keys = ["material", "cue", "network"]
+    tasks = rows[rows["method"] == ""]
+    yield "## Evidence by phones, where the phones were changed"
+    yield ""
+    yield (
+        "One of two twins of a voice has weakened bursts of stops, or moved formants of vowels; counted is in how many"
+        " explained recordings the changed class of phones comes first by density over both floors, duration and"
+        " energy ([how](units.md#does-it-find-what-must-be-there); `scripts/units_truth.py`). Intervals are exact"
+        " ones of proportions (Clopper and Pearson), as if recordings were people."
+    )
+    yield ""
+    body = []
+    for (material, cue, network), part in tasks.groupby(keys, sort=False):
+        areas = ", ".join(f"{area:.2f}" for area in part["auc"])
+        verdicts = ", ".join(str(verdict or "not learned") for verdict in part["verdict"])
+        body.append([str(material), f"{WANTED[str(cue)]}s", str(network), areas, verdicts])
+    yield from markdown(["material", "changed", "network", "AUC of held-out speakers, by seed", "learned"], body)
+    maps = rows[rows["method"] != ""]
+    groups = [name for name, _ in maps.groupby(keys, sort=False)]
+    counts: dict[tuple[str, Any], tuple[int, int]] = {}
+    for (*group, method), part in maps.groupby([*keys, "method"], sort=False):
+        counts[str(method), tuple(group)] = (int((part["first"] == WANTED[str(group[1])]).sum()), len(part))
+    networks = [name for name in dict.fromkeys(str(group[2]) for group in groups) if name in grades]
+
+    def share(method: str, group: Any) -> str:
+        k, n = counts.get((method, group), (0, 0))
+        if not n:
+            return "–"
+        return f"{k} of {n} [{', '.join(f'{100 * end:.0f}' for end in share_interval(k, n))}]"
+
+    methods = [m for m in dict.fromkeys(maps["method"]) if m not in (PLACE, *CONTROLS)]
+    methods.sort(key=lambda m: -sum(k / n for (name, _), (k, n) in counts.items() if name == m))
+    body = [
+        [method, *(grades[name].get(method, "–") for name in networks), *(share(method, group) for group in groups)]
+        for method in (PLACE, *methods, *CONTROLS)
+    ]
+    header = [f"{material}, {WANTED[cue]}s, {network}" for material, cue, network in groups]
+    yield from markdown(["explanation", *(f"grade on {name}" for name in networks), *header], body)
+    trusted = {name: [m for m in methods if grades[name].get(m) in ("A", "B")] for name in networks}
+    for material, cue, network in groups:
+        group = (material, cue, network)
+        best = [m for m in trusted.get(network, methods) if (m, group) in counts]
+        reach = [m for m in best if counts[m, group][0] >= ENOUGH * counts[m, group][1]]
+        controls = [c for c in CONTROLS if counts[c, group][0] >= ENOUGH * counts[c, group][1]]
+        place = counts[PLACE, group]
+        who = "graded A or B" if network in trusted else "of all methods, for none is graded on this network,"
+        yield (
+            f"- **{material}, {WANTED[cue]}s, {network}**: at least {100 * ENOUGH:.0f} % of the recordings:"
+            f" {len(reach)} of the {len(best)} {who} ({', '.join(reach) or 'none'}); the place itself"
+            f" {place[0]} of {place[1]}"
+            + (f"; controls that know nothing of the network as often: {', '.join(controls)}." if controls else ".")
+        )
+    yield ""
+
+
+PLACE = "truth_map"
+"""Where the twins differ, as a map."""
+
+
 HEAD = """# Findings: what the benchmark said
 
 Written by `scripts/findings.py` from the tasks in `docs/results`, of [version 2 of the
@@ -501,8 +583,8 @@ of any network is refused where its weights vanish so; ours on the same network,
 """
 
 
-def written(results: list[Path]) -> str:
-    """The page."""
+def written(results: list[Path], units: Path | None = None) -> str:
+    """The page, with what `units_truth.py` found, where that is given."""
     lines = [HEAD]
     all_told = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -533,6 +615,8 @@ def written(results: list[Path]) -> str:
                 if part is not beside or folder.settings.bystander:
                     lines += [f"### {title}", *part(told)]
         lines += between(all_told)
+        if units is not None:
+            lines += by_phones(units, {told.network: letters(told) for told in all_told if letters(told)})
         lines += ["## What version 1.0 said, and what these tables say of it", *no_longer(all_told)]
     return "\n".join([*lines, TAIL])
 
@@ -558,7 +642,8 @@ def main() -> None:
         unpack(given.packed, given.run, dict(each.split("=", 1) for each in given.root))
     else:
         results = given.results or sorted(path.parent for path in (DOCS / "results").glob("benchmark-*/config.toml"))
-        given.out.write_text(written(results), "utf-8")
+        units = DOCS / "results" / "units" / "truth.jsonl"
+        given.out.write_text(written(results, None if given.results else units), "utf-8")
 
 
 if __name__ == "__main__":

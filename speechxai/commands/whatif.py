@@ -61,7 +61,7 @@ def whatif(
     from speechxai.signal.quality import usable
     from speechxai.signs.whatif import resolve, what_if
     from speechxai.signs.words import counted
-    from speechxai.units.relevance import spans_of
+    from speechxai.units.relevance import check_classes, spans_of
     from speechxai.units.tiers import units_of
 
     names = resolve(signs or ["all"])
@@ -69,6 +69,7 @@ def whatif(
         raise SpeechXAIError(did_you_mean(sex, ["F", "M", "any"], "sex"))
     if textgrids is not None and not units:
         raise SpeechXAIError("--textgrids says where units lie: name them with --units, such as --units vowel.")
+    check_classes(units or [])
     check_out(out)
     if (out / WHATIF).exists() and not overwrite:
         raise SpeechXAIError(

@@ -100,6 +100,10 @@ class _Text:
             raise TextGridError(f"{error} It is no TextGrid.") from error
         self._tokens = self._read(text)
         head = [next(self._tokens, None) for _ in range(2)]
+        if "<ANNOTATION_DOCUMENT" in text[:2000]:
+            raise TextGridError(
+                "The file is a document of ELAN. Export it there: File, Export As, Praat TextGrid File."
+            )
         if head[0] not in (("ooTextFile",), ("ooTextFile short",)) or head[1] != ("TextGrid",):
             raise TextGridError(
                 'The file does not begin with File type = "ooTextFile" and Object class = "TextGrid". Save it from'

@@ -194,6 +194,13 @@ def relevance(units: Units, evidence: Array, energy: Array, frame_rate_hz: float
     return rows
 
 
+def check_classes(names: Sequence[str]) -> None:
+    """Raise SpeechXAIError for a name that no class of phones has."""
+    for name in names:
+        if name not in (*ORDER, *HEIGHTS):
+            raise SpeechXAIError(did_you_mean(name, [*ORDER, *HEIGHTS], "class of phones"))
+
+
 def spans_of(units: Units, names: Sequence[str]) -> tuple[tuple[float, float], ...]:
     """Where the phones of some classes lie, (start, end) in s, in order; "vowel" is of every height.
 
@@ -201,9 +208,7 @@ def spans_of(units: Units, names: Sequence[str]) -> tuple[tuple[float, float], .
         SpeechXAIError: an unknown class.
         NotApplicable: the recording has none of them.
     """
-    for name in names:
-        if name not in (*ORDER, *HEIGHTS):
-            raise SpeechXAIError(did_you_mean(name, [*ORDER, *HEIGHTS], "class of phones"))
+    check_classes(names)
     wanted = {*names, *(HEIGHTS if VOWEL in names else ())}
     found = tuple((unit.start_s, unit.end_s) for unit in units.phones if unit.kind in wanted)
     if not found:

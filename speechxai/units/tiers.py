@@ -154,11 +154,12 @@ def units_in(content: bytes, name: str, duration_s: float) -> Units:
     chosen = _chosen(tiers, name)
     phones: tuple[Unit, ...] = ()
     words: tuple[Unit, ...] = ()
-    note = ""
+    empty = [f"'{t['name']}'" for t in tiers if not t["points"] and tier_kind(t["name"]) and not t["intervals"]]
+    note = f"Left out, for nothing stands in it: the tier {', '.join(empty)}." if empty else ""
     if "phones" in chosen:
         intervals = chosen["phones"]["intervals"]
         reading = symbols.read(interval["label"] for interval in intervals)
-        note = reading.words()
+        note = " ".join(said for said in (note, reading.words()) if said)
 
         def class_of(label: str) -> str:
             return symbols.PAUSE if symbols.is_silence(label) else reading.classes.get(label, UNKNOWN)

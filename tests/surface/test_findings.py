@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 from types import ModuleType
 
@@ -112,3 +113,30 @@ def test_old_claims_are_held_against_the_new_tables(script: ModuleType) -> None:
     page = "\n".join(script.no_longer([few]))
     assert page.count("Cannot be decided by these runs.") == 5
     assert "Not decided for lack of networks or speakers: synthetic, amplitude tremor." in page
+
+
+def test_evidence_by_phones_counts_what_came_first_beside_the_grade(script: ModuleType, tmp_path: Path) -> None:
+    task = {"material": "syllables", "cue": "burst_weakening", "seed": 0, "network": "cnn"}
+    firsts = {"truth_map": "sss", "deep_lift": "ssv", "saliency": "vvv", "energy_map": "vvs", "edge_map": "sss"}
+    firsts["random_map"] = "vvv"
+    rows = [{**task, "method": "", "auc": 0.97, "verdict": "learned"}]
+    rows.append({**task, "network": "whisper", "method": "", "auc": 0.5, "verdict": ""})
+    for method, found in firsts.items():
+        rows += [{**task, "method": method, "first": {"s": "stop", "v": "vowel"}[one]} for one in found]
+    lines = tmp_path / "truth.jsonl"
+    lines.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page = "\n".join(script.by_phones(lines, {"cnn": {"deep_lift": "B", "saliency": "D"}}))
+    assert "| syllables | stops | whisper | 0.50 | not learned |" in page
+    assert "| deep_lift | B | 2 of 3 [9, 99] |" in page
+    assert (
+        page.index("| truth_map |")
+        < page.index("| deep_lift |")
+        < page.index("| saliency |")
+        < page.index("| random_map |")
+    )
+    assert (
+        "- **syllables, stops, cnn**: at least 80 % of the recordings: 0 of the 1 graded A or B (none); the place"
+        " itself 3 of 3; controls that know nothing of the network as often: edge_map." in page
+    )
+    page = "\n".join(script.by_phones(lines, {}))
+    assert "0 of the 2 of all methods, for none is graded on this network, (none)" in page

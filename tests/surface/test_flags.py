@@ -140,6 +140,15 @@ def test_what_would_be_dropped_in_silence_is_refused(
         ("app --run gone", "gone: there is no such folder of a run."),
         ("explain a.wav --out x --evidence most", "Unknown evidence 'most'. Known: auto, positive, absolute."),
         ("whatif a.wav --out x --sex f", "Unknown sex 'f'. Known: F, M, any."),
+        (
+            "whatif a.wav --out x --textgrids grids",
+            "--textgrids says where units lie: name them with --units, such as --units vowel.",
+        ),
+        (
+            "whatif a.wav --out x --units vowel --units stops",
+            "Unknown class of phones 'stops'. Did you mean 'stop'? Known: stop, fricative, affricate, nasal, liquid,"
+            " glide, vowel, voiced, unvoiced, unknown, pause, high vowel, mid vowel, low vowel.",
+        ),
     ],
 )
 def test_flags_that_do_not_go_together_are_answered(

@@ -94,6 +94,17 @@ def test_boundaries_are_where_they_were_made(script: ModuleType) -> None:
     assert 1000 * np.median(np.abs(phones)) <= 20
 
 
+def test_syllables_of_our_synthesizer_are_found_where_they_were_made(script: ModuleType) -> None:
+    recording, text, words, edges = script.syllables(1)
+    assert len(words) == len(words_of(text)) >= 10
+    found = align(recording, text)
+    onsets, phones = script.errors_of(found, text, words, edges)
+    assert len(onsets) == len(words)
+    assert len(phones) == 2 * len(words)
+    assert 1000 * np.median(np.abs(onsets)) <= 15
+    assert 1000 * np.median(np.abs(phones)) <= 20
+
+
 def test_words_that_the_dictionary_does_not_have(said: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
     assert spoken_as("18") == "EY T IY N"
     text = SENTENCE.replace("bucket", "buckit")

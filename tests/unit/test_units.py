@@ -122,6 +122,70 @@ def test_tiers_that_cannot_be_used(
     assert str(caught.value) == f"{path}: {message}"
 
 
+def test_an_empty_tier_beside_a_full_one_is_left_out_and_said(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.TextGrid", phones=[], words=WORDS)
+    found = read_units(path, 2.0)
+    assert (found.phones, len(found.words)) == ((), 5)
+    assert found.note == f"{path}: Left out, for nothing stands in it: the tier 'phones'."
+
+
+ELAN = """File type = "ooTextFile"
+Object class = "TextGrid"
+
+xmin = 0
+xmax = 2.0
+tiers? <exists>
+size = 3
+item []:
+    item [1]:
+        class = "IntervalTier"
+        name = "phones@A"
+        xmin = 0
+        xmax = 2.0
+        intervals: size = 3
+        intervals [1]:
+            xmin = 0
+            xmax = 0.5
+            text = ""
+        intervals [2]:
+            xmin = 0.5
+            xmax = 0.8
+            text = "aɪ"
+        intervals [3]:
+            xmin = 0.8
+            xmax = 2.0
+            text = ""
+    item [2]:
+        class = "IntervalTier"
+        name = "default"
+        xmin = 0
+        xmax = 2.0
+        intervals: size = 0
+    item [3]:
+        class = "TextTier"
+        name = "words@A"
+        xmin = 0
+        xmax = 2.0
+        points: size = 1
+        points [1]:
+            number = 0.4
+            mark = "x"
+"""
+"""What ELAN exports, but for the blank at the end of each line: an empty tier, a tier of points."""
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_what_elan_exports(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "a.TextGrid"
+    path.write_bytes(ELAN.replace("\n", " \n").encode(encoding))
+    found = read_units(path, 2.0)
+    assert [(u.label, u.kind) for u in found.phones] == [("", "pause"), ("aɪ", "low vowel"), ("", "pause")]
+    assert (found.words, found.note) == ((), "")
+    path.write_text('<?xml version="1.0" encoding="UTF-8"?>\n<ANNOTATION_DOCUMENT AUTHOR="" FORMAT="3.0"/>')
+    with pytest.raises(TextGridError, match=r"a\.TextGrid: The file is a document of ELAN\. Export it there"):
+        read_units(path, 2.0)
+
+
 def test_spans_of_classes(tmp_path: Path) -> None:
     found = read_units(written(tmp_path / "a.TextGrid", phones=PHONES), 2.0)
     assert spans_of(found, ["vowel"]) == spans_of(found, ["low vowel"]) == ((0.4, 0.6),)

@@ -324,6 +324,38 @@ def test_the_gray_floor_holds_what_the_table_says_does_not_beat_it(probability: 
     assert panel(curved, "points")[4] == pytest.approx((probability - 2.6, probability + 2.6))
 
 
+def test_the_command_turns_a_dial_in_the_named_units_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import soundfile
+
+    from speechxai.cli import main
+    from speechxai.data.textgrid import write_tiers
+    from speechxai.files import sha256_of
+    from speechxai.signal.audio import write
+
+    voice = recording()
+    file, grid, duration_s = tmp_path / "voice.wav", tmp_path / "voice.TextGrid", voice.duration_s
+    write(file, voice.waveform, 16_000)
+    grid.write_text(write_tiers([("phones", [(0, 0.6, "M"), (0.6, 1.0, "AA1"), (1.0, duration_s, "M")])], duration_s))
+    words = ["whatif", str(file), "--model", "synthetic-cnn", "--signs", "spectral_tilt", "--no-floors", "--sex", "F"]
+    words += ["--textgrids", str(grid), "--units"]
+    main_status(main, [*words, "vowel", "--out", str(tmp_path / "vowels")], 0)
+    assert "Changed in these units alone: vowel. Doses are those of the whole voice." in capsys.readouterr().out
+    content = json.loads((tmp_path / "vowels" / "whatif.json").read_text("utf-8"))
+    settings = content["made"]["settings"]
+    assert (settings["units"], settings["textgrids"]) == (["vowel"], sha256_of(grid))
+    before, after = (
+        soundfile.read(tmp_path / "vowels" / name)[0]
+        for name in ("original.wav", next(iter(content["sounds"].values())))
+    )
+    gain = np.abs(after[:8000]).max() / np.abs(before[:8000]).max()  # written at gains of their own
+    changed = np.flatnonzero(np.abs(after - gain * before) > 1e-3) / 16_000
+    assert 0.59 < changed.min() < 0.62
+    assert 0.98 < changed.max() < 1.01
+    main_status(main, [*words, "stop", "--out", str(tmp_path / "stops")], 2)
+    assert f"{grid}: no stop in this recording; there are: nasal, low vowel." in capsys.readouterr().err
+    assert not (tmp_path / "stops").exists()
+
+
 def test_the_command_writes_what_it_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from speechxai.cli import main
     from speechxai.signal.audio import write
