@@ -11,8 +11,11 @@ from what was unpacked. Where real recordings were used, `unpack --root NAME=FOL
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import json
 import lzma
 import shutil
+import sys
 import tempfile
 import tomllib
 from collections.abc import Iterator
@@ -520,7 +523,7 @@ def by_phones(lines: Path, grades: dict[str, dict[str, str]]) -> Iterator[str]:
         k, n = counts.get((method, group), (0, 0))
         if not n:
             return "–"
-        return f"{k} of {n} [{', '.join(f'{100 * end:.0f}' for end in share_interval(k, n))}]"
+        return f"{k} of {n} [{_ends(k, n)}]"
 
     methods = [m for m in dict.fromkeys(maps["method"]) if m not in (PLACE, *CONTROLS)]
     methods.sort(key=lambda m: -sum(k / n for (name, _), (k, n) in counts.items() if name == m))
@@ -545,6 +548,88 @@ def by_phones(lines: Path, grades: dict[str, dict[str, str]]) -> Iterator[str]:
             + (f"; controls that know nothing of the network as often: {', '.join(controls)}." if controls else ".")
         )
     yield ""
+
+
+def by_signs(folder: Path) -> Iterator[str]:
+    """Which sign came first where one was planted, of seeds that were never tuned on."""
+    script = _script("signs")
+    lines = [json.loads(line) for line in (folder / "test.jsonl").read_text("utf-8").splitlines()]
+    yield "## Signs: what-ifs where one sign was planted"
+    yield ""
+    yield (
+        'Part "signs" of the [specification](benchmark.md#signs); `scripts/signs.py`, test seeds'
+        f" {', '.join(map(str, sorted({line['seed'] for line in lines})))} ([how and what else](signs.md)). Counted are"
+        " recordings of speakers that the network never heard, both twins."
+    )
+    yield ""
+    judged = [(line, script.judged(line)) for line in lines]
+    body = []
+    groups: dict[tuple[str, str], list[Any]] = {}
+    for line, found in judged:
+        if found is None or found.shortcut:
+            continue
+        groups.setdefault((line["material"], line["network"]), []).append(found)
+        cells = [f"{k} of {found.n} [{_ends(k, found.n)}]" for k in (found.first, found.pair, found.at_one_sd)]
+        place = [line["material"], line["what"].replace("_", " "), str(line["seed"]), line["network"]]
+        body.append(
+            [
+                *place,
+                f"{line['auc']:.2f}",
+                *cells,
+                f"{found.chance:.0%}",
+                found.models_first,
+                ", ".join(found.alarms) or "none",
+            ]
+        )
+    header = ["material", "planted", "seed", "network", "AUC", "its sign first", "a named pair as one", "at one SD"]
+    yield from markdown([*header, "by chance", "the model's first", "alarm"], body)
+    for (material, network), found in groups.items():
+        n = sum(one.n for one in found)
+        k, pair = sum(one.first for one in found), sum(one.pair for one in found)
+        alarmed = sum(bool(one.alarms) for one in found)
+        right = sum(one.right for one in found)
+        yield (
+            f"- **{material}, {network}**: its sign first in {k} of {n} recordings ({k / n:.0%}), a named pair as one"
+            f" {pair}; {'the goal of 90 % is met' if k >= GOAL_OF_SIGNS * n else 'the goal of 90 % is missed'}. By the"
+            f" mean over speakers in {right} of {len(found)} models. False alarms: {alarmed} of {len(found)} models."
+        )
+    short = [(line, found) for line, found in judged if found is not None and found.shortcut]
+    if short:
+        yield (
+            f"- **Shortcuts of the recording**: named first in {sum(f.right for _, f in short)} of {len(short)} models,"
+            f" alarm raised in {sum(bool(f.alarms) for _, f in short)}: "
+            + "; ".join(
+                f"{line['what'].replace('_', ' ')} ({line['network']}) {'first' if f.right else 'not first'},"
+                f" {'alarm' if f.alarms else 'no alarm'}"
+                for line, f in short
+            )
+            + "."
+        )
+    unlearned = [
+        f"{line['material']}, {line['what'].replace('_', ' ')}, {line['network']}" for line, f in judged if f is None
+    ]
+    if unlearned:
+        yield f"- Not learned, and so not counted: {'; '.join(unlearned)}."
+    yield ""
+
+
+GOAL_OF_SIGNS = 0.9
+"""Share of recordings in which the planted sign must come first."""
+
+
+def _ends(k: int, n: int) -> str:
+    return ", ".join(f"{100 * end:.0f}" for end in share_interval(k, n))
+
+
+def _script(name: str) -> Any:
+    """Another script of this folder, as a module."""
+    specification = importlib.util.spec_from_file_location(f"script_{name}", Path(__file__).with_name(f"{name}.py"))
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[specification.name] = module  # dataclasses look themselves up
+    specification.loader.exec_module(module)
+    return module
 
 
 PLACE = "truth_map"
@@ -583,8 +668,8 @@ of any network is refused where its weights vanish so; ours on the same network,
 """
 
 
-def written(results: list[Path], units: Path | None = None) -> str:
-    """The page, with what `units_truth.py` found, where that is given."""
+def written(results: list[Path], units: Path | None = None, signs: Path | None = None) -> str:
+    """The page, with what `units_truth.py` and `signs.py` found, where that is given."""
     lines = [HEAD]
     all_told = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -617,6 +702,8 @@ def written(results: list[Path], units: Path | None = None) -> str:
         lines += between(all_told)
         if units is not None:
             lines += by_phones(units, {told.network: letters(told) for told in all_told if letters(told)})
+        if signs is not None:
+            lines += by_signs(signs)
         lines += ["## What version 1.0 said, and what these tables say of it", *no_longer(all_told)]
     return "\n".join([*lines, TAIL])
 
@@ -642,8 +729,8 @@ def main() -> None:
         unpack(given.packed, given.run, dict(each.split("=", 1) for each in given.root))
     else:
         results = given.results or sorted(path.parent for path in (DOCS / "results").glob("benchmark-*/config.toml"))
-        units = DOCS / "results" / "units" / "truth.jsonl"
-        given.out.write_text(written(results, None if given.results else units), "utf-8")
+        more = () if given.results else (DOCS / "results" / "units" / "truth.jsonl", DOCS / "results" / "signs")
+        given.out.write_text(written(results, *more), "utf-8")
 
 
 if __name__ == "__main__":

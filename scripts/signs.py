@@ -19,7 +19,7 @@ import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -419,69 +419,124 @@ def _read_back(name: str, numbers: dict[str, Any]) -> dict[str, float] | None:
     }
 
 
-def table(lines: list[dict[str, Any]]) -> None:
-    """Print what came first and where the alarm was raised."""
+@dataclass(frozen=True)
+class Judged:
+    """What the what-ifs of one network said of what it had learned.
+
+    Args:
+        shortcut: whether a recording condition was planted, and no sign.
+        n: recordings.
+        first, pair, at_one_sd: of them with the planted sign first for each dB; it or one of its named pair; and by the
+            change at one standard deviation.
+        chance: mean share of recordings in which a name drawn at random is right.
+        sizes: how many dials could be turned.
+        firsts: what came first, and how often.
+        models_first: what came first by the mean over speakers.
+        right: whether that is what was planted.
+        alarms, alike: conditions that raised the alarm, and that would have but for a sign that they move themselves.
+    """
+
+    shortcut: bool
+    n: int
+    first: int
+    pair: int
+    at_one_sd: int
+    chance: float
+    sizes: tuple[int, ...]
+    firsts: Counter[str]
+    models_first: str
+    right: bool
+    alarms: tuple[str, ...]
+    alike: tuple[str, ...]
+
+    def said(self) -> str:
+        """Alarms in words."""
+        return ", ".join(self.alarms) or (f"none ({', '.join(self.alike)} alike)" if self.alike else "none")
+
+
+def judged(line: dict[str, Any]) -> Judged | None:
+    """Read a line of results; None where the network learned nothing."""
     from speechxai.signs.cohort import alarms, cohort, frame
 
-    total: Counter[str] = Counter()
-    chances: list[float] = []
-    confused: dict[str, Counter[str]] = defaultdict(Counter)
+    if not line["learned"]:
+        return None
+    rows = []
+    for recording in line["recordings"]:
+        found = {dial: kept for dial, numbers in recording["dials"].items() if (kept := _read_back(dial, numbers))}
+        rows.append({"recording": recording["id"], "speaker": recording["speaker"], "signs": found})
+    tidy = frame(rows)
+    summary = cohort(tidy)
+    signs = summary[(summary["family"] == "sign")]
+    # As for the alarm: a sign that few of the voices can show is no answer about the model.
+    common = signs[signs["n_recordings"] >= len(rows) / 2]
+    found_alarms = alarms(tidy)
+    raised = tuple(alarm.condition for alarm in found_alarms if not alarm.alike)
+    alike = tuple(alarm.condition for alarm in found_alarms if alarm.alike)
+    if line["what"] not in SIGN_OF:
+        others = summary[summary["family"] == "condition"].assign(size=lambda t: t["effect"].abs())
+        first = str(others.sort_values("size", ascending=False)["dial"].iloc[0])
+        right = first == line["what"] and others["size"].max() > common["effect"].abs().max()
+        return Judged(True, len(rows), 0, 0, 0, np.nan, (), Counter(), first, bool(right), raised, alike)
+    planted = SIGN_OF[line["what"]]
+    pair = {planted}.union(*(each for each in CONFUSABLE if planted in each))
+    firsts: Counter[str] = Counter()
+    at_one_sd, sizes = 0, []
+    for row in rows:
+        mine = {dial: kept for dial, kept in row["signs"].items() if dial in SIGNS}
+        firsts[max(mine, key=lambda dial: np.nan_to_num(mine[dial]["per_db"]))] += 1
+        at_one_sd += max(mine, key=lambda dial: np.nan_to_num(mine[dial]["strength"])) == planted
+        sizes.append(len(mine))
+    models_first = str(common.sort_values("per_db", ascending=False)["dial"].iloc[0])
+    return Judged(
+        shortcut=False,
+        n=len(rows),
+        first=firsts[planted],
+        pair=sum(firsts[each] for each in pair),
+        at_one_sd=at_one_sd,
+        chance=float(np.mean([1 / size for size in sizes])),
+        sizes=tuple(sizes),
+        firsts=firsts,
+        models_first=models_first,
+        right=models_first == planted,
+        alarms=raised,
+        alike=alike,
+    )
+
+
+def table(lines: list[dict[str, Any]]) -> None:
+    """Print what came first and where the alarm was raised."""
     print("| task | AUC | first | with a pair as one | at one SD | by chance | of n | the model's first | alarm |")
     print("|---|---:|---:|---:|---:|---:|---|---|---|")
+    signs: list[Judged] = []
+    shortcuts: list[Judged] = []
+    confused: dict[str, Counter[str]] = defaultdict(Counter)
     for line in lines:
-        name = line["task"]
-        if not line["learned"]:
+        name, found = line["task"], judged(line)
+        if found is None:
             print(f"| {name} | {line['auc']:.2f} | not learned | | | | | | |")
-            total["not learned"] += 1
-            continue
-        rows = []
-        for recording in line["recordings"]:
-            found = {dial: kept for dial, numbers in recording["dials"].items() if (kept := _read_back(dial, numbers))}
-            rows.append({"recording": recording["id"], "speaker": recording["speaker"], "signs": found})
-        tidy = frame(rows)
-        summary = cohort(tidy)
-        signs = summary[(summary["family"] == "sign")]
-        # As for the alarm: a sign that few of the voices can show is no answer about the model.
-        common = signs[signs["n_recordings"] >= len(rows) / 2]
-        model_first = str(common.sort_values("per_db", ascending=False)["dial"].iloc[0])
-        found_alarms = alarms(tidy)
-        raised = [alarm.condition for alarm in found_alarms if not alarm.alike]
-        alike = [alarm.condition for alarm in found_alarms if alarm.alike]
-        said = ", ".join(raised) or (f"none ({', '.join(alike)} alike)" if alike else "none")
-        if line["what"] not in SIGN_OF:
-            others = summary[summary["family"] == "condition"].assign(size=lambda t: t["effect"].abs())
-            first = str(others.sort_values("size", ascending=False)["dial"].iloc[0])
-            right = first == line["what"] and others["size"].max() > common["effect"].abs().max()
-            total["shortcuts"] += 1
-            total["shortcut first"] += right
-            total["shortcut alarm"] += bool(raised)
-            print(f"| {name} | {line['auc']:.2f} | | | | | | {first}{'' if right else ' (wrong)'} | {said} |")
-            continue
-        planted = SIGN_OF[line["what"]]
-        pair = {planted}.union(*(each for each in CONFUSABLE if planted in each))
-        counts: Counter[str] = Counter()
-        sizes = []
-        for row in rows:
-            mine = {dial: kept for dial, kept in row["signs"].items() if dial in SIGNS}
-            first = max(mine, key=lambda dial: np.nan_to_num(mine[dial]["per_db"]))
-            confused[planted][first] += 1
-            counts["strict"] += first == planted
-            counts["pair"] += first in pair
-            counts["sd"] += max(mine, key=lambda dial: np.nan_to_num(mine[dial]["strength"])) == planted
-            sizes.append(len(mine))
-        n, chance = len(rows), float(np.mean([1 / size for size in sizes]))
-        chances += [chance] * n
-        total.update(models=1, n=n, **{"model right": model_first == planted, "false alarm": bool(raised)})
-        total.update(counts)
-        cells = f"{counts['strict']} of {n} | {counts['pair']} of {n} | {counts['sd']} of {n} | {chance:.0%}"
-        print(f"| {name} | {line['auc']:.2f} | {cells} | {min(sizes)} to {max(sizes)} | {model_first} | {said} |")
-    print(f"\nRecordings: right sign first in {total['strict']} of {total['n']},", end=" ")
-    print(f"with a named pair as one {total['pair']},")
-    print(f"by change at one standard deviation {total['sd']}; a name drawn at random {sum(chances):.0f}.")
-    print(f"Models: right sign first by the mean over speakers in {total['model right']} of {total['models']}.")
-    print(f"Alarm where nothing but a sign was planted: {total['false alarm']} of {total['models']} models.")
-    print(f"Shortcuts: named first in {total['shortcut first']} of {total['shortcuts']} models,", end=" ")
-    print(f"alarm in {total['shortcut alarm']}. Not learned: {total['not learned']}.")
+        elif found.shortcut:
+            shortcuts.append(found)
+            wrong = "" if found.right else " (wrong)"
+            print(f"| {name} | {line['auc']:.2f} | | | | | | {found.models_first}{wrong} | {found.said()} |")
+        else:
+            signs.append(found)
+            confused[SIGN_OF[line["what"]]].update(found.firsts)
+            cells = " | ".join(f"{k} of {found.n}" for k in (found.first, found.pair, found.at_one_sd))
+            sizes = f"{min(found.sizes)} to {max(found.sizes)}"
+            print(
+                f"| {name} | {line['auc']:.2f} | {cells} | {found.chance:.0%} | {sizes} | {found.models_first} |"
+                f" {found.said()} |"
+            )
+    print(f"\nRecordings: right sign first in {sum(f.first for f in signs)} of {sum(f.n for f in signs)},", end=" ")
+    print(f"with a named pair as one {sum(f.pair for f in signs)},")
+    print(f"by change at one standard deviation {sum(f.at_one_sd for f in signs)};", end=" ")
+    print(f"a name drawn at random {sum(f.chance * f.n for f in signs):.0f}.")
+    print(f"Models: right sign first by the mean over speakers in {sum(f.right for f in signs)} of {len(signs)}.")
+    false = sum(bool(f.alarms) for f in signs)
+    print(f"Alarm where nothing but a sign was planted: {false} of {len(signs)} models.")
+    print(f"Shortcuts: named first in {sum(f.right for f in shortcuts)} of {len(shortcuts)} models,", end=" ")
+    unlearned = len(lines) - len(signs) - len(shortcuts)
+    print(f"alarm in {sum(bool(f.alarms) for f in shortcuts)}. Not learned: {unlearned}.")
     print("\nWhich sign came first (columns) where one was planted (rows), recordings:\n")
     names = sorted({first for each in confused.values() for first in each})
     print(f"| planted | {' | '.join(names)} |\n|---|{'---:|' * len(names)}")

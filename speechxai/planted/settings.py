@@ -24,7 +24,7 @@ from speechxai.flags import MANY, MAX_SEED
 from speechxai.metrics import EQUAL_BUDGET_METRICS, FILL_METRICS, MARGIN_METRICS, PUBLISHED_METRICS
 from speechxai.planted.shortcuts import SHORTCUTS
 
-SPECIFICATION = "2.1"
+SPECIFICATION = "2.2"
 """Version of the tasks and the scoring; results of one major version can be compared."""
 
 SCORED_AS = "2.0"

@@ -140,3 +140,15 @@ def test_evidence_by_phones_counts_what_came_first_beside_the_grade(script: Modu
     )
     page = "\n".join(script.by_phones(lines, {}))
     assert "0 of the 2 of all methods, for none is graded on this network, (none)" in page
+
+
+def test_signs_are_counted_from_the_committed_lines(script: ModuleType) -> None:
+    page = "\n".join(script.by_signs(RESULTS / "signs"))
+    lines = [json.loads(line) for line in (RESULTS / "signs" / "test.jsonl").read_text("utf-8").splitlines()]
+    assert not {0, 1} & {line["seed"] for line in lines}  # those were tuned on
+    for line in lines:
+        place = f"| {line['material']} | {line['what'].replace('_', ' ')} | {line['seed']} | {line['network']} |"
+        assert (place in page) == (line["learned"] and line["what"] in script._script("signs").SIGN_OF)
+    breath = next(row for row in page.splitlines() if row.startswith("| synthetic | breathiness | 2 | cnn |"))
+    assert "| 12 of 16 [48, 93] | 14 of 16 [62, 98] | 11 of 16 [41, 89] | 15% | breathiness | none |" in breath
+    assert "named first in" in page
