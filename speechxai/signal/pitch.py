@@ -209,7 +209,7 @@ def harmonicity_db(waveform: Array, sample_rate: int, track: PitchTrack) -> Arra
     return np.concatenate(values) if values else np.zeros(0)
 
 
-def _next_pulse(waveform: Array, at: float, period: float, direction: int) -> tuple[float, float]:
+def _next_pulse(waveform: Array, energy_until: Array, at: float, period: float, direction: int) -> tuple[float, float]:
     """Return the lag (samples) and correlation of the cycle after (+1) or before (-1) the one centered at `at`."""
     half = max(2, round(period / 2))
     center = round(at)
@@ -219,13 +219,11 @@ def _next_pulse(waveform: Array, at: float, period: float, direction: int) -> tu
     if min(first, center - half) < 0 or max(last, center + half + 1) > waveform.shape[0]:
         return 0.0, 0.0
     cycle = waveform[center - half : center + half + 1]
-    around = waveform[first:last]
-    # What sliding_window_view gives, without its checks: they take as long as the rest, and this runs once a cycle.
-    neighbors = np.lib.stride_tricks.as_strided(
-        around, (around.shape[0] - cycle.shape[0] + 1, cycle.shape[0]), around.strides * 2, writeable=False
-    )
-    energy = np.einsum("ij,ij->i", neighbors, neighbors) * float(cycle @ cycle)
-    correlation = (neighbors @ cycle) / np.sqrt(np.maximum(energy, 1e-18))
+    # This runs once a cycle: what is spent on views and checks takes longer than the sums.
+    size, n_lags = cycle.shape[0], last - first - cycle.shape[0] + 1
+    energy = energy_until[first + size : first + size + n_lags] - energy_until[first : first + n_lags]
+    energy *= float(cycle @ cycle)
+    correlation = np.correlate(waveform[first:last], cycle, "valid") / np.sqrt(np.maximum(energy, 1e-18))
     best = int(correlation.argmax())
     if best in (0, correlation.shape[0] - 1):
         return 0.0, 0.0
@@ -242,6 +240,8 @@ def pulses(waveform: Array, sample_rate: int, track: PitchTrack) -> list[Array]:
     present one, 0.8 to 1.25 periods away.
     """
     found: list[Array] = []
+    waveform = np.asarray(waveform, dtype=np.float64)
+    energy_until = np.concatenate([[0.0], np.cumsum(waveform**2)])
     edges = np.flatnonzero(np.diff(np.concatenate([[False], track.voiced, [False]]).astype(np.int8)))
     for start, stop in zip(edges[::2], edges[1::2], strict=True):
         if stop - start < 3:
@@ -256,10 +256,14 @@ def pulses(waveform: Array, sample_rate: int, track: PitchTrack) -> list[Array]:
             continue
         seed = first + int(np.abs(span - span.mean()).argmax())
         times = [float(seed)]
+        known_hz, began, ended = f0.tolist(), int(grid[0]), int(grid[-1])
         for direction in (1, -1):
             at = float(seed)
-            while grid[0] <= at <= grid[-1]:
-                lag, correlation = _next_pulse(waveform, at, sample_rate / float(np.interp(at, grid, f0)), direction)
+            while began <= at <= ended:
+                place = (at - began) / track.hop_samples
+                frame = min(int(place), len(known_hz) - 2)
+                hz = known_hz[frame] + (place - frame) * (known_hz[frame + 1] - known_hz[frame])
+                lag, correlation = _next_pulse(waveform, energy_until, at, sample_rate / hz, direction)
                 if correlation < 0.3:
                     break
                 at += direction * lag

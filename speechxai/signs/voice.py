@@ -14,11 +14,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
-from scipy.ndimage import map_coordinates, spline_filter1d, uniform_filter1d
+from scipy.ndimage import spline_filter1d, uniform_filter1d
 from torch import Tensor
 
 from speechxai.errors import NotApplicable, SpeechXAIError
@@ -166,10 +167,22 @@ class Voice:
         spectrum = np.fft.rfft(self.waveform, length)
         return np.asarray(spline_filter1d(_FINER * np.fft.irfft(spectrum, _FINER * length), order=3, mode="mirror"))
 
-    def read(self, positions: Array) -> Array:
-        """Return the waveform at fractional positions, samples; 0 outside."""
-        values = map_coordinates(self.fine, [positions * _FINER], order=3, mode="mirror", prefilter=False)
-        return np.where((positions >= 0) & (positions <= self.waveform.shape[0] - 1), values, 0.0)
+    def read_from(self, starts: Array, which: Array, steps: Array) -> Array:
+        """Return the waveform `steps` whole samples (S,) behind fractional positions `starts` (K,), of which each is
+        `which` (S,); 0 outside. How far between two samples they lie is the same for a whole row of them."""
+        last = self.waveform.shape[0] - 1
+        doubled = _FINER * starts
+        whole = np.floor(doubled)
+        f = doubled - whole
+        at = whole.astype(np.int64)[which] + _FINER * steps
+        # The four cubic splines that reach a place f behind a knot.
+        splines = ((1 - f) ** 3, 4 - 6 * f**2 + 3 * f**3, 1 + 3 * f + 3 * f**2 - 3 * f**3, f**3)
+        values = np.zeros(at.shape[0])
+        most = self.fine.shape[0] - 1
+        for place, spline in enumerate(splines, start=-1):
+            values += (spline / 6)[which] * self.fine[np.abs(at + place).clip(0, most)]
+        positions = starts[which] + steps
+        return np.where((positions >= 0) & (positions <= last), values, 0.0)
 
     def to_samples(self, values: Array, smooth_s: float = 0.0) -> Array:
         """Interpolate frames (T,) to samples (N,), smoothed over `smooth_s`."""
@@ -290,26 +303,43 @@ class Placed(NamedTuple):
     gains: Array | None = None
 
 
-def _grains(voice: Voice, placed: Placed) -> tuple[Array, Array, Array, tuple[int, int, float, float]]:
-    """Return where samples go, what stands there, with which weight (all (S,)), and how far the outer grains reach."""
-    marks, targets, sources, gains = placed
-    before = np.diff(marks, prepend=2 * marks[0] - marks[1])[sources]
-    after = np.diff(marks, append=2 * marks[-1] - marks[-2])[sources]
-    # A grain reaches its neighbors, so that nothing between two of them is left without.
-    steps = np.diff(targets)
-    if steps.shape[0]:
-        before = np.maximum(before, np.append(steps[0], steps))
-        after = np.maximum(after, np.append(steps, steps[-1]))
+class _Grains(NamedTuple):
+    """Samples of grains, run by run: where they go, what stands there, with which weight (all (S,)), and how far the
+    outer grains of each run reach: first and last sample, the length before its first mark and behind its last."""
+
+    at: Array
+    values: Array
+    weight: Array
+    reach: list[tuple[int, int, float, float]]
+
+
+def _grains(voice: Voice, placed: Sequence[Placed]) -> _Grains:
+    """Cut the grains of all runs at once."""
+    parts = []
+    for marks, targets, sources, gains in placed:
+        before = np.diff(marks, prepend=2 * marks[0] - marks[1])[sources]
+        after = np.diff(marks, append=2 * marks[-1] - marks[-2])[sources]
+        # A grain reaches its neighbors, so that nothing between two of them is left without.
+        steps = np.diff(targets)
+        if steps.shape[0]:
+            before = np.maximum(before, np.append(steps[0], steps))
+            after = np.maximum(after, np.append(steps, steps[-1]))
+        parts.append((targets, marks[sources], before, after, np.ones_like(targets) if gains is None else gains))
+    targets, marks_there, before, after, gains = (np.concatenate(column) for column in zip(*parts, strict=True))
     first = np.ceil(targets - before).astype(np.int64)
     lengths = np.floor(targets + after).astype(np.int64) - first + 1
+    ends = np.cumsum(lengths)
     which = np.repeat(np.arange(targets.shape[0]), lengths)
-    at = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths) + first[which]
-    away = at - targets[which]
-    weight = 0.5 + 0.5 * np.cos(np.pi * away / np.where(away < 0, before[which], after[which]))
-    values = voice.read(away + marks[sources][which])
-    if gains is not None:
-        values = values * gains[which]
-    return at, values, weight, (int(first[0]), int(at[-1]), float(before[0]), float(after[-1]))
+    within = np.arange(lengths.sum()) - (ends - lengths)[which]
+    away = within + (first - targets)[which]
+    weight = 0.5 + 0.5 * np.cos(away * np.where(away < 0, (np.pi / before)[which], (np.pi / after)[which]))
+    values = gains[which] * voice.read_from(marks_there + first - targets, which, within)
+    runs = np.cumsum([0, *(part[0].shape[0] for part in parts)])
+    reach = [
+        (int(first[a]), int(first[b - 1] + lengths[b - 1] - 1), float(before[a]), float(after[b - 1]))
+        for a, b in pairwise(runs)
+    ]
+    return _Grains(within + first[which], values, weight, reach)
 
 
 def overlap_added(voice: Voice, placed: Sequence[Placed]) -> Array:
@@ -320,16 +350,21 @@ def overlap_added(voice: Voice, placed: Sequence[Placed]) -> Array:
     crossfaded within a cycle. Cycles on their own marks give the recording back.
     """
     n = voice.waveform.shape[0]
-    total, weights, own = np.zeros(n), np.zeros(n), np.ones(n)
-    for run in placed:
-        at, values, weight, (low, high, before, after) = _grains(voice, run)
-        inside = (at >= 0) & (at < n)
-        total += np.bincount(at[inside], (weight * values)[inside], minlength=n)
-        weights += np.bincount(at[inside], weight[inside], minlength=n)
+    own = np.ones(n)
+    at, values, weight, reach = _grains(voice, placed)
+    for run, (low, high, before, after) in zip(placed, reach, strict=True):
         span = np.arange(max(0, low), min(n, high + 1))
         outside = np.maximum((run.targets[0] - span) / before, (span - run.targets[-1]) / after).clip(0, 1)
         own[span] = np.minimum(own[span], 0.5 - 0.5 * np.cos(np.pi * outside))
+    total, weights = _added(at, values, weight, n)
     return (total + own * voice.waveform) / np.maximum(weights + own, 1e-6)
+
+
+def _added(at: Array, values: Array, weight: Array, n: int) -> tuple[Array, Array]:
+    """Sums of weighted values and of weights at every sample (n,)."""
+    weight = np.where((at >= 0) & (at < n), weight, 0.0)
+    at = at.clip(0, n - 1)
+    return np.bincount(at, weight * values, minlength=n), np.bincount(at, weight, minlength=n)
 
 
 def at_pitch(voice: Voice, marks: Array, factor: Array) -> Placed:
@@ -376,11 +411,9 @@ def retimed(voice: Voice, stretch: Array) -> Array:
     whole = np.arange(int(np.floor(count[-1] + 1e-6)) + 1, dtype=np.float64)
     targets = np.interp(whole, count, later)
     sources = np.rint(np.interp(whole, count, np.arange(chain.shape[0]))).astype(np.int64)
-    at, values, weight, _ = _grains(voice, Placed(chain, targets, sources))
-    length = round(float(clock[-1]))
-    inside = (at >= 0) & (at < length)
-    total = np.bincount(at[inside], (weight * values)[inside], minlength=length)
-    return total / np.maximum(np.bincount(at[inside], weight[inside], minlength=length), 1e-3)
+    at, values, weight, _ = _grains(voice, [Placed(chain, targets, sources)])
+    total, weights = _added(at, values, weight, round(float(clock[-1])))
+    return total / np.maximum(weights, 1e-3)
 
 
 def filtered(voice: Voice, response: Callable[[Array, slice], Array], source: Array | None = None) -> Array:
