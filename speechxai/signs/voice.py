@@ -349,6 +349,8 @@ def overlap_added(voice: Voice, placed: Sequence[Placed]) -> Array:
     mark, divided by the sum of the windows. Outside of the stretches the recording is as it was; at their ends it is
     crossfaded within a cycle. Cycles on their own marks give the recording back.
     """
+    if not placed:
+        return np.array(voice.waveform)
     n = voice.waveform.shape[0]
     own = np.ones(n)
     at, values, weight, reach = _grains(voice, placed)
