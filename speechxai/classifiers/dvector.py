@@ -22,7 +22,7 @@ from speechxai.classifiers.network import WaveformDoor
 from speechxai.classifiers.whisper import fit_head
 from speechxai.errors import SpeechXAIError, told
 from speechxai.files import read_bytes
-from speechxai.types import Recording, StftConfig
+from speechxai.types import Array, Recording, StftConfig
 
 SAMPLE_RATE_HZ = 16_000
 N_FFT, HOP, N_MELS = 400, 160, 40
@@ -162,7 +162,7 @@ class DVectorConfig:
         encoder: "resemblyzer" or a file, see `read_speaker_encoder`.
         random: the encoder's shapes with random weights, drawn by `seed`: its twin that was never trained.
         seed: of the random weights.
-        n_classes: logits.
+        n_classes: 2, told apart by one logit, or 1: a score.
 
     Raises:
         SpeechXAIError: another number of classes than 2.
@@ -174,13 +174,13 @@ class DVectorConfig:
     n_classes: int = 2
 
     def __post_init__(self) -> None:
-        if self.n_classes != 2:
-            raise SpeechXAIError("The backbone 'dvector' tells two classes apart, no more, and gives no score.")
+        if self.n_classes not in (1, 2):
+            raise SpeechXAIError("The backbone 'dvector' tells two classes apart or gives a score, no more.")
 
 
 class FrozenDVector(nn.Module):
-    """Waveforms (B, N) to one logit (B, 1), the log odds of the second class: d-vector of an encoder that stays as it
-    is, standardized, linear."""
+    """Waveforms (B, N) to one logit (B, 1), the log odds of the second class, or a score: d-vector of an encoder that
+    stays as it is, standardized, linear."""
 
     mean: Tensor
     deviation: Tensor
@@ -245,9 +245,20 @@ class DVector(WaveformDoor):
         Raises:
             SpeechXAIError: fewer than 2 speakers of a class.
         """
+        self._fit(recordings, np.array([recording.label for recording in recordings]), seed, False)
+
+    def fit_scores(self, recordings: Sequence[Recording], scores: Array, seed: int) -> None:
+        """Fit the head to scores (N,), in deviations from their mean.
+
+        Raises:
+            SpeechXAIError: fewer than 2 speakers.
+        """
+        self._fit(recordings, scores, seed, True)
+
+    def _fit(self, recordings: Sequence[Recording], wanted: Array, seed: int, score: bool) -> None:
         vectors = torch.stack([self._vector(recording) for recording in recordings]).double()
-        labels = np.array([recording.label for recording in recordings])
-        fit_head(self.network, vectors[:, None], labels, [recording.speaker for recording in recordings], seed)
+        speakers = [recording.speaker for recording in recordings]
+        fit_head(self.network, vectors[:, None], wanted, speakers, seed, score)
 
     def _vector(self, recording: Recording) -> Tensor:
         known = _KNOWN.setdefault(recording, {})

@@ -20,7 +20,7 @@ from speechxai.classifiers.watch import Watch, entered
 from speechxai.errors import SpeechXAIError, in_range
 from speechxai.flags import MAX_COUNT, MAX_SEED, TRAIN
 from speechxai.signal.stft import magnitudes, spectrogram
-from speechxai.types import Recording, StftConfig
+from speechxai.types import Array, Recording, StftConfig
 
 
 # Random changes of training crops: level and noise on the waveform, silence holes on the magnitude (SpecAugment).
@@ -235,6 +235,14 @@ class FitsItself(Protocol):
 
     def fit_recordings(self, recordings: Sequence[Recording], seed: int) -> None:
         """Set the weights from labeled recordings."""
+
+
+@runtime_checkable
+class FitsScores(Protocol):
+    """A backbone that is fitted in one go, to a score as well."""
+
+    def fit_scores(self, recordings: Sequence[Recording], scores: Array, seed: int) -> None:
+        """Set the weights from recordings and what should be said of them (N,), in deviations from the mean."""
 
 
 # One number by which logits are divided, so that probabilities mean what they say.
@@ -627,7 +635,20 @@ def fit(
         class_weights(labels_of(training).tolist(), len(classifier.class_names))
     if isinstance(classifier.backbone, FitsItself):
         # Nothing stops early here, so the validation speakers are better used for fitting.
-        classifier.backbone.fit_recordings([*training, *validation], config.seed)
+        everybody = [*training, *validation]
+        if not classifier.unit:
+            classifier.backbone.fit_recordings(everybody, config.seed)
+        elif isinstance(classifier.backbone, FitsScores):
+            set_scale(classifier, everybody)
+            scores = (truths_of(classifier, everybody).to(classifier.intercept) - classifier.intercept[0]) * (
+                classifier.temperature
+            )
+            classifier.backbone.fit_scores(everybody, scores.double().cpu().numpy(), config.seed)
+        else:
+            raise SpeechXAIError(
+                f"{type(classifier.backbone).__name__} is fitted in one go to classes, and gives no score: it has no"
+                " 'fit_scores'."
+            )
         classifier.eval()
         return History((), 0, False)
     set_front_end(classifier, training)

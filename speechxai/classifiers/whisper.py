@@ -8,7 +8,7 @@ import importlib.util
 import json
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -377,7 +377,7 @@ class WhisperConfig:
         encoder: "tiny.en", a folder or a file, see `read_encoder`.
         random: the encoder's shapes with random weights, drawn by `seed`: its twin that was never trained.
         seed: of the random weights.
-        n_classes: logits.
+        n_classes: 2, told apart by one logit, or 1: a score.
         tuned: the last blocks of the encoder that are trained with the head; 0 leaves it as it is.
 
     Raises:
@@ -392,13 +392,14 @@ class WhisperConfig:
 
     def __post_init__(self) -> None:
         in_range("the backbone 'whisper'", "tuned", self.tuned, 0, 64, whole=True)
-        if self.n_classes != 2:
-            raise SpeechXAIError("The backbone 'whisper' tells two classes apart, no more, and gives no score.")
+        if self.n_classes not in (1, 2):
+            raise SpeechXAIError("The backbone 'whisper' tells two classes apart or gives a score, no more.")
 
 
 class FrozenWhisper(nn.Module):
-    """Waveforms (B, N) to one logit (B, 1), the log odds of the second class: softmax-weighted sum of the hidden layers
-    of an encoder that stays as it is, or all but its last blocks do, mean over frames, standardized, linear."""
+    """Waveforms (B, N) to one logit (B, 1), the log odds of the second class, or a score: softmax-weighted sum of the
+    hidden layers of an encoder that stays as it is, or all but its last blocks do, mean over frames, standardized,
+    linear."""
 
     mean: Tensor
     deviation: Tensor
@@ -491,11 +492,22 @@ class Whisper(WaveformDoor):
         Raises:
             SpeechXAIError: fewer than 2 speakers of a class.
         """
+        self._fit(recordings, np.array([recording.label for recording in recordings]), seed, False)
+
+    def fit_scores(self, recordings: Sequence[Recording], scores: Array, seed: int) -> None:
+        """Fit the head to scores (N,), in deviations from their mean, and train the `tuned` blocks with it.
+
+        Raises:
+            SpeechXAIError: fewer than 2 speakers.
+        """
+        self._fit(recordings, scores, seed, True)
+
+    def _fit(self, recordings: Sequence[Recording], wanted: Array, seed: int, score: bool) -> None:
         pooled = torch.stack([self._pooled(recording) for recording in recordings]).double()
-        labels = np.array([recording.label for recording in recordings])
-        fit_head(self.network, pooled, labels, [recording.speaker for recording in recordings], seed)
+        fit_head(self.network, pooled, wanted, [recording.speaker for recording in recordings], seed, score)
         if self.config.tuned:
-            tune(self.network, [self._pieces(recording) for recording in recordings], labels, self.config.tuned, seed)
+            pieces = [self._pieces(recording) for recording in recordings]
+            tune(self.network, pieces, wanted, self.config.tuned, seed, score)
 
     def _pieces(self, recording: Recording) -> list[Tensor]:
         """A recording in pieces of at most LONGEST_S."""
@@ -542,37 +554,42 @@ class Headed(Protocol):
     output: nn.Linear
 
 
-def fit_head(network: Headed, pooled: Tensor, labels: Any, speakers: Sequence[str], seed: int) -> None:
-    """Fit layer weights and the linear layer by penalized logistic regression with balanced classes.
+def fit_head(
+    network: Headed, pooled: Tensor, wanted: Array, speakers: Sequence[str], seed: int, score: bool = False
+) -> None:
+    """Fit layer weights and the linear layer: penalized logistic regression with balanced classes, or of a score
+    penalized least squares. The penalty is chosen by cross-validation over speakers.
 
     Args:
         network: whose head is set.
         pooled: (N, L + 1, C), float64.
-        labels: (N,) 0 or 1.
+        wanted: (N,), classes 0 or 1, or of a score deviations from its mean.
         speakers: N names.
         seed: of the folds.
+        score: whether a score is fitted.
 
     Raises:
-        SpeechXAIError: fewer than 2 speakers of a class.
+        SpeechXAIError: fewer than 2 speakers of a class, or for a score fewer than 2.
     """
-    from sklearn.model_selection import StratifiedGroupKFold
-
     owners = np.array(speakers)
-    n_speakers = min(len(set(owners[labels == label])) for label in (0, 1))
+    kinds = [owners] if score else [owners[wanted == label] for label in (0, 1)]
+    n_speakers = min(len(set(kind)) for kind in kinds)
     if n_speakers < 2:
         raise SpeechXAIError(
-            f"Fitting a head on a frozen encoder needs at least 2 speakers of each class. Got {n_speakers}."
+            f"Fitting a head on a frozen encoder needs at least 2 speakers{'' if score else ' of each class'}. Got"
+            f" {n_speakers}."
         )
     mean, deviation = pooled.mean(dim=0), pooled.std(dim=0, correction=0)
     deviation = torch.where(deviation > 1e-9, deviation, torch.ones_like(deviation))
-    x, y = (pooled - mean) / deviation, torch.from_numpy(labels.astype(np.float64))
-    folds = StratifiedGroupKFold(min(5, n_speakers), shuffle=True, random_state=seed)
-    parts = [(torch.from_numpy(a), torch.from_numpy(b)) for a, b in folds.split(labels, labels, owners)]
+    x, y = (pooled - mean) / deviation, torch.from_numpy(wanted.astype(np.float64))
+    dealt = _folds_by_score(wanted, owners, seed) if score else _folds_by_class(wanted, owners, n_speakers, seed)
+    parts = [(torch.from_numpy(a), torch.from_numpy(b)) for a, b in dealt]
+    cost = _squared_error if score else _cross_entropy
     losses = []
     for strength in C_GRID:
-        held_out = [_loss(_head(x[a], y[a], strength), x[b], y[b]) for a, b in parts]
+        held_out = [float(cost(_head(x[a], y[a], strength, cost), x[b], y[b])) for a, b in parts]
         losses.append(sum(held_out) / len(held_out))
-    mix, weight, bias = _head(x, y, C_GRID[int(np.argmin(losses))])
+    mix, weight, bias = _head(x, y, C_GRID[int(np.argmin(losses))], cost)
     with torch.no_grad():
         network.mean.copy_(mean)
         network.deviation.copy_(deviation)
@@ -581,20 +598,51 @@ def fit_head(network: Headed, pooled: Tensor, labels: Any, speakers: Sequence[st
         network.output.bias.fill_(float(bias))
 
 
+N_FOLDS = 5
+"""Folds by speaker that choose the penalty, or as many as there are speakers."""
+
+
+def _folds_by_class(labels: Array, owners: Array, n_speakers: int, seed: int) -> list[tuple[Array, Array]]:
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    folds = StratifiedGroupKFold(min(N_FOLDS, n_speakers), shuffle=True, random_state=seed)
+    return list(folds.split(labels, labels, owners))
+
+
+def _folds_by_score(scores: Array, owners: Array, seed: int) -> list[tuple[Array, Array]]:
+    """Rows outside and inside of every fold; speakers who follow one another by score lie in different folds."""
+    names = sorted(set(owners.tolist()), key=lambda name: (float(scores[owners == name].mean()), name))
+    n_folds, draw = min(N_FOLDS, len(names)), np.random.default_rng(seed)
+    place: dict[str, int] = {}
+    for first in range(0, len(names), n_folds):
+        # The last block may be shorter than its permutation; the first is whole, so no fold is empty.
+        place.update(zip(names[first : first + n_folds], draw.permutation(n_folds).tolist(), strict=False))
+    fold = np.array([place[name] for name in owners.tolist()])
+    return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(n_folds)]
+
+
 TUNED_EPOCHS, TUNED_RATE, TUNED_BATCH = 10, 1e-4, 8
 """How `tune` trains: fixed, for a choice by these recordings' own loss would need speakers that the head needs more."""
 
 
-def tune(network: FrozenWhisper, pieces: Sequence[Sequence[Tensor]], labels: Any, n_blocks: int, seed: int) -> None:
+def tune(
+    network: FrozenWhisper,
+    pieces: Sequence[Sequence[Tensor]],
+    wanted: Array,
+    n_blocks: int,
+    seed: int,
+    score: bool = False,
+) -> None:
     """Train the last blocks of the encoder, its norm and the head together; what lies below is computed once a
     recording.
 
     Args:
         network: whose head is fitted already.
         pieces: waveforms of every recording, at most LONGEST_S each.
-        labels: (N,) 0 or 1.
+        wanted: (N,), classes 0 or 1, or of a score deviations from its mean.
         n_blocks: how many blocks.
         seed: of the order.
+        score: whether a score is learned.
     """
     encoder, n_kept = network.encoder, len(network.encoder.layers) - n_blocks + 1
     device = network.output.weight.device
@@ -613,7 +661,7 @@ def tune(network: FrozenWhisper, pieces: Sequence[Sequence[Tensor]], labels: Any
     for value in values:
         value.requires_grad_(True)
     optimizer = torch.optim.AdamW(values, lr=TUNED_RATE)
-    share = torch.tensor([float((labels == label).mean()) for label in (0, 1)], device=device)
+    share = [] if score else [float((wanted == label).mean()) for label in (0, 1)]
     generator = torch.Generator().manual_seed(seed)
     n_steps = TUNED_EPOCHS * -(-len(below) // TUNED_BATCH)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
@@ -624,9 +672,13 @@ def tune(network: FrozenWhisper, pieces: Sequence[Sequence[Tensor]], labels: Any
                 length = torch.tensor([float(state.shape[1]) for _, state in below[index]], device=device)
                 means = torch.cat([_pooled_onward(encoder, *piece) for piece in below[index]])
                 logit = network.decide((means * (length / length.sum())[:, None, None]).sum(dim=0, keepdim=True))
-                label = torch.full_like(logit, float(labels[index]))
-                cost = nn.functional.binary_cross_entropy_with_logits(logit, label)
-                (cost / (2 * share[int(labels[index])] * len(batch))).backward()  # type: ignore[no-untyped-call]
+                target = torch.full_like(logit, float(wanted[index]))
+                if score:
+                    cost = (logit - target).square().mean() / 2
+                else:
+                    weight = 2 * share[int(wanted[index])]
+                    cost = nn.functional.binary_cross_entropy_with_logits(logit, target) / weight
+                (cost / len(batch)).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
     network.requires_grad_(False)
@@ -644,20 +696,24 @@ def _pooled_onward(encoder: Encoder, below: Tensor, state: Tensor) -> Tensor:
 Head = tuple[Tensor, Tensor, Tensor]
 
 
-def _loss(head: Head, x: Tensor, y: Tensor) -> float:
-    return float(_cost(head, x, y))
-
-
-def _cost(head: Head, x: Tensor, y: Tensor) -> Tensor:
-    """Mean cross-entropy of both classes, which weigh the same."""
+def _said(head: Head, x: Tensor) -> Tensor:
     mix, weight, bias = head
-    logits = (mix.softmax(dim=0)[:, None] * x).sum(dim=1) @ weight + bias
-    each = nn.functional.binary_cross_entropy_with_logits(logits, y, reduction="none")
+    return (mix.softmax(dim=0)[:, None] * x).sum(dim=1) @ weight + bias
+
+
+def _cross_entropy(head: Head, x: Tensor, y: Tensor) -> Tensor:
+    """Mean cross-entropy of both classes, which weigh the same."""
+    each = nn.functional.binary_cross_entropy_with_logits(_said(head, x), y, reduction="none")
     found = [each[y == label].mean() for label in (0, 1) if bool((y == label).any())]
     return torch.stack(found).mean()
 
 
-def _head(x: Tensor, y: Tensor, strength: float) -> Head:
+def _squared_error(head: Head, x: Tensor, y: Tensor) -> Tensor:
+    """Half the mean squared error."""
+    return (_said(head, x) - y).square().mean() / 2
+
+
+def _head(x: Tensor, y: Tensor, strength: float, cost: Callable[[Head, Tensor, Tensor], Tensor]) -> Head:
     mix = torch.zeros(x.shape[1], dtype=x.dtype, requires_grad=True)
     weight = torch.zeros(x.shape[2], dtype=x.dtype, requires_grad=True)
     bias = torch.zeros((), dtype=x.dtype, requires_grad=True)
@@ -666,9 +722,9 @@ def _head(x: Tensor, y: Tensor, strength: float) -> Head:
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        cost = _cost(head, x, y) + (weight.square().sum() + mix.square().sum()) / (2 * strength * len(x))
-        cost.backward()  # type: ignore[no-untyped-call]
-        return cost
+        found = cost(head, x, y) + (weight.square().sum() + mix.square().sum()) / (2 * strength * len(x))
+        found.backward()  # type: ignore[no-untyped-call]
+        return found
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
     return mix.detach(), weight.detach(), bias.detach()

@@ -194,7 +194,7 @@ OPTIONS: Mapping[str, Callable[[], object]] = {
         [heard([1.0])], [0]
     ),
     "nowhere: there is no such folder or file of a Whisper encoder.": lambda: read_encoder("nowhere"),
-    "The backbone 'whisper' tells two classes apart, no more, and gives no score.": lambda: WhisperConfig(n_classes=3),
+    "The backbone 'whisper' tells two classes apart or gives a score, no more.": lambda: WhisperConfig(n_classes=3),
     "The 'input' parameter must be one of map, masked, original. Got 'sound' instead.": lambda: AuxiliarySettings(
         ("saliency",), input="sound"
     ),

@@ -27,6 +27,8 @@ from speechxai.report.latex import COLUMN_PT, GAP_PT, PAGE_PT, SIZES, Layout, la
 from speechxai.report.render import Cell, Row, Table
 from speechxai.signs.dials import SIGNS
 
+ROOT = Path(__file__).resolve().parents[2]
+
 PLAIN = {r"\_": "_", r"\%": "%", r"$\uparrow$": "0", r"$\downarrow$": "0", "$-$": "+;", r"$\cup$": "+;"}
 """What LaTeX prints for a macro, as signs at least as wide."""
 
@@ -166,6 +168,39 @@ def test_references_are_bibtex() -> None:
         for need in ("author", "title", "year"):
             assert re.search(rf"^  {need} = \{{.+\}},?$", entry, re.M), f"{key} lacks {need}"
         assert re.search(r"\d{4}", key)[0] == re.search(r"year = \{(\d+)\}", entry)[1]  # type: ignore[index]
+
+
+def test_identifiers_of_references_are_well_formed_and_no_entry_is_an_orphan() -> None:
+    entries = paper.references()
+    code = "\n".join(path.read_text("utf-8") for path in sorted((ROOT / "speechxai").rglob("*.py")))
+    for key, entry in entries.items():
+        fields = _fields(entry)
+        assert key in code, f"{key} is cited by nothing"
+        assert re.fullmatch(r"10\.\d{4,}/\S+", fields.get("doi", "10.1000/x")), key
+        assert re.fullmatch(r"arXiv:\d{4}\.\d{5}|arXiv:1[0-4]\d\d\.\d{4}", fields.get("note", "arXiv:2007.07584")), key
+        assert re.fullmatch(r"\d+(--\d+)?|e\d+", fields.get("pages", "1")), key
+        assert {"journal", "booktitle", "publisher", "note"} & set(fields), f"{key} says not where it stands"
+    doubled = [entry["doi"] for entry in map(_fields, entries.values()) if "doi" in entry]
+    assert len(doubled) == len(set(doubled))
+
+
+def _fields(entry: str) -> dict[str, str]:
+    return dict(re.findall(r"^  (\w+) = \{(.*)\},?$", entry, re.M))
+
+
+def test_the_published_work_is_named_alike_everywhere() -> None:
+    """One title, one number, the same authors: references, CITATION.cff, README and documents."""
+    entry = _fields(paper.references()["mancini2025investigating"])
+    number = entry["note"].removeprefix("arXiv:")
+    citation = (ROOT / "CITATION.cff").read_text("utf-8")
+    assert f"https://arxiv.org/abs/{number}" in citation
+    assert entry["title"].replace("{", "").replace("}", "") in citation
+    names = re.findall(r"family-names: (\w+), given-names: (\w+)", citation)
+    assert " and ".join(f"{family}, {given}" for family, given in names) == entry["author"]
+    assert f"year: {entry['year']}" in citation
+    for file in ["README.md", "docs/protocol-mancini2025.md"]:
+        found = set(re.findall(r"\b2411\.\d{5}", (ROOT / file).read_text("utf-8")))
+        assert number in found, file
 
 
 def test_names_of_the_tidy_tables_hold_in_spss_and_r() -> None:

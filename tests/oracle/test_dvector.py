@@ -26,6 +26,7 @@ from speechxai.classifiers.dvector import (
     parts_of,
     read_speaker_encoder,
 )
+from speechxai.classifiers.fit import FitConfig, fit, recording_logits
 from speechxai.classifiers.training import plan_of
 from speechxai.errors import SpeechXAIError
 from speechxai.explain.explain import explain_all
@@ -183,6 +184,24 @@ def test_a_head_learns_and_is_explained(file: Path) -> None:
     assert not torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[1], weights[3])
     assert plan_of({"backbone": "dvector", "options": {"encoder": str(file)}, "out": "m"}).backbone == "dvector"
+
+
+def test_a_score_is_learned_on_d_vectors(file: Path) -> None:
+    rng = np.random.default_rng(0)
+    recordings = []
+    for i in range(20):
+        points = float(rng.uniform(0, 100))
+        tone = np.sin(2 * np.pi * 1_000 * np.arange(20_000) / 16_000) + 0.02 * points * rng.normal(size=20_000)
+        wave = torch.from_numpy((0.05 * tone).astype(np.float32))
+        recordings.append(Recording(wave, 16_000, f"r{i}", f"s{i}", None, "vowel-a", {"points": points}))
+    torch.manual_seed(3)
+    network = build("dvector", STFT, encoder=str(file), n_classes=1)
+    classifier = Classifier(network, STFT, class_names=("points",), unit="points").eval()
+    fit(classifier, recordings[:10], recordings[10:14], FitConfig(seed=0))
+    said = recording_logits(classifier, recordings[14:])[:, 0].numpy()
+    truth = np.array([recording.metadata["points"] for recording in recordings[14:]])
+    fitted = np.mean([recording.metadata["points"] for recording in recordings[:14]])
+    assert np.abs(said - truth).mean() < 0.6 * np.abs(truth - fitted).mean()
 
 
 def test_the_benchmark_makes_it_and_its_twin() -> None:

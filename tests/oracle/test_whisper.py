@@ -16,12 +16,14 @@ from torch import Tensor
 
 from speechxai.classifiers import Classifier, build, predict
 from speechxai.classifiers.bundle import BundleConfig, StftSettings, load_bundle, save_bundle
+from speechxai.classifiers.fit import FitConfig, fit, recording_logits
 from speechxai.classifiers.whisper import (
     EMBEDDED,
     Encoder,
     FrozenWhisper,
     LogMel,
     WhisperConfig,
+    _folds_by_score,
     _pooled_onward,
     fit_head,
     read_ctranslate2,
@@ -219,6 +221,52 @@ def test_the_head_finds_the_layer_that_knows(folder: Path) -> None:
     assert (answers.numpy() == labels).mean() > 0.9
     with pytest.raises(SpeechXAIError, match=r"at least 2 speakers of each class\. Got 1"):
         fit_head(network, pooled[:3], labels[:3], ["a", "b", "c"], seed=0)
+
+
+def test_the_head_of_a_score_finds_what_knows(folder: Path) -> None:
+    """One number of one layer is the score; and folds are dealt by speaker, alike in score."""
+    network = FrozenWhisper(WhisperConfig(str(folder), n_classes=1))
+    rng = np.random.default_rng(0)
+    pooled = torch.from_numpy(rng.normal(size=(60, 3, 24)))
+    known = pooled[:, 1, 5].numpy()
+    scores = (known - known.mean()) / known.std()
+    speakers = [f"s{i // 2}" for i in range(60)]
+    fit_head(network, pooled, scores, speakers, seed=0, score=True)
+    assert int(network.layer_weights.argmax()) == 1
+    assert int(network.output.weight.abs().argmax()) == 5
+    said = network.decide(pooled.float())[:, 0].detach().numpy()
+    assert np.corrcoef(said, scores)[0, 1] > 0.95
+    assert said.mean() == pytest.approx(0, abs=1e-3)
+    folds = _folds_by_score(scores, np.array(speakers), 0)
+    assert sorted(np.concatenate([inside for _, inside in folds]).tolist()) == list(range(60))
+    for outside, inside in folds:
+        assert not {speakers[i] for i in outside} & {speakers[i] for i in inside}
+        # 30 speakers in order of their score are dealt in six blocks of five: every fold has one of each block.
+        assert len({speakers[i] for i in inside}) == 6
+    with pytest.raises(SpeechXAIError, match=r"needs at least 2 speakers\. Got 1"):
+        fit_head(network, pooled, scores, ["a"] * 60, seed=0, score=True)
+
+
+@pytest.mark.parametrize("tuned", [0, 1])
+def test_a_score_is_learned_on_a_frozen_encoder(folder: Path, tuned: int) -> None:
+    """Points that go with the level of a hiss under a tone, of people who were not heard."""
+    rng = np.random.default_rng(0)
+    recordings = []
+    for i in range(24):
+        points = float(rng.uniform(0, 100))
+        tone = np.sin(2 * np.pi * 220 * np.arange(12_000) / 16_000) + 0.02 * points * rng.normal(size=12_000)
+        wave = torch.from_numpy((0.05 * tone).astype(np.float32))
+        recordings.append(Recording(wave, 16_000, f"r{i}", f"s{i}", None, "vowel-a", {"points": points}))
+    torch.manual_seed(3)
+    network = build("whisper", STFT, encoder=str(folder), n_classes=1, tuned=tuned)
+    classifier = Classifier(network, STFT, class_names=("points",), unit="points").eval()
+    fit(classifier, recordings[:12], recordings[12:18], FitConfig(seed=0))
+    heard = recordings[18:]
+    said = recording_logits(classifier, heard)[:, 0].numpy()
+    truth = np.array([recording.metadata["points"] for recording in heard])
+    fitted = np.mean([recording.metadata["points"] for recording in recordings[:18]])
+    assert np.abs(said - truth).mean() < 0.6 * np.abs(truth - fitted).mean()
+    assert float(classifier.intercept[0]) == pytest.approx(fitted, rel=1e-5)
 
 
 def made(folder: Path, **options: Any) -> Classifier:
