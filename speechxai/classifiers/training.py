@@ -700,6 +700,8 @@ def model_card(
         n: bootstrap resamples behind every interval.
     """
     found = confounds(subjects, n=n)
+    if config.held_out is not None:
+        found["classifier"] = config.held_out.auc  # what a warning under an answer says too: one value, one interval
     parts = [
         f"# {config.name}",
         (
@@ -899,6 +901,8 @@ def _row_of(seed: int, people: scores.ScoredPeople, shown: Sequence[str]) -> lis
 
 def _performance(config: BundleConfig, subjects: Subjects, uncalibrated: Subjects, n: int) -> str:
     after, before = performance(subjects, n=n), performance(uncalibrated, n=n)
+    if config.held_out is not None:
+        after["auroc"] = config.held_out.auc
     nothing = [performance(each, n=1) for each in knowing_nothing(subjects).values()]
     rows = [
         [METRICS[name], before[name], after[name], *(f"{each[name].value:.3f}" for each in nothing)] for name in after

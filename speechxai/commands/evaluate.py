@@ -186,7 +186,7 @@ def run_all(asked: Sequence[dict[str, Any]], config: Path | None, overwrite: boo
     from speechxai.errors import SpeechXAIError
     from speechxai.evaluation.beside import side_by_side
     from speechxai.evaluation.config import load
-    from speechxai.evaluation.paper import data_name
+    from speechxai.evaluation.paper import name_of_data
     from speechxai.evaluation.runs import RunFolder
     from speechxai.files import naming_folder, write_atomically
 
@@ -194,7 +194,7 @@ def run_all(asked: Sequence[dict[str, Any]], config: Path | None, overwrite: boo
     out = settings[0].out
     if out is None:
         raise SpeechXAIError("The runs need a folder: give --out, for example --out runs/all.")
-    places = [out / f"{Path(s.model).name}-on-{data_name({'data': s.data}).replace(' ', '-')}" for s in settings]
+    places = [out / f"{Path(s.model).name}-on-{name_of_data(s.data).replace(' ', '-')}" for s in settings]
     if len(set(places)) < len(places):
         raise SpeechXAIError("Two of the models or of the data sets have the same name. Evaluate them one by one.")
     status, folders = 0, []

@@ -51,7 +51,7 @@ def runs_list(
         try:
             status = folder.status()
             done, started = f"{status.n_done} of {status.n_units}", str(folder.environment.get("started", ""))[:16]
-            rows.append((str(folder.path), model_name(folder), data_name(folder.config), done, started))
+            rows.append((str(folder.path), model_name(folder), data_name(folder), done, started))
         except SpeechXAIError as error:
             rows.append((str(folder.path), "", "", "damaged", str(error)[:40]))
     head = ("run", "model", "data", "done", "started")

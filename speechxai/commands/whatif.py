@@ -156,7 +156,7 @@ def _write(out: Path, found: Any, made: dict[str, Any], class_words: Any, rate: 
     import torch
 
     from speechxai.files import WHATIF, csv_text, naming_folder, to_json, write_atomically
-    from speechxai.report.plots import dose_curves
+    from speechxai.report.plots import FILE_FORMATS, dose_curves
     from speechxai.signal.audio import write
     from speechxai.signs.words import panel, sentences
 
@@ -221,7 +221,9 @@ def _write(out: Path, found: Any, made: dict[str, Any], class_words: Any, rate: 
             name = found.class_names[found.target]
             label = f"{name} ({found.unit})" if found.unit else f"P({name})"
             panels = [panel(curve, found.unit) for curve in found.curves]
-            write_atomically(out / "curves.png", dose_curves(panels, label, is_score=bool(found.unit)))
+            drawn = dose_curves(panels, label, is_score=bool(found.unit))
+            for file_format in FILE_FORMATS:
+                write_atomically(out / f"curves.{file_format}", drawn.in_format(file_format))
     return said
 
 

@@ -54,7 +54,7 @@ def found_below(place: Path) -> list[RunFolder]:
 def names_of(folders: Sequence[RunFolder]) -> list[str]:
     """A short name for each run: of its data where the model is the same, of its model where the data are, else of its
     folder."""
-    data = [data_name(folder.config) for folder in folders]
+    data = [data_name(folder) for folder in folders]
     models = [model_name(folder) for folder in folders]
     for names, others in ((data, models), (models, data)):
         if len(set(names)) == len(names) and len(set(others)) == 1:
@@ -99,7 +99,7 @@ def _what(folders: Sequence[RunFolder], names: Sequence[str]) -> Table:
         predictions = folder.table("predictions")
         known = predictions.dropna(subset=["label", "predicted"]) if "predicted" in predictions else predictions[:0]
         right = int((known["label"].astype(int) == known["predicted"].astype(int)).sum())
-        cells = (model_name(folder), data_name(folder.config), who(folder), f"{right} of {len(known)}")
+        cells = (model_name(folder), data_name(folder), who(folder), f"{right} of {len(known)}")
         rows.append(Row(name, tuple(Cell(text) for text in cells)))
     return Table("What was run", ("run", "model", "data", "recordings", "right"), tuple(rows))
 

@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 
 from speechxai.data.manifest import classes_of, column_to_group_by, groups_of, label_names
+from speechxai.data.tables import is_known
 from speechxai.errors import SpeechXAIError, did_you_mean
 from speechxai.evaluation.runs import RunFolder, knowing
 from speechxai.evaluation.runs import summary as summarized
@@ -246,10 +247,30 @@ def for_paper(recipe: str) -> str:
 # Facts that a caption states
 
 
-def data_name(config: Mapping[str, Any]) -> str:
-    """Name of a run's data, without a path."""
-    data = str(config.get("data", ""))
-    return "synthetic voices" if data == "synthetic" else Path(data).stem if Path(data).suffix else Path(data).name
+def data_name(folder: RunFolder) -> str:
+    """Name of a run's data, without a path: what its recordings say that they belong to, else what was asked for."""
+    asked = name_of_data(str(folder.config.get("data", "")))
+    if asked == SYNTHETIC_VOICES or "dataset" not in folder.manifest:
+        return asked
+    named = [name for name in dict.fromkeys(folder.manifest["dataset"].dropna().astype(str)) if is_known(name)]
+    return listing(named) if named else asked
+
+
+SYNTHETIC_VOICES = "synthetic voices"
+
+
+def name_of_data(data: str) -> str:
+    """What --data names, without a path; a manifest that has its usual name is called by its folder.
+
+    >>> name_of_data("voices/clinic/manifest.csv"), name_of_data("pc-gita"), name_of_data("/data/own.csv")
+    ('clinic', 'pc-gita', 'own')
+    """
+    if data == "synthetic":
+        return SYNTHETIC_VOICES
+    path = Path(data)
+    if path.name == "manifest.csv":
+        return path.absolute().parent.name or path.stem
+    return path.stem if path.suffix else path.name
 
 
 def model_name(folder: RunFolder) -> str:
@@ -296,7 +317,7 @@ def caption(folder: RunFolder, metrics: Sequence[str], rows: pd.DataFrame | None
     """What a table or figure of a run must say of itself: model, data, n, speakers, intervals, protocol."""
     percent = [short_name(metric) for metric in PERCENT if metric in metrics]
     parts = [
-        f"Model {model_name(folder)}, data {data_name(folder.config)}, {who(folder, rows)}",
+        f"Model {model_name(folder)}, data {data_name(folder)}, {who(folder, rows)}",
         INTERVALS,
         f"{listing(percent)} in percent" if percent else "",
         "p: the largest against the controls, sign flips over speakers, Holm" if p else "",
@@ -395,7 +416,7 @@ def _as_records(folder: RunFolder, named: Sequence[tuple[str, Group]], asked: As
     environment = folder.environment
     return {
         "model": model_name(folder),
-        "data": data_name(folder.config),
+        "data": data_name(folder),
         "protocol": folder.config.get("protocol", "standard"),
         "metrics": {
             metric: {key: METRICS.facts(metric).get(key) for key in ("best", "bounds", "published", "cites")}
@@ -481,7 +502,7 @@ def _sentences(folder: RunFolder, cite: Any, plain: Any) -> Iterator[str]:
         )
 
     yield (
-        f"We explained the classifier {plain(model_name(folder))} on {plain(data_name(config))}:"
+        f"We explained the classifier {plain(model_name(folder))} on {plain(data_name(folder))}:"
         f" {plain(who(folder).removeprefix('n = '))}."
     )
     yield plain(_answered_by(folder))

@@ -18,7 +18,7 @@ from speechxai.classifiers.precision import PRECISION_NOTES
 from speechxai.data.manifest import classes_of, label_names
 from speechxai.evaluation.paper import BESIDE as BESIDE
 from speechxai.evaluation.paper import Group as Group
-from speechxai.evaluation.paper import asked_for, caption, groups_by, score_table
+from speechxai.evaluation.paper import asked_for, caption, data_name, groups_by, score_table
 from speechxai.evaluation.runs import RunFolder, knowing, unit_name
 from speechxai.evaluation.session import Session
 from speechxai.evaluation.values import SAID
@@ -91,7 +91,9 @@ def draw_examples(session: Session, folder: RunFolder) -> None:
             continue
         name = f"{unit_name(recording)}.png"
         with naming_folder(folder.path, "write"):
-            write_atomically(folder.path / "pictures" / name, picture)
+            for file_format in plots.FILE_FORMATS:
+                file = (folder.path / "pictures" / name).with_suffix(f".{file_format}")
+                write_atomically(file, picture.in_format(file_format))
         index.append({"recording": recording, "file": name, "why": why, **entry})
     with naming_folder(folder.path, "write"):
         write_atomically(folder.path / "pictures" / "index.json", sealed({"examples": index}, "pictures"))
@@ -139,8 +141,8 @@ def recipes_to_draw(recipes: tuple[str, ...]) -> list[str]:
     return own[:N_MAPS] + [recipe for recipe in recipes if recipe == "energy_map"]
 
 
-def draw(session: Session, recording: str) -> tuple[dict[str, Any], bytes]:
-    """Explain one recording again and draw its maps; returns what the picture shows, in words, and the PNG."""
+def draw(session: Session, recording: str) -> tuple[dict[str, Any], plots.Picture]:
+    """Explain one recording again and draw its maps; returns what the picture shows, in words, and the picture."""
     from speechxai.explain.combination import evidence
 
     job = session.load(recording)
@@ -717,7 +719,7 @@ def context(folder: RunFolder, sections: Sequence[Section] = (), by: Sequence[st
     shown = [(key, name) for key, name in named if key not in ("agreement", "examples", "groups") or parts[key]]
     return {
         **parts,
-        "title": f"{model['name']} on {_data_name(folder)}",
+        "title": f"{model['name']} on {data_name(folder)}",
         "synthetic": bool(environment.get("synthetic")),
         "model": {"card": "", **model},
         "config": {"protocol": "standard", **folder.config},
@@ -760,11 +762,6 @@ def _by_reason(refused: Mapping[str, str]) -> dict[str, list[str]]:
 def _glossary_name(metric: str) -> str:
     short = short_name(metric)
     return metric if short == metric else f"{short}, {metric}"
-
-
-def _data_name(folder: RunFolder) -> str:
-    data = str(folder.config["data"])
-    return "synthetic voices" if data == "synthetic" else Path(data).name
 
 
 def _facts(folder: RunFolder, predictions: pd.DataFrame) -> list[tuple[str, str]]:
@@ -883,6 +880,14 @@ def _environment(environment: dict[str, Any]) -> list[tuple[str, str]]:
     return found
 
 
+def _kept(path: Path) -> plots.Picture:
+    """A picture from its file, with those of the other formats beside it."""
+    others = {kind: path.with_suffix(f".{kind}") for kind in plots.VECTORS}
+    return plots.Picture.kept(
+        read_bytes(path), {kind: read_bytes(file) for kind, file in others.items() if file.is_file()}
+    )
+
+
 def _examples(folder: RunFolder) -> list[Part]:
     index = read_sealed(folder.path / "pictures" / "index.json", "pictures") or {}
     found = []
@@ -893,7 +898,7 @@ def _examples(folder: RunFolder) -> list[Part]:
         maps = ", ".join(example["recipes"])
         found.append(
             {
-                "picture": (picture := plots.Picture(read_bytes(path))),
+                "picture": (picture := _kept(path)),
                 "uri": data_uri(picture),
                 "alt": (
                     f"Spectrogram of {example['recording']} ({example['duration_s']:.1f} s), alone and with the"
@@ -908,7 +913,7 @@ def _examples(folder: RunFolder) -> list[Part]:
 @knowing
 def figures(folder: RunFolder) -> dict[str, bytes]:
     """Every figure of a run's report as PNG, SVG and PDF, by file name, and `figures.tex` with what each shows: n,
-    speakers, intervals, protocol. Examples were drawn by the run, and stand in their SVG and PDF as they are."""
+    speakers, intervals, protocol. Examples are those that the run drew; of a run before SVG was kept, their points."""
     summary, predictions = folder.table("summary"), folder.table("predictions")
     classes = list(folder.environment["model"].get("classes", CLASS_NAMES))
     found: dict[str, Part | None] = {

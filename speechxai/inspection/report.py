@@ -384,7 +384,7 @@ def case_pdf(found: Inspection, title: str, beside: Beside | None = None) -> byt
     return as_pdf(case_sheet(found, title, beside))
 
 
-def picture(found: Inspection, style: Style) -> bytes:
+def picture(found: Inspection, style: Style) -> plots.Picture:
     """Spectrogram with the evidence; in stripes where the map explains nothing."""
     heard, map_ = found.heard, found.map
     magnitude = heard.spec.magnitude[0].cpu().numpy()
@@ -586,6 +586,7 @@ def _write_one(folder: Path, found: Inspection, beside: Beside | None) -> dict[s
         )
     name = slug(map_.recipe)
     files = {"picture": f"{name}.png", "map": name, "report": f"{name}.html", "regions": f"{name}.TextGrid"}
+    files |= {kind: f"{name}.{kind}" for kind in plots.VECTORS}
     gains = {}
     for prefix, halves in (("", sounds(heard, map_)), ("soft_", soft_sounds(heard, map_))):
         for half, (sound, gain_db) in halves.items():
@@ -597,6 +598,8 @@ def _write_one(folder: Path, found: Inspection, beside: Beside | None) -> dict[s
     drawn = picture(found, Style(width_in=10, height_in=3.2, title=title))
     with naming_folder(folder, "write the explanation"):
         write_atomically(folder / files["picture"], drawn)
+        for kind in plots.VECTORS:
+            write_atomically(folder / files[kind], drawn.in_format(kind))
         write_atomically(folder / files["report"], case_html(found, heard.recording.id, beside))
         write_atomically(folder / files["regions"], textgrid(found).encode())
     return {

@@ -10,6 +10,7 @@ import datetime
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -34,10 +35,13 @@ METHOD_COLOR = "#2b6cb0"
 CONTROL_COLOR = "#868e96"
 
 
-FILE_FORMATS = ("png", "svg", "pdf")
+FileFormat = Literal["png", "svg", "pdf"]
+
+FILE_FORMATS: tuple[FileFormat, ...] = ("png", "svg", "pdf")
 """Formats that a picture can be written in."""
 
-FileFormat = Literal["png", "svg", "pdf"]
+VECTORS: tuple[FileFormat, ...] = ("svg", "pdf")
+"""Those in which letters, axes and lines stay sharp; a spectrogram stays an image in them."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,19 @@ class Picture(bytes):
     """A PNG file as bytes, which a notebook shows as a picture; it can be written in other formats too."""
 
     _figure: Figure | None = None
+    _others: Mapping[str, bytes] = MappingProxyType({})
+
+    @classmethod
+    def kept(cls, png: bytes, others: Mapping[str, bytes]) -> Picture:
+        """A picture that was drawn and written before.
+
+        Args:
+            png: its PNG file.
+            others: the same picture by format.
+        """
+        picture = cls(png)
+        picture._others = others
+        return picture
 
     def __repr__(self) -> str:
         return f"<PNG of {len(self):,} bytes>"
@@ -85,6 +102,8 @@ class Picture(bytes):
         as it is."""
         if file_format == "png":
             return bytes(self)
+        if file_format in self._others:
+            return self._others[file_format]
         return bytes(_png(self._figure or _pasted(self), file_format))
 
 

@@ -33,6 +33,7 @@ def config(**more: Any) -> Any:
         "stft": SimpleNamespace(sample_rate=8_000),
         "audio": SimpleNamespace(normalize="peak", offset="removed"),
         "weights": SimpleNamespace(n_folds=0),
+        "held_out": None,
         "speakers": {"a": 0, "b": 1, "c": 1},
         "folds": (),
         "training": {

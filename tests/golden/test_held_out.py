@@ -77,6 +77,9 @@ def test_embedded_models_state_what_their_cards_say(name: str) -> None:
     for metric, value in (("sensitivity", held.sensitivity), ("specificity", held.specificity)):
         (row,) = re.findall(rf"^\| {metric} \|.*$", bundle.card, re.MULTILINE)
         assert row.split("|")[3].strip().startswith(f"{value:.3f} ")
+    # The area stands twice in a card, and in the warning under an answer: one value, one interval.
+    areas = re.findall(r"^\| (?:AUROC \|[^|]*|classifier \|[^|]*)\| ([^|]*) \|", bundle.card, re.MULTILINE)
+    assert areas == [str(held.auc)] * 2
     bins = re.findall(r"^\| ([\d.]+) to [\d.]+ \| (\d+) \| [\d.]+ \| ([\d.]+) \|$", bundle.card, re.MULTILINE)
     for low, n, share in bins[len(bins) // 2 :]:  # the table after calibration is the last
         ill, of, _, _ = held.alike(float(low) + 0.1)

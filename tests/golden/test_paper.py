@@ -142,6 +142,22 @@ def test_json_has_fractions_and_no_nan() -> None:
     assert "NaN" not in paper.tables(run(), "json")
 
 
+def test_a_run_calls_its_data_by_their_name() -> None:
+    """What the recordings say that they belong to; else what was asked for, a manifest by its folder."""
+    one = run()
+    one.config = {**one.config, "data": "clinic/manifest.csv"}
+    assert paper.data_name(one) == "clinic"
+    one.manifest = one.manifest.assign(dataset="unknown")
+    assert paper.data_name(one) == "clinic"
+    one.manifest = one.manifest.assign(dataset=["kiel"] * 5 + ["unknown"])
+    assert paper.data_name(one) == "kiel"
+    assert "data kiel," in paper.caption(one, ["average_drop"])
+    one.manifest = one.manifest.assign(dataset=["kiel"] * 3 + ["ulm"] * 3)
+    assert paper.data_name(one) == "kiel and ulm"
+    one.config = {**one.config, "data": "synthetic"}
+    assert paper.data_name(one) == "synthetic voices"
+
+
 FAMILIES: dict[str, Registry] = {
     "methods": METHODS,
     "combinations": COMBINATIONS,

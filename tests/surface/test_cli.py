@@ -521,6 +521,10 @@ def test_explain_writes_for_eyes_and_ears(voices: Path, model: Path, tmp_path: P
     for entry in content["explanations"].values():
         assert entry["kept_plus_removed_error"] <= 1e-4
         assert (out / entry["files"]["picture"]).read_bytes().startswith(b"\x89PNG")
+        assert (out / entry["files"]["pdf"]).read_bytes().startswith(b"%PDF")
+        drawn = (out / entry["files"]["svg"]).read_text("utf-8")
+        assert drawn.count("<image") == 1, "the spectrogram; letters, axes and the rim of the evidence are lines"
+        assert drawn.count("<path") > 20
         assert entry["map_duration_s"] == pytest.approx(n_samples / 8_000, abs=64 / 8_000)
         assert b"What matters" in (out / entry["files"]["report"]).read_bytes()
         for half in ("kept", "removed", "soft_kept", "soft_removed"):
@@ -564,6 +568,8 @@ def test_a_run_as_methods_tidy_tables_figures_and_json(finished: Path, tmp_path:
         files = sorted((tmp_path / "figures").glob(f"*.{name}"))
         assert {"scores", "agreement-1", "example-1"} <= {path.stem for path in files}
         assert all(path.read_bytes().startswith(begins) for path in files)
+    for path in (tmp_path / "figures").glob("*.svg"):
+        assert path.read_text("utf-8").count("<path") > 20, f"{path.name} is points and no lines"
     captions = (tmp_path / "figures" / "figures.tex").read_text()
     assert captions.count("\\caption") == captions.count("n = ") == len(files)
 

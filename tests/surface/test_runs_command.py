@@ -196,6 +196,47 @@ def test_every_command_has_examples_in_its_help() -> None:
             assert f"speechxai {name} {part}".rstrip() in str(each.epilog), f"{name} {part}"
 
 
+COLOR = re.compile(rb"\x1b\[(?:[0-9;]*;)?(?:3[0-7]|38|4[0-7]|48|9[0-7]|10[0-7])(?:;[0-9;]*)?m")
+
+
+def in_a_terminal(code: str, **more: str) -> bytes:
+    """What a program writes that believes to be in a terminal of 256 colors."""
+    pty = pytest.importorskip("pty")
+    ours, theirs = pty.openpty()
+    environment = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "FORCE_COLOR")}
+    environment |= {"TERM": "xterm-256color", "COLUMNS": "80", **more}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+    )
+    os.close(theirs)
+    written = b""
+    try:
+        while part := os.read(ours, 1 << 16):
+            written += part
+    except OSError:  # Linux says so when the other side is gone
+        pass
+    os.close(ours)
+    process.wait(timeout=60)
+    return written
+
+
+def test_who_asks_for_no_color_gets_none() -> None:
+    """Bars are all that is colored, and they are not where NO_COLOR is set; words and errors never are."""
+    bars = (
+        "from speechxai.commands.console import progress_bars\n"
+        "with progress_bars(lambda total, what: what) as show:\n"
+        "    show(1, 2, 'part'); show(2, 2, 'part')\n"
+    )
+    assert COLOR.search(in_a_terminal(bars))
+    plain = in_a_terminal(bars, NO_COLOR="1")
+    assert b"part" in plain
+    assert not COLOR.search(plain)
+    for words in (["evaluate", "--help"], ["evaluate", "--nonsense"], ["list", "configs"]):
+        said = in_a_terminal(f"from speechxai.cli import main; main({words!r})", NO_COLOR="1")
+        assert len(said) > 40
+        assert b"\x1b" not in said
+
+
 def test_tab_completion_and_the_module_speak(tmp_path: Path) -> None:
     asked = {**os.environ, "_SPEECHXAI_COMPLETE": "complete_bash", "COMP_WORDS": "speechxai repr", "COMP_CWORD": "1"}
     code = "from speechxai.cli import main; main([])"

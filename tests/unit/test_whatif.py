@@ -372,7 +372,11 @@ def test_the_command_writes_what_it_says(tmp_path: Path, capsys: pytest.CaptureF
     assert [row["dial"] for row in content["effects"]] == ["breathiness", "level"]
     for sentence in content["sentences"]:
         assert sentence in said
-    assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
+    for kind, begins in (("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")):
+        assert (out / f"curves.{kind}").read_bytes().startswith(begins)
+    drawn = (out / "curves.svg").read_text("utf-8")
+    assert "<image" not in drawn
+    assert drawn.count("<path") > 20
     assert (out / "whatif.csv").read_text("utf-8").startswith("dial,family,unit,dose")
     for name in ("original.wav", *content["sounds"].values()):
         import soundfile
