@@ -12,7 +12,7 @@ import typer
 from speechxai.commands.console import duration, flag, say, table, warn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from speechxai.planted.folder import BenchmarkFolder
     from speechxai.planted.settings import BenchmarkProgress
@@ -26,6 +26,7 @@ Examples:
   speechxai benchmark --data figshare-voice --root DATA/figshare-voice --out runs/real     cues in real voices
   speechxai benchmark --network whisper --out runs/whisper    the same tasks, learned by a head on Whisper's encoder
   speechxai benchmark --cue mains_hum --cue codec --out runs/shortcuts     would the map have told of a shortcut?
+  speechxai benchmark --target severity --out runs/severity   a network learns how strong the cue is, a score
   speechxai benchmark --resume runs/benchmark                 after a stop: what is missing
   speechxai benchmark --resume runs/benchmark --tables        tables of what is done so far
 
@@ -67,6 +68,14 @@ def benchmark(
             " (default: cnn)."
         ),
     ] = None,
+    target: Annotated[
+        str,
+        typer.Option(
+            metavar="presence|severity",
+            help="What is learned: whether the cue is there, or how strong it is, a score (docs: severity; synthetic"
+            " voices).",
+        ),
+    ] = "presence",
     bystander: Annotated[
         bool,
         typer.Option("--bystander", help="Both twins hold a sound that tells no class: who marks it is wrong."),
@@ -84,13 +93,37 @@ def benchmark(
     ] = False,
 ) -> None:
     """Plant cues of known place into voices, train, explain, and score which explanation points at the truth."""
-    from speechxai.errors import SpeechXAIError
+    from speechxai.errors import SpeechXAIError, did_you_mean
     from speechxai.files import check_apart, check_out
     from speechxai.planted.folder import BenchmarkFolder, execute_together, voices_of
     from speechxai.planted.networks import open_network
     from speechxai.planted.report import write_reports
     from speechxai.planted.settings import QUICK, BenchmarkSettings
+    from speechxai.planted.severity import is_severity
 
+    if target not in ("presence", "severity"):
+        raise SpeechXAIError(did_you_mean(target, ["presence", "severity"], "target"))
+    if target == "severity" or (resume is not None and is_severity(resume)):
+        others = {
+            "--data": data,
+            "--root": root,
+            "--severity": severity,
+            "--explained": explained,
+            "--bystander": bystander,
+            "--processes": processes > 1,
+            "--allow-code": allow_code,
+            "--overwrite": overwrite,
+        }
+        given = {
+            "cues": tuple(cue or ()),
+            "seeds": tuple(range(seeds or 0)),
+            "n_speakers": speakers,
+            "epochs": epochs,
+            "network": network,
+        }
+        refused = [name for name, value in others.items() if value]
+        _severity(given, refused, quick, out, resume, tables, imports or ())
+        return
     chosen: dict[str, Any] = {
         "cues": tuple(cue) if cue else None,
         "severities": tuple(severity) if severity else None,
@@ -153,6 +186,78 @@ def benchmark(
     for failure in failed:
         warn(f"failed: {failure['recording']}: {failure['message']}")
     raise typer.Exit(1 if failed else 0)
+
+
+def _severity(
+    given: dict[str, Any],
+    refused: list[str],
+    quick: bool,
+    out: Path,
+    resume: Path | None,
+    tables: bool,
+    imports: Sequence[str],
+) -> None:
+    """Learn how strong a cue is, and ask what the explanations of that score point at."""
+    import torch
+
+    from speechxai.errors import SpeechXAIError
+    from speechxai.files import check_out, write_atomically
+    from speechxai.planted import severity as of_score
+    from speechxai.planted.networks import open_scorer
+    from speechxai.registry import load_plugins
+
+    chosen = {name: value for name, value in given.items() if value}
+    if refused:
+        raise SpeechXAIError(f"--target severity plants cues into made voices, one process: leave {refused[0]} away.")
+    load_plugins(imports)
+    if resume is not None:
+        if chosen or quick:
+            raise SpeechXAIError(
+                f"{resume}: a benchmark is continued with its own settings. Leave the other options away."
+            )
+        place, settings = resume, of_score.settings_of(resume)
+    elif tables:
+        raise SpeechXAIError("--tables writes the tables of a benchmark that has begun. Name it with --resume.")
+    else:
+        check_out(out)
+        place = out
+        settings = of_score.SeveritySettings(**{**(of_score.QUICK if quick else {}), **chosen})
+        open_scorer(settings.network, of_score.SCORE, of_score.UNIT)  # what is not there is said before anything
+        of_score.begin(out, settings)
+    torch.set_num_threads(1)
+    lines, started = place / of_score.LINES, time.monotonic()
+    done, n = len(of_score.read_lines(lines)), len(settings.tasks)
+    say(f"{n} tasks, {done} done: {', '.join(settings.cues)}; network {settings.network}; in {place}")
+    stopped = False
+    if not tables:
+        try:
+            for line in of_score.run(lines, settings, _told(started)):
+                done += 1
+                warn(f"{done} of {n} tasks: {line['cue']}/{line['seed']}, {duration(line['cpu_s'])} of processor time")
+        except KeyboardInterrupt:
+            stopped = True
+    found = of_score.read_lines(lines)
+    said = of_score.findings(found)
+    text = "\n".join([of_score.table(found), "", *(f"- {sentence}" for sentence in said)])
+    write_atomically(place / of_score.TABLE, f"{text}\n".encode())
+    say(text)
+    if stopped:
+        warn(f"Stopped. The tables hold what is done; continue with 'speechxai benchmark --resume {place}'.")
+        raise typer.Exit(130)
+    say(f"\nDone in {duration(time.monotonic() - started)}. Tables: {place / of_score.TABLE}")
+
+
+def _told(started: float) -> Callable[[str, int, int, str], None]:
+    """Return a function that says now and then how far the training of a task is."""
+    last = started
+
+    def tell(task: str, done: int, total: int, what: str) -> None:
+        nonlocal last
+        if (now := time.monotonic()) - last >= 15:
+            last = now
+            warn(f"{task}: {what}, {duration(now - started)}")
+
+    return tell
 
 
 def _sources(data: list[str], root: list[Path]) -> dict[str, tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -57,17 +58,7 @@ def open_network(name: str, allow_code: bool = False) -> Network:
     if name == CNN:
         return Network(lambda seed: make_cnn())
     if name in (WHISPER, WHISPER_RANDOM, WHISPER_TUNED, DVECTOR, DVECTOR_RANDOM):
-        of_speakers = name in (DVECTOR, DVECTOR_RANDOM)
-        # a missing one is said before anything is computed
-        encoder = read_speaker_encoder() if of_speakers else read_encoder(EMBEDDED)
-        is_random = name in (WHISPER_RANDOM, DVECTOR_RANDOM)
-        backbone, options = (DVECTOR, {}) if of_speakers else (WHISPER, {"tuned": N_TUNED * (name == WHISPER_TUNED)})
-
-        def head_on(seed: int) -> Classifier:
-            network = build(backbone, stft, random=is_random, seed=seed if is_random else 0, **options)
-            return Classifier(network, stft, None, CLASSES)
-
-        return Network(head_on, encoder.sha256)
+        return _heads(name, CLASSES)
     bundle = load_bundle(name, allow_code)
     given = bundle.classifier()
     if given.stft.sample_rate != stft.sample_rate or len(given.class_names) != len(CLASSES):
@@ -81,6 +72,48 @@ def open_network(name: str, allow_code: bool = False) -> Network:
         return Classifier(backbone, given.stft, given.segment, CLASSES, given.cam_layer, given.max_batch)
 
     return Network(further, bundle.config.weights.sha256, learning_rate=3e-4)
+
+
+def open_scorer(name: str, score: str, unit: str) -> Network:
+    """Find what learns a score.
+
+    Args:
+        name: CNN, WHISPER, WHISPER_RANDOM, WHISPER_TUNED, DVECTOR or DVECTOR_RANDOM.
+        score: its name.
+        unit: what it is counted in.
+
+    Raises:
+        SpeechXAIError: another network, or an encoder that is not there.
+    """
+    stft = StftConfig()
+    if name == CNN:
+        return Network(
+            lambda seed: Classifier(build("cnn", stft, n_classes=1), stft, None, (score,), "features", unit=unit)
+        )
+    if name not in (WHISPER, WHISPER_RANDOM, WHISPER_TUNED, DVECTOR, DVECTOR_RANDOM):
+        raise SpeechXAIError(
+            f"--network {name}: a score is learned by {CNN}, {WHISPER}, {WHISPER_RANDOM}, {WHISPER_TUNED}, {DVECTOR} or"
+            f" {DVECTOR_RANDOM}."
+        )
+    return _heads(name, (score,), unit)
+
+
+def _heads(name: str, classes: tuple[str, ...], unit: str = "") -> Network:
+    """A head on a frozen encoder, or on its twin with random weights."""
+    stft, of_speakers = StftConfig(), name in (DVECTOR, DVECTOR_RANDOM)
+    # a missing one is said before anything is computed
+    encoder = read_speaker_encoder() if of_speakers else read_encoder(EMBEDDED)
+    is_random = name in (WHISPER_RANDOM, DVECTOR_RANDOM)
+    options: dict[str, Any] = {} if of_speakers else {"tuned": N_TUNED * (name == WHISPER_TUNED)}
+    if unit:
+        options["n_classes"] = 1
+
+    def head_on(seed: int) -> Classifier:
+        backbone = DVECTOR if of_speakers else WHISPER
+        network = build(backbone, stft, random=is_random, seed=seed if is_random else 0, **options)
+        return Classifier(network, stft, None, classes, unit=unit)
+
+    return Network(head_on, encoder.sha256)
 
 
 def make_cnn() -> Classifier:
