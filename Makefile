@@ -15,7 +15,7 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 $(VENV)/.core: pyproject.toml | $(BIN)/python
-	@echo "Installing speechxai into $(VENV): on Linux 6.3 GB, most of it for GPUs; docs/install.md says how 1.6 GB do"
+	@echo "Installing speechxai into $(VENV): on Linux 6.5 GB, most of it for GPUs; docs/install.md says how 1.6 GB do"
 	@started=$$(date +%s) && $(BIN)/python -m pip install --quiet --editable . && \
 	  echo "Installed in $$(($$(date +%s) - started)) s; $(VENV) takes $$(du -sh $(VENV) | cut -f1)"
 	@touch $@

@@ -1,17 +1,26 @@
-"""Code of README and documents: every name in it is imported there, every import is there, and what is short runs."""
+"""Code of README and documents: every name in it is imported there, every import is there, every command and flag
+exists, what is short runs as it stands, and of the rest it is said why it does not."""
 
 from __future__ import annotations
 
 import ast
 import builtins
 import importlib
+import json
+import os
 import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
+import typer
 
+from speechxai.cli import app
 from speechxai.signal.audio import write
 from speechxai.testing import noise_recording
 
@@ -94,3 +103,195 @@ def test_the_readmes_snippet_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     made: dict[str, object] = {}
     exec(block_of("README.md", "inspect"), made)
     assert "case" in made
+
+
+# Commands
+PROGRAM = re.compile(r"(?:^|[\\/ ])speechxai (?!\.$)(.*)")
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    """Every line of a block that calls the program, without what is said of it behind, each with its file."""
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        for kind, text in re.findall(r"^```(\w*)\n(.*?)^```", path.read_text("utf-8"), re.S | re.M):
+            for line in text.splitlines() if kind in ("", "bash", "sh") else ():
+                if found := PROGRAM.search(re.split(r"\s{2,}|\s#|;\s*done", line.strip())[0]):
+                    yield str(path.relative_to(ROOT)), f"speechxai {found[1]}"
+
+
+COMMANDS = list(dict.fromkeys(commands()))
+
+
+def problem(line: str) -> str:
+    """Why a command line is none, as the program itself would say; "" where it is one."""
+    command: Any = typer.main.get_command(app)
+    words = shlex.split(line)[1:]
+    try:
+        while hasattr(command, "commands"):
+            if not words or words[0] not in command.commands:
+                return f"no command '{' '.join(words[:1])}'"
+            command = command.commands[words.pop(0)]
+        context = command.context_class(command, info_name="speechxai")
+        given, rest, _ = command.make_parser(context).parse_args(list(words))
+        for param in command.get_params(context):
+            if param.name == "imports":
+                continue  # it would import the reader's module
+            _, rest = param.handle_parse_result(context, given, rest)
+    except Exception as error:  # of the parser that typer brings
+        return f"{type(error).__name__}: {error}"
+    return f"left over: {rest}" if rest else ""
+
+
+@pytest.mark.parametrize(("file", "line"), COMMANDS, ids=[f"{file}-{line[10:50]}" for file, line in COMMANDS])
+def test_every_command_and_flag_of_a_document_exists(file: str, line: str) -> None:
+    assert not problem(line), f"{file}: {line}"
+
+
+def test_a_command_or_flag_that_is_not_there_is_seen() -> None:
+    for line in ("speechxai demo --nonsense", "speechxai dmeo", "speechxai train", "speechxai data chek x"):
+        assert problem(line), line
+    assert len(COMMANDS) > 60
+
+
+# What runs, in this order and in one process, and why the others do not.
+RUNS = {
+    "docs/tutorials/researcher.md": (
+        "speechxai demo --voices voices --speakers 16 --recordings 48",
+        "speechxai data import voices --labels voices/labels.csv --out manifest.csv",
+        "speechxai data check manifest.csv",
+        "speechxai data audit manifest.csv --out audit",
+        "speechxai report runs/first --format latex",
+        "speechxai report runs/first --format latex --columns comprehensiveness@10",
+    ),
+    "docs/tutorials/engineer.md": (
+        "speechxai predict voices/s002_vowel-a.wav --model my_net:make --allow-code",
+        "speechxai explain voices/s002_vowel-a.wav --model my_net:make --allow-code --recipe saliency --out why",
+        "speechxai doctor synthetic-cnn",
+        "speechxai explain voices/s002_vowel-a.wav --model synthetic-cnn --import my_methods --recipe loud_gradient"
+        " --out mine",
+    ),
+    "docs/readers.md": ("speechxai study new study.toml",),
+    "README.md": (
+        'speechxai explain voice.wav --model figshare-cnn --recipe "union(saliency, integrated_gradients)" --out'
+        " voice-explained",
+    ),
+}
+SMALL = (
+    "speechxai evaluate --data manifest.csv --model synthetic-cnn --task vowel-a --recipe saliency --metrics published"
+    " --metrics comprehensiveness@10 --limit 4 --pictures 0 --no-agreement --out runs/first"
+)
+"""Stands for the tutorial's evaluation, which takes 24 s of one processor, before its reports are asked for."""
+NOT_RUN = {
+    r"--data (figshare-voice|librispeech|mdvr-kcl|voices)|(train|check|audit) (figshare-voice|mdvr-kcl)": (
+        "recordings of others, or a folder of the reader's own"
+    ),
+    r"speechxai app\b": "starts a server",
+    r"speechxai demo$": "a minute; `make demo` is a step of every run of the tests",
+    r"benchmark --(quick|out|network|resume|target)": "minutes to hours",
+    r"train (synthetic|manifest)|auxiliary runs/": "17 to 30 s, or hours; trainings have tests of their own",
+    r"--model models/updrs": "goes on from a training on recordings of others",
+    r"evaluate --data manifest.csv --model synthetic-cnn": "24 s; a smaller one stands for it here",
+    r"evaluate --config study.toml": "a study of the reader's own, on a cluster",
+    r"(report|reproduce) runs/first( --format latex)?$": "goes on from a run on recordings of others",
+    r"speechxai whatif": "12 s; what-ifs have tests of their own",
+    r"--textgrids|speechxai align": "needs the reader's transcripts or an extra; units have tests of their own",
+    r"study (check|report) study.toml": "minutes, or answers of readers",
+    r"explain /voices/voice.wav": "in a container",
+}
+"""Why commands do not run here, by what is in them."""
+
+DRIVE = """
+import contextlib, io, json, shlex, sys, time
+from pathlib import Path
+import torch
+from speechxai.cli import main
+from speechxai.data.synthetic import corpus
+from speechxai.signal.audio import resample, write
+
+asked = json.loads(Path("asked.json").read_text())
+one = corpus(4, 3, tasks=("vowel-a",))[0]  # over the telephone: what figshare-cnn was made for
+write("voice.wav", torch.from_numpy(resample(one.waveform.numpy(), one.sample_rate, 8000).astype("float32")), 8000)
+done = {}
+for line in asked["commands"]:
+    began, said = time.process_time(), io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            main(shlex.split(line)[1:])
+        status = 0
+    except SystemExit as end:
+        status = end.code or 0
+    done[line] = [status, time.process_time() - began, said.getvalue()[-2000:]]
+for name, blocks in asked["python"].items():
+    began = time.process_time()
+    try:
+        made = {"__name__": "block", "__file__": str(Path("block.py").absolute())}
+        for block in blocks:
+            exec(compile(block, name, "exec"), made)
+        done[name] = [0, time.process_time() - began, ""]
+    except Exception as error:
+        done[name] = [1, time.process_time() - began, f"{type(error).__name__}: {error}"]
+Path("done.json").write_text(json.dumps(done))
+"""
+PYTHON_RUNS = ("docs/audit.md", "docs/extend.md", "docs/tutorials/engineer.md")
+PYTHON_NOT_RUN = {
+    "docs/benchmark.md": "a whole benchmark: hours",
+    "docs/units.md": "goes on from recordings and TextGrids of the reader",
+    "docs/scaling.md": "runs below, on tables of its own",
+    "README.md": "runs below, on a voice of its own",
+}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Status, seconds of processor time and last words of everything that runs, in one folder and one process."""
+    place = tmp_path_factory.mktemp("blocks")
+    engineer = [text for file, text in BLOCKS if file == "docs/tutorials/engineer.md"]
+    (place / "my_net.py").write_text(engineer[0])
+    (place / "my_methods.py").write_text(engineer[1])
+    [card] = [
+        text
+        for text in re.findall(r"^```toml\n(.*?)^```", (ROOT / "docs/extend.md").read_text("utf-8"), re.S | re.M)
+        if "patterns" in text
+    ]
+    (place / "outside-set.toml").write_text(card)
+    lines = [line for file in RUNS for line in RUNS[file]]
+    at = lines.index("speechxai report runs/first --format latex")
+    python = {file: [text for name, text in BLOCKS if name == file] for file in PYTHON_RUNS}
+    python["docs/tutorials/engineer.md"] = engineer[2:]
+    mine = "docs/tutorials/engineer.md"
+    # Two documents register a method of one name, as different readers would: in a process of its own each.
+    parts = [
+        {"commands": [*lines[:at], SMALL, *lines[at:]], "python": {mine: python.pop(mine)}},
+        {"commands": [], "python": python},
+    ]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    found: dict[str, Any] = {}
+    for part in parts:
+        (place / "asked.json").write_text(json.dumps(part))
+        words = [sys.executable, "-c", DRIVE]
+        ended = subprocess.run(words, cwd=place, env=environment, capture_output=True, text=True, timeout=600)
+        assert ended.returncode == 0, ended.stderr[-3000:]
+        found |= json.loads((place / "done.json").read_text())
+    return found
+
+
+def test_what_is_short_runs_as_it_stands(done: dict[str, Any]) -> None:
+    wrong = {name: [status, said] for name, (status, _, said) in done.items() if status}
+    assert not wrong
+    assert sum(seconds for _, seconds, _ in done.values()) < 60
+
+
+def test_of_every_other_block_it_is_said_why_it_does_not_run() -> None:
+    """Each command either runs here or is named by one reason; no reason names nothing."""
+    used = set()
+    for file, line in COMMANDS:
+        if line in RUNS.get(file, ()):
+            continue
+        reasons = [pattern for pattern in NOT_RUN if re.search(pattern, line)]
+        assert reasons, f"{file}: {line} neither runs here nor is it said why"
+        used.update(reasons)
+    assert used == set(NOT_RUN)
+    for file, lines in RUNS.items():
+        for line in lines:
+            assert (file, line) in COMMANDS, f"{file} no longer has {line}"
+    assert {file for file, _ in BLOCKS} == {*PYTHON_RUNS, *PYTHON_NOT_RUN}
+    assert not {*PYTHON_RUNS} & {*PYTHON_NOT_RUN}
