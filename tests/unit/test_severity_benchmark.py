@@ -115,7 +115,7 @@ def test_damaged_settings_are_not_gone_on_with(break_it: Callable[[str], str], t
         severity.begin(tmp_path, TINY)
     file = tmp_path / severity.SETTINGS
     file.write_text(break_it(file.read_text()))
-    with pytest.raises(SpeechXAIError, match=r"severity\.json: damaged"):
+    with pytest.raises(SpeechXAIError, match="no benchmark of a score"):
         severity.settings_of(tmp_path)
     (tmp_path / severity.LINES).write_text("{\n{}\n")
     with pytest.raises(SpeechXAIError, match="line 1 is damaged"):
