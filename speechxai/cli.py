@@ -31,6 +31,7 @@ from speechxai.commands import (
     report,
     reproduce,
     train,
+    train_interpreter,
     whatif,
 )
 from speechxai.commands import app as web_app
@@ -100,6 +101,7 @@ for _name, _module, _short in (
     ("list", listing, "Methods, combinations, metrics, models, cards."),
     ("doctor", doctor, "What is wrong with a model, a training, a run?"),
     ("train", train, "Train a classifier on recordings; resumable."),
+    ("train-interpreter", train_interpreter, "Train a mask that says what an answer needs."),
     ("import", import_, "Published checkpoints become a model."),
     ("benchmark", benchmark, "Which explanation can I trust? Planted cues."),
     ("auxiliary", auxiliary, "What do the maps alone know?"),

@@ -17,7 +17,8 @@ METHODS: Registry[Any] = Registry("method", required=("signed", "stochastic", "c
 Facts: `signed` (negative values mean evidence against the class), `stochastic` (takes a `seed`), `cites` (a citation
 key, or "own"), and optionally `control=True` for the maps that every method must beat, `class_blind=True` for a map
 that is the same for every class, `needs="attention"` for networks with readable attention alone,
-`needs="units"` for recordings whose phones or words are known, and `resolution="time"`.
+`needs="units"` for recordings whose phones or words are known, `needs="interpreter"` for networks with a trained one,
+and `resolution="time"`.
 """
 
 COMBINATIONS: Registry[Any] = Registry("combination", required=("cites",), filled_by="speechxai.explain.combination")

@@ -64,6 +64,8 @@ class Classifier(nn.Module):
     """(C,), is added to them; of a score the middle."""
     order: tuple[int, ...] | None = None
     """Which of the network's outputs every class is, where their order is another, see `reordered`."""
+    interpreter: Any = None
+    """Its `interpreter.Interpreter`, where a bundle may have one; no module of it, so that its weights stay apart."""
     n_samples: int | None = None
     """Length of the recordings, where the backbone is a `WaveformDoor` that hears them whole, see `for_length`."""
 

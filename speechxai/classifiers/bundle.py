@@ -29,6 +29,7 @@ from speechxai.classifiers import Classifier, build
 from speechxai.classifiers.external import Opened, open_factory, open_huggingface
 from speechxai.classifiers.fit import flat_words
 from speechxai.classifiers.held_out import HeldOut, HeldOutScore
+from speechxai.classifiers.interpreter import Interpreter
 from speechxai.classifiers.network import answers_to_made_voices, check
 from speechxai.classifiers.reference import write_reference
 from speechxai.classifiers.scope import Scope
@@ -285,12 +286,24 @@ def state_listening(folder: Path, listens: Listens, section: str) -> None:
     content = bundle.config.model_copy(update={"listens": listens}).model_dump(mode="json", exclude_none=True)
     content["weights"] = bundle.config.weights.model_dump(exclude_defaults=True)
     order = {name: content[name] for name in BundleConfig.model_fields if name in content}
-    parts = re.split(r"(?m)^(?=## )", bundle.card)
-    kept = [part for part in parts if not part.startswith(LISTENS)]
-    at = next((k for k, part in enumerate(kept) if part.startswith("## Limits")), len(kept))
-    kept.insert(at, f"{LISTENS}\n\n{section.strip()}\n\n")
-    write_atomically(bundle.folder / CARD_FILE, "".join(kept).encode())
+    state_section(bundle.folder, LISTENS, section)
     write_atomically(bundle.folder / CONFIG_FILE, to_toml(order).encode())
+
+
+def state_section(folder: Path, heading: str, section: str) -> None:
+    """Write a section of a model's card, before its limits; one of that heading is replaced.
+
+    Args:
+        folder: of the bundle.
+        heading: such as LISTENS.
+        section: Markdown below it.
+    """
+    path = folder / CARD_FILE
+    parts = re.split(r"(?m)^(?=## )", read_text(path))
+    kept = [part for part in parts if not part.startswith(heading)]
+    at = next((k for k, part in enumerate(kept) if part.startswith("## Limits")), len(kept))
+    kept.insert(at, f"{heading}\n\n{section.strip()}\n\n")
+    write_atomically(path, "".join(kept).encode())
 
 
 def library_versions() -> dict[str, str]:
@@ -620,6 +633,7 @@ class Bundle:
         _check_fit(path, part, weights, classifier.state_dict())
         classifier.load_state_dict(weights)
         classifier.eval().requires_grad_(False)
+        classifier.interpreter = Interpreter(self.name, self.folder, part, config.answers_hash)
         if ":" in config.architecture or (config.architecture == "huggingface" and not config.check):
             # Weights are those that were checked before; code of others may have changed since.
             check(classifier).required(str(self.folder))

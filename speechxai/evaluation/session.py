@@ -29,6 +29,7 @@ from speechxai.evaluation.config import FORMAT, FREE_ON_RESUME, EvaluateConfig, 
 from speechxai.evaluation.machine import choices, configure, machine, versions
 from speechxai.evaluation.runs import RunFolder, describe, unlike
 from speechxai.evaluation.values import PROTOCOLS, EvaluateSettings, Job
+from speechxai.explain.recipe import parse
 from speechxai.files import check_apart, check_out, fingerprint, sha256_of, to_toml
 from speechxai.metrics import applicable
 from speechxai.registry import code_of
@@ -427,9 +428,13 @@ def basis_of(session: Session) -> dict[str, Any]:
         settings["published"] = {key: value for key, value in asked.items() if key not in ("splits", "corrected")}
     more = ["quantus"] if any(name.startswith("quantus:") for name in session.settings.metrics) else []
     more += ["torchaudio", "transformers"] if bundle.architecture != "cnn" else []
+    model = {"weights": bundle.weights.sha256, "use": session.bundle.use}
+    path = session.bundle.folder / "interpreter" / "config.toml"
+    if path.is_file() and any("lmac" in parse(recipe).methods for recipe in session.settings.recipes):
+        model["interpreter"] = sha256_of(path)  # which holds the hashes of its weights
     return {
         "settings": settings,
-        "model": {"weights": bundle.weights.sha256, "use": session.bundle.use},
+        "model": model,
         "versions": {**versions(more), **code_of(session.config.imports), **session.bundle.code},
     }
 

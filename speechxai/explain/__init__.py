@@ -9,6 +9,7 @@ from speechxai.explain import gradient
 from speechxai.explain import backprop
 from speechxai.explain import occlusion
 from speechxai.explain import transformer
+from speechxai.explain import interpreter
 from speechxai.explain import controls
 from speechxai.explain import captum_bridge
 from speechxai.explain.passes import METHODS

@@ -72,6 +72,7 @@ METHOD_WORDS = {
     "segment_occlusion": "how far the answer falls without a voiced, unvoiced or silent stretch",
     "unit_occlusion": "how far the answer falls without a phone, word or pause",
     "rise": "the answer to many random halves of the recording, averaged",
+    "lmac": "what a decoder of the hidden layers was trained to keep",
     "attention_rollout": "which moments the network attends to",
     "random_map": "specks from a die",
     "energy_map": "simply where it is loud",

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from speechxai.classifiers import Classifier, build
+from speechxai.classifiers.interpreter import Decoder, Interpreter, layers_of
 from speechxai.errors import NotApplicable, SpeechXAIError
 from speechxai.explain import METHODS
 from speechxai.signal.stft import SegmentConfig, spectrogram
@@ -87,7 +88,13 @@ def models() -> dict[str | None, Classifier]:
         plain = trained(Classifier(build("cnn"), segment=SegmentConfig(0.4, 0.2), cam_layer="features"))
         backbone = build("ssl", size="tiny", hidden_size=8, dropout=0.0)
         attentive = Classifier(backbone, segment=SegmentConfig(0.4, 0.2), cam_layer="").eval()
-    return {None: plain, "units": plain, "attention": attentive}
+    layers = layers_of(plain)
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        decoder = Decoder(layers, torch.linspace(0, 512, 64), plain.stft.n_bins)
+    interpreted = copy.copy(plain)
+    interpreted.interpreter = Interpreter("m", decoder=decoder.eval().requires_grad_(False))
+    return {None: plain, "units": plain, "attention": attentive, "interpreter": interpreted}
 
 
 @pytest.fixture
@@ -276,6 +283,11 @@ def test_networks_without_gradient(name: str, spec: Spectrogram) -> None:
                     r"^this network has no attention layers that can be read, so there is nothing to roll "
                     r"out; use saliency or occlusion\.$"
                 ),
+            ):
+                run(name, network, spec, TARGET)
+        elif METHODS.facts(name).get("needs") == "interpreter":
+            with pytest.raises(
+                NotApplicable, match=r"^no interpreter was trained for this network: speechxai train-interpreter MODEL "
             ):
                 run(name, network, spec, TARGET)
         elif name in NEEDS_GRADIENT:

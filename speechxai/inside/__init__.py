@@ -1,0 +1,1 @@
+"""Inside a network: a trained interpreter, the bands it uses at all."""

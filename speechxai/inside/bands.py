@@ -1,0 +1,114 @@
+"""Which bands a model uses at all: one picture a model, not a map of a recording.
+
+The diagonal of the average gradient outer product (radhakrishnan2024mechanism) on x * gradient: the mean of
+(X d logit / d X)^2 by frequency over many recordings, beside the mean energy there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from speechxai.classifiers.base import Classifier
+from speechxai.errors import SpeechXAIError
+from speechxai.explain.passes import logit_gradient, quiet
+from speechxai.signal.stft import bin_frequencies_hz, linear_magnitude
+from speechxai.types import Array, Spectrogram
+
+EDGES_HZ = (0, 250, 500, 1000, 2000, 3000, 4000, 6000, 8000, 12000, 24000)
+"""Edges of the bands of a table, Hz."""
+TITLE = "## Which bands it uses at all"
+"""Heading of a card's section."""
+
+
+@dataclass(frozen=True, eq=False)
+class Bands:
+    """How much of what a model uses, and of what is there, lies at each frequency.
+
+    Args:
+        hz: of the bins (F,).
+        use: share of the squared x * gradient (F,), sum 1; all 0 where the model's answer moves with nothing.
+        energy: share of the energy (F,), sum 1.
+        n: recordings behind both.
+    """
+
+    hz: Array
+    use: Array
+    energy: Array
+    n: int
+
+    def share(self, low_hz: float, high_hz: float) -> tuple[float, float]:
+        """Shares of use and of energy in low <= f < high."""
+        inside = (self.hz >= low_hz) & (self.hz < high_hz)
+        return float(self.use[inside].sum()), float(self.energy[inside].sum())
+
+    def half(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Hz between which the middle half of the use, and of the energy, lies."""
+        ends = []
+        for each in (self.use, self.energy):
+            sums = np.cumsum(each)
+            ends.append(tuple(float(self.hz[min(len(sums) - 1, np.searchsorted(sums, q))]) for q in (0.25, 0.75)))
+        return ends[0], ends[1]  # type: ignore[return-value]
+
+    def table(self) -> str:
+        """Markdown: use, energy and their ratio by band of EDGES_HZ."""
+        lines = ["| band | use | energy | use over energy |", "|---|---:|---:|---:|"]
+        top = float(self.hz[-1])
+        for low, high in zip(EDGES_HZ, EDGES_HZ[1:], strict=False):
+            if low >= top:
+                break
+            use, energy = self.share(low, high + (high >= top))
+            over = f"{use / energy:.1f}" if energy > 0 else "–"
+            lines.append(f"| {low} to {min(high, round(top))} Hz | {100 * use:.1f} % | {100 * energy:.1f} % | {over} |")
+        return "\n".join(lines)
+
+    def sentence(self) -> str:
+        """What stands above the table."""
+        (a, b), (c, d) = self.half()
+        return (
+            f"The middle half of what moves the answer lies between {a:.0f} and {b:.0f} Hz, of the energy between"
+            f" {c:.0f} and {d:.0f} Hz ({self.n} recordings)."
+        )
+
+
+def bands(heard: Iterable[tuple[Classifier, Spectrogram]]) -> Bands:
+    """Which bands are used: mean over recordings of (X d logit / d X)^2 by frequency, of the predicted class.
+
+    Args:
+        heard: recordings of one transform, each with the network that may speak of it.
+
+    Raises:
+        NotApplicable: a network that is not differentiable in the magnitude.
+        SpeechXAIError: no recordings, or of more than one transform.
+    """
+    use: Tensor | None = None
+    energy: Tensor | None = None
+    n, stft = 0, None
+    for model, spec in heard:
+        if stft not in (None, spec.stft):
+            raise SpeechXAIError("Bands are counted over recordings of one transform. Got more than one.")
+        stft = spec.stft
+        network = model.for_length(spec.n_samples)
+        with quiet(network), torch.no_grad():
+            target = network(spec.magnitude, spec.phase).argmax(dim=1)
+        gradient = logit_gradient(network, spec.magnitude, spec.phase, target)
+        moved = (spec.magnitude * gradient).square().double().mean(dim=2).sum(dim=0).cpu()
+        there = linear_magnitude(spec.magnitude, stft).square().double().mean(dim=2).sum(dim=0).cpu()
+        use, energy = (moved, there) if use is None or energy is None else (use + moved, energy + there)
+        n += len(spec)
+    if use is None or energy is None or stft is None:
+        raise SpeechXAIError("Which bands a model uses is found on recordings. Got none.")
+    shares = [(each / each.sum() if each.sum() > 0 else each).numpy() for each in (use, energy)]
+    return Bands(np.asarray(bin_frequencies_hz(stft)), shares[0], shares[1], n)
+
+
+def section(found: Bands) -> str:
+    """Markdown of a model card, without its heading."""
+    return (
+        f"{found.sentence()} Use: mean of (magnitude x gradient)² by frequency, each recording answered by a network that"
+        f" never heard the speaker. It is one picture of the model, not of a recording.\n\n{found.table()}\n"
+    )
