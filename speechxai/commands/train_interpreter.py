@@ -47,7 +47,7 @@ def train_interpreter(
     imports: Annotated[list[str] | None, flag("imports")] = None,
     overwrite: Annotated[bool, flag("overwrite", also="Another interpreter, or an interrupted training.")] = False,
 ) -> None:
-    """Train what reads a model's hidden layers and writes a mask: kept sound keeps its answer, removed sound loses it."""
+    """Train a decoder of a model's hidden layers to a mask: kept sound keeps the answer, removed sound loses it."""
     from typing import Any, cast
 
     import torch

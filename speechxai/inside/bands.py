@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -58,7 +59,7 @@ class Bands:
         """Markdown: use, energy and their ratio by band of EDGES_HZ."""
         lines = ["| band | use | energy | use over energy |", "|---|---:|---:|---:|"]
         top = float(self.hz[-1])
-        for low, high in zip(EDGES_HZ, EDGES_HZ[1:], strict=False):
+        for low, high in pairwise(EDGES_HZ):
             if low >= top:
                 break
             use, energy = self.share(low, high + (high >= top))
@@ -108,7 +109,8 @@ def bands(heard: Iterable[tuple[Classifier, Spectrogram]]) -> Bands:
 
 def section(found: Bands) -> str:
     """Markdown of a model card, without its heading."""
-    return (
-        f"{found.sentence()} Use: mean of (magnitude x gradient)² by frequency, each recording answered by a network that"
-        f" never heard the speaker. It is one picture of the model, not of a recording.\n\n{found.table()}\n"
+    about = (
+        "Use: mean of (magnitude x gradient)² by frequency, each recording answered by a network that never heard the"
+        " speaker. It is one picture of the model, not of a recording."
     )
+    return f"{found.sentence()} {about}\n\n{found.table()}\n"

@@ -58,9 +58,11 @@ def test_card_section(tmp_path: Path) -> None:
     use, energy = np.zeros(17), np.zeros(17)
     use[4:8], energy[0:2] = 0.25, 0.5
     text = section(Bands(hz, use, energy, 3))
-    assert "| 2000 to 3000 Hz | 50.0 % | 0.0 % | – |" in text and "between 2000 and 3000 Hz" in text
+    assert "| 2000 to 3000 Hz | 50.0 % | 0.0 % | – |" in text
+    assert "between 2000 and 3000 Hz" in text
     (tmp_path / "card.md").write_text("# m\n\n## Limits\n\nSome.\n", "utf-8")
     for _ in range(2):
         state_section(tmp_path, TITLE, text)
     card = (tmp_path / "card.md").read_text("utf-8")
-    assert card.count(TITLE) == 1 and card.index(TITLE) < card.index("## Limits")
+    assert card.count(TITLE) == 1
+    assert card.index(TITLE) < card.index("## Limits")

@@ -78,7 +78,8 @@ def test_layers_are_chosen_coarse_to_fine() -> None:
     assert [layer.n_rows for layer in layers_of(Classifier(build("cnn")).eval())] == [8, 16, 32, 64]
     transformer = Classifier(build("ssl", size="tiny", hidden_size=8, dropout=0.0)).eval()
     layers = layers_of(transformer)
-    assert len(layers) > 1 and all(layer.n_rows == 0 and layer.n_channels == 8 for layer in layers)
+    assert len(layers) > 1
+    assert all(layer.n_rows == 0 and layer.n_channels == 8 for layer in layers)
     with pytest.raises(NotApplicable, match="no hidden layers over time that an interpreter could read"):
         layers_of(Classifier(Sum()).eval())
 
@@ -118,7 +119,8 @@ def test_stored_with_the_bundle_and_refused_for_another(bundle_folder: Path, voi
         explain(bundle.classifier(), spec, "lmac")
     told: list[str] = []
     about = train_interpreter(bundle, voices, replace(QUICK, epochs=1), lambda d, n, what: told.append(what))
-    assert about["n_recordings"] == len(voices) and told[-1].startswith("final")
+    assert about["n_recordings"] == len(voices)
+    assert told[-1].startswith("final")
     assert not (bundle_folder / "interpreter" / "states").exists()
     again = load_bundle(bundle_folder)
     assert again.sha256 == bundle.sha256
@@ -149,7 +151,8 @@ def test_nobody_of_a_fold_trains_its_decoder(voices: list[Recording]) -> None:
     by_speaker: dict[str, set[int]] = {}
     for recording, fold in zip(strangers, folds[len(voices) :], strict=True):
         by_speaker.setdefault(recording.speaker, set()).add(fold)
-    assert all(len(each) == 1 for each in by_speaker.values()) and len(set(folds)) > 1
+    assert all(len(each) == 1 for each in by_speaker.values())
+    assert len(set(folds)) > 1
 
 
 def test_settings_out_of_range() -> None:
@@ -167,4 +170,5 @@ def test_segments_are_stitched() -> None:
     spec = spectrogram(0.1 * torch.randn(1, 9 * 16000), classifier.stft)
     with torch.no_grad():
         assert mask_of(classifier, decoder, spec.magnitude, spec.phase).shape == spec.magnitude.shape
-    assert isinstance(layers[0], Layer) and Interpreter("", decoder=decoder).load() is decoder
+    assert isinstance(layers[0], Layer)
+    assert Interpreter("", decoder=decoder).load() is decoder
