@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -66,6 +67,8 @@ class Classifier(nn.Module):
     """Which of the network's outputs every class is, where their order is another, see `reordered`."""
     interpreter: Any = None
     """Its `interpreter.Interpreter`, where a bundle may have one; no module of it, so that its weights stay apart."""
+    folder: Path | None = None
+    """Of the model that it was read from, beside which more may be stored about it."""
     n_samples: int | None = None
     """Length of the recordings, where the backbone is a `WaveformDoor` that hears them whole, see `for_length`."""
 

@@ -634,6 +634,7 @@ class Bundle:
         classifier.load_state_dict(weights)
         classifier.eval().requires_grad_(False)
         classifier.interpreter = Interpreter(self.name, self.folder, part, config.answers_hash)
+        classifier.folder = self.folder
         if ":" in config.architecture or (config.architecture == "huggingface" and not config.check):
             # Weights are those that were checked before; code of others may have changed since.
             check(classifier).required(str(self.folder))

@@ -182,6 +182,11 @@ class Cnn(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(2 * previous, n_classes)
 
+    def hidden_stages(self) -> dict[str, nn.Module]:
+        """Modules whose outputs are the hidden layers: the rectifier of every block."""
+        rectifiers = [module for module in self.features if isinstance(module, nn.ReLU)]
+        return {f"block{index + 1}": module for index, module in enumerate(rectifiers)}
+
     def forward(self, magnitude: Tensor, phase: Tensor) -> Tensor:
         """Magnitude (B, F, T) to logits (B, C); the phase is not used."""
         maps = self.features(self.front_end(magnitude))

@@ -507,6 +507,16 @@ class Ssl(WaveformDoor):
         super().__init__(network, stft)
         self.cam_layer = f"network.ssl.encoder.transformer.layers.{network.n_layers - 1}"
 
+    @property
+    def hidden_trunk(self) -> nn.Module:
+        """What comes before the head."""
+        return self.network.ssl  # type: ignore[no-any-return]
+
+    def hidden_stages(self) -> dict[str, nn.Module]:
+        """Modules whose outputs are the hidden layers."""
+        layers = self.network.ssl.encoder.transformer.layers
+        return {f"layer{index + 1}": layer for index, layer in enumerate(layers)}
+
     def attention_maps(self, magnitude: Tensor, phase: Tensor, n_samples: int | None = None) -> Attention:
         """Attention of segments (S, F, L) twice; see `SslNetwork.attention_maps`."""
         return self.network.attention_maps(inverse(magnitude, phase, self.stft, n_samples))

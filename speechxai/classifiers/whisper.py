@@ -3,6 +3,7 @@ log-mel, with a small head on the hidden layers (radford2023robust)."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 import json
@@ -344,6 +345,8 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(_Block(width, weights.n_heads, n_hidden) for _ in range(weights.n_layers))
         self.norm = nn.LayerNorm(width)
         self.mel = LogMel(n_mels)
+        self.front = nn.Identity()
+        """What the first block reads goes through it, so that it can be watched."""
         self.load_state_dict(dict(state))
 
     def embedded(self, waveform: Tensor) -> Tensor:
@@ -354,7 +357,12 @@ class Encoder(nn.Module):
             raise SpeechXAIError(
                 f"Whisper hears at most {LONGEST_S:.0f} s at once. Give the model a segment of that length or less."
             )
-        return state + self.positions[: state.shape[1]]
+        return self.front(state + self.positions[: state.shape[1]])  # type: ignore[no-any-return]
+
+    def stages(self) -> dict[str, nn.Module]:
+        """Modules whose outputs are the hidden layers that `hidden_states` gives."""
+        between = {f"block{index + 1}": layer for index, layer in enumerate(self.layers[:-1])}
+        return {"embedding": self.front, **between, f"block{len(self.layers)}": self.norm}
 
     def hidden_states(self, waveform: Tensor) -> list[Tensor]:
         """Hidden layers (B, T', C) of waveforms (B, N): the embedding, then every block; the last one is normalized."""
@@ -484,6 +492,15 @@ class Whisper(WaveformDoor):
             frozen = ("positions", "conv1.", "conv2.", *(f"layers.{index}." for index in range(n_frozen)))
             self.borrowed = tuple(f"network.encoder.{name}" for name in frozen)
         self.cam_layer = f"network.encoder.layers.{len(self.network.encoder.layers) - 1}"
+
+    @property
+    def hidden_trunk(self) -> nn.Module:
+        """What comes before the head."""
+        return self.network.encoder
+
+    def hidden_stages(self) -> dict[str, nn.Module]:
+        """Modules whose outputs are the hidden layers, the last one normalized."""
+        return self.network.encoder.stages()
 
     def fit_recordings(self, recordings: Sequence[Recording], seed: int) -> None:
         """Fit the head on hidden states that are computed once a recording; the penalty is chosen by cross-validation
@@ -782,3 +799,45 @@ def _pieces(samples: Array) -> list[Array]:
         pieces.append(samples[:at])
         samples = samples[at:]
     return [*pieces, samples]
+
+
+def transcript_through(encoder: Encoder, waveform: Tensor) -> str:
+    """What the decoder of Whisper tiny.en reads from hidden frames of an encoder, changed ones too; the likeliest word
+    at every step.
+
+    Args:
+        encoder: of tiny.en's width; what watches or changes it is heeded.
+        waveform: (N,) at 16 kHz; its first LONGEST_S are heard, without silence that fills them up.
+
+    Raises:
+        SpeechXAIError: the weights, or CTranslate2 which runs the decoder, are not installed; another width.
+    """
+    if encoder.norm.normalized_shape[0] != EMBEDDED_WIDTH:
+        raise SpeechXAIError(
+            f"The decoder of Whisper {EMBEDDED} reads {EMBEDDED_WIDTH} channels. This encoder has"
+            f" {encoder.norm.normalized_shape[0]}."
+        )
+    with torch.inference_mode():
+        frames = encoder.hidden_states(waveform[None, : round(LONGEST_S * SAMPLE_RATE_HZ)])[-1]
+    reader, view = _reader()
+    features = view.from_array(np.ascontiguousarray(frames.numpy(), dtype=np.float32))
+    found = reader.generate(features, [["<|startoftranscript|>", "<|notimestamps|>"]], beam_size=1, max_length=120)
+    return "".join(found[0].sequences[0]).replace("Ġ", " ").strip()
+
+
+EMBEDDED_WIDTH = 384
+
+
+@functools.cache
+def _reader() -> tuple[Any, Any]:
+    """CTranslate2's Whisper tiny.en on one thread, and what brings arrays to it."""
+    try:
+        import ctranslate2
+    except ImportError as error:
+        raise SpeechXAIError(
+            "CTranslate2, which runs Whisper, is not installed: pip install 'speechxai[align]'."
+        ) from error
+    reader = ctranslate2.models.Whisper(
+        str(_embedded()), device="cpu", compute_type="float32", inter_threads=1, intra_threads=1
+    )
+    return reader, ctranslate2.StorageView

@@ -12,6 +12,7 @@ from speechxai.explain import transformer
 from speechxai.explain import interpreter
 from speechxai.explain import controls
 from speechxai.explain import captum_bridge
+from speechxai.explain import concept
 from speechxai.explain.passes import METHODS
 from speechxai.explain.gradient import baseline_magnitude, completeness_error
 from speechxai.explain.passes import OriginalPass, count_passes
