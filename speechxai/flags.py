@@ -135,6 +135,7 @@ TRAIN: Mapping[str, Flag] = {
     "recorded_with": Flag("What recorded the voices, in words, for the model's scope, such as 'telephone, 8 kHz'."),
     "backbone": Flag("Kind of network; 'speechxai list backbones' names them.", default="cnn"),
     "pretrained": Flag("Weights that the backbone ssl starts from: a save_pretrained folder, a file, or HUBERT_BASE."),
+    "init": Flag("Model of the same network whose weights every fold begins with, so that they can be merged."),
     "option": Flag("Option of the backbone as NAME=VALUE, the value as in TOML; repeat for several."),
     "folds": Flag("Folds by speaker, at least 3.", default=5, min=3, max=100),
     "repeats": Flag("Seed of a further cross-validation, for the card; repeat for several.", min=0, max=MAX_SEED),

@@ -22,6 +22,9 @@ from speechxai.files import write_atomically
 
 CONCEPTS_FILE = "concepts.safetensors"
 
+ANCESTOR = "ancestor"
+"""Key of a model's `training`: `trunk_sha256` of what every one of its networks began with."""
+
 Edit = Callable[[Tensor], Tensor]
 """Changes hidden frames (..., C), channels last."""
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from torch import nn
 
 from speechxai.classifiers import Classifier, build, scope, scores
 from speechxai.classifiers.base import device_of
@@ -31,6 +32,7 @@ from speechxai.classifiers.bundle import (
 )
 from speechxai.classifiers.fit import AugmentConfig, FitConfig, History, Progress, initialized, score_of, spread_of
 from speechxai.classifiers.held_out import held_out_of
+from speechxai.classifiers.hidden import ANCESTOR, trunk_sha256
 from speechxai.classifiers.imports import pretrained
 from speechxai.classifiers.network import check
 from speechxai.classifiers.scope import Scope
@@ -110,6 +112,7 @@ class Plan:
         n_bootstrap: resamples behind the card's intervals.
         note: what else the card must say about the training, for example how settings were chosen.
         pretrained: weights that the backbone `ssl` starts from; see `imports.pretrained`.
+        init: a model of the same network whose weights every fold and the final network begin with.
         device: where networks are trained.
         classes: names of the classes that are told apart, the control first; of a score its one name, a column of the
             data set.
@@ -135,6 +138,7 @@ class Plan:
     n_bootstrap: int = 2000
     note: str = ""
     pretrained: str | None = None
+    init: str | None = None
     device: str = "cpu"
     classes: tuple[str, ...] = CLASS_NAMES
     recorded_with: str = ""
@@ -168,11 +172,28 @@ class Plan:
         backbone = build(self.backbone, self.stft, **self.all_options)
         if self.pretrained is not None:
             pretrained(self.pretrained).load_into(backbone)
+        if self.init is not None:
+            begin_with(backbone, self.init)
         made = Classifier(backbone, self.stft, self.segment, self.classes, self.cam_layer, unit=self.unit)
         device = device_of(self.device)
         if device.type == "cuda":
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats its sums with it alone
         return made.to(device)
+
+
+def begin_with(backbone: nn.Module, model: str) -> None:
+    """Give a network the weights of a model's final one.
+
+    Raises:
+        SpeechXAIError: no model, or one whose weights have other names or shapes.
+    """
+    start = load_bundle(model).classifier().backbone.state_dict()
+    own = backbone.state_dict()
+    if {name: value.shape for name, value in start.items()} != {name: value.shape for name, value in own.items()}:
+        raise SpeechXAIError(
+            f"{model}: its network has other weights than the one to train. Give the same --backbone and --option."
+        )
+    backbone.load_state_dict(start)
 
 
 @dataclass(frozen=True)
@@ -558,6 +579,7 @@ def _config(data: Corpus, plan: Plan, validated: CrossValidation, n_epochs: int,
                 "final_epochs": n_epochs,
                 "note": " ".join(filter(None, (plan.note, left_out))),
                 "fit": asdict(plan.fit),
+                **({ANCESTOR: trunk_sha256(plan.make())} if plan.init or plan.pretrained else {}),
             },
             "calibration": {}
             if plan.unit
@@ -581,7 +603,7 @@ def _config(data: Corpus, plan: Plan, validated: CrossValidation, n_epochs: int,
 # Training settings from a recipe file and the command line.
 _FIT = {item.name: getattr(FitConfig(), item.name) for item in fields(FitConfig) if item.name != "deterministic"}
 _OTHERS: dict[str, Any] = {
-    **dict.fromkeys(("title", "note", "recorded_with", "backbone", "pretrained", "target", "unit"), ""),
+    **dict.fromkeys(("title", "note", "recorded_with", "backbone", "pretrained", "init", "target", "unit"), ""),
     **{"folds": 5, "repeats": [], "segment_s": 1.0, "threads": 1, "speakers": 60, "options": {}},
 }
 _KINDS = {str: "text", int: "a whole number", float: "a number", list: "a list of whole numbers", dict: "a table"}
@@ -674,6 +696,7 @@ def plan_of(given: Mapping[str, Any]) -> Plan:
         note=given.get("note") or "",
         recorded_with=given.get("recorded_with") or "",
         pretrained=source,
+        init=given.get("init"),
         device=given.get("device") or "cpu",
         classes=(target,) if target else CLASS_NAMES,
         unit=(unit or "points") if target else "",

@@ -572,7 +572,13 @@ class Headed(Protocol):
 
 
 def fit_head(
-    network: Headed, pooled: Tensor, wanted: Array, speakers: Sequence[str], seed: int, score: bool = False
+    network: Headed,
+    pooled: Tensor,
+    wanted: Array,
+    speakers: Sequence[str],
+    seed: int,
+    score: bool = False,
+    by_channel: bool = True,
 ) -> None:
     """Fit layer weights and the linear layer: penalized logistic regression with balanced classes, or of a score
     penalized least squares. The penalty is chosen by cross-validation over speakers.
@@ -584,6 +590,8 @@ def fit_head(
         speakers: N names.
         seed: of the folds.
         score: whether a score is fitted.
+        by_channel: whether every channel is standardized by itself, or every layer as a whole. A channel that hardly
+            moves gets as much to say as any other by the first, also when something else moves it.
 
     Raises:
         SpeechXAIError: fewer than 2 speakers of a class, or for a score fewer than 2.
@@ -597,6 +605,8 @@ def fit_head(
             f" {n_speakers}."
         )
     mean, deviation = pooled.mean(dim=0), pooled.std(dim=0, correction=0)
+    if not by_channel:
+        deviation = deviation.square().mean(dim=1, keepdim=True).sqrt().expand_as(deviation)
     deviation = torch.where(deviation > 1e-9, deviation, torch.ones_like(deviation))
     x, y = (pooled - mean) / deviation, torch.from_numpy(wanted.astype(np.float64))
     dealt = _folds_by_score(wanted, owners, seed) if score else _folds_by_class(wanted, owners, n_speakers, seed)

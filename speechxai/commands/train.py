@@ -51,6 +51,7 @@ def train(
     backbone: Annotated[str | None, setting("backbone")] = None,
     option: Annotated[list[str] | None, setting("option", metavar="NAME=VALUE")] = None,
     pretrained: Annotated[str | None, setting("pretrained")] = None,
+    init: Annotated[str | None, setting("init")] = None,
     folds: Annotated[int | None, setting("folds")] = None,
     repeats: Annotated[list[int] | None, setting("repeats")] = None,
     epochs: Annotated[int | None, setting("epochs")] = None,

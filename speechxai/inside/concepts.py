@@ -204,10 +204,12 @@ class Head(nn.Module):
 
     @classmethod
     def fitted(cls, pooled: Tensor, twins: Twins, seed: int) -> Head:
-        """Fit it to pooled layers (2 P, L, C) of twins, as the head of a frozen encoder is fitted."""
+        """Fit it to pooled layers (2 P, L, C) of twins, as the head of a frozen encoder is fitted, layers standardized as
+        a whole."""
         head = cls(*pooled.shape[1:])
         owners = [speaker for speaker in twins.speakers for _ in (0, 1)]
-        fit_head(head, pooled.double(), twins.labels.numpy(), owners, seed)
+        # By channel, what is taken out of a direction would be blown up where it meets a channel that hardly moves.
+        fit_head(head, pooled.double(), twins.labels.numpy(), owners, seed, by_channel=False)
         return head.requires_grad_(False).eval()
 
     def forward(self, pooled: Tensor) -> Tensor:
@@ -559,7 +561,8 @@ def steer(scene: Scene, way: Way, reach: str) -> dict[str, Any]:
     Returns:
         sign, how, group, reach, layer; `left` of every sign's gap by its head, `own` of the network's own margin on the
         way's sign, `cosine` of recordings' means in the last layer to what they were (less the mean of all), and
-        `words` changed in the clips (None where no decoder reads the network).
+        `words` changed in the clips (None where no decoder reads the network, and of controls but directions drawn
+        anywhere).
     """
     edits = {way.stage: way.edits[way.stage]} if reach == ONE else way.edits
     left, own, cosines, intervals = {}, {}, [], {}
@@ -573,7 +576,8 @@ def steer(scene: Scene, way: Way, reach: str) -> dict[str, Any]:
         own[sign] = left_of(margin[0::2] - margin[1::2], scene.margins[sign])
         means = list(frames.values())[-1].flatten(1, -2).mean(dim=1)
         cosines.append(nn.functional.cosine_similarity(means - everybody, scene.means[sign] - everybody, dim=1))
-    said = read_clips(scene.network, scene.clips, edits) if scene.clips else ()
+    heard = bool(scene.clips) and way.name not in (OWN_RANDOM, SHUFFLED)  # words are dear
+    said = read_clips(scene.network, scene.clips, edits) if heard else ()
     return {
         "sign": way.sign,
         "how": way.name,
@@ -584,7 +588,7 @@ def steer(scene: Scene, way: Way, reach: str) -> dict[str, Any]:
         "interval": intervals,
         "own": own,
         "cosine": float(torch.cat(cosines).mean()),
-        "words": sum(map(word_changes, scene.words, said)) if scene.clips else None,
+        "words": sum(map(word_changes, scene.words, said)) if heard else None,
     }
 
 
