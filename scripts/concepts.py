@@ -1,7 +1,7 @@
 """Which directions and features of a network find a sign, which steer it, and at what cost.
 
-    python scripts/concepts.py docs/results/concepts/lines.jsonl --network whisper --seed 0 --speech FOLDER    computes it
-    python scripts/concepts.py docs/results/concepts/lines.jsonl --table                                      prints it
+    python scripts/concepts.py docs/results/concepts/lines.jsonl --network whisper --seed 0 --speech FOLDER
+    python scripts/concepts.py docs/results/concepts/lines.jsonl --table    prints what is there
 
 A line a network and seed; those that are there are not computed again. `cnn` learns every sign by itself, as in the
 benchmark, and its own answer is looked at beside the head's.
@@ -21,13 +21,13 @@ from typing import Any
 import torch
 
 from speechxai.classifiers import Classifier
+from speechxai.classifiers.fit import fit, initialized
 from speechxai.inside.concepts import SIGNS, ConceptSettings, find_concepts
 from speechxai.inside.report import findings, tables
 from speechxai.planted.material import folds_of, make_material
 from speechxai.planted.networks import CLASSES, open_network
 from speechxai.planted.settings import BenchmarkSettings, Task
 from speechxai.planted.task import fit_config
-from speechxai.classifiers.fit import fit, initialized
 from speechxai.report.render import console
 from speechxai.signal.audio import AUDIO_SUFFIXES, read_audio
 from speechxai.types import Recording
@@ -39,7 +39,9 @@ def trained(sign: str, seed: int) -> Classifier:
     settings = BenchmarkSettings(cues=(sign,))
     material = make_material(task, settings, [])
     folds = folds_of(material, 3, seed)
-    parts = [[r for r, fold in zip(material.recordings, folds, strict=True) if (fold == 0) == stops] for stops in (0, 1)]
+    parts = [
+        [r for r, fold in zip(material.recordings, folds, strict=True) if (fold == 0) == stops] for stops in (0, 1)
+    ]
     network = initialized(lambda: open_network("cnn").make(seed), seed)
     fit(network, parts[0], parts[1], fit_config(task, settings))
     return network.eval().requires_grad_(False)
@@ -98,7 +100,7 @@ def main() -> None:
         return
     if any((line["network"], line["seed"]) == (given.network, given.seed) for line in lines):
         return
-    more = {name: int(value) for name, _, value in (each.partition("=") for each in getattr(given, "set"))}
+    more = {name: int(value) for name, _, value in (each.partition("=") for each in given.set)}
     settings = ConceptSettings(signs=tuple(given.signs.split(",")), seed=given.seed, **more)
     files = [] if given.speech is None else sorted(p for p in given.speech.iterdir() if p.suffix in AUDIO_SUFFIXES)
     clips = [read_audio(path, sample_rate=16_000) for path in files]

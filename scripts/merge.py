@@ -67,7 +67,9 @@ def both(pairs: Sequence[Pair]) -> list[Recording]:
     return [twin for pair in pairs for twin in (pair.with_cue, pair.without_cue)]
 
 
-def train(start: Classifier, recordings: Sequence[Recording], cue: str, seed: int, epochs: int, rate: float) -> Classifier:
+def train(
+    start: Classifier, recordings: Sequence[Recording], cue: str, seed: int, epochs: int, rate: float
+) -> Classifier:
     """A copy of a network trained further; every third speaker stops it early."""
     network = initialized(lambda: _copy(start), seed)
     speakers = sorted({r.speaker for r in recordings})
@@ -90,7 +92,7 @@ def _copy(network: Classifier) -> Classifier:
 
 
 def margins(network: Classifier, recordings: Sequence[Recording]) -> Tensor:
-    """(N,)"""
+    """How far the second class lies above the first, (N,)."""
     logits = recording_logits(network, recordings)
     return logits[:, 1] - logits[:, 0]
 
@@ -116,7 +118,12 @@ def truth(found: Sequence[Tensor], pairs: Sequence[Pair], stft: Any) -> float:
 
 
 def judged(
-    scores: Tensor, recordings: Sequence[Recording], seen: Sequence[Tensor], ensemble: Sequence[Tensor], pairs: Any, stft: Any
+    scores: Tensor,
+    recordings: Sequence[Recording],
+    seen: Sequence[Tensor],
+    ensemble: Sequence[Tensor],
+    pairs: Any,
+    stft: Any,
 ) -> dict[str, Any]:
     """AUROC with interval over speakers, truth, and likeness of maps to the ensemble's."""
     labels = np.array([int(r.label or 0) for r in recordings])
@@ -150,7 +157,9 @@ def compute(kind: str, cue: str, seed: int, n_speakers: int, epochs: int, n_fold
     if kind == "folds":
         speakers = sorted({pair.with_cue.speaker for pair in ours})
         parts = [[p for p in ours if speakers.index(p.with_cue.speaker) % n_folds != k] for k in range(n_folds)]
-        groups["from one ancestor"] = [train(ancestor, both(p), cue, seed + k, further, 3e-4) for k, p in enumerate(parts)]
+        groups["from one ancestor"] = [
+            train(ancestor, both(p), cue, seed + k, further, 3e-4) for k, p in enumerate(parts)
+        ]
         groups["from random weights"] = [
             train(initialized(make_cnn, 50 + seed * 10 + k), both(p), cue, seed + k, epochs, 2e-3)
             for k, p in enumerate(parts[:3])

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -45,15 +44,15 @@ def stages(network: Network) -> list[Stage]:
     said: Callable[[], Mapping[str, nn.Module]] | None = stated(network.backbone, "hidden_stages", None)
     if said is None:
         raise NotApplicable(
-            "this network states no hidden layers ('hidden_stages'), so no concept can be looked for in it; cnn, ssl and"
-            " whisper do."
+            "this network states no hidden layers ('hidden_stages'), so no concept can be looked for in it; cnn, ssl"
+            " and whisper do."
         )
     return [Stage(name, module) for name, module in said().items()]
 
 
 def trunk_sha256(network: Network) -> str:
-    """Hash of the weights that decide what a direction means: of `hidden_trunk` where the backbone states one, else of all
-    of it."""
+    """Hash of the weights that decide what a direction means: of `hidden_trunk` where the backbone states one, else of
+    all of it."""
     trunk: nn.Module = stated(network.backbone, "hidden_trunk", network.backbone)
     digest = hashlib.sha256()
     for name, value in trunk.state_dict().items():
@@ -175,7 +174,12 @@ def read_concepts(folder: Path) -> dict[str, Concept]:
         with safe_open(path, framework="pt") as file:
             facts = json.loads((file.metadata() or {})["concepts"])
             return {
-                name: Concept(name, direction=file.get_tensor(f"{name}.direction"), center=file.get_tensor(f"{name}.center"), **each)
+                name: Concept(
+                    name,
+                    direction=file.get_tensor(f"{name}.direction"),
+                    center=file.get_tensor(f"{name}.center"),
+                    **each,
+                )
                 for name, each in facts.items()
             }
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:

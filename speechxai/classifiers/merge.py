@@ -1,4 +1,5 @@
-"""One model instead of several: networks that began as one ancestor, their task vectors added up (ilharco2023editing)."""
+"""One model instead of several: networks that began as one ancestor, their task vectors added up
+(ilharco2023editing)."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from speechxai.classifiers.base import Classifier
 from speechxai.classifiers.bundle import FINAL, Bundle, BundleConfig, own_weights, save_bundle
 from speechxai.classifiers.hidden import ANCESTOR
 from speechxai.errors import SpeechXAIError
+
 
 @dataclass(frozen=True, eq=False)
 class Merged:
@@ -99,7 +101,9 @@ def interpolated(
         raise SpeechXAIError(f"Every network needs one weight. Got {len(states)} networks and {len(weights)} weights.")
     total = sum(weights)
     if ancestor is None and abs(total - 1) > 1e-9:
-        raise SpeechXAIError(f"Weights must sum to 1. Got {', '.join(f'{w:g}' for w in weights)}, which sum to {total:g}.")
+        raise SpeechXAIError(
+            f"Weights must sum to 1. Got {', '.join(f'{w:g}' for w in weights)}, which sum to {total:g}."
+        )
     shapes = [{name: tuple(value.shape) for name, value in state.items()} for state in states]
     if any(each != shapes[0] for each in shapes):
         raise SpeechXAIError("Networks to merge must have weights of the same names and shapes.")
@@ -154,7 +158,7 @@ def merged(bundles: Sequence[Bundle], weights: Sequence[float] | None = None) ->
 
 
 def save_merged(folder: str, found: Merged, bundles: Sequence[Bundle]) -> Bundle:
-    """Write a merged network as a model with one network and no folds; speakers of all are told as heard by nobody else.
+    """Write a merged network as a model with one network and no folds.
 
     Raises:
         SpeechXAIError: a folder that cannot be written.

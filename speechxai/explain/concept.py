@@ -56,8 +56,8 @@ METHODS.adopt(CONCEPTS, "concept")
 
 
 def activity(model: nn.Module, spec: Spectrogram, target: Tensor, sign: str) -> Tensor:
-    """How active a sign is inside the network, (B, F, T): max(0, (h_t - center) . direction) of the hidden frames h_t at
-    the stage where the direction lies, the same at every frequency and for every class. Segments are stitched.
+    """How active a sign is inside the network, (B, F, T): max(0, (h_t - center) . direction) of the hidden frames h_t
+    at the stage where the direction lies, the same at every frequency and for every class. Segments are stitched.
 
     Raises:
         NotApplicable: a network without hidden stages, or beside whose model no such concept is stored.

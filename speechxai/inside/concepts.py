@@ -30,7 +30,7 @@ from speechxai.planted.material import make_material
 from speechxai.planted.settings import SYNTHETIC, BenchmarkSettings, Task
 from speechxai.signal.stft import spectrogram
 from speechxai.stats import auc, bootstrap
-from speechxai.types import Recording, Spectrogram
+from speechxai.types import Recording
 
 SIGNS = ("breathiness", "tremor", "burst_weakening", "formant_centralization", "monopitch")
 TOP_DOWN, BOTTOM_UP, CONTROL = "top-down", "bottom-up", "control"
@@ -118,7 +118,7 @@ QUICK: Mapping[str, Any] = {
 
 @dataclass(frozen=True, eq=False)
 class Twins:
-    """Pairs of a sign: waveforms (2 P, N), with and without it in turn; owners of the pairs; where the twins differ (P, N)."""
+    """Pairs of a sign: waveforms (2 P, N), with and without it in turn; owners of pairs; where twins differ (P, N)."""
 
     waveforms: Tensor
     speakers: tuple[str, ...]
@@ -162,7 +162,7 @@ def made_twins(sign: str, settings: ConceptSettings, sample_rate: int) -> tuple[
     differs = nn.functional.max_pool1d(differs[:, None].float(), 321, stride=1, padding=160)[:, 0] > 0
     everything = Twins(waveforms, tuple(pair.with_cue.speaker for pair in pairs), differs)
     speakers = sorted(set(everything.speakers))
-    held_out = set(speakers[:: 3])
+    held_out = set(speakers[::3])
     learned = [k for k, speaker in enumerate(everything.speakers) if speaker not in held_out]
     first = {speaker: k for k, speaker in reversed(list(enumerate(everything.speakers)))}
     return everything.some(learned), everything.some(sorted(first[speaker] for speaker in held_out))
@@ -204,8 +204,8 @@ class Head(nn.Module):
 
     @classmethod
     def fitted(cls, pooled: Tensor, twins: Twins, seed: int) -> Head:
-        """Fit it to pooled layers (2 P, L, C) of twins, as the head of a frozen encoder is fitted, layers standardized as
-        a whole."""
+        """Fit it to pooled layers (2 P, L, C) of twins, as the head of a frozen encoder is fitted; layers are
+        standardized as a whole."""
         head = cls(*pooled.shape[1:])
         owners = [speaker for speaker in twins.speakers for _ in (0, 1)]
         # By channel, what is taken out of a direction would be blown up where it meets a channel that hardly moves.
@@ -221,7 +221,9 @@ class Head(nn.Module):
 def pooled_of(frames: Mapping[str, Tensor]) -> Tensor:
     """Means over frames: (B, L, C), or (B, 1, sum of C) of layers of different widths."""
     means = [values.flatten(1, -2).mean(dim=1) for values in frames.values()]
-    return torch.stack(means, dim=1) if len({each.shape[1] for each in means}) == 1 else torch.cat(means, dim=1)[:, None]
+    return (
+        torch.stack(means, dim=1) if len({each.shape[1] for each in means}) == 1 else torch.cat(means, dim=1)[:, None]
+    )
 
 
 def moments(values: Tensor) -> Tensor:
@@ -357,8 +359,8 @@ def ways_of(
     autoencoders: Mapping[str, Sparse],
     settings: ConceptSettings,
 ) -> tuple[list[Way], dict[str, Concept], list[dict[str, Any]]]:
-    """All ways to find one sign, learned from `twins`; the concept of every stage by difference of means; and the layers'
-    table: how far apart recordings lie, by halves of the speakers that did not make the direction."""
+    """All ways to find one sign, learned from `twins`; the concept of every stage by difference of means; and the table
+    of layers: how far apart recordings lie, by halves of the speakers that did not make the direction."""
     pairs = {stage: held(values, twins) for stage, values in frames.items()}
     speakers = sorted(set(twins.speakers))
     halves = [[k for k, s in enumerate(twins.speakers) if (speakers.index(s) % 2) == half] for half in (0, 1)]
@@ -427,7 +429,9 @@ def _feature_ways(
 ) -> list[Way]:
     """The feature that tells recordings apart best, and those that attribution patching ranks first."""
     found = []
-    active = {stage: autoencoders[stage].features(values).flatten(1, -2).mean(dim=1) for stage, values in frames.items()}
+    active = {
+        stage: autoencoders[stage].features(values).flatten(1, -2).mean(dim=1) for stage, values in frames.items()
+    }
     for name, n in ((FEATURE, 1), (FEATURES, settings.n_together)):
         edits: dict[str, Edit] = {}
         scores: dict[str, Callable[[Tensor], Tensor]] = {}
@@ -598,7 +602,7 @@ def _interval(after: Tensor, before: Tensor) -> list[float]:
 
 
 def detection(way: Way, frames: Frames, twins: Twins) -> dict[str, float]:
-    """How well a way finds its sign in held-out voices: AUC of recordings, and of moments within those with the sign."""
+    """How well a way finds its sign in held-out voices: AUC of recordings, and of moments within those that have it."""
     found = {}
     values = way.scores[way.stage](frames[way.stage])
     by_moment = over_time(values)
@@ -655,9 +659,7 @@ def find_concepts(
     made = {sign: made_twins(sign, settings, rate) for sign in settings.signs}
     step(0.05, "voices")
     learned = {sign: look(network, twins.waveforms)[0] for sign, (twins, _) in made.items()}
-    heads = {
-        sign: Head.fitted(pooled_of(frames), made[sign][0], settings.seed) for sign, frames in learned.items()
-    }
+    heads = {sign: Head.fitted(pooled_of(frames), made[sign][0], settings.seed) for sign, frames in learned.items()}
     step(0.15, "heads")
     names = [stage.name for stage in stages(network)]
     sampled = {name: _sampled([frames[name] for frames in learned.values()], settings.seed) for name in names}

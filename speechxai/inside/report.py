@@ -61,7 +61,7 @@ def cheap(facts: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
 
 
 def steering(facts: Mapping[str, Any], sign: str, names: Sequence[str]) -> dict[str, Any] | None:
-    """The way that leaves least of a sign's gap among those that find it, halve it and are cheap; None where none is."""
+    """The way that leaves least of a sign's gap among those that find it, halve it and are cheap, or None."""
     good = [
         row
         for row in _rows(facts, sign, names)
@@ -92,9 +92,7 @@ def findings(facts: Mapping[str, Any]) -> list[Finding]:
         )
     worst = [abs(1 - left) for s in signs for reach in (ONE, ALL) for left in random_left(facts, s, reach)]
     if worst:
-        halved = sum(
-            left <= HALVED for s in signs for reach in (ONE, ALL) for left in random_left(facts, s, reach)
-        )
+        halved = sum(left <= HALVED for s in signs for reach in (ONE, ALL) for left in random_left(facts, s, reach))
         said.append(
             Finding(
                 f"Directions drawn at random move the gap by at most {number(max(worst))} of itself and halve it in"
@@ -151,10 +149,10 @@ def tables(facts: Mapping[str, Any]) -> list[Table]:
         "Which finds the sign, which steers the answer, at what cost",
         columns,
         tuple(rows),
-        note="Gap left: how far the head of the sign still puts a held-out twin with it above its twin without it, after"
-        " over before; 1 is untouched, 0 is gone. Other signs: the gap of another sign's head that moved furthest. Words:"
-        f" changed of {facts['n_words'] or NONE} that Whisper reads in real speech. Cosine: of a recording's mean in the"
-        " last layer to what it was.",
+        note="Gap left: how far the head of the sign still puts a held-out twin with it above its twin without it,"
+        " after over before; 1 is untouched, 0 is gone. Other signs: the gap of another sign's head that moved"
+        f" furthest. Words: changed of {facts['n_words'] or NONE} that Whisper reads in real speech. Cosine: of a"
+        " recording's mean in the last layer to what it was.",
     )
     seeds = plain_table(
         "Features of sparse autoencoders over seeds",
