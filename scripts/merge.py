@@ -149,7 +149,7 @@ def compute(kind: str, cue: str, seed: int, n_speakers: int, epochs: int, n_fold
     random = initialized(make_cnn, seed)
     ancestor = train(random, both(pairs_of(cue, 1000 + seed, n_speakers)), cue, seed, epochs, 2e-3)
     ours, theirs = pairs_of(cue, 2000 + seed, n_speakers), pairs_of(cue, 3000 + seed, n_speakers)
-    asked = pairs_of(cue, 4000 + seed, n_speakers // 2)
+    asked = pairs_of(cue, 4000 + seed, n_speakers)
     further = max(2, epochs // 3)
     networks: dict[str, Classifier] = {"ancestor": ancestor}
     groups: dict[str, list[Classifier]] = {}
@@ -236,7 +236,7 @@ def main() -> None:
             print(f"{table.title}\n{console(table, 160)}\n")
         print(f"{sum(line['cpu_s'] for line in lines):.0f} s of one core in all")
         return
-    size = (6, 2, 3) if given.quick else (18, 30, 10)
+    size = (6, 1, 3) if given.quick else (12, 20, 10)
     done = {(line["kind"], line["cue"], line["seed"]) for line in lines}
     for seed in SEEDS[:1] if given.quick else SEEDS:
         for cue in CUES[:1] if given.quick else CUES:
