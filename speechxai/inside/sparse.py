@@ -111,7 +111,8 @@ def fit_sparse(
 
 
 def _unit(rows: Tensor) -> Tensor:
-    return rows / rows.norm(dim=1, keepdim=True).clamp(min=1e-9)
+    found: Tensor = rows / rows.norm(dim=1, keepdim=True).clamp(min=1e-9)
+    return found
 
 
 def found_again(first: Tensor, second: Tensor, alike: float = ALIKE) -> float:
