@@ -1,1 +1,1 @@
-"""What is inside a network: a trained interpreter, the bands it uses at all, signs as directions and features of its hidden layers."""
+"""What is inside a network: a trained interpreter, the bands it uses, signs as directions and features of its layers."""

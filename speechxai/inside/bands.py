@@ -52,7 +52,8 @@ class Bands:
         ends = []
         for each in (self.use, self.energy):
             sums = np.cumsum(each)
-            ends.append(tuple(float(self.hz[min(len(sums) - 1, np.searchsorted(sums, q))]) for q in (0.25, 0.75)))
+            places = (min(len(sums) - 1, int(np.searchsorted(sums, q))) for q in (0.25, 0.75))
+            ends.append(tuple(float(self.hz[place]) for place in places))
         return ends[0], ends[1]  # type: ignore[return-value]
 
     def table(self) -> str:

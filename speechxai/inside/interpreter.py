@@ -175,9 +175,9 @@ def fit_decoder(
                 if answers is not None:
                     answer = torch.tensor([answers[row] for row in rows], device=place)
                 mask = decoder(values, magnitude.shape[-1])
-                loss = loss_of(network, mask, spec, filling, answer, config)  # type: ignore[arg-type]
+                loss = loss_of(network, mask, spec, filling, answer, config)
                 optimizer.zero_grad()
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
                 optimizer.step()
                 losses.append(float(loss.detach()))

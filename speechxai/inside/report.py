@@ -217,7 +217,7 @@ def write(out: Path, title: str, found: Found, settings: Any) -> Path:
     made = tables(facts)
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "concepts.csv", csv_text(made[0]).encode())
-    write_atomically(out / "concepts.json", to_json({"settings": asdict(settings), **facts}).encode())
+    write_atomically(out / "concepts.json", to_json({"settings": asdict(settings), **facts}))
     text = page("concepts.html.j2", title=title, tables=made, findings=findings(facts))
     write_atomically(out / "concepts.html", text.encode())
     return out / "concepts.html"

@@ -78,8 +78,8 @@ def test_layers_are_chosen_coarse_to_fine() -> None:
     assert [layer.n_rows for layer in layers_of(Classifier(build("cnn")).eval())] == [8, 16, 32, 64]
     transformer = Classifier(build("ssl", size="tiny", hidden_size=8, dropout=0.0)).eval()
     layers = layers_of(transformer)
-    assert len(layers) > 1
-    assert all(layer.n_rows == 0 and layer.n_channels == 8 for layer in layers)
+    assert [layer.name.rpartition(".")[2] for layer in layers] == ["1", "0"]
+    assert {(layer.n_rows, layer.n_channels) for layer in layers} == {(0, 48)}  # width of the tiny encoder's blocks
     with pytest.raises(NotApplicable, match="no hidden layers over time that an interpreter could read"):
         layers_of(Classifier(Sum()).eval())
 
