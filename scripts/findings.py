@@ -33,7 +33,7 @@ from speechxai.planted.report import failures
 from speechxai.planted.ruler import RESOLUTIONS
 from speechxai.planted.settings import TRUTH
 from speechxai.planted.tables import ALL_CUES, AS_CONTRAST, BASE, FEWEST_NETWORKS, singles
-from speechxai.stats import FEWEST_SPEAKERS, share_interval
+from speechxai.stats import FEWEST_SPEAKERS, bootstrap_means, share_interval
 
 NAN = float("nan")
 LATER = ("attack", "attack_by_chance", "reads_band", "reads_pitch_range", "reads_pauses", "reads_pauses_against")
@@ -613,6 +613,71 @@ def by_signs(folder: Path) -> Iterator[str]:
     yield ""
 
 
+LMAC, PERMUTED = "lmac", "lmac, classes permuted"
+
+
+def by_interpreter(lines: Path) -> Iterator[str]:
+    """Whether the trained interpreter points at the truth or wins the masking metrics, of `interpreter_truth.py`."""
+    rows = pd.DataFrame([json.loads(line) for line in lines.read_text("utf-8").splitlines()])
+    yield "## A trained interpreter: the masking metrics and the truth"
+    yield ""
+    yield (
+        "L-MAC trains a decoder so that kept sound keeps the answer and removed sound loses it ([how](inside.md))."
+        " `scripts/interpreter_truth.py` asks whether it points at the truth (relevance_rank, truth added, 3 dB, 1 bin)"
+        " beside single methods. The best other one is the best by these very recordings, so it has an advantage."
+        " Intervals of differences are over speakers, 95 %; a seed is one network, and there are too few of them for"
+        " intervals over networks."
+    )
+    yield ""
+    body, above, below, most_faithful, failed = [], [], [], 0, 0
+    for (network, cue, fill), part in rows[rows["map"] != ""].groupby(["network", "cue", "fill"], sort=False):
+        means = part.groupby("map")[["relevance_rank", "faithfulness", "input_fidelity"]].mean()
+        others = means.drop([LMAC, PERMUTED])
+        best, surest = str(others["relevance_rank"].idxmax()), str(others["faithfulness"].idxmax())
+        wide = part.pivot_table(index=["seed", "speaker"], columns="map", values="relevance_rank")
+        each = (wide[LMAC] - wide[best]).dropna().to_numpy()
+        low, high = (float(end[0]) for end in bootstrap_means(each[:, None]))
+        place = f"{cue.replace('_', ' ')}, {network}" + ("" if fill == "silence" else f", {fill}")
+        if low > 0:
+            above.append(place)
+        elif high < 0:
+            below.append(place)
+        most_faithful += means.loc[LMAC, "faithfulness"] > others["faithfulness"].max()
+        failed += means.loc[PERMUTED, "relevance_rank"] < others["relevance_rank"].max() / 2
+        body.append(
+            [
+                place,
+                str(part["seed"].nunique()),
+                str(len(each)),
+                f"{means.loc[LMAC, 'relevance_rank']:.2f}",
+                f"{others['relevance_rank'].max():.2f} ({best})",
+                cell(float(each.mean()), low, high, 2),
+                f"{means.loc[PERMUTED, 'relevance_rank']:.2f}",
+                f"{means.loc[LMAC, 'faithfulness']:.2f}",
+                f"{others['faithfulness'].max():.2f} ({surest})",
+                f"{means.loc[LMAC, 'input_fidelity']:.2f}",
+            ]
+        )
+    header = ["cue, network", "networks", "speakers", "lmac", "best other", "difference", "classes permuted"]
+    yield from markdown([*header, "FF of lmac", "best other FF", "Fid-In of lmac"], body)
+    n = len(body)
+    yield (
+        f"- **Masking metrics**: lmac has the highest FF in {most_faithful} of {n}. **Truth**: above the best other in"
+        f" {len(above)} ({'; '.join(above) or 'none'}), below it in {len(below)} ({'; '.join(below) or 'none'}), not"
+        f" told apart in {n - len(above) - len(below)}."
+    )
+    yield (
+        f"- A decoder trained on permuted classes has less than half of the best other's relevance_rank in {failed} of"
+        f" {n}."
+    )
+    if most_faithful > len(above):
+        yield (
+            "- What is trained on a masking metric wins it: a high FF of lmac is no evidence that its map is truer than"
+            " another method's."
+        )
+    yield ""
+
+
 GOAL_OF_SIGNS = 0.9
 """Share of recordings in which the planted sign must come first."""
 
@@ -668,8 +733,10 @@ of any network is refused where its weights vanish so; ours on the same network,
 """
 
 
-def written(results: list[Path], units: Path | None = None, signs: Path | None = None) -> str:
-    """The page, with what `units_truth.py` and `signs.py` found, where that is given."""
+def written(
+    results: list[Path], units: Path | None = None, signs: Path | None = None, interpreter: Path | None = None
+) -> str:
+    """The page, with what `units_truth.py`, `signs.py` and `interpreter_truth.py` found, where that is given."""
     lines = [HEAD]
     all_told = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -704,6 +771,8 @@ def written(results: list[Path], units: Path | None = None, signs: Path | None =
             lines += by_phones(units, {told.network: letters(told) for told in all_told if letters(told)})
         if signs is not None:
             lines += by_signs(signs)
+        if interpreter is not None:
+            lines += by_interpreter(interpreter)
         lines += ["## What version 1.0 said, and what these tables say of it", *no_longer(all_told)]
     return "\n".join([*lines, TAIL])
 
@@ -729,7 +798,8 @@ def main() -> None:
         unpack(given.packed, given.run, dict(each.split("=", 1) for each in given.root))
     else:
         results = given.results or sorted(path.parent for path in (DOCS / "results").glob("benchmark-*/config.toml"))
-        more = () if given.results else (DOCS / "results" / "units" / "truth.jsonl", DOCS / "results" / "signs")
+        lines_of = ("units/truth.jsonl", "signs", "interpreter/truth.jsonl")
+        more = () if given.results else tuple(DOCS / "results" / name for name in lines_of)
         given.out.write_text(written(results, *more), "utf-8")
 
 

@@ -1,1 +1,1 @@
-"""What is inside a network: a trained interpreter, the bands it uses, signs as directions and features of its layers."""
+"""What is inside a network: a trained interpreter, bands it uses, signs as directions and features of its layers."""

@@ -78,14 +78,16 @@ def findings(facts: Mapping[str, Any]) -> list[Finding]:
     """
     signs = signs_of(facts)
     said = []
+    # Of a network without words nothing is said about them.
+    at_no_more = " at no more changed words than two random directions" if facts["n_words"] else ""
     for group, names in (("A direction (top-down)", DIRECTIONS), ("A unit or feature (bottom-up)", FROM_BELOW)):
         finds = [s for s in signs if any((row["auc"] or 0) >= FOUND for row in _rows(facts, s, names))]
         steers = [s for s in signs if steering(facts, s, names) is not None]
         said.append(
             Finding(
                 f"{group} finds {len(finds)} of {len(signs)} signs in voices that were held out (AUC of at least"
-                f" {FOUND:.2f}){_named(finds)}; taken out, it halves the head's gap at no more changed words than two"
-                f" random directions for {len(steers)}{_named(steers)}.",
+                f" {FOUND:.2f}){_named(finds)}; taken out, it halves the head's gap"
+                f"{at_no_more} for {len(steers)}{_named(steers)}.",
                 "good" if steers else "caution",
                 group,
             )

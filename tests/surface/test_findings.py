@@ -142,6 +142,33 @@ def test_evidence_by_phones_counts_what_came_first_beside_the_grade(script: Modu
     assert "0 of the 2 of all methods, for none is graded on this network, (none)" in page
 
 
+def test_an_interpreter_is_held_against_the_best_other_method(script: ModuleType, tmp_path: Path) -> None:
+    place = {"network": "cnn", "cue": "breathiness", "seed": 0, "fill": "silence"}
+    rows: list[dict[str, object]] = [{**place, "map": "", "auc": 1.0, "learned": True}]
+    ranks = {
+        "lmac": (0.2, 0.3, 0.4),
+        "lmac, classes permuted": (0.1, 0.1, 0.1),
+        "integrated_gradients": (0.5, 0.5, 0.65),
+        "gradcam": (0.9, 0.1, 0.2),
+    }
+    for name, values in ranks.items():
+        for speaker, value in zip("abcdef", values * 2, strict=True):
+            facts = {"faithfulness": 1.0 if name == "lmac" else 0.25, "input_fidelity": 0.5}
+            rows.append({**place, "map": name, "speaker": speaker, "relevance_rank": value, **facts})
+    lines = tmp_path / "truth.jsonl"
+    lines.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page = "\n".join(script.by_interpreter(lines))
+    # .3 beside .55; in pairs -.3, -.2 and -.25
+    row = next(line for line in page.splitlines() if line.startswith("| breathiness, cnn |"))
+    assert row.startswith("| breathiness, cnn | 1 | 6 | 0.30 | 0.55 (integrated_gradients) | -0.25 [-0.")
+    assert row.endswith("] | 0.10 | 1.00 | 0.25 (gradcam) | 0.50 |")
+    assert (
+        "the highest FF in 1 of 1. **Truth**: above the best other in 0 (none), below it in 1 (breathiness, cnn)"
+        in page
+    )
+    assert "half of the best other's relevance_rank in 1 of 1." in page
+
+
 def test_signs_are_counted_from_the_committed_lines(script: ModuleType) -> None:
     page = "\n".join(script.by_signs(RESULTS / "signs"))
     lines = [json.loads(line) for line in (RESULTS / "signs" / "test.jsonl").read_text("utf-8").splitlines()]
