@@ -25,7 +25,7 @@ The directions are stored beside the model; the recipe concept:NAME shows when o
 def concepts(
     bundle: Annotated[Path, typer.Argument(help="Folder of a model whose network states its hidden layers.")],
     out: Annotated[Path, flag("out", also="Tables and a page.")],
-    signs: Annotated[
+    sought: Annotated[
         list[str] | None, typer.Option("--signs", help="Sign to look for; repeat for several (default: five).")
     ] = None,
     speech: Annotated[
@@ -55,7 +55,7 @@ def concepts(
         raise SpeechXAIError(f"{page}: is there already. Choose another folder with --out, or give --overwrite.")
     check_out(out)
     torch.set_num_threads(1)
-    chosen = tuple(name for each in signs or SIGNS for name in each.split(","))
+    chosen = tuple(name for each in sought or SIGNS for name in each.split(","))
     short = {"n_features": features, **(QUICK if quick else {})}
     settings = ConceptSettings(signs=chosen, seed=seed, **short)
     model = load_bundle(bundle)

@@ -219,6 +219,7 @@ def test_zero_input_gives_a_finite_map(name: str, model: Classifier) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_padded_short_recordings(name: str, model: Classifier) -> None:
     padding = Classifier(model.backbone, segment=SegmentConfig(1.0, 0.5, "pad"), cam_layer="features").eval()
+    padding.interpreter = model.interpreter
     short = voices(1, 0.4)
     values = run(name, padding, short, TARGET[:1])
     assert values.shape == short.magnitude.shape
