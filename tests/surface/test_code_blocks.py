@@ -196,7 +196,7 @@ NOT_RUN = {
     r"--textgrids|speechxai align": "needs the reader's transcripts or an extra; units have tests of their own",
     r"study (check|report) study.toml": "minutes, or answers of readers",
     r"explain /voices/voice.wav": "in a container",
-    r"models/mine|models/site-a": "a model of the reader's own; interpreters, concepts and merging have tests of their own",
+    r"models/mine|models/site-a": "a model of the reader's own; what is inside it has tests of its own",
 }
 """Why commands do not run here, by what is in them."""
 
