@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from speechxai.classifiers.hidden import concept_of, inside, over_time
-from speechxai.data.cues import CUES
 from speechxai.errors import SpeechXAIError, did_you_mean
 from speechxai.explain.passes import METHODS, check_target, network_of, parts, plain, quiet
 from speechxai.registry import Registry
@@ -21,13 +20,20 @@ FACTS: Mapping[str, Any] = MappingProxyType(
 )
 
 
+def _cues() -> Registry[Any]:
+    # SciPy comes with it: two seconds that no other method should wait for.
+    from speechxai.data.cues import CUES
+
+    return CUES
+
+
 class _Concepts(Registry[Any]):
     """One method a sign, by names such as "concept:breathiness"; signs of plugins as well."""
 
     def __getitem__(self, name: str) -> Any:
         _, _, sign = name.partition(":")
-        if sign not in CUES:
-            raise SpeechXAIError(did_you_mean(sign, list(CUES), "sign of a concept"))
+        if sign not in _cues():
+            raise SpeechXAIError(did_you_mean(sign, list(_cues()), "sign of a concept"))
 
         def concept(model: nn.Module, spec: Spectrogram, target: Tensor) -> Tensor:
             return activity(model, spec, target, sign)
@@ -42,13 +48,14 @@ class _Concepts(Registry[Any]):
         return FACTS
 
     def __contains__(self, name: object) -> bool:
-        return str(name).partition(":")[2] in CUES
+        family, _, sign = str(name).partition(":")
+        return family == "concept" and sign in _cues()
 
     def __iter__(self) -> Iterator[str]:
-        return iter([f"concept:{sign}" for sign in CUES])
+        return iter([f"concept:{sign}" for sign in _cues()])
 
     def __len__(self) -> int:
-        return len(CUES)
+        return len(_cues())
 
 
 CONCEPTS: Registry[Any] = _Concepts("concept")
