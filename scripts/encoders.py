@@ -19,38 +19,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from speechxai.classifiers.training import draw_folds
 from speechxai.classifiers.whisper import EMBEDDED, Encoder, fit_head, randomize, read_encoder
 from speechxai.data.cards import build_manifest
 from speechxai.data.corpus import load
 from speechxai.data.manifest import Locator
+from speechxai.inside.concepts import Head
 from speechxai.stats import auc, auc_interval, speaker_bootstrap
 from speechxai.types import Array, Recording
 
 N_FOLDS, N_DRAWS = 5, 5
 ENERGIES = "energies of its 80 mel bands alone"
-
-
-class Headed(nn.Module):
-    """A head alone, for L layers of C values."""
-
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self, n_layers: int, width: int) -> None:
-        super().__init__()
-        self.layer_weights = nn.Parameter(torch.zeros(n_layers))
-        self.output = nn.Linear(width, 1)
-        self.register_buffer("mean", torch.zeros(n_layers, width))
-        self.register_buffer("deviation", torch.ones(n_layers, width))
-
-    def forward(self, pooled: Tensor) -> Tensor:
-        """Means (N, L, C) to log odds (N,)."""
-        values = (pooled - self.mean) / self.deviation
-        mixed = (self.layer_weights.softmax(0)[:, None] * values).sum(1)
-        return self.output(mixed.float())[:, 0]  # type: ignore[no-any-return]
 
 
 def features(recordings: list[Recording]) -> dict[str, Tensor]:
@@ -87,10 +68,10 @@ def out_of_fold(pooled: Tensor, recordings: list[Recording]) -> tuple[Array, lis
         folds, answers = np.array(draw_folds(recordings, N_FOLDS, seed)), np.zeros(len(recordings))
         for fold in range(N_FOLDS):
             train, test = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-            head = Headed(*pooled.shape[1:])
+            head = Head(*pooled.shape[1:])
             fit_head(head, pooled[train], labels[train], speakers[train].tolist(), seed)
             with torch.no_grad():
-                answers[test] = head(pooled[test]).numpy()
+                answers[test] = head(pooled[test].float()).numpy()
         areas.append(auc(answers, labels))
         total += answers / N_DRAWS
     return total, areas

@@ -171,7 +171,7 @@ def test_concepts_of_a_small_network() -> None:
     assert {table.title.split()[0] for table in tables(facts)} == {"Which", "How", "Features"}
     # The head reads means over frames, and the direction is their difference: taken out, most of the gap goes.
     everywhere = next(r for r in found.rows if (r["how"], r["reach"]) == (work.MEANS, work.ALL))
-    assert 0 <= everywhere["auc"] <= 1
+    assert 0.5 < everywhere["auc"] <= 1  # the network learned nothing: a direction that points the right way, no more
     assert abs(everywhere["left"]["breathiness"]) < 0.5
     assert len(findings(facts)) == 4
 
