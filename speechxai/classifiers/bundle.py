@@ -686,6 +686,41 @@ def bundle_names() -> list[str]:
     return sorted(path.parent.name for path in resource_folder("models").glob(f"*/{CONFIG_FILE}"))
 
 
+def comes_with_library(bundle: Bundle) -> bool:
+    """Whether a bundle lies in the library's own folder, which must stay as it is."""
+    return bundle.folder.resolve().is_relative_to(resource_folder("models").resolve())
+
+
+def own_copy(bundle: Bundle, folder: Path | None) -> Bundle:
+    """Return a bundle that more may be kept beside: a copy in `folder`, or the bundle itself without one.
+
+    A copy that is there is taken as it is, with what was kept beside it.
+
+    Raises:
+        SpeechXAIError: no folder for a model that comes with the library, a folder that holds anything but a copy of
+            this model, or one that cannot be written.
+    """
+    if folder is None:
+        if comes_with_library(bundle):
+            raise SpeechXAIError(
+                f"'{bundle.name}' comes with the library, whose folder stays as it is. Give --out for a copy of it, for"
+                f" example --out models/my-{bundle.name}."
+            )
+        return bundle
+    if (folder / CONFIG_FILE).is_file():
+        found = load_bundle(folder, allow_code=True)
+        if found.config.answers_hash != bundle.config.answers_hash:
+            raise SpeechXAIError(f"{folder}: holds another model than '{bundle.name}'. Choose another --out.")
+        return found
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise SpeechXAIError(f"{folder}: holds something else than a copy of '{bundle.name}'. Choose another --out.")
+    try:
+        shutil.copytree(bundle.folder, folder, dirs_exist_ok=True)
+    except (OSError, shutil.Error) as error:
+        raise SpeechXAIError(f"{folder}: cannot be written ({error}). Choose another --out.") from error
+    return load_bundle(folder, allow_code=True)
+
+
 def load_bundle(name_or_path: str | Path, allow_code: bool = False) -> Bundle:
     """Open a model that comes with the library, by its name, or a bundle's folder, by its path.
 

@@ -18,7 +18,7 @@ Examples:
   speechxai concepts models/whisper --speech LIBRISPEECH --out concepts        and what it costs in words
   speechxai explain voice.wav --model models/mine --recipe concept:breathiness --out why
 
-The directions are stored beside the model; the recipe concept:NAME shows when one is active.
+The directions are stored beside the model, of one that comes with the library beside a copy in --out; the recipe concept:NAME shows when one is active.
 """
 
 
@@ -41,7 +41,7 @@ def concepts(
 
     import torch
 
-    from speechxai.classifiers.bundle import load_bundle
+    from speechxai.classifiers.bundle import comes_with_library, load_bundle, own_copy
     from speechxai.classifiers.hidden import read_concepts, write_concepts
     from speechxai.errors import SpeechXAIError
     from speechxai.files import check_out
@@ -59,6 +59,8 @@ def concepts(
     short = {"n_features": features, **(QUICK if quick else {})}
     settings = ConceptSettings(signs=chosen, seed=seed, **short)
     model = load_bundle(bundle)
+    if comes_with_library(model):
+        model = own_copy(model, out / model.name)
     network = model.classifier()
     clips = [] if speech is None else [read_audio(path, sample_rate=16_000) for path in files_under(speech)]
     with progress_bars(lambda total, what: "concepts") as show:

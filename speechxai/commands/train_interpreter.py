@@ -15,11 +15,13 @@ Examples:
 \b
   speechxai train-interpreter models/mine --data manifest.csv --root MY_VOICES
   speechxai train-interpreter models/mine --data synthetic --fill noise --epochs 40
+  speechxai train-interpreter synthetic-cnn --data synthetic --out models/synthetic-copy
   speechxai explain voice.wav --model models/mine --recipe lmac --out why
 
 Trains a decoder for every network of the model (L-MAC): the one of a fold hears nobody of that fold and is judged on
 them. Written into the model's folder interpreter/; the model's own files and answers stay as they are. After an
-interruption the same command goes on.
+interruption the same command goes on. With --out the model is copied there first; one that comes with the library
+needs it.
 
 Exit status: 0 trained, 1 trained without recordings that could not be read, 2 wrong input, 130 stopped by Ctrl-C.
 """
@@ -37,6 +39,7 @@ def train_interpreter(
     model: Annotated[str, argument("model")],
     data: Annotated[str, flag("data")],
     root: Annotated[Path | None, flag("root")] = None,
+    out: Annotated[Path | None, flag("out", also="A copy of the model, where that shall stay as it is.")] = None,
     labels: Annotated[Path | None, flag("labels")] = None,
     tasks: Annotated[list[str] | None, flag("tasks")] = None,
     fill: Annotated[str, flag("fill", also="Neighbors is not for training.")] = "silence",
@@ -53,13 +56,13 @@ def train_interpreter(
     import torch
 
     from speechxai.classifiers import training
-    from speechxai.classifiers.bundle import load_bundle
+    from speechxai.classifiers.bundle import load_bundle, own_copy
     from speechxai.inside.interpreter import InterpreterConfig, corpus_for, stored
     from speechxai.inside.interpreter import train_interpreter as trained
 
     torch.set_num_threads(threads or 1)
-    bundle = load_bundle(model)
     config = InterpreterConfig(fill=cast(Any, fill), epochs=epochs, seed=seed)
+    bundle = own_copy(load_bundle(model), out)
     if stored(bundle) and not overwrite:
         say(f"{bundle.folder}: this model has an interpreter. Give --overwrite for another.")
         return

@@ -47,8 +47,11 @@ RANDOM, OWN_RANDOM, SHUFFLED = "random direction", "difference of two frames", "
 MOST_FRAMES = 40_000
 """Frames that an autoencoder hears at most."""
 AT_ONCE = 16
+FOUND, HALVED = 0.9, 0.5
+"""AUC from which a way finds its sign, and what may be left of the head's gap where it steers."""
 
 Step = Callable[[float, str], None]
+Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class ConceptSettings:
         seed: of voices, autoencoders and controls.
         n_features, n_active: of the sparse autoencoders, and how many speak at a time.
         n_steps: of their training.
+        batch: frames a step.
         n_seeds: autoencoders of every layer, whose features are compared.
         n_random: controls of each kind.
         n_together: units or features that are taken out together.
@@ -79,6 +83,7 @@ class ConceptSettings:
     n_features: int = 256
     n_active: int = 16
     n_steps: int = 1200
+    batch: int = 256
     n_seeds: int = 3
     n_random: int = 4
     n_together: int = 8
@@ -94,6 +99,7 @@ class ConceptSettings:
             ("n_takes", 1),
             ("n_active", 1),
             ("n_steps", 1),
+            ("batch", 1),
             ("n_seeds", 1),
             ("n_random", 2),
             ("n_together", 1),
@@ -565,8 +571,8 @@ def steer(scene: Scene, way: Way, reach: str) -> dict[str, Any]:
     Returns:
         sign, how, group, reach, layer; `left` of every sign's gap by its head, `own` of the network's own margin on the
         way's sign, `cosine` of recordings' means in the last layer to what they were (less the mean of all), and
-        `words` changed in the clips (None where no decoder reads the network, and of controls but directions drawn
-        anywhere).
+        `words` changed in the clips (None where no decoder reads the network, where more than HALVED of the way's own
+        gap is left, and of controls but directions drawn anywhere).
     """
     edits = {way.stage: way.edits[way.stage]} if reach == ONE else way.edits
     left, own, cosines, intervals = {}, {}, [], {}
@@ -580,7 +586,9 @@ def steer(scene: Scene, way: Way, reach: str) -> dict[str, Any]:
         own[sign] = left_of(margin[0::2] - margin[1::2], scene.margins[sign])
         means = list(frames.values())[-1].flatten(1, -2).mean(dim=1)
         cosines.append(nn.functional.cosine_similarity(means - everybody, scene.means[sign] - everybody, dim=1))
-    heard = bool(scene.clips) and way.name not in (OWN_RANDOM, SHUFFLED)  # words are dear
+    # Words are dear, and asked for only of what could steer and of what it is held against.
+    dear = way.group != CONTROL and abs(left[way.sign]) <= HALVED
+    heard = bool(scene.clips) and (way.name == RANDOM or dear)
     said = read_clips(scene.network, scene.clips, edits) if heard else ()
     return {
         "sign": way.sign,
@@ -636,6 +644,113 @@ class Found:
     n_words: int | None
 
 
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """What every sign is looked for on.
+
+    Args:
+        settings: how much is looked at.
+        learned: twins to learn from and their hidden frames, by sign.
+        autoencoders: of every stage, one a seed; signs are looked for among the features of the first.
+        sampled: frames (n, C) of every stage that the autoencoders heard.
+        scene: held-out twins and clips with nothing taken out.
+        intact: hidden frames of the held-out twins, by sign.
+    """
+
+    settings: ConceptSettings
+    learned: Mapping[str, tuple[Twins, Frames]]
+    autoencoders: Mapping[str, Sequence[Sparse]]
+    sampled: Mapping[str, Tensor]
+    scene: Scene
+    intact: Mapping[str, Frames]
+
+    def stability(self) -> tuple[dict[str, Any], ...]:
+        """See `Found`."""
+        seed = self.settings.seed
+        return tuple(_stability(name, each, self.sampled[name], seed) for name, each in self.autoencoders.items())
+
+    def heads(self) -> dict[str, float]:
+        """See `Found`."""
+        return {
+            sign: auc(self.scene.heads[sign](pooled_of(frames)).numpy(), self.scene.twins[sign].labels.numpy())
+            for sign, frames in self.intact.items()
+        }
+
+    def n_words(self) -> int | None:
+        """See `Found`."""
+        return sum(len(text.split()) for text in self.scene.words) if self.scene.clips else None
+
+
+def set_ground(
+    network: Classifier,
+    settings: ConceptSettings,
+    clips: Sequence[Recording] = (),
+    step: Step = lambda share, what: None,
+    autoencoders: Mapping[str, Sequence[Sparse]] | None = None,
+) -> Ground:
+    """Make voices, look at them, and learn heads and autoencoders; arguments as of `find_concepts`.
+
+    Args:
+        autoencoders: those of an earlier call with the same network and settings, which are then not learned again.
+
+    Raises:
+        NotApplicable: a network without hidden stages.
+        SpeechXAIError: made voices that it cannot hear.
+    """
+    names = [stage.name for stage in stages(network)]
+    made = {sign: made_twins(sign, settings, network.stft.sample_rate) for sign in settings.signs}
+    step(0.05, "voices")
+    learned = {sign: look(network, twins.waveforms)[0] for sign, (twins, _) in made.items()}
+    heads = {sign: Head.fitted(pooled_of(frames), made[sign][0], settings.seed) for sign, frames in learned.items()}
+    step(0.15, "heads")
+    sampled = {name: _sampled([frames[name] for frames in learned.values()], settings.seed) for name in names}
+    trained = dict(autoencoders or {})
+    for number, name in enumerate(name for name in names if name not in trained):
+        trained[name] = [
+            fit_sparse(
+                sampled[name],
+                settings.n_features,
+                settings.n_active,
+                seed=settings.seed * 100 + k,
+                n_steps=settings.n_steps,
+                batch=settings.batch,
+            )
+            for k in range(settings.n_seeds)
+        ]
+        step(0.15 + 0.25 * (number + 1) / len(names), f"autoencoders of {name}")
+    held_out = {sign: twins for sign, (_, twins) in made.items()}
+    intact = {sign: look(network, twins.waveforms)[0] for sign, twins in held_out.items()}
+    scene = set_scene(network, held_out, heads, [clip.waveform for clip in clips])
+    both = {sign: (made[sign][0], frames) for sign, frames in learned.items()}
+    return Ground(settings, both, trained, sampled, scene, intact)
+
+
+def look_for(ground: Ground, sign: str, step: Step = lambda share, what: None) -> tuple[Concept, Rows, Rows]:
+    """Every way to find one sign, taken out: the concept that is stored, and its rows and layers (see `Found`)."""
+    network, settings = ground.scene.network, ground.settings
+    twins, frames = ground.learned[sign]
+    first = {name: each[0] for name, each in ground.autoencoders.items()}
+    ways, by_stage, layers = ways_of(network, sign, ground.scene.heads[sign], twins, frames, first, settings)
+    facts = [detection(way, ground.intact[sign], ground.scene.twins[sign]) for way in ways]
+    best = by_stage[ways[0].stage]
+    concept = Concept(sign, best.stage, best.direction, best.center, facts[0]["auc"], trunk_sha256(network))
+    rows: Rows = []
+    for number, (way, found) in enumerate(zip(ways, facts, strict=True)):
+        rows += [{**steer(ground.scene, way, reach), **found} for reach in (ONE, ALL)]
+        step((number + 1) / len(ways), f"{sign}: {way.name}")
+    return concept, rows, layers
+
+
+def control_rows(ground: Ground, step: Step = lambda share, what: None) -> Rows:
+    """Rows of directions that know no sign (see `Found`)."""
+    ways = controls(ground.sampled, ground.settings)
+    rows: Rows = []
+    for number, way in enumerate(ways):
+        rows += [steer(ground.scene, way, reach) for reach in (ONE, ALL)]
+        step((number + 1) / len(ways), f"controls: {way.name}")
+    return rows
+
+
 def find_concepts(
     network: Classifier,
     settings: ConceptSettings,
@@ -654,54 +769,22 @@ def find_concepts(
         NotApplicable: a network without hidden stages.
         SpeechXAIError: made voices that it cannot hear.
     """
-    stages(network)
-    rate = network.stft.sample_rate
-    made = {sign: made_twins(sign, settings, rate) for sign in settings.signs}
-    step(0.05, "voices")
-    learned = {sign: look(network, twins.waveforms)[0] for sign, (twins, _) in made.items()}
-    heads = {sign: Head.fitted(pooled_of(frames), made[sign][0], settings.seed) for sign, frames in learned.items()}
-    step(0.15, "heads")
-    names = [stage.name for stage in stages(network)]
-    sampled = {name: _sampled([frames[name] for frames in learned.values()], settings.seed) for name in names}
-    trained: dict[str, list[Sparse]] = {}
-    for number, name in enumerate(names):
-        trained[name] = [
-            fit_sparse(
-                sampled[name],
-                settings.n_features,
-                settings.n_active,
-                seed=settings.seed * 100 + k,
-                n_steps=settings.n_steps,
-            )
-            for k in range(settings.n_seeds)
-        ]
-        step(0.15 + 0.25 * (number + 1) / len(names), f"autoencoders of {name}")
-    stability = tuple(_stability(name, trained[name], sampled[name], settings.seed) for name in names)
-    first = {name: each[0] for name, each in trained.items()}
-    held_out = {sign: twins for sign, (_, twins) in made.items()}
-    intact = {sign: look(network, twins.waveforms)[0] for sign, twins in held_out.items()}
-    scene = set_scene(network, held_out, heads, [clip.waveform for clip in clips])
-    trunk = trunk_sha256(network)
+    ground = set_ground(network, settings, clips, step)
     concepts: dict[str, Concept] = {}
-    layers: list[dict[str, Any]] = []
-    work: list[tuple[Way, dict[str, float]]] = []
-    for sign in settings.signs:
-        ways, by_stage, table = ways_of(network, sign, heads[sign], made[sign][0], learned[sign], first, settings)
+    rows: Rows = []
+    layers: Rows = []
+    each = 0.5 / (len(settings.signs) + 1)
+    for number, sign in enumerate(settings.signs):
+        concepts[sign], some, table = look_for(ground, sign, _within(step, 0.5 + number * each, each))
+        rows += some
         layers += table
-        work += [(way, detection(way, intact[sign], held_out[sign])) for way in ways]
-        best = by_stage[ways[0].stage]
-        concepts[sign] = Concept(sign, best.stage, best.direction, best.center, work[-len(ways)][1]["auc"], trunk)
-    work += [(way, {}) for way in controls({name: sampled[name] for name in names}, settings)]
-    rows = []
-    for number, (way, facts) in enumerate(work):
-        rows += [{**steer(scene, way, reach), **facts} for reach in (ONE, ALL)]
-        step(0.5 + 0.5 * (number + 1) / len(work), f"{way.sign or 'controls'}: {way.name}")
-    areas = {
-        sign: auc(heads[sign](pooled_of(frames)).numpy(), held_out[sign].labels.numpy())
-        for sign, frames in intact.items()
-    }
-    n_words = sum(len(text.split()) for text in scene.words) if scene.clips else None
-    return Found(concepts, tuple(rows), tuple(layers), stability, areas, n_words)
+    rows += control_rows(ground, _within(step, 1 - each, each))
+    return Found(concepts, tuple(rows), tuple(layers), ground.stability(), ground.heads(), ground.n_words())
+
+
+def _within(step: Step, start: float, width: float) -> Step:
+    """Progress of a part as progress of the whole."""
+    return lambda share, what: step(start + share * width, what)
 
 
 def _sampled(values: Sequence[Tensor], seed: int) -> Tensor:

@@ -15,6 +15,8 @@ from speechxai.inside.concepts import (
     CONTROL,
     FEATURE,
     FEATURES,
+    FOUND,
+    HALVED,
     LOGISTIC,
     MEANS,
     ONE,
@@ -25,8 +27,6 @@ from speechxai.inside.concepts import (
 )
 from speechxai.report.render import NONE, Cell, Finding, Row, Table, csv_text, number, page, plain_table
 
-FOUND, HALVED = 0.9, 0.5
-"""AUC from which a way finds its sign, and what may be left of the head's gap where it steers."""
 DIRECTIONS, FROM_BELOW = (MEANS, LOGISTIC), (UNIT, UNITS, FEATURE, FEATURES)
 
 
@@ -153,7 +153,8 @@ def tables(facts: Mapping[str, Any]) -> list[Table]:
         tuple(rows),
         note="Gap left: how far the head of the sign still puts a held-out twin with it above its twin without it,"
         " after over before; 1 is untouched, 0 is gone. Other signs: the gap of another sign's head that moved"
-        f" furthest. Words: changed of {facts['n_words'] or NONE} that Whisper reads in real speech. Cosine: of a"
+        f" furthest. Words: changed of {facts['n_words'] or NONE} that Whisper reads in real speech, where the gap is"
+        " halved. Cosine: of a"
         " recording's mean in the last layer to what it was.",
     )
     seeds = plain_table(

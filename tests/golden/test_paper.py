@@ -186,6 +186,12 @@ def test_references_are_bibtex() -> None:
         assert re.search(r"\d{4}", key)[0] == re.search(r"year = \{(\d+)\}", entry)[1]  # type: ignore[index]
 
 
+def test_what_the_inside_of_a_network_cites_has_an_entry() -> None:
+    files = [*(ROOT / "speechxai" / "inside").glob("*.py"), ROOT / "speechxai" / "classifiers" / "merge.py"]
+    named = {key for file in files for key in re.findall(r"\b[a-z]+20\d\d[a-z]+\b", file.read_text("utf-8"))}
+    assert {"nanda2023attribution", "ilharco2023editing"} <= named <= set(paper.references())
+
+
 def test_identifiers_of_references_are_well_formed_and_no_entry_is_an_orphan() -> None:
     entries = paper.references()
     code = "\n".join(path.read_text("utf-8") for path in sorted((ROOT / "speechxai").rglob("*.py")))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from speechxai.classifiers import Classifier, build
-from speechxai.classifiers.bundle import EpochFile, load_bundle
+from speechxai.classifiers.bundle import EpochFile, load_bundle, own_copy
 from speechxai.classifiers.interpreter import Decoder, Interpreter, Layer, layers_of, mask_of, spread
 from speechxai.data.synthetic import corpus
 from speechxai.errors import NotApplicable, SpeechXAIError
@@ -141,6 +141,29 @@ def test_stored_with_the_bundle_and_refused_for_another(bundle_folder: Path, voi
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x00\x01")
     with pytest.raises(SpeechXAIError, match="damaged"):
         explain(load_bundle(bundle_folder).classifier(), spec, "lmac")
+
+
+def test_a_model_of_the_library_stays_as_it_is(tmp_path: Path) -> None:
+    """Its interpreter is kept beside a copy; asked for without one, the command says what to give."""
+    library = resource_folder("models")
+    before = {path: path.stat().st_mtime_ns for path in sorted(library.rglob("*"))}
+    words = ["train-interpreter", "synthetic-cnn", "--data", "synthetic", "--speakers", "5", "--epochs", "1"]
+    refused = CliRunner().invoke(app, words)
+    assert refused.exit_code == 2
+    assert "--out models/my-synthetic-cnn" in " ".join(refused.output.split())
+    copy = tmp_path / "copy"
+    assert own_copy(load_bundle("synthetic-cnn"), copy).folder == copy
+    (copy / "interpreter").mkdir()
+    again = own_copy(load_bundle("synthetic-cnn"), copy)  # what an interrupted training left is still there
+    assert (again.folder / "interpreter").is_dir()
+    assert again.config.answers_hash == load_bundle("synthetic-cnn").config.answers_hash
+    with pytest.raises(SpeechXAIError, match="another model than 'figshare-cnn'"):
+        own_copy(load_bundle("figshare-cnn"), copy)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    with pytest.raises(SpeechXAIError, match="holds something else"):
+        own_copy(load_bundle("synthetic-cnn"), tmp_path / "other")
+    assert {path: path.stat().st_mtime_ns for path in sorted(library.rglob("*"))} == before
 
 
 def test_nobody_of_a_fold_trains_its_decoder(voices: list[Recording]) -> None:
