@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 
 from speechxai.classifiers import training
-from speechxai.classifiers.bundle import load_bundle, state_section
+from speechxai.classifiers.bundle import load_bundle
 from speechxai.evaluation.machine import peak_memory_mb
-from speechxai.inside.bands import TITLE, bands, section
+from speechxai.inside.bands import TITLE, bands, section, state
 from speechxai.inside.interpreter import corpus_for
 from speechxai.signal.stft import spectrogram
 
@@ -40,7 +40,7 @@ def main() -> None:
     print(f"{TITLE}\n\n{section(found)}")
     print(f"{time.perf_counter() - started:.0f} s, {peak_memory_mb():.0f} MB")
     if given.card:
-        state_section(bundle.folder, TITLE, section(found))
+        state(bundle.folder, found)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from speechxai.commands.console import duration, flag, progress_bars, say, table, warn
+from speechxai.commands.report import sections_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,7 +75,7 @@ def perform(run: Path, options: Mapping[str, Any], name: str | None = None, agai
     import torch
 
     from speechxai.auxiliary.folder import run_study, wall_time_s
-    from speechxai.auxiliary.report import sections, write_study_html
+    from speechxai.auxiliary.report import write_study_html
     from speechxai.evaluation.report import write_html
     from speechxai.evaluation.runs import RunFolder
 
@@ -95,7 +96,7 @@ def perform(run: Path, options: Mapping[str, Any], name: str | None = None, agai
     say()
     say(f"{duration(wall_time_s(study))}. Tables, curves, checkpoints: {study.path}")
     if (folder.path / "summary.csv").exists():
-        say(f"Report: {write_html(folder, sections=sections(folder.path))}")
+        say(f"Report: {write_html(folder, sections=sections_of(folder.path))}")
     return study
 
 

@@ -18,7 +18,8 @@ Examples:
   speechxai concepts models/whisper --speech LIBRISPEECH --out concepts        and what it costs in words
   speechxai explain voice.wav --model models/mine --recipe concept:breathiness --out why
 
-The directions are stored beside the model, of one that comes with the library beside a copy in --out; the recipe concept:NAME shows when one is active.
+The directions are stored beside the model (of one that comes with the library, beside a copy in --out); the recipe
+concept:NAME shows when one is active.
 """
 
 

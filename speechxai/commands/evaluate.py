@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from speechxai.commands.console import duration, flag, progress_bar, remark, say, screen_width, table, warn
+from speechxai.commands.report import sections_of
 from speechxai.flags import EVALUATE
 
 if TYPE_CHECKING:
@@ -250,10 +251,10 @@ def run(settings: EvaluateConfig, folder: RunFolder | None, overwrite: bool = Fa
         folder: the run that is continued; None for a new one.
         overwrite: replace the run that is in the way of a new one, or what a run has computed in another way.
     """
-    from speechxai.auxiliary.report import sections
     from speechxai.evaluation.executors import check_executor, execute
     from speechxai.evaluation.report import console_table, draw_examples, sign_sentences, unit_sentences, write_html
     from speechxai.evaluation.session import check_run, create_run, prepare, resume
+    from speechxai.inside.bands import keep
     from speechxai.mancini2025.study import parts
 
     began = time.perf_counter(), time.process_time()
@@ -308,10 +309,11 @@ def run(settings: EvaluateConfig, folder: RunFolder | None, overwrite: bool = Fa
     wanted = session.config.pictures and folder.done_units() and session.settings.protocol == "standard"
     if wanted and (new or not (folder.path / "pictures" / "index.json").is_file()):
         draw_examples(session, folder)
+        keep(session, folder)
         new = True
     report = folder.path / "report.html" if folder.done_units() else None
     if report is not None and (new or not report.is_file()):
-        write_html(folder, report, sections=sections(folder.path))
+        write_html(folder, report, sections=sections_of(folder.path))
     say()
     status = folder.status()
     if report is not None:

@@ -11,6 +11,7 @@ from speechxai.commands.console import flag, say
 
 if TYPE_CHECKING:
     from speechxai.evaluation.paper import Asked
+    from speechxai.evaluation.report import Section
     from speechxai.evaluation.runs import RunFolder
 
 FORMATS = ("html", "latex", "markdown", "csv", "json", "methods", "tidy", "figures")
@@ -112,10 +113,9 @@ def report(
     if not folder.is_finished():
         finish(folder)
     if format == "html":
-        from speechxai.auxiliary.report import sections
         from speechxai.evaluation.report import write_html
 
-        say(str(write_html(folder, out, sections(folder.path), by)))
+        say(str(write_html(folder, out, sections_of(folder.path), by)))
     elif format == "methods":
         _methods(folder, out)
     elif into_folder:
@@ -124,6 +124,14 @@ def report(
         say(tables(folder, format, asked).rstrip("\n"))
     else:
         _write(out, tables(folder, format, asked))
+
+
+def sections_of(run: Path) -> list[Section]:
+    """What rooms above the run's own add to its report: the bands that the model uses, studies of the maps alone."""
+    from speechxai.auxiliary.report import sections
+    from speechxai.inside import bands
+
+    return [*bands.sections(run), *sections(run)]
 
 
 def _methods(folder: RunFolder, out: Path | None) -> None:

@@ -6,24 +6,41 @@ The diagonal of the average gradient outer product (radhakrishnan2024mechanism) 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from speechxai.classifiers.base import Classifier
+from speechxai.classifiers.bundle import state_section
+from speechxai.classifiers.network import place_of
 from speechxai.errors import SpeechXAIError
 from speechxai.explain.passes import logit_gradient, quiet
-from speechxai.signal.stft import bin_frequencies_hz, linear_magnitude
+from speechxai.files import naming_folder, read_sealed, sealed, write_atomically
+from speechxai.report import plots
+from speechxai.signal.stft import bin_frequencies_hz, linear_magnitude, spectrogram
 from speechxai.types import Array, Spectrogram
+
+if TYPE_CHECKING:
+    from speechxai.evaluation.report import Section
+    from speechxai.evaluation.runs import RunFolder
+    from speechxai.evaluation.session import Session
 
 EDGES_HZ = (0, 250, 500, 1000, 2000, 3000, 4000, 6000, 8000, 12000, 24000)
 """Edges of the bands of a table, Hz."""
 TITLE = "## Which bands it uses at all"
 """Heading of a card's section."""
+CARD_PICTURE = "bands.svg"
+"""File of the picture beside a card."""
+RUN_FILE = Path("pictures") / "bands.json"
+"""Where a run keeps its bands."""
+MOST = 12
+"""Recordings of a run that are asked at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +72,10 @@ class Bands:
             places = (min(len(sums) - 1, int(np.searchsorted(sums, q))) for q in (0.25, 0.75))
             ends.append(tuple(float(self.hz[place]) for place in places))
         return ends[0], ends[1]  # type: ignore[return-value]
+
+    def picture(self) -> plots.Picture:
+        """Use and energy over frequency."""
+        return plots.band_curves(self.hz, self.use, self.energy)
 
     def table(self) -> str:
         """Markdown: use, energy and their ratio by band of EDGES_HZ."""
@@ -108,10 +129,83 @@ def bands(heard: Iterable[tuple[Classifier, Spectrogram]]) -> Bands:
     return Bands(np.asarray(bin_frequencies_hz(stft)), shares[0], shares[1], n)
 
 
-def section(found: Bands) -> str:
-    """Markdown of a model card, without its heading."""
-    about = (
-        "Use: mean of (magnitude x gradient)² by frequency, each recording answered by a network that never heard the"
-        " speaker. It is one picture of the model, not of a recording."
+ABOUT = (
+    "Use: mean of (magnitude x gradient)² by frequency, each recording answered by a network that never heard the"
+    " speaker. It is one picture of the model, not of a recording."
+)
+
+
+def section(found: Bands, picture: str = "") -> str:
+    """Markdown of a model card, without its heading; `picture` is the file of one beside the card."""
+    shown = f"![Use and energy by frequency]({picture})\n\n" if picture else ""
+    return f"{found.sentence()} {ABOUT}\n\n{shown}{found.table()}\n"
+
+
+def state(folder: Path, found: Bands) -> None:
+    """Write bands and their picture into a model's card.
+
+    Raises:
+        SpeechXAIError: a folder that cannot be written.
+    """
+    with naming_folder(folder, "write the card"):
+        write_atomically(folder / CARD_PICTURE, found.picture().in_format("svg"))
+        state_section(folder, TITLE, section(found, CARD_PICTURE))
+
+
+# ---- of a run
+def keep(session: Session, folder: RunFolder) -> None:
+    """Ask which bands the model of a run uses on at most MOST of its recordings, and keep it in the run's folder;
+    nothing is kept of a model without gradients.
+
+    Raises:
+        SpeechXAIError: the folder cannot be written.
+    """
+    answered = folder.table("predictions").dropna(subset=["predicted"])["recording"].astype(str).tolist()
+    chosen = answered[:: max(1, -(-len(answered) // MOST))]
+
+    def heard() -> Iterator[tuple[Classifier, Spectrogram]]:
+        for name in chosen:
+            job = session.load(name)
+            waveform = job.recording.waveform[None].to(place_of(job.model))
+            yield job.model, spectrogram(waveform, job.model.stft)  # type: ignore[misc]
+
+    try:
+        found = bands(heard())
+    except SpeechXAIError:  # no gradients, no recordings: the report has one section less
+        return
+    write_run(folder.path, found)
+
+
+def write_run(run: Path, found: Bands) -> None:
+    """Keep bands in a run's folder. Raises SpeechXAIError where it cannot be written."""
+    facts = {"hz": found.hz.tolist(), "use": found.use.tolist(), "energy": found.energy.tolist(), "n": found.n}
+    with naming_folder(run, "write"):
+        (run / RUN_FILE).parent.mkdir(exist_ok=True)
+        write_atomically(run / RUN_FILE, sealed(facts, "bands"))
+
+
+def kept(run: Path) -> Bands | None:
+    """The bands that a run keeps; None where it keeps none."""
+    facts = read_sealed(run / RUN_FILE, "bands")
+    if facts is None:
+        return None
+    return Bands(*(np.asarray(facts[name]) for name in ("hz", "use", "energy")), facts["n"])
+
+
+def sections(run: Path) -> list[Section]:
+    """The bands of a run as a section of its report; none where it keeps none."""
+    from markupsafe import Markup
+
+    from speechxai.evaluation.report import Section, data_uri
+
+    found = kept(run)
+    if found is None:
+        return []
+    text = Markup(
+        '<p>{said}</p><figure><img src="{uri}" alt="{said}"><figcaption>{caption}</figcaption></figure>'
+    ).format(
+        said=found.sentence(),
+        uri=data_uri(found.picture()),
+        caption=f"{ABOUT} Percent of each within 100 Hz; gray is the energy.",
     )
-    return f"{found.sentence()} {about}\n\n{found.table()}\n"
+    return [Section("bands", "Bands", "Which bands does it use at all?", str(text))]

@@ -323,5 +323,7 @@ def corpus_for(
 ) -> Corpus:
     """Read the labeled recordings of a data set as a bundle hears audio; arguments as of `training.read_corpus`."""
     audio = bundle.config.audio
-    plan = replace(plan_of({}), stft=bundle.config.stft_config(), normalize=audio.normalize, offset=audio.offset)
+    score = {"target": bundle.config.classes[0], "unit": bundle.config.unit} if bundle.config.unit else {}
+    plan = plan_of({"out": bundle.folder, **score})
+    plan = replace(plan, stft=bundle.config.stft_config(), normalize=audio.normalize, offset=audio.offset)
     return read_corpus(data, root, plan, progress, labels=labels, tasks=tasks)

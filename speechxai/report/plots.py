@@ -542,6 +542,27 @@ def over_time(
     return _png(figure)
 
 
+def band_curves(hz: Array, use: Array, energy: Array, style: Style | None = None) -> Picture:
+    """What a model uses of each frequency as a line, on the energy there as a gray area; percent of each in 100 Hz.
+
+    Args:
+        hz: of the bins (F,), evenly spaced from 0.
+        use, energy: shares (F,).
+        style: size.
+    """
+    figure, (axes,) = _figure(style or Style(width_in=9.6, height_in=2.4))
+    per_100_hz = 100 * 100 / float(hz[1] - hz[0])
+    axes.fill_between(hz / 1000, energy * per_100_hz, color=CONTROL_COLOR, alpha=0.25, linewidth=0, label="energy")
+    axes.plot(hz / 1000, use * per_100_hz, color=METHOD_COLOR, linewidth=1.4, label="use")
+    axes.set_xlim(0, float(hz[-1]) / 1000)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("frequency, kHz", fontsize=9)
+    axes.set_ylabel("% in 100 Hz", fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.legend(fontsize=8, frameon=False)
+    return _png(figure)
+
+
 def dose_curves(
     panels: Sequence[tuple[str, str, Sequence[float], Sequence[float], tuple[float, float], bool]],
     probability: str,

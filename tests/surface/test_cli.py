@@ -192,6 +192,8 @@ def test_the_report_is_one_file_that_anyone_can_read(finished: Path) -> None:
     assert "http" not in text.replace("http-equiv", "")
     assert "Not a medical device" in text
     assert "do\nnot publish these pictures" in text
+    assert text.count("Which bands does it use at all?") == 1
+    assert "(8 recordings)" in text[text.index('id="bands"') :][:2000]
     assert 'lang="en"' in text
     assert "prefers-color-scheme: dark" in text
     assert "@media print" in text
