@@ -63,12 +63,16 @@ def _facts(registry: Registry[Any], name: str) -> dict[str, Any]:
 
 def _methods() -> Rows:
     from speechxai.explain import METHODS
+    from speechxai.explain.concept import FACTS
 
     rows: list[tuple[str, ...]] = []
     for name in METHODS:
         facts = _facts(METHODS, name)
         kind = "control" if facts.get("control") else "signed" if facts["signed"] else "unsigned"
         rows.append((name, kind, "seeded" if facts["stochastic"] else "exact", facts["cites"], METHODS.summary(name)))
+    # A family: which signs there are is known with the cues, whose import costs more than this list.
+    about = "How active a sign is inside the network, over time; 'speechxai concepts MODEL --signs NAME' finds it."
+    rows.append(("concept:NAME", "unsigned", "exact", str(FACTS["cites"]), about))
     return ("method", "map", "random", "source", "what it is"), rows
 
 

@@ -30,6 +30,8 @@ from speechxai.inside import concepts as work
 from speechxai.inside.concepts import QUICK, ConceptSettings, difference_of_means, find_concepts, logistic, word_changes
 from speechxai.inside.report import facts_of, findings, steering, tables
 from speechxai.inside.sparse import fit_sparse, found_again
+from speechxai.planted.material import make_material
+from speechxai.planted.settings import BenchmarkSettings, Task
 from speechxai.signal.stft import spectrogram
 from speechxai.types import StftConfig
 
@@ -150,6 +152,21 @@ def test_a_concept_over_time(tmp_path: Path) -> None:
     (made.folder / "concepts.safetensors").write_bytes(b"none")
     with pytest.raises(SpeechXAIError, match="damaged"):
         method(model, spec, target)
+
+
+def test_who_is_held_out_says_what_was_learned_from() -> None:
+    """Every sound and both sexes on both sides, nobody on two; and the same of the halves that choose a layer."""
+    settings = ConceptSettings(signs=("breathiness",), n_speakers=18, n_takes=1, duration_s=1.0)
+    learned, held_out = work.made_twins("breathiness", settings, 16_000)
+    how = BenchmarkSettings(cues=("breathiness",), n_speakers=18, n_takes=1, duration_s=1.0)
+    pairs = make_material(Task("synthetic", "breathiness", 1.0, 0), how, []).pairs
+    kind = {p.with_cue.speaker: (p.with_cue.task, p.with_cue.metadata["sex"]) for p in pairs}
+    assert len(set(kind.values())) == 6
+    halves = work._blocks(sorted(set(learned.speakers)), 2)
+    for group in (learned.speakers, held_out.speakers, *halves):
+        assert {kind[speaker] for speaker in group} == set(kind.values())
+    assert not set(learned.speakers) & set(held_out.speakers)
+    assert sorted([*learned.speakers, *held_out.speakers]) == sorted(kind)
 
 
 def test_words_are_counted() -> None:

@@ -624,6 +624,9 @@ def test_list(kind: str, run: Run) -> None:
         "configs": "ssl4pr                 train --config     Fine-tuning of HuBERT",
     }
     assert expected.get(kind, "") in answer.out
+    assert ("concept:NAME" in answer.out and "speechxai concepts MODEL --signs NAME" in answer.out) == (
+        kind == "methods"
+    )
     assert run("list", "metods").err.startswith("Error: Unknown list 'metods'. Did you mean 'methods'?")
 
 
