@@ -18,14 +18,18 @@ import shutil
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from speechxai.explain.recipe import CONTROLS
 from speechxai.files import to_toml
+from speechxai.inside.concepts import ALL, FEATURE, FEATURES, FOUND, LOGISTIC, MEANS, RANDOM, UNIT, UNITS, in_blocks
+from speechxai.inside.report import findings as findings_of_concepts
+from speechxai.inside.report import rows_of, signs_of, steering, two_random_words
 from speechxai.metrics import PUBLISHED_METRICS
 from speechxai.planted.folder import BenchmarkFolder
 from speechxai.planted.grades import GRADES, UNGRADED
@@ -678,6 +682,153 @@ def by_interpreter(lines: Path) -> Iterator[str]:
     yield ""
 
 
+def by_concepts(path: Path) -> Iterator[str]:
+    """Which directions and features find a sign, which steer, at what cost, of `concepts.py`."""
+    lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    yield "## Signs inside a network: directions from above, features from below"
+    yield ""
+    yield (
+        "Twins of made voices differ by one sign ([how](inside.md)). Top-down a direction is learned from their frames;"
+        " bottom-up units are ranked by attribution patching and features are those of a sparse autoencoder that heard"
+        " no label. Each is taken out of all layers, or of its best one (`scripts/concepts.py`). Shown of every kind is"
+        " the way that leaves least of the gap of the sign's head among those that find it (AUC of at least"
+        f" {FOUND:.2f} in held-out voices), or else the one that finds it best. Other sign: the head of another sign"
+        " that moved furthest, as what is left of its gap. Words: changed of those that Whisper's decoder reads in three"
+        " clips of real speech, counted where at most half of the gap is left. Cosine: of a recording's mean in the last"
+        " layer to what it was. Random: directions drawn anywhere, their mean; words of two of them together."
+    )
+    yield ""
+    for network, seed in dict.fromkeys((line["network"], line["seed"]) for line in lines):
+        own = [line for line in lines if (line["network"], line["seed"]) == (network, seed)]
+        facts = _script("concepts").whole_of(own)
+        yield f"### {network}, seed {seed}"
+        yield ""
+        body = []
+        for sign in signs_of(facts):
+            for kind, names in KINDS_OF_WAYS.items():
+                row = shown_way(facts, sign, names)
+                body.append(_concept_cells(sign, kind, row))
+            drawn = [row for row in facts["rows"] if row["how"] == RANDOM and row["reach"] == ALL]
+            if drawn:
+                words = two_random_words(facts, ALL)
+                others = [min(abs(r["left"][s]) for s in r["left"] if s != sign) for r in drawn if len(r["left"]) > 1]
+                body.append(
+                    [
+                        sign.replace("_", " "),
+                        "random direction",
+                        "–",
+                        f"{np.mean([row['left'][sign] for row in drawn]):.2f}",
+                        f"{np.mean(others):.2f}" if others else "–",
+                        "–" if words is None else str(words),
+                        f"{np.mean([row['cosine'] for row in drawn]):.2f}",
+                    ]
+                )
+        yield from markdown(["sign", "way", "AUC held out", "gap left", "other sign", "words", "cosine"], body)
+        for finding in findings_of_concepts(facts):
+            yield f"- {finding.text}"
+        yield f"- {concepts_compared(facts)}"
+        spent, memory = sum(line["cpu_s"] for line in own), max(line["memory_mb"] for line in own)
+        how = own[0]["settings"]
+        n_held = len(in_blocks([str(k) for k in range(how["n_speakers"])], 3)[0])
+        yield (
+            f"- {how['n_speakers']} speakers a sign, {n_held} of them held out; {how['n_features']} features,"
+            f" {how['n_active']} active; {facts['n_words'] or 'no'} words; {spent / 60:.0f} min of one core,"
+            f" {memory / 1000:.1f} GB."
+        )
+        yield ""
+
+
+KINDS_OF_WAYS = {"direction": (MEANS, LOGISTIC), "units": (UNIT, UNITS), "features": (FEATURE, FEATURES)}
+
+
+def shown_way(facts: dict[str, Any], sign: str, names: tuple[str, ...]) -> dict[str, Any]:
+    """The way of a kind that stands in the table."""
+    rows = [row for row in facts["rows"] if row["sign"] == sign and row["how"] in names]
+    found = [row for row in rows if (row["auc"] or 0) >= FOUND]
+    if found:
+        return min(found, key=lambda row: abs(row["left"][sign]))
+    return max(rows, key=lambda row: (row["auc"] or 0, -abs(row["left"][sign])))
+
+
+def _concept_cells(sign: str, kind: str, row: dict[str, Any]) -> list[str]:
+    others = [value for name, value in row["left"].items() if name != sign]
+    furthest = max(others, key=lambda value: abs(1 - value), default=None)
+    low, high = row["interval"][sign]
+    return [
+        sign.replace("_", " "),
+        f"{kind}: {row['how']}, {row['layer']}{'' if row['layer'] == 'all' else ' alone'}",
+        f"{row['auc']:.2f}",
+        cell(row["left"][sign], low, high, 2),
+        "–" if furthest is None else f"{furthest:.2f}",
+        "–" if row["words"] is None else str(row["words"]),
+        f"{row['cosine']:.2f}",
+    ]
+
+
+def concepts_compared(facts: dict[str, Any]) -> str:
+    """Top-down against bottom-up in one sentence."""
+    signs = signs_of(facts)
+    counts = {
+        kind: (
+            sum(any((row["auc"] or 0) >= FOUND for row in rows_of(facts, sign, names)) for sign in signs),
+            sum(steering(facts, sign, names) is not None for sign in signs),
+        )
+        for kind, names in KINDS_OF_WAYS.items()
+    }
+    said = ", ".join(f"{kind} {finds} and {steers}" for kind, (finds, steers) in counts.items())
+    down, up = counts["direction"], [max(pair) for pair in zip(counts["units"], counts["features"], strict=True)]
+    verdict = "more" if down[1] > up[1] else "fewer" if down[1] < up[1] else "as many"
+    return (
+        f"**Top-down against bottom-up** (signs found and steered, of {len(signs)}): {said}. Directions learned from"
+        f" twins steer {verdict} signs {'as' if verdict == 'as many' else 'than'} what is found without labels."
+    )
+
+
+def by_bands(path: Path) -> Iterator[str]:
+    """What the average gradient outer product is worth as a map of one recording, of `bands.py --local`."""
+    rows = {row["map"]: row for row in (json.loads(line) for line in path.read_text("utf-8").splitlines())}
+
+    def said(name: str) -> str:
+        row = rows[name]
+        return cell(row["relevance_rank"], *row["interval"], 2)
+
+    products = [name for name in rows if name.startswith("average gradient")]
+    one = next(iter(rows.values()))
+    yield "## The average gradient outer product as a map of one recording"
+    yield ""
+    yield (
+        f"Its diagonal over noisy copies of a recording finds {said(products[0])} of the cue, on x * gradient"
+        f" {said(products[1])}; integrated gradients find {said('integrated_gradients')}, the energy map"
+        f" {said('energy_map')} (relevance_rank, {one['cue'].replace('_', ' ')} in {one['recordings']} made voices,"
+        f" {one['model']}; intervals over speakers, 95 %)."
+    )
+    yield (
+        "It squares signs away and averages places out, so it is a picture of a model ([which bands](inside.md)) and no"
+        " method here."
+    )
+    yield ""
+
+
+def by_merge(path: Path) -> Iterator[str]:
+    """One network instead of several, of `merge.py`."""
+    lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    yield "## One model instead of ten"
+    yield ""
+    yield (
+        "Networks that began as one are averaged ([how](inside.md)); asked about voices that none heard. Means over"
+        " seeds; truth is relevance_rank of integrated gradients, the last column the rank correlation of maps to the"
+        " ensemble's mean map, and `within` in how many seeds the merged AUROC lies in the ensemble's 95 % interval."
+    )
+    yield ""
+    merging = _script("merge")
+    for table in merging.tables(lines):
+        yield f"### {table.title.replace('_', ' ')}"
+        yield ""
+        yield from markdown(list(table.columns), [[row.name, *(each.text for each in row.cells)] for row in table.rows])
+    yield f"{sum(line['cpu_s'] for line in lines) / 60:.0f} min of one core in all."
+    yield ""
+
+
 GOAL_OF_SIGNS = 0.9
 """Share of recordings in which the planted sign must come first."""
 
@@ -733,10 +884,17 @@ of any network is refused where its weights vanish so; ours on the same network,
 """
 
 
-def written(
-    results: list[Path], units: Path | None = None, signs: Path | None = None, interpreter: Path | None = None
-) -> str:
-    """The page, with what `units_truth.py`, `signs.py` and `interpreter_truth.py` found, where that is given."""
+MORE: Mapping[str, Callable[[Path], Iterator[str]]] = {
+    "interpreter/truth.jsonl": by_interpreter,
+    "concepts/lines.jsonl": by_concepts,
+    "bands/local.jsonl": by_bands,
+    "merge/lines.jsonl": by_merge,
+}
+"""Sections behind those of the benchmark, by the file of `docs/results` that they are written from."""
+
+
+def written(results: list[Path], units: Path | None = None, signs: Path | None = None, more: Path | None = None) -> str:
+    """The page, with what `units_truth.py` and `signs.py` found, and with MORE of a folder, where that is given."""
     lines = [HEAD]
     all_told = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -771,8 +929,9 @@ def written(
             lines += by_phones(units, {told.network: letters(told) for told in all_told if letters(told)})
         if signs is not None:
             lines += by_signs(signs)
-        if interpreter is not None:
-            lines += by_interpreter(interpreter)
+        for name, part in MORE.items() if more is not None else ():
+            if (more / name).is_file():
+                lines += part(more / name)
         lines += ["## What version 1.0 said, and what these tables say of it", *no_longer(all_told)]
     return "\n".join([*lines, TAIL])
 
@@ -798,7 +957,7 @@ def main() -> None:
         unpack(given.packed, given.run, dict(each.split("=", 1) for each in given.root))
     else:
         results = given.results or sorted(path.parent for path in (DOCS / "results").glob("benchmark-*/config.toml"))
-        lines_of = ("units/truth.jsonl", "signs", "interpreter/truth.jsonl")
+        lines_of = ("units/truth.jsonl", "signs", "")
         more = () if given.results else tuple(DOCS / "results" / name for name in lines_of)
         given.out.write_text(written(results, *more), "utf-8")
 

@@ -213,7 +213,7 @@ def tables(lines: Sequence[dict[str, Any]]) -> list[Any]:
             means = [f"{np.mean([r[key] for r in each]):.3f}" for key in ("auroc", "truth", "likeness")]
             rows.append((f"{name}{f', asked at {asked}' if asked else ''}", *means, each[0]["passes"], _share(inside)))
         columns = ("network", "AUROC", "truth (relevance_rank)", "map like ensemble's", "passes", "within interval")
-        found.append(plain_table(f"{kind}, {cue}, {len(mine)} seeds", columns, rows))
+        found.append(plain_table(f"{kind}, {cue}, {len(mine)} seed{'s' if len(mine) > 1 else ''}", columns, rows))
     return found
 
 

@@ -168,13 +168,13 @@ def made_twins(sign: str, settings: ConceptSettings, sample_rate: int) -> tuple[
     differs = nn.functional.max_pool1d(differs[:, None].float(), 321, stride=1, padding=160)[:, 0] > 0
     everything = Twins(waveforms, tuple(pair.with_cue.speaker for pair in pairs), differs)
     # Sounds and sexes go round with the speaker, every three and every two: every third one would be of one sound.
-    held_out = set(_blocks(sorted(set(everything.speakers)), 3)[0])
+    held_out = set(in_blocks(sorted(set(everything.speakers)), 3)[0])
     learned = [k for k, speaker in enumerate(everything.speakers) if speaker not in held_out]
     first = {speaker: k for k, speaker in reversed(list(enumerate(everything.speakers)))}
     return everything.some(learned), everything.some(sorted(first[speaker] for speaker in held_out))
 
 
-def _blocks(speakers: Sequence[str], n: int) -> list[list[str]]:
+def in_blocks(speakers: Sequence[str], n: int) -> list[list[str]]:
     """Speakers in turn dealt out to n groups, three at a time."""
     return [[each for k, each in enumerate(speakers) if (k // 3) % n == group] for group in range(n)]
 
@@ -373,7 +373,7 @@ def ways_of(
     """All ways to find one sign, learned from `twins`; the concept of every stage by difference of means; and the table
     of layers: how far apart recordings lie, by halves of the speakers that did not make the direction."""
     pairs = {stage: held(values, twins) for stage, values in frames.items()}
-    groups = _blocks(sorted(set(twins.speakers)), 2)
+    groups = in_blocks(sorted(set(twins.speakers)), 2)
     halves = [[k for k, speaker in enumerate(twins.speakers) if speaker in group] for group in groups]
     found, layers = [], []
     concepts: dict[str, Concept] = {}

@@ -46,7 +46,8 @@ def two_random_words(facts: Mapping[str, Any], reach: str) -> int | None:
     return None if not words or None in words else sum(words)
 
 
-def _rows(facts: Mapping[str, Any], sign: str, names: Sequence[str], reach: str = "") -> list[dict[str, Any]]:
+def rows_of(facts: Mapping[str, Any], sign: str, names: Sequence[str], reach: str = "") -> list[dict[str, Any]]:
+    """Rows of the named ways to find a sign, of one reach or of both."""
     return [
         row
         for row in facts["rows"]
@@ -64,7 +65,7 @@ def steering(facts: Mapping[str, Any], sign: str, names: Sequence[str]) -> dict[
     """The way that leaves least of a sign's gap among those that find it, halve it and are cheap, or None."""
     good = [
         row
-        for row in _rows(facts, sign, names)
+        for row in rows_of(facts, sign, names)
         if (row["auc"] or 0) >= FOUND and abs(row["left"][sign]) <= HALVED and cheap(facts, row)
     ]
     return min(good, key=lambda row: abs(row["left"][sign]), default=None)
@@ -81,7 +82,7 @@ def findings(facts: Mapping[str, Any]) -> list[Finding]:
     # Of a network without words nothing is said about them.
     at_no_more = " at no more changed words than two random directions" if facts["n_words"] else ""
     for group, names in (("A direction (top-down)", DIRECTIONS), ("A unit or feature (bottom-up)", FROM_BELOW)):
-        finds = [s for s in signs if any((row["auc"] or 0) >= FOUND for row in _rows(facts, s, names))]
+        finds = [s for s in signs if any((row["auc"] or 0) >= FOUND for row in rows_of(facts, s, names))]
         steers = [s for s in signs if steering(facts, s, names) is not None]
         said.append(
             Finding(
@@ -140,7 +141,7 @@ def tables(facts: Mapping[str, Any]) -> list[Table]:
     rows = []
     for sign in signs_of(facts):
         for name in (*DIRECTIONS, *FROM_BELOW):
-            both = {row["reach"]: row for row in _rows(facts, sign, (name,))}
+            both = {row["reach"]: row for row in rows_of(facts, sign, (name,))}
             if len(both) == 2:
                 rows.append(Row(f"{sign}: {name}", _cells(sign, [both[ONE], both[ALL]]), sign))
         for name in dict.fromkeys(row["how"] for row in facts["rows"] if row["group"] == CONTROL):

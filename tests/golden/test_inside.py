@@ -162,7 +162,7 @@ def test_who_is_held_out_says_what_was_learned_from() -> None:
     pairs = make_material(Task("synthetic", "breathiness", 1.0, 0), how, []).pairs
     kind = {p.with_cue.speaker: (p.with_cue.task, p.with_cue.metadata["sex"]) for p in pairs}
     assert len(set(kind.values())) == 6
-    halves = work._blocks(sorted(set(learned.speakers)), 2)
+    halves = work.in_blocks(sorted(set(learned.speakers)), 2)
     for group in (learned.speakers, held_out.speakers, *halves):
         assert {kind[speaker] for speaker in group} == set(kind.values())
     assert not set(learned.speakers) & set(held_out.speakers)

@@ -179,3 +179,41 @@ def test_signs_are_counted_from_the_committed_lines(script: ModuleType) -> None:
     breath = next(row for row in page.splitlines() if row.startswith("| synthetic | breathiness | 2 | cnn |"))
     assert "| 12 of 16 [48, 93] | 14 of 16 [62, 98] | 11 of 16 [41, 89] | 15% | breathiness | none |" in breath
     assert "named first in" in page
+
+
+def test_signs_inside_a_network_are_told_by_their_lines(script: ModuleType, tmp_path: Path) -> None:
+    """One sign that a direction steers and features only find, at more words than two random directions."""
+
+    def row(
+        how: str, area: float | None, left: float, words: int | None, reach: str = "all layers"
+    ) -> dict[str, object]:
+        own = {
+            "sign": "tremor" if area else "",
+            "how": how,
+            "reach": reach,
+            "layer": "all",
+            "auc": area,
+            "words": words,
+        }
+        return own | {"left": {"tremor": left}, "interval": {"tremor": [left, left]}, "cosine": 0.9, "group": "x"}
+
+    chance = [row("random direction", None, 0.98, 2), row("random direction", None, 0.96, 3)]
+    found = [
+        *(row("difference of means", 1.0, 0.1, 4), row("logistic regression", 0.8, 0.0, 0)),
+        *(row("unit", 0.95, 0.7, None), row("feature", 0.9, 0.2, 6)),
+    ]
+    facts = {"network": "whisper", "seed": 0, "cpu_s": 60.0, "memory_mb": 1000, "layers": []}
+    how = {"n_speakers": 27, "n_features": 128, "n_active": 8}
+    whole = {"stability": [{"again": 0.5, "random": 0.0}], "heads": {"tremor": 1.0, "monopitch": 1.0}, "n_words": 50}
+    lines = [{**facts, "part": "controls", "rows": chance, "settings": how, **whole}]
+    lines.append({**facts, "part": "tremor", "rows": found, "settings": how})
+    path = tmp_path / "lines.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    page = "\n".join(script.by_concepts(path))
+    assert "| tremor | direction: difference of means, all | 1.00 | 0.10 [0.10, 0.10] | – | 4 | 0.90 |" in page
+    assert "| tremor | features: feature, all | 0.90 | 0.20 [0.20, 0.20] | – | 6 | 0.90 |" in page
+    assert "| tremor | random direction | – | 0.97 | – | 5 | 0.90 |" in page
+    assert "(signs found and steered, of 1): direction 1 and 1, units 1 and 0, features 1 and 0." in page
+    assert "steer more signs than" in page
+    assert "27 speakers a sign, 9 of them held out" in page
+    assert "monopitch" not in page  # not looked for yet
