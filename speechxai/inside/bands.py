@@ -167,7 +167,7 @@ def keep(session: Session, folder: RunFolder) -> None:
         for name in chosen:
             job = session.load(name)
             waveform = job.recording.waveform[None].to(place_of(job.model))
-            yield job.model, spectrogram(waveform, job.model.stft)  # type: ignore[misc]
+            yield job.model, spectrogram(waveform, session.bundle.config.stft_config())  # type: ignore[misc]
 
     try:
         found = bands(heard())
@@ -189,7 +189,8 @@ def kept(run: Path) -> Bands | None:
     facts = read_sealed(run / RUN_FILE, "bands")
     if facts is None:
         return None
-    return Bands(*(np.asarray(facts[name]) for name in ("hz", "use", "energy")), facts["n"])
+    hz, use, energy = (np.asarray(facts[name]) for name in ("hz", "use", "energy"))
+    return Bands(hz, use, energy, facts["n"])
 
 
 def sections(run: Path) -> list[Section]:
