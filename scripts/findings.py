@@ -691,11 +691,12 @@ def by_concepts(path: Path) -> Iterator[str]:
         "Twins of made voices differ by one sign ([how](inside.md)). Top-down a direction is learned from their frames;"
         " bottom-up units are ranked by attribution patching and features are those of a sparse autoencoder that heard"
         " no label. Each is taken out of all layers, or of its best one (`scripts/concepts.py`). Shown of every kind is"
-        " the way that leaves least of the gap of the sign's head among those that find it (AUC of at least"
-        f" {FOUND:.2f} in held-out voices), or else the one that finds it best. Other sign: the head of another sign"
-        " that moved furthest, as what is left of its gap. Words: changed of those that Whisper's decoder reads in"
-        " three clips of real speech, counted where at most half of the gap is left. Cosine: of a recording's mean in"
-        " the last layer to what it was. Random: directions drawn anywhere, their mean; words of two of them together."
+        " the way that steers, or else the one that leaves least of the gap of the sign's head among those that find it"
+        f" (AUC of at least {FOUND:.2f} in held-out voices), or else the one that finds it best. Other sign: the head"
+        " of another sign that moved furthest, as what is left of its gap. Words: changed of those that Whisper's"
+        " decoder reads in three clips of real speech, counted where at most half of the gap is left. Cosine: of a"
+        " recording's mean in the last layer to what it was. Random: directions drawn anywhere, their mean; words of two"
+        " of them together."
     )
     yield ""
     for network, seed in dict.fromkeys((line["network"], line["seed"]) for line in lines):
@@ -743,6 +744,9 @@ KINDS_OF_WAYS = {"direction": (MEANS, LOGISTIC), "units": (UNIT, UNITS), "featur
 
 def shown_way(facts: dict[str, Any], sign: str, names: tuple[str, ...]) -> dict[str, Any]:
     """The way of a kind that stands in the table."""
+    steers = steering(facts, sign, names)
+    if steers is not None:
+        return steers
     rows = [row for row in facts["rows"] if row["sign"] == sign and row["how"] in names]
     found = [row for row in rows if (row["auc"] or 0) >= FOUND]
     if found:
