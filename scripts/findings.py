@@ -695,8 +695,8 @@ def by_concepts(path: Path) -> Iterator[str]:
         f" (AUC of at least {FOUND:.2f} in held-out voices), or else the one that finds it best. Other sign: the head"
         " of another sign that moved furthest, as what is left of its gap. Words: changed of those that Whisper's"
         " decoder reads in three clips of real speech, counted where at most half of the gap is left. Cosine: of a"
-        " recording's mean in the last layer to what it was. Random: directions drawn anywhere, their mean; words of two"
-        " of them together."
+        " recording's mean in the last layer to what it was. Random: directions drawn anywhere, their mean; words of"
+        " two of them together."
     )
     yield ""
     for network, seed in dict.fromkeys((line["network"], line["seed"]) for line in lines):
