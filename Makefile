@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: help demo test lint app docs notebooks speed wheel-check dependency-check minimum-check release-check audit-check clean
+.PHONY: help demo test lint app docs notebooks speed wheel-check dependency-check minimum-check python-check release-check audit-check clean
 .DEFAULT_GOAL := help
 
 help: ## list what can be made
@@ -63,6 +63,9 @@ docs: $(VENV)/.docs ## build the documentation into site/, every warning an erro
 
 notebooks: $(VENV)/.dev ## execute the notebooks of docs/ anew; about a minute each
 	$(BIN)/python scripts/website.py
+
+python-check: $(VENV)/.dev ## whether every Python that pyproject.toml names gets everything as wheels, on three systems
+	$(BIN)/python scripts/check_install.py pythons
 
 release-check: $(VENV)/.dev ## wheel and sdist checked, installed with every extra into an empty environment; downloads gigabytes
 	$(BIN)/python scripts/check_install.py release

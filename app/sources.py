@@ -488,6 +488,8 @@ def load(path: str) -> Run:
 
 
 def _evaluation(folder: RunFolder) -> Run:
+    from speechxai.evaluation.paper import data_name
+
     summary = folder.table("summary")
     if summary.empty:
         raise SpeechXAIError(
@@ -498,7 +500,7 @@ def _evaluation(folder: RunFolder) -> Run:
         f", {status.n_failed} failed" if status.n_failed else ""
     )
     facts = (
-        f"{done}; data {config.get('data', 'unknown')}, model {Path(str(config.get('model', 'unknown'))).name},"
+        f"{done}; data {data_name(folder)}, model {Path(str(config.get('model', 'unknown'))).name},"
         f" protocol {config.get('protocol', 'standard')}"
     )
     files = _tables_as_files(folder.path)

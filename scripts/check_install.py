@@ -1,4 +1,5 @@
-"""Whether an installation works for a stranger: `dependencies`, `wheel`, `minimum`, `release`, `audit`.
+"""Whether an installation works for a stranger: `dependencies`, `wheel`, `minimum`, `pythons`, `release`,
+`audit`.
 
 `dependencies` resolves those of pyproject.toml as on a machine without any pip configuration, from metadata, without
 installing. A torch and a torchaudio that do not fit fail, and so do dependencies that contradict each other. Without a
@@ -11,6 +12,10 @@ borrows the heavy dependencies of the one that runs this script, so that nothing
 `minimum` installs the lowest version of everything that pyproject.toml declares, extras too, into another environment
 and runs the demo and a part of the tests there. It downloads gigabytes and takes a quarter of an hour: run it when a
 bound or a use of a library changes.
+
+`pythons` asks for every version of Python that pyproject.toml names, on Linux, Windows and macOS, whether everything
+that it declares, extras too, is there as a wheel, so that nobody needs a compiler; and reads every file of the project
+by the grammar of that version. Nothing is installed or run: that takes the interpreter.
 
 `release` is for the day before a tag. It builds wheel and sdist, has them checked by twine, installs the wheel with
 nothing beside it into an empty environment, runs the demo there, adds one extra after the other, and prints seconds and
@@ -191,6 +196,7 @@ SMOKE = (
     "tests/oracle/test_quantus.py",
     "tests/oracle/test_praat.py",
     "tests/unit/test_acoustics.py",
+    "tests/unit/test_align.py",
     "tests/unit/test_audio.py",
     "tests/unit/test_config.py",
     "tests/unit/test_executors.py",
@@ -224,6 +230,50 @@ def check_minimum() -> None:
         lenient = ("-o", "filterwarnings=default", "-o", "timeout=1200")  # old cluster workers start slowly
         print(run(python, "-m", "pytest", "-q", *lenient, *SMOKE, cwd=CHECKOUT)[-2000:])
     print("Demo and tests run with the lowest versions that pyproject.toml declares.")
+
+
+PLATFORMS = ("linux", "windows", "macos")
+
+
+def declared_pythons() -> list[str]:
+    """Versions of Python that pyproject.toml names, such as "3.11"."""
+    named = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["classifiers"]
+    found = [name.rsplit(" :: ", 1)[1] for name in named if name.startswith("Programming Language :: Python :: 3.")]
+    return sorted(found, key=major_minor)
+
+
+def check_pythons() -> None:
+    """Print how many packages each version of Python gets, and fail where one needs a compiler or does not exist."""
+    extras = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    problems = []
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        venv.create(work / "tools", with_pip=True)
+        tools = work / "tools" / "bin" / "python"
+        run(tools, "-m", "pip", "install", "--quiet", "uv", cwd=work)
+        wheels = (tools, "-m", "uv", "pip", "compile", "--quiet", "--only-binary", ":all:", CHECKOUT / "pyproject.toml")
+        for python in declared_pythons():
+            grammar = ("check", "--quiet", "--isolated", "--select", "E9,F821", "--target-version")
+            run(Path(sys.executable).with_name("ruff"), *grammar, f"py{python.replace('.', '')}", ".", cwd=CHECKOUT)
+            for platform in PLATFORMS:
+                asked = (*wheels, "--python-version", python, "--python-platform", platform)
+                listed, missing = resolved(asked, "all")
+                # One by one where all of them together have no answer, so that the extra is named.
+                where = [extra for extra in ("", *extras) if missing and extra != "all" and resolved(asked, extra)[1]]
+                problems += [
+                    f"Python {python} on {platform}, {extra or 'without extras'}: {missing}" for extra in where
+                ]
+                print(f"Python {python} on {platform}: {len(listed)} packages, all as wheels" if listed else missing)
+    if problems:
+        sys.exit("\n".join(problems))
+
+
+def resolved(command: tuple[str | Path, ...], extra: str) -> tuple[list[str], str]:
+    """What uv would install with an extra, and why there is no answer, of which one is empty."""
+    words = [str(part) for part in (*command, *(("--extra", extra) if extra else ()))]
+    done = subprocess.run(words, cwd=CHECKOUT, text=True, capture_output=True)
+    listed = [line for line in done.stdout.splitlines() if "==" in line and not line.startswith(" ")]
+    return (listed, "") if done.returncode == 0 else ([], " ".join(done.stderr.split()))
 
 
 def megabytes(folder: Path) -> int:
@@ -294,6 +344,7 @@ CHECKS = {
     "dependencies": check_dependencies,
     "wheel": check_wheel,
     "minimum": check_minimum,
+    "pythons": check_pythons,
     "release": check_release,
     "audit": check_audit,
 }

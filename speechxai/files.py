@@ -413,6 +413,19 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         raise SpeechXAIError(f"{encodable(path)}: not valid TOML: {error}") from error
 
 
+def without_paths(value: Any) -> Any:
+    """Nested settings as others may see them: an absolute path becomes its last name.
+
+    >>> without_paths({"data": "/home/me/voices.csv", "seed": 0, "own": ["/home/me/net.py:make", "saliency"]})
+    {'data': 'voices.csv', 'seed': 0, 'own': ['net.py:make', 'saliency']}
+    """
+    if isinstance(value, Mapping):
+        return {key: without_paths(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_paths(each) for each in value]
+    return Path(value).name if isinstance(value, str | Path) and Path(value).is_absolute() else value
+
+
 def to_toml(settings: Mapping[str, Any]) -> str:
     """Write nested settings as TOML text; keys whose value is None are left out, paths become text.
 

@@ -657,6 +657,10 @@ def auroc(
         seed: of the draws.
         speakers: (S,) who spoke; every row is somebody else without them.
     """
+    if speakers is None:
+        # Draws go by place: the same people have one interval, in whatever order they come.
+        order = np.lexsort((labels, *np.atleast_2d(scores.T)[::-1]))
+        scores, labels = scores[order], labels[order]
     who = np.arange(len(labels)) if speakers is None else np.asarray(speakers)
     n_speakers = len(np.unique(who))
     if scores.ndim == 1:

@@ -254,6 +254,7 @@ def run(settings: EvaluateConfig, folder: RunFolder | None, overwrite: bool = Fa
     from speechxai.evaluation.executors import check_executor, execute
     from speechxai.evaluation.report import console_table, draw_examples, sign_sentences, unit_sentences, write_html
     from speechxai.evaluation.session import check_run, create_run, prepare, resume
+    from speechxai.evaluation.words import scope_sentence
     from speechxai.inside.bands import keep
     from speechxai.mancini2025.study import parts
 
@@ -319,6 +320,10 @@ def run(settings: EvaluateConfig, folder: RunFolder | None, overwrite: bool = Fa
     if report is not None:
         say(console_table(folder, screen_width()))
         say()
+        about = scope_sentence(folder.table("predictions"))
+        if about is not None and about.tone == "caution":
+            warn(about.text)
+            say()
         for sentence in (*sign_sentences(folder), *unit_sentences(folder)):
             say(sentence)
         remark(cost_line(folder, time.perf_counter() - began[0], time.process_time() - began[1]))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speechxai.commands.console import Command, flag, say, table
+from speechxai.commands.console import Command, flag, say, screen_width, table
 
 runs_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]}
@@ -66,11 +67,13 @@ def runs_list(
     cls=Command,
     epilog=(
         "Examples:\n\n\b\n  speechxai runs compare runs/first runs/second\n"
-        "  speechxai runs compare runs/all/* --columns AD -r methods --format latex --out cross-corpus.tex"
+        "  speechxai runs compare runs/all --columns AD -r methods --format latex --out cross-corpus.tex"
     ),
 )
 def runs_compare(
-    folders: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Two run folders or more.")],
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="RUN RUN...", help="Run folders, or a folder that holds several.")
+    ],
     columns: Annotated[
         list[str] | None, typer.Option("--columns", "--column", help="Metrics, such as AD or sufficiency@10; repeat.")
     ] = None,
@@ -84,7 +87,7 @@ def runs_compare(
 ) -> None:
     """Show runs beside each other: one model over several data sets, or several models over one."""
     from speechxai.errors import SpeechXAIError, did_you_mean
-    from speechxai.evaluation.beside import side_by_side
+    from speechxai.evaluation.beside import found_below, side_by_side
     from speechxai.evaluation.runs import RunFolder
     from speechxai.files import check_out, naming_folder, write_atomically
 
@@ -92,7 +95,9 @@ def runs_compare(
         raise SpeechXAIError(did_you_mean(format, list(FORMATS), "format"))
     if out is not None:
         check_out(out, "file", overwrite)
-    tables = side_by_side([RunFolder.open(each) for each in folders], columns or (), rows or ())
+    below = {each: [] if (each / "config.toml").exists() else found_below(each) for each in folders}
+    runs = [run for each in folders for run in below[each] or [RunFolder.open(each)]]
+    tables = side_by_side(runs, columns or (), rows or ())
     text = written(tables, format)
     if out is None:
         say(text)
@@ -119,8 +124,20 @@ def written(tables: Sequence[Table], format: str) -> str:
         return json.dumps(content, ensure_ascii=False, indent=1)
     if format == "csv":
         return "\n".join(csv_text(each).rstrip("\n") for each in tables)
-    write = markdown if format == "markdown" else console
-    return "\n\n".join(f"{each.title}\n\n{write(each)}" for each in tables)
+    width = screen_width()
+
+    def shown(table: Table) -> str:
+        if format == "markdown":
+            parts = [table.title, markdown(table), table.note]
+        else:
+            parts = [table.title, console(table, width), fill(table.note, width or NOTE_WIDTH)]
+        return "\n\n".join(filter(None, parts))
+
+    return "\n\n".join(map(shown, tables))
+
+
+NOTE_WIDTH = 120
+"""Columns of a note in a file."""
 
 
 @runs_app.command(

@@ -17,7 +17,7 @@ from speechxai.evaluation.config import FORMAT
 from speechxai.evaluation.paper import data_name, metric_names, model_name, rows_of, who
 from speechxai.evaluation.runs import RunFolder, hash_of, unlike
 from speechxai.families import PUBLISHED_METRICS
-from speechxai.files import csv_table, naming_folder, parquet, sealed, to_toml, write_atomically
+from speechxai.files import csv_table, naming_folder, parquet, sealed, to_toml, without_paths, write_atomically
 from speechxai.report.render import (
     HEADLINE,
     NONE,
@@ -28,11 +28,13 @@ from speechxai.report.render import (
     digits,
     estimates,
     grouped,
+    listing,
     metrics_of,
     number,
     short_name,
     span,
 )
+from speechxai.stats import FEWEST_SPEAKERS
 
 TOLERANCE = 1e-3
 """Largest difference of a score that two machines may show and still count as the same."""
@@ -94,14 +96,35 @@ def _usual() -> tuple[str, ...]:
 
 
 def _what(folders: Sequence[RunFolder], names: Sequence[str]) -> Table:
-    rows = []
+    rows, few, strange = [], [], 0
     for name, folder in zip(names, folders, strict=True):
         predictions = folder.table("predictions")
         known = predictions.dropna(subset=["label", "predicted"]) if "predicted" in predictions else predictions[:0]
         right = int((known["label"].astype(int) == known["predicted"].astype(int)).sum())
-        cells = (model_name(folder), data_name(folder), who(folder), f"{right} of {len(known)}")
+        said = predictions["scope"].dropna() if "scope" in predictions else predictions[:0]
+        inside = int((said == "inside").sum()) if len(said) else 0
+        counts = (
+            f"{right} of {len(known)}" if len(known) else NONE,
+            f"{inside} of {len(said)}" if len(said) and not (said == "unknown").all() else NONE,
+        )
+        cells = (model_name(folder), data_name(folder), who(folder), *counts)
         rows.append(Row(name, tuple(Cell(text) for text in cells)))
-    return Table("What was run", ("run", "model", "data", "recordings", "right"), tuple(rows))
+        strange += int((said == "outside").sum()) if len(said) else 0
+        if predictions["speaker"].nunique() < FEWEST_SPEAKERS:
+            few.append(name)
+    notes = []
+    if strange:
+        notes.append(
+            f"{strange} of these recordings are unlike those that their model was made for: asked about one of them"
+            " alone it names no class. They are scored all the same, and report.html of their run says why."
+        )
+    if few:
+        notes.append(
+            f"Means of {listing(few)} have no interval: they are of fewer than {FEWEST_SPEAKERS} speakers. Shares have"
+            " exact ones."
+        )
+    columns = ("run", "model", "data", "recordings", "right", "inside scope")
+    return Table("What was run", columns, tuple(rows), " ".join(notes))
 
 
 def _of_metric(metric: str, names: Sequence[str], summaries: Sequence[pd.DataFrame]) -> Table:
@@ -222,6 +245,8 @@ where those tell who somebody is, replace them before this folder is given away.
 computes it again from the recordings, compares every number, and says what differs and why.
 """
 
+OWN = ("root", "labels", "out", "cluster")
+"""Settings that say where something lies or runs, and change no number."""
 PRIVATE = ("path", "root", "sha256")
 """Columns of tables that say where a file lies."""
 
@@ -235,12 +260,7 @@ def export(folder: RunFolder, out: Path) -> list[str]:
     Raises:
         SpeechXAIError: a table is missing or damaged, or the folder cannot be written.
     """
-    config = dict(folder.config)
-    for key in ("root", "labels", "out"):
-        config.pop(key, None)
-    for key in ("data", "model"):
-        path = Path(str(config[key]))
-        config[key] = path.name if path.is_absolute() else str(config[key])
+    config = without_paths({key: value for key, value in folder.config.items() if key not in OWN})
     frames: dict[str, pd.DataFrame] = {"recordings.parquet": folder.manifest}
     for name in ("scores", "summary", "agreement", "predictions"):
         frames[f"{name}.{'parquet' if name in ('scores', 'predictions') else 'csv'}"] = folder.table(name)

@@ -26,7 +26,7 @@ from speechxai.evaluation.words import findings
 from speechxai.explain.agreement import STRONGEST
 from speechxai.explain.explain import explain_all
 from speechxai.explain.recipe import CONTROLS, parse
-from speechxai.files import naming_folder, read_bytes, read_sealed, read_text, sealed, write_atomically
+from speechxai.files import naming_folder, read_bytes, read_sealed, sealed, to_toml, without_paths, write_atomically
 from speechxai.metrics import EQUAL_BUDGET_METRICS, METRICS, PUBLISHED_METRICS
 from speechxai.report import plots
 from speechxai.report.latex import LATEX_NEEDS, latex, latex_text
@@ -748,7 +748,7 @@ def context(folder: RunFolder, sections: Sequence[Section] = (), by: Sequence[st
         "undefined": _undefined(summary),
         "glossary": [(_glossary_name(m), METRICS.summary(m)) for m in metrics_of(summary) if m in METRICS],
         "environment": _environment(environment),
-        "config_text": read_text(folder.path / "config.toml"),
+        "config_text": to_toml(without_paths(folder.config)),
     }
 
 
@@ -770,7 +770,7 @@ def _facts(folder: RunFolder, predictions: pd.DataFrame) -> list[tuple[str, str]
     counts = ", ".join(f"{int((names == name).sum())} {name}" for name in classes_of(folder.manifest))
     unknown = int((names == "unknown").sum())
     found = [
-        ("Data", "synthetic voices, made by a program" if environment.get("synthetic") else str(config["data"])),
+        ("Data", "synthetic voices, made by a program" if environment.get("synthetic") else data_name(folder)),
         (
             "Recordings",
             f"{len(predictions)} of {predictions['speaker'].nunique()} speakers: {counts}"

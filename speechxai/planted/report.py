@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from speechxai.errors import SpeechXAIError, did_you_mean
 from speechxai.explain.recipe import CONTROLS
-from speechxai.files import naming_folder, read_text, write_atomically
+from speechxai.files import naming_folder, to_toml, without_paths, write_atomically
 from speechxai.metrics import METRICS
 from speechxai.planted import ruler
 from speechxai.planted.grades import GRADES
@@ -624,5 +624,5 @@ def _html(folder: BenchmarkFolder, said: list[Finding], found: list[Table]) -> s
         synthetic=bool(folder.environment.get("synthetic")),
         findings=said,
         tables=found,
-        config_text=read_text(folder.path / "config.toml"),
+        config_text=to_toml(without_paths(folder.config)),
     )

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from speechxai.classifiers import training
-from speechxai.classifiers.validation import Interval, Subjects, subset
+from speechxai.classifiers.held_out import held_out_of
+from speechxai.classifiers.validation import Interval, Subjects, auroc, confounds, subset
 
 NAN = math.nan
 
@@ -146,6 +147,32 @@ def test_calibration() -> None:
         ["0.8 to 1.0", "1", "0.950", "1.000"],
     ]
     assert "| P(PD) | subjects | mean P(PD) | share with PD |" in second
+
+
+def test_one_area_has_one_interval_in_whatever_order_people_come() -> None:
+    draw = np.random.default_rng(5)
+    labels = np.array([0.0, 1] * 12)
+    p = draw.uniform(0.05, 0.6, 24) + 0.3 * labels
+    names = tuple(f"s{number}" for number in range(24))
+    shuffled = draw.permutation(24)
+
+    def people(order: np.ndarray, values: np.ndarray) -> Subjects:
+        return Subjects(
+            tuple(names[k] for k in order), labels[order], values[order], np.full(24, NAN), np.ones(24), ("",) * 24
+        )
+
+    shipped, before = people(np.arange(24), p), people(shuffled, p**2)  # calibration keeps the order of the scores
+    said = config(
+        held_out=held_out_of(shipped), calibration=SimpleNamespace(calibrated=True, reason="", method="Platt")
+    )
+    [area] = [line for line in rows(training._performance(said, shipped, before, 2_000)) if line[0] == "AUROC"]
+    assert area[1] == area[2]
+    assert "[" in area[1]
+    assert [
+        line[2] for line in rows(training._confounds(before, confounds(before), 10)) if line[0] == "classifier"
+    ] == [area[1]]
+    three = np.stack([p, 1 - p, p / 2], axis=1)
+    assert auroc(three, labels * 2) == auroc(three[shuffled], labels[shuffled] * 2)
 
 
 def test_groups_and_limits() -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -16,7 +17,8 @@ import typer
 
 from speechxai import cli
 from speechxai.commands import console, listing
-from speechxai.evaluation.beside import compared, reasons
+from speechxai.evaluation.beside import compared, reasons, side_by_side
+from speechxai.evaluation.report import _facts as facts_of_run
 from speechxai.evaluation.runs import RunFolder
 from speechxai.testing import tiny_bundle
 
@@ -66,6 +68,46 @@ def test_every_model_has_a_run_and_all_stand_beside_each_other(many: Path, run: 
     assert "saliency" not in out
     lonely = run("runs", "compare", places[0])
     assert lonely[2] == "Error: Two runs or more can be compared: name their folders.\n"
+
+
+def test_a_page_names_the_data_and_no_place_of_this_machine(many: Path) -> None:
+    page = (many / "one-on-synthetic-voices" / "report.html").read_text(encoding="utf-8")
+    assert str(many.parent) not in page
+    assert "model = &#34;one&#34;" in page  # its settings, by name
+    run = RunFolder.open(many / "one-on-synthetic-voices")
+    own = SimpleNamespace(
+        config={**run.config, "data": str(many / "clinic.csv")},
+        environment={**run.environment, "synthetic": False},
+        manifest=run.manifest.drop(columns="dataset"),
+    )
+    assert dict(facts_of_run(own, run.table("predictions")))["Data"] == "clinic"  # type: ignore[arg-type]
+
+
+def test_data_sets_beside_each_other_say_whom_the_model_was_made_for(
+    many: Path, monkeypatch: pytest.MonkeyPatch, run: Run
+) -> None:
+    one, two = (RunFolder.open(many / f"{name}-on-synthetic-voices") for name in ("one", "two"))
+    read = RunFolder.table
+
+    def table(folder: RunFolder, name: str) -> pd.DataFrame:
+        found = read(folder, name)
+        if name != "predictions":
+            return found
+        if folder.path == one.path:  # three of four inside, one label known
+            return found.assign(
+                scope=["inside", "outside", "inside", "inside"], label=[*found["predicted"][:1], None, None, None]
+            )
+        return found.assign(scope="unknown", label=None)
+
+    monkeypatch.setattr(RunFolder, "table", table)
+    about = side_by_side([one, two])[0]
+    assert about.columns[-2:] == ("right", "inside scope")
+    assert [[cell.text for cell in row.cells[-2:]] for row in about.rows] == [["1 of 1", "3 of 4"], ["–", "–"]]
+    assert about.note.startswith("1 of these recordings are unlike those that their model was made for")
+    assert "one and two have no interval" in about.note
+    status, out, _ = run("runs", "compare", many)  # the folder that holds both
+    assert (status, out.count("unlike those")) == (0, 1)
+    assert out.startswith("What was run\n\nrun  model")
 
 
 def test_a_run_that_was_given_away_is_computed_again(many: Path, tmp_path: Path, run: Run) -> None:

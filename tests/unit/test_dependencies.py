@@ -54,6 +54,27 @@ def test_which_versions_are_a_pair(script: ModuleType, torch: str, torchaudio: s
         assert f"torch {torch} and torchaudio {torchaudio} do not fit" in problem
 
 
+def test_every_declared_python_is_asked_for_wheels(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert script.declared_pythons() == ["3.11", "3.12", "3.13"]
+    monkeypatch.setattr(script.venv, "create", lambda *_, **__: None)
+    monkeypatch.setattr(script, "run", lambda *_, **__: "")
+
+    def uv(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        lacks = "3.12" in command and "windows" in command and command[-1] in ("all", "align")
+        out, err = (
+            ("", "no usable wheels:\n  aligner") if lacks else ("torch==2.14.1\n    # via x==y\nnumpy==2.1\n", "")
+        )
+        return subprocess.CompletedProcess(command, int(lacks), out, err)
+
+    monkeypatch.setattr(script.subprocess, "run", uv)
+    with pytest.raises(SystemExit, match=r"^Python 3\.12 on windows, align: no usable wheels: aligner$"):
+        script.check_pythons()
+    said = capsys.readouterr().out
+    assert said.count("2 packages, all as wheels") == 8  # nine pairs, one of which has no answer
+
+
 def answer(monkeypatch: pytest.MonkeyPatch, script: ModuleType, status: int, out: str, err: str) -> None:
     done = subprocess.CompletedProcess([], status, out, err)
     monkeypatch.setattr(script, "resolve", lambda requirements: done)
