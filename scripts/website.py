@@ -106,6 +106,8 @@ def execute(path: Path) -> None:
     from nbclient import NotebookClient
 
     os.environ.update(TERM="dumb", COLUMNS="100")  # no bar that is painted again and again
+    # The commands of cells are those of the environment that executes them, activated or not.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     notebook = nbformat.read(path, as_version=4)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with tempfile.TemporaryDirectory() as folder:
