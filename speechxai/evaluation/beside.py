@@ -101,15 +101,14 @@ def _what(folders: Sequence[RunFolder], names: Sequence[str]) -> Table:
         predictions = folder.table("predictions")
         known = predictions.dropna(subset=["label", "predicted"]) if "predicted" in predictions else predictions[:0]
         right = int((known["label"].astype(int) == known["predicted"].astype(int)).sum())
-        said = predictions["scope"].dropna() if "scope" in predictions else predictions[:0]
-        inside = int((said == "inside").sum()) if len(said) else 0
+        states = predictions["scope"].dropna().tolist() if "scope" in predictions else []
         counts = (
             f"{right} of {len(known)}" if len(known) else NONE,
-            f"{inside} of {len(said)}" if len(said) and not (said == "unknown").all() else NONE,
+            f"{states.count('inside')} of {len(states)}" if set(states) - {"unknown"} else NONE,
         )
         cells = (model_name(folder), data_name(folder), who(folder), *counts)
         rows.append(Row(name, tuple(Cell(text) for text in cells)))
-        strange += int((said == "outside").sum()) if len(said) else 0
+        strange += states.count("outside")
         if predictions["speaker"].nunique() < FEWEST_SPEAKERS:
             few.append(name)
     notes = []
