@@ -332,7 +332,7 @@ def check_executor(config: EvaluateConfig) -> None:
         )
     if config.scheduler != "local" and config.executor != "dask":
         raise SpeechXAIError(f"The scheduler '{config.scheduler}' needs --executor dask.")
-    if config.workers is not None and config.executor == "serial":
+    if config.workers not in (None, 1) and config.executor == "serial":
         raise SpeechXAIError(
             f"{config.workers} workers need --executor joblib or dask; 'serial' is this process alone."
         )

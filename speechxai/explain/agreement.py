@@ -27,7 +27,7 @@ def _rows(values: Tensor) -> Array:
 def average_ranks(values: Tensor) -> Tensor:
     """Ranks (B, N) float64 of the rows of values (B, N), the smallest 1; equal values share their mean rank.
 
-    What scipy's rankdata gives in 2.5 times the time.
+    What scipy's rankdata gives in many times the time.
 
     >>> average_ranks(torch.tensor([[0.2, 0.9, 0.2]]))
     tensor([[1.5000, 3.0000, 1.5000]], dtype=torch.float64)
@@ -35,12 +35,29 @@ def average_ranks(values: Tensor) -> Tensor:
     rows = _rows(values)
     ranks = np.empty(rows.shape, dtype=np.float64)
     for row, out in zip(rows, ranks, strict=True):
-        order = np.argsort(row)
-        ordered = row[order]
+        ordered, order = _sorted(row)
         first = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+        if len(first) == len(row):
+            out[order] = np.arange(1, len(row) + 1)
+            continue
         counts = np.diff(np.append(first, len(row)))
         out[order] = np.repeat(first + (counts + 1) / 2, counts)
     return torch.from_numpy(ranks).to(values.device)
+
+
+def _sorted(row: Array) -> tuple[Array, Array]:
+    """Values (N,) in rising order, and where each one was; in which order equal ones come is not said."""
+    if row.dtype != np.float32 or np.isnan(row).any():
+        order = np.argsort(row)
+        return row[order], order
+    # Bits of floats sort as the floats do once those below 0 are turned over; with the place below them, one sort of
+    # integers, which numpy has vectorized, gives both in half of the time.
+    bits = (row + np.float32(0)).view(np.int32)  # -0.0 becomes 0.0
+    bits = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+    keys = (bits.astype(np.int64) << 32) | np.arange(len(row))
+    keys.sort()
+    order = keys & 0xFFFFFFFF
+    return row[order], order
 
 
 TIE_PATCH = (16, 4)

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
@@ -137,7 +138,9 @@ def _png(figure: Figure, file_format: FileFormat = "png") -> Picture:
         "svg": {"Date": None, "Creator": None},
         "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     }
-    figure.savefig(buffer, format=file_format, metadata=nothing[file_format])
+    with rc_context({"svg.hashsalt": "speechxai"}):  # names of parts of an SVG are drawn anew without it
+        figure.savefig(buffer, format=file_format, metadata=nothing[file_format])
+    figure.set_layout_engine("none")  # every part has its place now, in other formats too
     picture = Picture(buffer.getvalue())
     picture._figure = figure
     return picture

@@ -51,6 +51,17 @@ def test_negative_zero_is_zero() -> None:
     assert average_ranks(torch.tensor([[-0.0, 0.0, 1.0]])).tolist() == [[1.5, 1.5, 3.0]]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_ranks_are_those_of_scipy(dtype: torch.dtype) -> None:
+    rankdata = pytest.importorskip("scipy.stats").rankdata
+    draw = torch.Generator().manual_seed(0)
+    signed = torch.randn(500, generator=draw)
+    infinite = torch.tensor([-math.inf, 3.0, math.inf, -1e-45, 1e-45, 0.0, -0.0, -3.0])
+    for row in (signed, signed.round(decimals=1), signed.clamp(min=0), infinite):
+        row = row.to(dtype)
+        assert average_ranks(row[None])[0].tolist() == rankdata(row.numpy()).tolist()
+
+
 def test_overlap_by_hand() -> None:
     # k is 2 of four bins: {0 1} and {1 2}: one common of two
     assert overlap(one(4, 3, 2, 1), one(0.5, 4, 3, 1), q=0.5).item() == 0.5

@@ -185,3 +185,9 @@ def test_the_legend_names_the_class_and_stripes(drawn: list[Figure]) -> None:
         style = plots.Style(legend="Parkinson's disease", hatched=hatched)
         plots.evidence_overlay(magnitude, np.zeros((5, 6)), STFT, style, against)
         assert [text.get_text() for text in drawn[-1].legends[0].get_texts()] == told
+
+
+@pytest.mark.parametrize("file_format", plots.FILE_FORMATS)
+def test_the_same_picture_is_the_same_bytes(file_format: plots.FileFormat) -> None:
+    first, second = (plots.maps_grid(MAP, {"a": MAP, "b": MAP}, STFT).in_format(file_format) for _ in range(2))
+    assert first == second
