@@ -482,6 +482,8 @@ class Whisper(WaveformDoor):
 
     borrowed: tuple[str, ...] = ("network.encoder.",)
     """Weights that a bundle leaves out: they are another's, and the same for every fold."""
+    max_batch = 8
+    """Segments that pass at once: more of them leave the processor's cache between layers."""
     network: FrozenWhisper
 
     def __init__(self, config: WhisperConfig, stft: StftConfig) -> None:

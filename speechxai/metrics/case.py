@@ -63,11 +63,15 @@ def from_neighbors(magnitude: Tensor, keep: Tensor, config: StftConfig) -> Tenso
 def _box_mean(values: Tensor, reach: tuple[int, int]) -> Tensor:
     """Mean (N, 1, F, T) within `reach` bins and frames to each side; what lies outside counts as 0, in numerator and
     denominator alike."""
-    for axis, each in ((2, reach[0]), (3, reach[1])):
-        size, pad = [1, 1], [0, 0]
-        size[axis - 2], pad[axis - 2] = 2 * each + 1, each
-        values = torch.nn.functional.avg_pool2d(values, tuple(size), stride=1, padding=tuple(pad))
-    return values
+    # Products with bands of ones: boxes are wide, and pooling adds each of their values anew.
+    bins, frames = (_band(n, each, values) for n, each in zip(values.shape[2:], reach, strict=True))
+    return bins @ (values @ frames)
+
+
+def _band(n: int, reach: int, like: Tensor) -> Tensor:
+    """(n, n), 1 / (2 reach + 1) within `reach` of the diagonal, else 0."""
+    place = torch.arange(n, device=like.device)
+    return ((place[:, None] - place).abs() <= reach).to(like) / (2 * reach + 1)
 
 
 class Case:
@@ -223,6 +227,10 @@ class Case:
     @cached_property
     def logits_empty(self) -> Tensor:
         """Logits when everything is removed (B, C)."""
+        magnitude, phase = self.spec.magnitude, self.spec.phase
+        if self.fill == "silence" and magnitude.stride(0) == phase.stride(0) == 0:
+            # Many maps of one recording: what is left of it is the same for all.
+            return logits(self.network, torch.zeros_like(magnitude[:1]), phase[:1]).expand(len(magnitude), -1)
         return self.masked_logits(torch.zeros_like(self.mask[:, :1, :1]))
 
     @cached_property
