@@ -63,15 +63,23 @@ def from_neighbors(magnitude: Tensor, keep: Tensor, config: StftConfig) -> Tenso
 def _box_mean(values: Tensor, reach: tuple[int, int]) -> Tensor:
     """Mean (N, 1, F, T) within `reach` bins and frames to each side; what lies outside counts as 0, in numerator and
     denominator alike."""
-    # Products with bands of ones: boxes are wide, and pooling adds each of their values anew.
-    bins, frames = (_band(n, each, values) for n, each in zip(values.shape[2:], reach, strict=True))
-    return bins @ (values @ frames)
+    for axis, each in ((2, reach[0]), (3, reach[1])):
+        n = values.shape[axis]
+        if n <= LONGEST_BAND:
+            # A product with a band of ones: boxes are wide, and pooling adds each of their values anew.
+            place = torch.arange(n, device=values.device)
+            band = ((place[:, None] - place).abs() <= each).to(values) / (2 * each + 1)
+            values = band @ values if axis == 2 else values @ band
+            continue
+        size, pad = [1, 1], [0, 0]
+        size[axis - 2], pad[axis - 2] = 2 * each + 1, each
+        values = torch.nn.functional.avg_pool2d(values, tuple(size), stride=1, padding=tuple(pad))
+    return values
 
 
-def _band(n: int, reach: int, like: Tensor) -> Tensor:
-    """(n, n), 1 / (2 reach + 1) within `reach` of the diagonal, else 0."""
-    place = torch.arange(n, device=like.device)
-    return ((place[:, None] - place).abs() <= reach).to(like) / (2 * reach + 1)
+LONGEST_BAND = 2048
+"""Bins or frames up to which boxes are products: their cost grows with the square of the length, that of pooling does
+not."""
 
 
 class Case:

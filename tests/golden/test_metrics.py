@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from speechxai.metrics import METRICS, Case, score
+from speechxai.metrics import case as case_module
 from speechxai.metrics.case import from_neighbors, matched_noise
 from speechxai.types import Attribution, Spectrogram, StftConfig
 
@@ -167,6 +168,31 @@ def test_neighbors_fill_by_hand() -> None:
     # half kept weighs half: (1 * 2 + .5 * 4) / 1.5, and axes of frequency count as well
     magnitude, keep = torch.tensor([[[2.0], [0.0], [4.0]]]), torch.tensor([[[1.0], [0.0], [0.5]]])
     assert from_neighbors(magnitude, keep, grid)[0, 1, 0].item() == pytest.approx(8 / 3)  # type: ignore[arg-type]
+
+
+def test_boxes_are_the_same_however_long_a_recording_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = torch.Generator().manual_seed(0)
+    magnitude = torch.rand(2, 30, 40, generator=draw)
+    keep = (torch.rand(2, 30, 40, generator=draw) < 0.2).float()
+    grid = SimpleNamespace(bin_hz=250.0, frame_rate_hz=20.0)
+    short = from_neighbors(magnitude, keep, grid)  # type: ignore[arg-type]
+    monkeypatch.setattr(case_module, "LONGEST_BAND", 0)
+    assert torch.allclose(from_neighbors(magnitude, keep, grid), short, atol=1e-6)  # type: ignore[arg-type]
+
+
+def test_silence_is_asked_once_for_all_maps_of_a_recording() -> None:
+    maps = torch.rand(5, 2, 2, generator=torch.Generator().manual_seed(0))
+    heard: list[int] = []
+    model = Linear(W)
+    model.register_forward_hook(lambda _module, inputs, _output: heard.append(len(inputs[0])))
+    one = Attribution(maps, torch.ones(5, dtype=torch.int64), "by_hand")
+    alone, phase = X[:1].clone(), torch.zeros(1, 2, 2)
+    shared = Case(model, Spectrogram(alone.expand(5, -1, -1), phase.expand(5, -1, -1), 1, TINY), one)
+    assert shared.logits_empty.tolist() == [[0.0, 0.0]] * 5
+    assert sum(heard) == 1
+    apart = Case(model, make_spec(alone.repeat(5, 1, 1)), one)
+    assert torch.equal(apart.logits_empty, shared.logits_empty)
+    assert sum(heard) == 6
 
 
 def test_other_fills_by_hand() -> None:
