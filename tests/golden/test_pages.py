@@ -857,6 +857,7 @@ def test_facts_of_a_run(tmp_path: Path) -> None:
     about = {"model": {"name": "net", "sha256": "f00"}}
     folder: Any = SimpleNamespace(path=tmp_path, table=lambda _: table, config={"data": "d", "model": "/x/net"})
     folder.environment = about
+    folder.manifest = pd.DataFrame({"recording": ["a"]})
     folder.status = lambda: SimpleNamespace(n_done=3, n_units=5, n_failed=1)
     (tmp_path / "scores.csv").write_text("a")
     found = sources._evaluation(folder)
@@ -867,6 +868,11 @@ def test_facts_of_a_run(tmp_path: Path) -> None:
     table.loc[1, "metric"] = "average_drop"
     again = sources._evaluation(folder)
     assert again.facts.startswith("5 of 5 recordings; data d")
+    # what its recordings say that they belong to goes before what was asked for, and a path is no name
+    folder.config["data"] = "/home/me/voices/manifest.csv"
+    folder.manifest["dataset"] = ["vowels"]
+    assert sources._evaluation(folder).facts.startswith("5 of 5 recordings; data vowels, model net")
+    folder.config["data"] = "d"
     assert [name for _, name, _, _ in again.files] == ["scores.csv", "table.tex"]
     folder.table = lambda _: table[:0]
     with pytest.raises(
