@@ -485,8 +485,10 @@ def letters(told: Told) -> dict[str, str]:
 # ---- lines of other measurements
 
 
-WANTED = {"burst_weakening": "stop", "formant_centralization": "vowel"}
+WANTED = {"burst_weakening": "stop", "formant_centralization": "vowel", "vowel_formants": "vowel"}
 """Class of phones that a cue changes."""
+CHANGED = {"burst_weakening": "stops", "formant_centralization": "formants", "vowel_formants": "vowels alone"}
+"""The same as headers say it."""
 ENOUGH = 0.8
 """Share of recordings in which that class must come first."""
 
@@ -504,8 +506,9 @@ def by_phones(lines: Path, grades: dict[str, dict[str, str]]) -> Iterator[str]:
     yield "## Evidence by phones, where the phones were changed"
     yield ""
     yield (
-        "One of two twins of a voice has weakened bursts of stops, or moved formants of vowels; counted is in how many"
-        " explained recordings the changed class of phones comes first by density over both floors, duration and"
+        "One of two twins of a voice has weakened bursts of stops, or moved formants, of every sound that has them or of"
+        " vowels alone; counted is in how many explained recordings the changed class of phones, of formants vowels,"
+        " comes first by density over both floors, duration and"
         " energy ([how](units.md#does-it-find-what-must-be-there); `scripts/units_truth.py`). Intervals are exact"
         " ones of proportions (Clopper and Pearson), as if recordings were people."
     )
@@ -514,7 +517,7 @@ def by_phones(lines: Path, grades: dict[str, dict[str, str]]) -> Iterator[str]:
     for (material, cue, network), part in tasks.groupby(keys, sort=False):
         areas = ", ".join(f"{area:.2f}" for area in part["auc"])
         verdicts = ", ".join(str(verdict or "not learned") for verdict in part["verdict"])
-        body.append([str(material), f"{WANTED[str(cue)]}s", str(network), areas, verdicts])
+        body.append([str(material), CHANGED[str(cue)], str(network), areas, verdicts])
     yield from markdown(["material", "changed", "network", "AUC of held-out speakers, by seed", "learned"], body)
     maps = rows[rows["method"] != ""]
     groups = [name for name, _ in maps.groupby(keys, sort=False)]
@@ -535,7 +538,7 @@ def by_phones(lines: Path, grades: dict[str, dict[str, str]]) -> Iterator[str]:
         [method, *(grades[name].get(method, "–") for name in networks), *(share(method, group) for group in groups)]
         for method in (PLACE, *methods, *CONTROLS)
     ]
-    header = [f"{material}, {WANTED[cue]}s, {network}" for material, cue, network in groups]
+    header = [f"{material}, {CHANGED[cue]}, {network}" for material, cue, network in groups]
     yield from markdown(["explanation", *(f"grade on {name}" for name in networks), *header], body)
     trusted = {name: [m for m in methods if grades[name].get(m) in ("A", "B")] for name in networks}
     for material, cue, network in groups:
@@ -544,11 +547,14 @@ def by_phones(lines: Path, grades: dict[str, dict[str, str]]) -> Iterator[str]:
         reach = [m for m in best if counts[m, group][0] >= ENOUGH * counts[m, group][1]]
         controls = [c for c in CONTROLS if counts[c, group][0] >= ENOUGH * counts[c, group][1]]
         place = counts[PLACE, group]
+        own = maps[(maps[keys] == group).all(axis=1) & (maps["method"] == PLACE)]
+        other = own["first"].value_counts().drop(WANTED[cue], errors="ignore")
+        instead = ", ".join(f"{name} {n}" for name, n in other.items())
         who = "graded A or B" if network in trusted else "of all methods, for none is graded on this network,"
         yield (
-            f"- **{material}, {WANTED[cue]}s, {network}**: at least {100 * ENOUGH:.0f} % of the recordings:"
+            f"- **{material}, {CHANGED[cue]}, {network}**: at least {100 * ENOUGH:.0f} % of the recordings:"
             f" {len(reach)} of the {len(best)} {who} ({', '.join(reach) or 'none'}); the place itself"
-            f" {place[0]} of {place[1]}"
+            f" {place[0]} of {place[1]}{f' ({instead})' if instead else ''}"
             + (f"; controls that know nothing of the network as often: {', '.join(controls)}." if controls else ".")
         )
     yield ""

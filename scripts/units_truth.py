@@ -9,6 +9,9 @@ phones the aligner finds by Whisper's transcripts. A network learns which twin h
 twin with the cue is explained by the network that never heard the speaker, and it is counted which class of phones is
 beyond both floors most (evidence over its share of the time and of the energy): stops, or vowels, where the explanation
 is true. `truth_map` is the place itself where the twins differ.
+
+Formants that move move in every sound that has them, in nasals as well, where the articulators of a whole voice do so
+(formant_centralization). In vowel_formants the twins differ within the vowels alone.
 """
 
 from __future__ import annotations
@@ -51,7 +54,13 @@ from speechxai.units.tiers import Units, read_units
 SYLLABLES, PHRASES, READ = "synthetic syllables", "synthetic phrases", "read speech"
 MATERIALS = {SYLLABLES: "ddk", PHRASES: "phrase", READ: ""}
 """What is said, with the task of the synthesizer."""
-WANTED = {"burst_weakening": "stop", "formant_centralization": "vowel"}
+ALONE = "vowel_formants"
+"""Formants moved in vowels alone: a plant of synthetic voices, whose phones are known."""
+WANTED = {"burst_weakening": "stop", "formant_centralization": "vowel", ALONE: "vowel"}
+CUES = {ALONE: "formant_centralization"}
+"""What a plant is made by, where it has a name of its own."""
+RAMP_S = 0.005
+"""How long a plant takes to come and to go at the ends of a phone, within it."""
 METHODS = (
     *("integrated_gradients", "gradient_shap", "guided_backprop", "guided_gradcam", "input_x_gradient", "deep_lift"),
     *("saliency", "smoothgrad", "gradcam", "occlusion", "segment_occlusion", "unit_occlusion", *CONTROLS),
@@ -68,6 +77,16 @@ def units_of(intervals: list[tuple[float, float, str]], duration_s: float, folde
     return read_units(path, duration_s)
 
 
+def within(spans: list[tuple[float, float]], n: int, sample_rate: int) -> torch.Tensor:
+    """1 within the spans, in s, and 0 elsewhere, with raised cosines of RAMP_S at their ends, within them: (n,)."""
+    at = np.arange(n) / sample_rate
+    inside = np.zeros(n)
+    for start, end in spans:
+        depth = np.minimum(at - start, end - at) / RAMP_S
+        inside = np.maximum(inside, 0.5 - 0.5 * np.cos(np.pi * np.clip(depth, 0, 1)))
+    return torch.from_numpy(inside.astype(np.float32))
+
+
 def synthetic_voices(task: Task, folder: Path) -> tuple[Material, dict[str, Units]]:
     """Twins of synthetic speakers who say syllables or phrases, and the phones of each."""
     said_as = MATERIALS[task.material]
@@ -78,8 +97,12 @@ def synthetic_voices(task: Task, folder: Path) -> tuple[Material, dict[str, Unit
         speaker = draw_speaker(name, sex, int(generator.integers(48, 82)), generator)
         for take in range(SETTINGS.n_takes):
             seed = seed_of("units", task.cue, task.seed, index, take)
-            utterance = UtteranceSettings(said_as, SETTINGS.duration_s, {task.cue: 1.0})
+            utterance = UtteranceSettings(said_as, SETTINGS.duration_s, {CUES.get(task.cue, task.cue): 1.0})
             both = twins(speaker, utterance, seed)
+            if task.cue == ALONE:
+                vowels = [(e.start_s, e.end_s) for e in both.events if e.kind == "vowel"]
+                gate = within(vowels, len(both.with_cue), both.sample_rate)
+                both = replace(both, with_cue=both.without_cue + gate * (both.with_cue - both.without_cue))
             gain = 10 ** (-12 * np.random.default_rng(seed).random() / 20)
             made = [
                 Recording(gain * wave, both.sample_rate, f"{name}/{take}/{kind}", name, label, said_as, {"sex": sex})
@@ -122,7 +145,7 @@ def read_speech(task: Task, folder: Path, voices: Path) -> tuple[Material, dict[
 def compute(material: str, cue: str, seed: int, network_name: str, voices: Path | None) -> Iterator[dict[str, Any]]:
     """Rows of one task: a line of its facts, then one a recording and method."""
     task = Task(material, cue, 1.0, seed)
-    settings = replace(SETTINGS, cues=(cue,), seeds=(seed,))
+    settings = replace(SETTINGS, cues=(CUES.get(cue, cue),), seeds=(seed,))
     network = open_network(network_name)
     with tempfile.TemporaryDirectory() as scratch:
         made = synthetic_voices(task, Path(scratch)) if voices is None else read_speech(task, Path(scratch), voices)
@@ -170,16 +193,20 @@ def show(path: Path) -> None:
         if own.empty:
             continue
         others = {"stop": "vowel", "vowel": "stop"}
-        print(f"| map | {wanted}s first | {others[wanted]}s first | {wanted}s over both floors (median) |")
-        print("|---|---|---|---|")
+        print(f"| map | {wanted}s first | {others[wanted]}s first | other | {wanted}s over both floors (median) |")
+        print("|---|---|---|---|---|")
         lines = []
         for method, some in own.groupby("method", sort=False):
             n, k = len(some), int((some["first"] == wanted).sum())
             low, high = share_interval(k, n)
             other = int((some["first"] == others[wanted]).sum())
             median = np.nanmedian([one.get(wanted, np.nan) for one in some["over_floors"]])
+            rest = some["first"].value_counts().drop([wanted, others[wanted]], errors="ignore")
+            more = ", ".join(f"{name} {count}" for name, count in rest.items())
             text = f"{k} of {n}: {with_span(100 * k / n, 100 * low, 100 * high, 0)} %"
-            lines.append((method != "truth_map", -k / n, f"| {method} | {text} | {other} of {n} | {median:.2f} |"))
+            lines.append(
+                (method != "truth_map", -k / n, f"| {method} | {text} | {other} of {n} | {more} | {median:.2f} |")
+            )
         for *_, line in sorted(lines):
             print(line)
 
@@ -196,6 +223,7 @@ def main() -> None:
     parser.add_argument("--voices", type=Path, help="folder of English read speech of healthy speakers")
     parser.add_argument("--network", default="cnn", help="cnn, whisper, whisper-tuned")
     parser.add_argument("--material", action="append", choices=list(MATERIALS), help="only these; repeat for several")
+    parser.add_argument("--cue", action="append", choices=list(WANTED), help="only these; repeat for several")
     parser.add_argument("--seeds", type=int, default=2, help="networks and voices a task")
     parser.add_argument("--table", action="store_true", help="print the tables and compute nothing")
     given = parser.parse_args()
@@ -207,10 +235,10 @@ def main() -> None:
     done = {tuple(json.loads(line)[key] for key in ("material", "cue", "seed", "network")) for line in lines}
     for seed in range(given.seeds):
         for material in given.material or MATERIALS:
-            for cue in WANTED:
+            for cue in given.cue or WANTED:
                 if (material, cue, seed, given.network) in done or (material == READ and given.voices is None):
                     continue
-                if said_by(material) not in CUE_TASKS[cue]:
+                if said_by(material) not in CUE_TASKS[CUES.get(cue, cue)] or (material == READ and cue in CUES):
                     continue
                 voices = given.voices if material == READ else None
                 rows = list(compute(material, cue, seed, given.network, voices))

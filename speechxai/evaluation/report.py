@@ -553,7 +553,10 @@ def units_table(folder: RunFolder) -> Table | None:
             name = "unknown symbols" if line["name"] == "unknown" else str(line["name"])
             rows.append(Row(name, cells, str(recipe)))
     columns = ("unit", "evidence", "time", "energy", "over time", "over energy", "over both")
-    title = "Evidence by unit: mean over speakers and 95 % interval by Student's t; ▲ the whole interval above 1"
+    title = (
+        "Evidence by unit: mean over speakers (of ratios the geometric mean) and 95 % interval by Student's t;"
+        " ▲ the whole interval above 1"
+    )
     note = "Over both: the smaller of over time and over energy, of each recording"
     return Table(title, (*columns, *(f"over both, {name}" for name in labels), "speakers"), tuple(rows), note)
 
@@ -585,7 +588,7 @@ def units_picture(summary: pd.DataFrame) -> Part | None:
         "uri": data_uri(plots.unit_dots(panels)),
         "alt": f"Evidence of classes of phones over both floors. {said}.",
         "caption": "Evidence over both floors, duration and loudness: right of the dashed line a map points to the"
-        " units beyond both. Mean over speakers and 95 % interval.",
+        " units beyond both. Geometric mean over speakers and 95 % interval.",
     }
 
 

@@ -379,8 +379,8 @@ def dial_bars(
 def unit_dots(
     panels: Sequence[tuple[str, Sequence[tuple[str, float, float, float]]]], style: Style | None = None
 ) -> Picture:
-    """Evidence of units over their floors as dots with intervals, a panel each map, on a logarithmic axis; 1 is dashed:
-    what duration or loudness gives.
+    """Evidence of units over their floors as dots with intervals, a panel each map, on a logarithmic axis from 0.01 to
+    100 at most; 1 is dashed: what duration or loudness gives.
 
     Args:
         panels: of each map its name and its units, from top to bottom: name, mean, low and high, above 0 where known.
@@ -395,11 +395,13 @@ def unit_dots(
     for one, (title, units) in zip(axes, panels, strict=False):
         for row, (_, mean, low, high) in enumerate(units):
             if low == low:
-                one.plot([max(low, 1e-2), high], [row, row], color=METHOD_COLOR, linewidth=2.4, alpha=0.5)
+                one.plot([max(low, 1e-2), min(high, 1e2)], [row, row], color=METHOD_COLOR, linewidth=2.4, alpha=0.5)
             one.plot([max(mean, 1e-2)], [row], marker="o", color=METHOD_COLOR, markersize=5)
         _lines_named(one, [name for name, *_ in units])
         one.set_xscale("log")
-        one.xaxis.set_major_locator(FixedLocator([0.01, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20]))
+        left, right = one.get_xlim()
+        between = (1, 2, 5) if right < 50 * left else (1,)
+        one.xaxis.set_major_locator(FixedLocator([each * 10.0**power for power in range(-2, 3) for each in between]))
         one.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         one.xaxis.set_minor_locator(NullLocator())
         one.axvline(1, color=CONTROL_COLOR, linestyle="--", linewidth=1)

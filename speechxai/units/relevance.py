@@ -237,7 +237,13 @@ def first(rows: Sequence[Relevance], column: str = "over_floors") -> str:
 
 
 # Over a cohort: every speaker counts once.
-MEASURES = ("share", "share_of_time", "share_of_energy", "density_per_s", "over_time", "over_energy", "over_floors")
+RATIOS = ("over_time", "over_energy", "over_floors")
+"""Measures whose means and intervals are of logarithms: half and twice are equally far from 1."""
+
+MEASURES = ("share", "share_of_time", "share_of_energy", "density_per_s", *RATIOS)
+
+LEAST_RATIO = 0.01
+"""What a smaller ratio counts as in a cohort, and 0 with it, which has no logarithm; pictures end there too."""
 
 LEVELS: tuple[Level, ...] = ("class", "vowel height", "phone", "word")
 """What is counted over a cohort."""
@@ -293,7 +299,8 @@ def cohort(rows: pd.DataFrame, level: Level = "class") -> pd.DataFrame:
     """Means over speakers with 95 % intervals by Student's t, of everybody and by the speakers' class.
 
     A recording without a class of phones says nothing of it, and a speaker counts once with the mean of those
-    recordings that have it.
+    recordings that have it. Of RATIOS all means are geometric and their intervals those of logarithms, where less than
+    LEAST_RATIO counts as LEAST_RATIO; no interval begins below it.
 
     Args:
         rows: of `frame`.
@@ -309,6 +316,7 @@ def cohort(rows: pd.DataFrame, level: Level = "class") -> pd.DataFrame:
     chosen = rows[rows["level"] == level]
     names = [n for n in (*ORDER, *HEIGHTS) if (chosen["name"] == n).any()]
     names += [n for n in dict.fromkeys(chosen["name"]) if n not in names]
+    ratio = np.isin(MEASURES, RATIOS)
     made: list[dict[str, Any]] = []
     for recipe in dict.fromkeys(chosen["recipe"]):
         for label in (ALL, *sorted(map(str, chosen["label"].dropna().unique()))):
@@ -316,12 +324,15 @@ def cohort(rows: pd.DataFrame, level: Level = "class") -> pd.DataFrame:
                 some = chosen[(chosen["recipe"] == recipe) & (chosen["name"] == name)]
                 some = some if label == ALL else some[some["label"].astype(str) == label]
                 one: dict[str, Any] = {"recipe": recipe, "label": label, "name": name}
-                means = speaker_means(
-                    some[list(MEASURES)].to_numpy(dtype=float), some["speaker"].astype(str).to_numpy()
-                )
+                values = some[list(MEASURES)].to_numpy(dtype=float)
+                values[:, ratio] = np.log(np.maximum(values[:, ratio], LEAST_RATIO))
+                means = speaker_means(values, some["speaker"].astype(str).to_numpy())
                 one["n_speakers"] = int((~np.isnan(means[:, MEASURES.index("share")])).sum()) if len(some) else 0
                 for k, measure in enumerate(MEASURES):
                     ends = reader_interval(means[:, k]) if len(some) else (math.nan,) * 3
+                    if ratio[k]:
+                        mean, low, high = map(math.exp, ends)
+                        ends = (mean, low if math.isnan(low) else max(low, LEAST_RATIO), high)
                     one |= dict(zip((measure, f"{measure}_low", f"{measure}_high"), ends, strict=True))
                 made.append(one)
     columns = [f"{m}{end}" for m in MEASURES for end in ("", "_low", "_high")]

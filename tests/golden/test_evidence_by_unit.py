@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from speechxai.errors import NotApplicable
 from speechxai.types import Spectrogram, StftConfig
-from speechxai.units.relevance import ALL, Relevance, cohort, first, frame, inside, relevance, table
+from speechxai.units.relevance import ALL, LEAST_RATIO, Relevance, cohort, first, frame, inside, relevance, table
 from speechxai.units.removal import N_MOVED, frames_of, removals
 from speechxai.units.tiers import Unit, Units
 
@@ -148,6 +148,35 @@ def test_cohort_counts_every_speaker_once() -> None:
     alone = by["PD", "vowel"]
     assert (alone["share"], alone["over_time"], alone["n_speakers"]) == (1, 1, 1)
     assert math.isnan(alone["share_low"])
+
+
+def test_ratios_of_a_cohort_are_of_logarithms() -> None:
+    """Speaker a has 4 and 1 (geometric mean 2) and one of none; b has 8; c has 0, which counts as 1/100. Their
+    logarithms are 1, 3 and -log2(100) to base 2."""
+    given = [("a1", "a", 4.0), ("a2", "a", 1.0), ("a3", "a", math.nan), ("b1", "b", 8.0), ("c1", "c", 0.0)]
+    rows = [
+        {
+            "recording": recording,
+            "speaker": speaker,
+            "label": "HC",
+            "recipe": "saliency",
+            # number, seconds, three shares, density, three ratios
+            "rows": {"class|affricate": [1, 0.1, ratio / 8, 0.5, 0.5, 3 * ratio, ratio, 2 * ratio, ratio]},
+        }
+        for recording, speaker, ratio in given
+    ]
+    found = cohort(frame(rows)).iloc[0]
+    logs = [1.0, 3.0, -math.log2(100)]
+    mean = (4 - math.log2(100)) / 3
+    spread = math.sqrt(sum((one - mean) ** 2 for one in logs) / 2 / 3)
+    assert found["over_floors"] == found["over_time"] == pytest.approx(2**mean)
+    # 97.5 % of Student's t with 2 degrees of freedom
+    assert 2 ** (mean - 4.302653 * spread) < LEAST_RATIO == found["over_floors_low"] == 0.01
+    assert found["over_floors_high"] == pytest.approx(2 ** (mean + 4.302653 * spread), rel=1e-6)
+    # twice as much everywhere but at the floor
+    assert found["over_energy"] == pytest.approx(2 ** (mean + 2 / 3))
+    # Means of shares and densities are plain: of speakers' shares 5/16, 1 and 0.
+    assert (found["share"], found["density_per_s"]) == pytest.approx((21 / 48, 10.5))
 
 
 class LinearNetwork(nn.Module):
