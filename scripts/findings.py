@@ -506,8 +506,8 @@ def by_phones(lines: Path, grades: dict[str, dict[str, str]]) -> Iterator[str]:
     yield "## Evidence by phones, where the phones were changed"
     yield ""
     yield (
-        "One of two twins of a voice has weakened bursts of stops, or moved formants, of every sound that has them or of"
-        " vowels alone; counted is in how many explained recordings the changed class of phones, of formants vowels,"
+        "One of two twins of a voice has weakened bursts of stops, or moved formants, of every sound that has them or"
+        " of vowels alone; counted is in how many explained recordings the changed class of phones, of formants vowels,"
         " comes first by density over both floors, duration and"
         " energy ([how](units.md#does-it-find-what-must-be-there); `scripts/units_truth.py`). Intervals are exact"
         " ones of proportions (Clopper and Pearson), as if recordings were people."
@@ -547,7 +547,7 @@ def by_phones(lines: Path, grades: dict[str, dict[str, str]]) -> Iterator[str]:
         reach = [m for m in best if counts[m, group][0] >= ENOUGH * counts[m, group][1]]
         controls = [c for c in CONTROLS if counts[c, group][0] >= ENOUGH * counts[c, group][1]]
         place = counts[PLACE, group]
-        own = maps[(maps[keys] == group).all(axis=1) & (maps["method"] == PLACE)]
+        own = maps[(maps[keys] == list(group)).all(axis=1) & (maps["method"] == PLACE)]
         other = own["first"].value_counts().drop(WANTED[cue], errors="ignore")
         instead = ", ".join(f"{name} {n}" for name, n in other.items())
         who = "graded A or B" if network in trusted else "of all methods, for none is graded on this network,"

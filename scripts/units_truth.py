@@ -2,6 +2,7 @@
 
     python scripts/units_truth.py RESULTS.jsonl --voices FOLDER      compute what is missing
     python scripts/units_truth.py RESULTS.jsonl --table              print the tables of what is there
+    python scripts/units_truth.py RESULTS.jsonl --place              print where twins differ, by class; no network
 
 Bursts of stops are weakened (burst_weakening), or formants of vowels moved (formant_centralization), in one of two
 twins of a voice: synthetic syllables and phrases, whose phones the synthesizer knows, and read speech (FOLDER), whose
@@ -211,6 +212,35 @@ def show(path: Path) -> None:
             print(line)
 
 
+def place(seed: int) -> None:
+    """Print in which class of phones the twins of synthetic voices differ, beside its time and energy: what the best
+    explanation could show."""
+    print("| material, plant | class | difference | time | energy | over both floors | comes first |")
+    print("|---|---|---|---|---|---|---|")
+    for material, said_as in MATERIALS.items():
+        for cue in WANTED:
+            if material == READ or said_as not in CUE_TASKS[CUES.get(cue, cue)]:
+                continue
+            with tempfile.TemporaryDirectory() as scratch:
+                pairs, units = synthetic_voices(Task(material, cue, 1.0, seed), Path(scratch))
+            found: dict[str, list[tuple[float, ...]]] = {}
+            firsts = []
+            for pair in pairs.pairs:
+                spec = spectrogram(pair.with_cue.waveform[None])
+                differs = truth_map(pair.with_cue.waveform, pair.without_cue.waveform).numpy().astype(float)
+                energy = spec.magnitude[0].numpy()
+                rows = relevance(units[pair.with_cue.id], differs, energy, spec.stft.frame_rate_hz)
+                firsts.append(first(rows))
+                for row in rows:
+                    if row.level == "class":
+                        cells = row.share, row.share_of_time, row.share_of_energy, row.over_floors
+                        found.setdefault(row.name, []).append(cells)
+            for name, values in found.items():
+                share, time, loud, over = np.nanmean(values, axis=0)
+                cells = f"{share:.2f} | {time:.2f} | {loud:.2f} | {over:.2f} | {firsts.count(name)} of {len(firsts)}"
+                print(f"| {material}, {cue.replace('_', ' ')} | {name} | {cells} |")
+
+
 def said_by(material: str) -> str:
     """Task of the synthesizer; phrases stand for read speech."""
     return MATERIALS[material] or MATERIALS[PHRASES]
@@ -226,11 +256,15 @@ def main() -> None:
     parser.add_argument("--cue", action="append", choices=list(WANTED), help="only these; repeat for several")
     parser.add_argument("--seeds", type=int, default=2, help="networks and voices a task")
     parser.add_argument("--table", action="store_true", help="print the tables and compute nothing")
+    parser.add_argument("--place", action="store_true", help="print where twins differ and compute nothing")
     given = parser.parse_args()
+    torch.set_num_threads(1)
+    if given.place:
+        place(0)
+        return
     if given.table:
         show(given.results)
         return
-    torch.set_num_threads(1)
     lines = given.results.read_text("utf-8").splitlines() if given.results.exists() else []
     done = {tuple(json.loads(line)[key] for key in ("material", "cue", "seed", "network")) for line in lines}
     for seed in range(given.seeds):
