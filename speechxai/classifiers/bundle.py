@@ -633,7 +633,14 @@ class Bundle:
         _check_fit(path, part, weights, classifier.state_dict())
         classifier.load_state_dict(weights)
         classifier.eval().requires_grad_(False)
-        classifier.interpreter = Interpreter(self.name, self.folder, part, config.answers_hash)
+        of_library = comes_with_library(self)
+        classifier.interpreter = Interpreter(
+            self.name if of_library else str(self.folder),
+            self.folder,
+            part,
+            config.answers_hash,
+            copy_to=copy_of(self.name) if of_library else "",
+        )
         classifier.folder = self.folder
         if ":" in config.architecture or (config.architecture == "huggingface" and not config.check):
             # Weights are those that were checked before; code of others may have changed since.
@@ -691,6 +698,11 @@ def comes_with_library(bundle: Bundle) -> bool:
     return bundle.folder.resolve().is_relative_to(resource_folder("models").resolve())
 
 
+def copy_of(name: str) -> str:
+    """Where a copy of a model of the library may lie, as messages say it."""
+    return f"models/my-{name}"
+
+
 def own_copy(bundle: Bundle, folder: Path | None) -> Bundle:
     """Return a bundle that more may be kept beside: a copy in `folder`, or the bundle itself without one.
 
@@ -704,7 +716,7 @@ def own_copy(bundle: Bundle, folder: Path | None) -> Bundle:
         if comes_with_library(bundle):
             raise SpeechXAIError(
                 f"'{bundle.name}' comes with the library, whose folder stays as it is. Give --out for a copy of it, for"
-                f" example --out models/my-{bundle.name}."
+                f" example --out {copy_of(bundle.name)}."
             )
         return bundle
     if (folder / CONFIG_FILE).is_file():

@@ -111,8 +111,10 @@ def layers_of(network: Network) -> tuple[Layer, ...]:
     for n_frames in TRIED:
         seen: dict[str, Tensor] = {}
         trial = torch.rand(2, network.stft.n_bins, n_frames, generator=torch.Generator().manual_seed(0)).to(device)
+        # A network of waveforms is told how many samples it hears; those of the recordings are not the trial's.
+        trying = network.for_length((n_frames - 1) * network.stft.hop_length)
         with torch.no_grad(), _watching(network, names, seen):
-            network.segment_logits(trial, torch.zeros_like(trial))
+            trying.segment_logits(trial, torch.zeros_like(trial))
         shapes.append({name: tuple(values.shape) for name, values in seen.items()})
     found: dict[str, Layer] = {}
     for name, shape in shapes[0].items():  # in the order in which they were computed
@@ -260,6 +262,7 @@ class Interpreter:
 
     Args:
         model: of whom it is, as the command line names it.
+        copy_to: folder that a copy of the model may lie in, for a model that must stay as it is.
         folder: of the bundle; None for a decoder in memory.
         part: of the bundle, "final", "fold0", ...
         made_for: hash of the bundle's answers, see `BundleConfig.answers_hash`.
@@ -271,6 +274,7 @@ class Interpreter:
     part: str = "final"
     made_for: str = ""
     decoder: Decoder | None = field(default=None, repr=False)
+    copy_to: str = ""
 
     def load(self) -> Decoder:
         """Return the decoder, in evaluation mode.
@@ -285,6 +289,8 @@ class Interpreter:
 
     def _read(self) -> Decoder:
         command = COMMAND.format(self.model)
+        if self.copy_to:
+            command += f" --out {self.copy_to}, and explain with --model {self.copy_to}"
         path = (self.folder or Path()) / FOLDER / CONFIG_FILE
         if self.folder is None or not path.is_file():
             raise NotApplicable(f"no interpreter was trained for this model: {command}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -84,6 +85,8 @@ def test_layers_are_chosen_coarse_to_fine() -> None:
     layers = layers_of(transformer)
     assert [layer.name.rpartition(".")[2] for layer in layers] == ["1", "0"]
     assert {(layer.n_rows, layer.n_channels) for layer in layers} == {(0, 48)}  # width of the tiny encoder's blocks
+    # A network of waveforms that hears recordings of a given length, which no trial has, is trained for as well.
+    assert layers_of(transformer.for_length(32_000)) == layers
     with pytest.raises(NotApplicable, match="no hidden layers over time that an interpreter could read"):
         layers_of(Classifier(Sum()).eval())
 
@@ -119,7 +122,8 @@ def test_stored_with_the_bundle_and_refused_for_another(bundle_folder: Path, voi
     bundle = load_bundle(bundle_folder)
     recording = voices[0]
     spec = spectrogram(recording.waveform[None], bundle.config.stft_config())
-    with pytest.raises(NotApplicable, match=r"^lmac: no interpreter .*: speechxai train-interpreter synthetic-cnn"):
+    command = f"speechxai train-interpreter {bundle_folder} --data DATA"
+    with pytest.raises(NotApplicable, match=rf"^lmac: no interpreter .*: {re.escape(command)}$"):
         explain(bundle.classifier(), spec, "lmac")
     told: list[str] = []
     about = train_interpreter(bundle, voices, replace(QUICK, epochs=1), lambda d, n, what: told.append(what))
@@ -154,6 +158,12 @@ def test_a_model_of_the_library_stays_as_it_is(tmp_path: Path) -> None:
     words = ["train-interpreter", "synthetic-cnn", "--data", "synthetic", "--speakers", "5", "--epochs", "1"]
     refused = CliRunner().invoke(app, words)
     assert "Give --out for a copy of it, for example --out models/my-synthetic-cnn" in str(refused.exception)
+    # What `lmac` says where nothing was trained can be followed: the command has the --out that it needs.
+    classifier = load_bundle("synthetic-cnn").classifier()
+    spec = spectrogram(torch.zeros(1, 8000), classifier.stft)
+    said = r"train-interpreter synthetic-cnn --data DATA --out models/my-synthetic-cnn, and explain with --model models"
+    with pytest.raises(NotApplicable, match=said):
+        explain(classifier, spec, "lmac")
     copy = tmp_path / "copy"
     assert own_copy(load_bundle("synthetic-cnn"), copy).folder == copy
     (copy / "interpreter").mkdir()
