@@ -27,7 +27,19 @@ import pandas as pd
 
 from speechxai.explain.recipe import CONTROLS
 from speechxai.files import to_toml
-from speechxai.inside.concepts import ALL, FEATURE, FEATURES, FOUND, LOGISTIC, MEANS, RANDOM, UNIT, UNITS, in_blocks
+from speechxai.inside.concepts import (
+    ALL,
+    ERASURE,
+    FEATURE,
+    FEATURES,
+    FOUND,
+    LOGISTIC,
+    MEANS,
+    RANDOM,
+    UNIT,
+    UNITS,
+    in_blocks,
+)
 from speechxai.inside.report import findings as findings_of_concepts
 from speechxai.inside.report import rows_of, signs_of, steering, two_random_words
 from speechxai.metrics import PUBLISHED_METRICS
@@ -696,8 +708,9 @@ def by_concepts(path: Path) -> Iterator[str]:
     yield (
         "Twins of made voices differ by one sign ([how](inside.md)). Top-down a direction is learned from their frames;"
         " bottom-up units are ranked by attribution patching and features are those of a sparse autoencoder that heard"
-        " no label. Each is taken out of all layers, or of its best one (`scripts/concepts.py`). Shown of every kind is"
-        " the way that steers, or else the one that leaves least of the gap of the sign's head among those that find it"
+        " no label. Each is taken out of all layers, or of its best one (`scripts/concepts.py`); least change takes"
+        " out no more than halves the gap of speakers that it was not learned from. Shown of every kind is the way that"
+        " steers, or else the one that leaves least of the gap of the sign's head among those that find it"
         f" (AUC of at least {FOUND:.2f} in held-out voices), or else the one that finds it best. Other sign: the head"
         " of another sign that moved furthest, as what is left of its gap. Words: changed of those that Whisper's"
         " decoder reads in three clips of real speech, counted where at most half of the gap is left. Cosine: of a"
@@ -745,7 +758,7 @@ def by_concepts(path: Path) -> Iterator[str]:
         yield ""
 
 
-KINDS_OF_WAYS = {"direction": (MEANS, LOGISTIC), "units": (UNIT, UNITS), "features": (FEATURE, FEATURES)}
+KINDS_OF_WAYS = {"direction": (MEANS, LOGISTIC, ERASURE), "units": (UNIT, UNITS), "features": (FEATURE, FEATURES)}
 
 
 def shown_way(facts: dict[str, Any], sign: str, names: tuple[str, ...]) -> dict[str, Any]:

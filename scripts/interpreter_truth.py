@@ -60,11 +60,11 @@ def compute(
     inside = [r for r, fold in zip(material.recordings, folds, strict=True) if fold != 0]
     outside = [r for r, fold in zip(material.recordings, folds, strict=True) if fold == 0]
     config = replace(fit_config(task, settings), learning_rate=network.learning_rate)
-    started = time.perf_counter()
+    started = time.process_time()
     classifier = initialized(partial(network.make, seed), seed)
     fit(classifier, inside, (), config)
     classifier.eval().requires_grad_(False)
-    trained_s = time.perf_counter() - started
+    trained_s = time.process_time() - started
     logits = recording_logits(classifier, outside)
     area = auc((logits[:, 1] - logits[:, 0]).numpy(), [int(r.label or 0) for r in outside])
     base = {"network": network_name, "cue": cue, "seed": seed, "fill": fill}
@@ -72,9 +72,9 @@ def compute(
     if area < MIN_AUC:
         yield {**base, "map": "", "auc": area, "learned": False}
         return
-    started = time.perf_counter()
+    started = time.process_time()
     decoders = {LMAC: fit_decoder(classifier, inside, how)}
-    decoder_s = time.perf_counter() - started
+    decoder_s = time.process_time() - started
     own = recording_logits(classifier, inside).argmax(dim=1).tolist()
     decoders[PERMUTED] = fit_decoder(classifier, inside, how, answers=permuted_labels(own, seed))
     yield {

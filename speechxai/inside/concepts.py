@@ -11,7 +11,7 @@ taking it out takes the head's answer away.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -35,9 +35,10 @@ from speechxai.types import Recording
 SIGNS = ("breathiness", "tremor", "burst_weakening", "formant_centralization", "monopitch")
 TOP_DOWN, BOTTOM_UP, CONTROL = "top-down", "bottom-up", "control"
 ONE, ALL = "one layer", "all layers"
-MEANS, LOGISTIC, UNIT, UNITS, FEATURE, FEATURES = (
+MEANS, LOGISTIC, ERASURE, UNIT, UNITS, FEATURE, FEATURES = (
     "difference of means",
     "logistic regression",
+    "least change",
     "unit",
     "units",
     "feature",
@@ -49,6 +50,12 @@ MOST_FRAMES = 40_000
 AT_ONCE = 16
 FOUND, HALVED = 0.9, 0.5
 """AUC from which a way finds its sign, and what may be left of the head's gap where it steers."""
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+"""How much of a sign ERASURE and FEATURES may take out of every layer."""
+AIM = 0.4
+"""What FEATURES leave of the gap of those voices that they were ranked by: of others they leave more."""
+RIDGE = 0.03
+"""Of the mean variance of a channel, added to all of them where a covariance is inverted."""
 
 Step = Callable[[float, str], None]
 Rows = list[dict[str, Any]]
@@ -254,6 +261,7 @@ class Way:
         stage: where it is best, by the speakers that it was learned from.
         edits: by stage what takes the sign out.
         scores: by stage how active the sign is: frames (B, T', ..., C) to (B, T', ...).
+        together: by stage what takes it out at all of them at once, where that is something else than `edits`.
     """
 
     sign: str
@@ -262,6 +270,7 @@ class Way:
     stage: str
     edits: Mapping[str, Edit]
     scores: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
+    together: Mapping[str, Edit] | None = None
 
 
 def held(frames: Tensor, twins: Twins) -> tuple[Tensor, Tensor]:
@@ -300,6 +309,38 @@ def logistic(with_sign: Tensor, without: Tensor, strength: float = 0.1) -> tuple
     optimizer.step(closure)  # type: ignore[no-untyped-call]
     direction = (weight.detach() / deviation).float()
     return direction / direction.norm().clamp(min=1e-12), without.mean(dim=0)
+
+
+def least_change(with_sign: Tensor, without: Tensor, everything: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What takes a sign out of frames and changes them least: x - ((x - c) . q) d (belrose2023leace).
+
+    d is the difference of means, q = S^-1 d / (d . S^-1 d) what tells the sign best among frames of covariance S. A
+    projection changes a frame by all that lies along d, much of which is no sign but the voice; this one only by what
+    q says of the sign.
+
+    Args:
+        with_sign: frames (n, C) with the sign.
+        without: frames (m, C) without it.
+        everything: frames (N, C) of every kind, for S.
+
+    Returns:
+        d (C,), q (C,) with d . q = 1, and c (C,), the mean of the frames without the sign.
+    """
+    center = without.mean(dim=0)
+    along = (with_sign.mean(dim=0) - center).double()
+    covariance = torch.cov(everything.T.double(), correction=0)
+    ridge = RIDGE * covariance.diagonal().mean().clamp(min=1e-12)
+    reading = torch.linalg.solve(covariance + ridge * torch.eye(len(along), dtype=along.dtype), along)
+    reading = reading / (reading @ along).clamp(min=1e-12)
+    return along.float(), reading.float(), center
+
+
+def _read(frames: Tensor, reading: Tensor, center: Tensor) -> Tensor:
+    return (frames - center) @ reading
+
+
+def _lessened(frames: Tensor, along: Tensor, reading: Tensor, center: Tensor, share: float) -> Tensor:
+    return frames - share * _read(frames, reading, center)[..., None] * along
 
 
 def separation(scores: Tensor) -> float:
@@ -369,9 +410,11 @@ def ways_of(
     frames: Frames,
     autoencoders: Mapping[str, Sparse],
     settings: ConceptSettings,
+    everything: Frames,
 ) -> tuple[list[Way], dict[str, Concept], list[dict[str, Any]]]:
     """All ways to find one sign, learned from `twins`; the concept of every stage by difference of means; and the table
-    of layers: how far apart recordings lie, by halves of the speakers that did not make the direction."""
+    of layers: how far apart recordings lie, by halves of the speakers that did not make the direction. `everything`:
+    frames (n, C) of every sign's voices by stage."""
     pairs = {stage: held(values, twins) for stage, values in frames.items()}
     groups = in_blocks(sorted(set(twins.speakers)), 2)
     halves = [[k for k, speaker in enumerate(twins.speakers) if speaker in group] for group in groups]
@@ -392,9 +435,13 @@ def ways_of(
         way, made = _direction_way(sign, name, TOP_DOWN, best, {s: learn(*pair) for s, pair in pairs.items()})
         found.append(way)
         concepts = concepts or made
+    way, table = _erasure_way(network, sign, head, twins, frames, halves, everything)
+    found.append(way)
+    layers += table
     units, features = patched(network, head, twins, autoencoders)
     found += _unit_ways(sign, units, pairs, frames, settings)
-    found += _feature_ways(sign, features, frames, autoencoders, settings)
+    ranked = _feature_ways(sign, features, frames, autoencoders, settings)
+    found += [ranked[0], _as_much_as_halves(network, head, twins, frames, ranked[1])]
     draw = torch.Generator().manual_seed(settings.seed + 7)
     for _ in range(settings.n_random):
         mixed = {}
@@ -404,6 +451,69 @@ def ways_of(
             mixed[stage] = difference_of_means(together[order[: len(with_sign)]], together[order[len(with_sign) :]])
         found.append(_direction_way(sign, SHUFFLED, CONTROL, found[0].stage, mixed)[0])
     return found, concepts, layers
+
+
+def _erasure_way(
+    network: Classifier,
+    sign: str,
+    head: Head,
+    twins: Twins,
+    frames: Frames,
+    halves: Sequence[Sequence[int]],
+    everything: Frames,
+) -> tuple[Way, Rows]:
+    """The sign taken out with least change, where and as much as speakers say that did not make the direction: at the
+    stage after which least of the head's gap is left, and at all at once, the least share that halves it. A direction
+    of half of the speakers moves the gap of the others less than one of all, so what is chosen errs towards too much.
+    """
+
+    def learned(chosen: Sequence[int]) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+        rows, some = torch.tensor([2 * k + twin for k in chosen for twin in (0, 1)]), twins.some(chosen)
+        return {s: least_change(*held(values[rows], some), everything[s]) for s, values in frames.items()}
+
+    def edits_of(made: Mapping[str, tuple[Tensor, Tensor, Tensor]], share: float) -> dict[str, Edit]:
+        return {
+            stage: partial(_lessened, along=along, reading=reading, center=center, share=share)
+            for stage, (along, reading, center) in made.items()
+        }
+
+    before = head(pooled_of(frames))
+    tried = [(learned(chosen), others) for chosen, others in (halves, halves[::-1])]
+
+    def left(share: float, reach: Sequence[str]) -> float:
+        found = []
+        for made, others in tried:
+            edits = edits_of({stage: made[stage] for stage in reach}, share)
+            logits = head(pooled_of(look(network, twins.some(others).waveforms, edits)[0]))
+            found.append(left_of(logits[0::2] - logits[1::2], (before[0::2] - before[1::2])[list(others)]))
+        return float(np.mean(found))
+
+    def enough(reach: Sequence[str]) -> float:
+        return next((share for share in SHARES if left(share, reach) <= HALVED), SHARES[-1])
+
+    alone = {stage: left(1.0, [stage]) for stage in frames}
+    best = min(alone, key=lambda stage: abs(alone[stage]))
+    table: Rows = []
+    for stage, values in frames.items():
+        apart = []
+        for made, others in tried:
+            _, reading, center = made[stage]
+            rest = torch.tensor([2 * k + twin for k in others for twin in (0, 1)])
+            apart.append(separation(_read(moments(values[rest]), reading, center).mean(dim=1)))
+        table.append({"sign": sign, "how": ERASURE, "layer": stage, "apart": float(np.mean(apart))})
+    whole = learned(range(len(twins.speakers)))
+    return (
+        Way(
+            sign,
+            ERASURE,
+            TOP_DOWN,
+            best,
+            edits_of(whole, enough([best])),
+            {stage: partial(_read, reading=q, center=c) for stage, (_, q, c) in whole.items()},
+            edits_of(whole, enough(list(frames))),
+        ),
+        table,
+    )
 
 
 def _unit_ways(
@@ -460,6 +570,21 @@ def _feature_ways(
         best = max(apart, key=lambda stage: apart[stage])
         found.append(Way(sign, name, BOTTOM_UP, best, edits, scores))
     return found
+
+
+def _as_much_as_halves(network: Classifier, head: Head, twins: Twins, frames: Frames, way: Way) -> Way:
+    """The same features; out of all layers at once the least share that leaves AIM of the gap."""
+    before = head(pooled_of(frames))
+    for share in SHARES:
+        edits: dict[str, Edit] = {stage: partial(_clamped, edit=edit, share=share) for stage, edit in way.edits.items()}
+        after = head(pooled_of(look(network, twins.waveforms, edits)[0]))
+        if left_of(after[0::2] - after[1::2], before[0::2] - before[1::2]) <= AIM:
+            break
+    return replace(way, together=edits)
+
+
+def _clamped(frames: Tensor, edit: Callable[..., Tensor], share: float) -> Tensor:
+    return edit(frames, share=share)
 
 
 def _features_active(frames: Tensor, sparse: Sparse, which: Tensor, weights: Tensor) -> Tensor:
@@ -579,7 +704,7 @@ def steer(scene: Scene, way: Way, reach: str) -> dict[str, Any]:
         `words` changed in the clips (None where no decoder reads the network, where more than HALVED of the way's own
         gap is left, and of controls but directions drawn anywhere).
     """
-    edits = {way.stage: way.edits[way.stage]} if reach == ONE else way.edits
+    edits = {way.stage: way.edits[way.stage]} if reach == ONE else way.together or way.edits
     left, own, cosines, intervals = {}, {}, [], {}
     everybody = torch.cat(list(scene.means.values())).mean(dim=0)
     for sign, twins in scene.twins.items():
@@ -735,7 +860,9 @@ def look_for(ground: Ground, sign: str, step: Step = lambda share, what: None) -
     network, settings = ground.scene.network, ground.settings
     twins, frames = ground.learned[sign]
     first = {name: each[0] for name, each in ground.autoencoders.items()}
-    ways, by_stage, layers = ways_of(network, sign, ground.scene.heads[sign], twins, frames, first, settings)
+    ways, by_stage, layers = ways_of(
+        network, sign, ground.scene.heads[sign], twins, frames, first, settings, ground.sampled
+    )
     facts = [detection(way, ground.intact[sign], ground.scene.twins[sign]) for way in ways]
     best = by_stage[ways[0].stage]
     concept = Concept(sign, best.stage, best.direction, best.center, facts[0]["auc"], trunk_sha256(network))

@@ -13,6 +13,7 @@ from speechxai.files import to_json, write_atomically
 from speechxai.inside.concepts import (
     ALL,
     CONTROL,
+    ERASURE,
     FEATURE,
     FEATURES,
     FOUND,
@@ -27,7 +28,7 @@ from speechxai.inside.concepts import (
 )
 from speechxai.report.render import NONE, Cell, Finding, Row, Table, csv_text, number, page, plain_table
 
-DIRECTIONS, FROM_BELOW = (MEANS, LOGISTIC), (UNIT, UNITS, FEATURE, FEATURES)
+DIRECTIONS, FROM_BELOW = (MEANS, LOGISTIC, ERASURE), (UNIT, UNITS, FEATURE, FEATURES)
 
 
 def signs_of(facts: Mapping[str, Any]) -> list[str]:

@@ -45,11 +45,11 @@ class Sparse:
         """Activations (..., K) to frames (..., C)."""
         return self.center + self.scale * (features @ self.decoder)
 
-    def clamped(self, frames: Tensor, which: Sequence[int], levels: Tensor) -> Tensor:
-        """Frames in which the features `which` are as active as `levels` (len(which),) say; what the autoencoder does
-        not explain of a frame stays."""
+    def clamped(self, frames: Tensor, which: Sequence[int], levels: Tensor, share: float = 1.0) -> Tensor:
+        """Frames in which the features `which` are as active as `levels` (len(which),) say, or a share of the way from
+        what they are to that; what the autoencoder does not explain of a frame stays."""
         chosen = list(which)
-        change = levels - self.features(frames)[..., chosen]
+        change = share * (levels - self.features(frames)[..., chosen])
         return frames + self.scale * (change @ self.decoder[chosen])
 
     def explained(self, frames: Tensor) -> float:

@@ -93,6 +93,7 @@ def test_an_autoencoder_finds_planted_features() -> None:
     moved = one.clamped(frames[:50], [which], level) - frames[:50]
     wanted = -one.scale * one.features(frames[:50])[:, which : which + 1] * one.decoder[which]
     assert torch.allclose(moved, wanted, atol=1e-5)
+    assert torch.allclose(one.clamped(frames[:50], [which], level, 0.25) - frames[:50], wanted / 4, atol=1e-5)
 
 
 def test_features_found_again_are_counted_one_to_one() -> None:
@@ -169,6 +170,27 @@ def test_who_is_held_out_says_what_was_learned_from() -> None:
     assert sorted([*learned.speakers, *held_out.speakers]) == sorted(kind)
 
 
+def test_what_takes_a_sign_out_with_least_change() -> None:
+    """Variances .5 and 2 and a ridge of .03 * 1.25; means differ by (1, 1), so q is (1 / .5375, 1 / 2.0375) scaled."""
+    everything = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 2.0], [0.0, -2.0]])
+    without = torch.tensor([[2.0, 1.0], [4.0, 1.0]])
+    along, reading, center = work.least_change(without + 1.0, without, everything)
+    assert along.tolist() == [1.0, 1.0]
+    assert center.tolist() == [3.0, 1.0]
+    assert reading.tolist() == pytest.approx([0.791262, 0.208738], abs=1e-5)
+    # Where q says two of the sign all of it goes and half of it stays; across q nothing moves.
+    frames = center + torch.stack([2 * along, torch.tensor([0.208738, -0.791262])])
+    whole, half = (work._lessened(frames, along, reading, center, share) for share in (1.0, 0.5))
+    assert torch.allclose(whole[0], center, atol=1e-5)
+    assert torch.allclose(half[0], center + along, atol=1e-5)
+    assert torch.allclose(whole[1], frames[1], atol=1e-5)
+    # A projection along the same direction moves those frames more: 1.25 beside .80.
+    moved = (work._lessened(everything, along, reading, torch.zeros(2), 1.0) - everything).square().sum(dim=1).mean()
+    unit = along / along.norm()
+    projected = ((everything @ unit)[:, None] * unit).square().sum(dim=1).mean()
+    assert (float(moved), float(projected)) == (pytest.approx(0.8004, abs=1e-3), pytest.approx(1.25))
+
+
 def test_words_are_counted() -> None:
     assert word_changes("the cat sat on the mat", "The cat sat, on a mat.") == 1
     assert word_changes("a b c", "b c d") == 2
@@ -181,7 +203,7 @@ def test_concepts_of_a_small_network() -> None:
     found = find_concepts(network(), settings)
     facts = facts_of(found)
     ways = [(row["how"], row["reach"]) for row in found.rows if row["sign"]]
-    assert len(ways) == 2 * (6 + settings.n_random)
+    assert len(ways) == 2 * (7 + settings.n_random)
     assert set(found.concepts) == {"breathiness"}
     assert found.n_words is None
     assert float(found.concepts["breathiness"].direction.norm()) == pytest.approx(1, abs=1e-5)
@@ -190,6 +212,10 @@ def test_concepts_of_a_small_network() -> None:
     everywhere = next(r for r in found.rows if (r["how"], r["reach"]) == (work.MEANS, work.ALL))
     assert 0.5 < everywhere["auc"] <= 1  # the network learned nothing: a direction that points the right way, no more
     assert abs(everywhere["left"]["breathiness"]) < 0.5
+    # Of layers that lie one behind the other some share of it is enough, as half of the speakers said of the others.
+    least = next(r for r in found.rows if (r["how"], r["reach"]) == (work.ERASURE, work.ALL))
+    assert least["left"]["breathiness"] < 0.7
+    assert sum(row["how"] == work.ERASURE for row in found.layers) == len(stages(network()))
     assert len(findings(facts)) == 4
 
 
