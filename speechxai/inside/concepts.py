@@ -410,7 +410,7 @@ def ways_of(
     frames: Frames,
     autoencoders: Mapping[str, Sparse],
     settings: ConceptSettings,
-    everything: Frames,
+    everything: Mapping[str, Tensor],
 ) -> tuple[list[Way], dict[str, Concept], list[dict[str, Any]]]:
     """All ways to find one sign, learned from `twins`; the concept of every stage by difference of means; and the table
     of layers: how far apart recordings lie, by halves of the speakers that did not make the direction. `everything`:
@@ -460,7 +460,7 @@ def _erasure_way(
     twins: Twins,
     frames: Frames,
     halves: Sequence[Sequence[int]],
-    everything: Frames,
+    everything: Mapping[str, Tensor],
 ) -> tuple[Way, Rows]:
     """The sign taken out with least change, where and as much as speakers say that did not make the direction: at the
     stage after which least of the head's gap is left, and at all at once, the least share that halves it. A direction
