@@ -102,8 +102,9 @@ def noise_floor(waveform: Array, sample_rate: int, dose: float, *, seed: int = 0
 def band_limit(waveform: Array, sample_rate: int, dose: float) -> Array:
     """Cut off what lies above the band that the recording has, divided by 2 to the dose."""
     _only_more(dose, "what a microphone did not record cannot be put back")
-    signal = _array(waveform, sample_rate)
-    top = quality(signal, sample_rate).bandwidth_hz or sample_rate / 2
+    voice = taken_apart(waveform, sample_rate)
+    signal = voice.waveform
+    top = voice.once("band", lambda: quality(signal, sample_rate).bandwidth_hz) or sample_rate / 2
     highest = max(top, 1000.0) * 2.0**-dose if dose > 0 else sample_rate
     frequency = np.fft.rfftfreq(signal.shape[0], 1 / sample_rate)
     # A raised cosine over a sixth of an octave.

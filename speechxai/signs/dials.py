@@ -7,7 +7,7 @@ its measure moves by the dose. Dose 0 goes the same way. What a voice cannot giv
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -196,8 +196,8 @@ def breathiness(waveform: Array, sample_rate: int, dose: float, *, seed: int = 0
     def ratio(values: Array) -> float:
         return float(harmonicity_db(values - values.mean(), sample_rate, track).mean())
 
-    before = ratio(voice.waveform)
-    noise = _aspiration(voice, seed) if dose >= 0 else np.zeros_like(rest)
+    before = voice.once("hnr", lambda: ratio(voice.waveform))
+    noise = voice.once(f"aspiration {seed}", lambda: _aspiration(voice, seed)) if dose >= 0 else np.zeros_like(rest)
 
     def edit(strength: float) -> Array:
         # Noise at strength 1 is as loud as the voice.
@@ -270,7 +270,7 @@ def roughness(waveform: Array, sample_rate: int, dose: float, *, seed: int = 0) 
             placed.append(Placed(marks, np.maximum.accumulate(targets), np.arange(marks.shape[0]), gains))
         return overlap_added(voice, placed)
 
-    before = jitter(voice.waveform)
+    before = voice.once("jitter", lambda: jitter(voice.waveform))
     # Marks displaced by sd s periods: the mean difference of neighboring periods is sqrt(6) 0.8 s.
     guess = 0.01 / (0.8 * np.sqrt(6.0)) if dose >= 0 else 1.0 / max(before, 1e-9)
     return voice.leveled(_reached(dose, edit, lambda y: jitter(y) - before, guess, -1.0, 0.2, "the jitter"))
@@ -465,7 +465,7 @@ def loudness_decay(waveform: Array, sample_rate: int, dose: float) -> Array:
     edges = [edge for phrase in found for edge in (phrase.start, phrase.stop - 1)]
     halves = [0.5 * (phrase.stop - 1 - phrase.start) / voice.frame_rate_hz for phrase in found]
     ramp = np.interp(frames, edges, [time for half in halves for time in (-half, half)])
-    before = level_slope_db_per_s(voice.level_db, voice.speech, voice.frame_rate_hz)
+    before = voice.once("level slope", lambda: level_slope_db_per_s(voice.level_db, voice.speech, voice.frame_rate_hz))
 
     def moved(result: Array) -> float:
         return before - level_slope_db_per_s(*_level(voice, result), voice.frame_rate_hz)
@@ -510,7 +510,7 @@ def consonant_precision(waveform: Array, sample_rate: int, dose: float) -> Array
     for first, last in found:
         quarter = (last - first) // 4
         silent[first:last] = np.sqrt((voice.waveform[first + quarter : last - quarter] ** 2).mean())
-    before = float(burst_contrasts_db(voice.waveform, rate, found).mean())
+    before = voice.once("burst contrast", lambda: float(burst_contrasts_db(voice.waveform, rate, found).mean()))
 
     def edit(strength: float) -> Array:
         gain = 10 ** (strength / 2 * (burst - max(np.sign(strength), 0.0) * closed) / 20)
@@ -559,26 +559,32 @@ def vowel_space(waveform: Array, sample_rate: int, dose: float) -> Array:
         found = found[np.isfinite(found).all(axis=1)]
         return float(formant_distance_octaves(found, median).mean()) if found.shape[0] >= 3 else float("nan")
 
+    # What the voice has is the same for every strength.
+    own: dict[int, Array] = {}
+
+    def moved_to(places: Sequence[Array], frequency: Array, part: slice) -> Array:
+        both = (
+            resonance(frequency, place[part], 60 + 0.06 * track[part], sample_rate)
+            for track, place in zip(tracks, places, strict=True)
+        )
+        return np.asarray(next(both) * next(both))
+
     def edit(strength: float) -> Array:
         goals = [track * (track / goal) ** (strength * gate) for track, goal in zip(tracks, neutral, strict=True)]
         goals[0] = np.clip(goals[0], np.minimum(180.0, tracks[0]), np.maximum(1200.0, tracks[0]))
         goals[1] = np.clip(goals[1], np.maximum(1.1 * goals[0], 500.0), 0.42 * sample_rate)
 
         def response(frequency: Array, part: slice) -> Array:
-            ratio = np.ones((1, frequency.shape[0]), dtype=np.complex128)
-            for track, goal in zip(tracks, goals, strict=True):
-                old, new = track[part], goal[part]
-                width = 60 + 0.06 * old
-                ratio = ratio * resonance(frequency, new, width, sample_rate)
-                ratio = ratio / resonance(frequency, old, width, sample_rate)
-            return ratio
+            if part.start not in own:
+                own[part.start] = moved_to(tracks, frequency, part)
+            return moved_to(goals, frequency, part) / own[part.start]
 
         result = filtered(voice, response)
         reach = int(0.04 * sample_rate)
         before, after = (uniform_filter1d(x**2, reach).clip(1e-14) for x in (voice.waveform, result))
         return np.asarray(result * uniform_filter1d(np.sqrt(before / after), reach), dtype=np.float64)
 
-    before = distance(voice.waveform)
+    before = voice.once("formant distance", lambda: distance(voice.waveform))
     if not before > 0:
         raise NotApplicable("resonances were found in too little of the voice")
     edited = _reached(dose, edit, lambda y: distance(y) - before, 1 / before, -1.0, 2.0, "the resonances")
@@ -615,7 +621,7 @@ def spectral_tilt(waveform: Array, sample_rate: int, dose: float) -> Array:
 
         return np.asarray(voice.waveform + voice.voicing * (filtered(voice, response) - voice.waveform))
 
-    before = slope(voice.waveform)
+    before = voice.once("tilt", lambda: slope(voice.waveform))
     edited = _reached(dose, edit, lambda y: before - slope(y), 1.0, -24.0, 24.0, "the tilt")
     return voice.leveled(edited)
 

@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
@@ -36,10 +36,13 @@ from speechxai.signal.acoustics import (
 from speechxai.signal.pitch import PitchTrack, pitch_track, pulses
 from speechxai.types import Array
 
+T = TypeVar("T")
+
 _FEWEST_CYCLES = 4
 _FINER = 2
 _FILLER_S = 0.008
 _AT_ONCE = 512
+_GRAINS_AT_ONCE = 64
 _KEPT_FRAMES = 3000
 """Spectra of recordings of up to 30 s are kept: 10 MB for each 10 s."""
 _NEIGHBORS = (1.0, 2.0, 3.0, 4.0, 3.0, 2.0, 1.0)
@@ -167,21 +170,30 @@ class Voice:
         spectrum = np.fft.rfft(self.waveform, length)
         return np.asarray(spline_filter1d(_FINER * np.fft.irfft(spectrum, _FINER * length), order=3, mode="mirror"))
 
-    def read_from(self, starts: Array, which: Array, steps: Array) -> Array:
-        """Return the waveform `steps` whole samples (S,) behind fractional positions `starts` (K,), of which each is
-        `which` (S,); 0 outside. How far between two samples they lie is the same for a whole row of them."""
+    def read_from(self, starts: Array, n: int) -> Array:
+        """Return `n` samples of the waveform from each of some fractional positions (K,) on, (K, n); 0 outside. How far
+        between two samples they lie is the same for a whole row of them."""
         last = self.waveform.shape[0] - 1
         doubled = _FINER * starts
         whole = np.floor(doubled)
-        f = doubled - whole
-        at = whole.astype(np.int64)[which] + _FINER * steps
+        f = (doubled - whole)[:, None]
+        at = whole.astype(np.int64)
         # The four cubic splines that reach a place f behind a knot.
         splines = ((1 - f) ** 3, 4 - 6 * f**2 + 3 * f**3, 1 + 3 * f + 3 * f**2 - 3 * f**3, f**3)
-        values = np.zeros(at.shape[0])
-        most = self.fine.shape[0] - 1
-        for place, spline in enumerate(splines, start=-1):
-            values += (spline / 6)[which] * self.fine[np.abs(at + place).clip(0, most)]
-        positions = starts[which] + steps
+        # Knots before the first are a mirror's, behind the last there is the last: rows are read as they lie.
+        length = _FINER * (n - 1) + len(splines)
+        low, high = max(0, 1 - int(at.min())), max(0, int(at.max()) - 1 + length - self.fine.shape[0])
+        knots = self.fine
+        if low or high:
+            index = np.abs(np.arange(-low, self.fine.shape[0] + high)).clip(0, self.fine.shape[0] - 1)
+            knots = self.fine[index]
+        rows = np.lib.stride_tricks.sliding_window_view(knots, length)[at - 1 + low]
+        values = np.zeros((starts.shape[0], n))
+        for place, spline in enumerate(splines):
+            values += spline / 6 * rows[:, place : place + _FINER * (n - 1) + 1 : _FINER]
+        if starts.min() >= 0 and starts.max() + n - 1 <= last:
+            return values
+        positions = starts[:, None] + np.arange(n)
         return np.where((positions >= 0) & (positions <= last), values, 0.0)
 
     def to_samples(self, values: Array, smooth_s: float = 0.0) -> Array:
@@ -232,6 +244,16 @@ class Voice:
                 return found
             self._spectra[part.start] = found
         return self._spectra[part.start]
+
+    @cached_property
+    def _made(self) -> dict[str, object]:
+        return {}
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What `make` gives, made once for this voice and kept by name: a dial is turned to several doses."""
+        if name not in self._made:
+            self._made[name] = make()
+        return cast("T", self._made[name])
 
     @cached_property
     def formants(self) -> tuple[Array, Array]:
@@ -328,18 +350,25 @@ def _grains(voice: Voice, placed: Sequence[Placed]) -> _Grains:
     targets, marks_there, before, after, gains = (np.concatenate(column) for column in zip(*parts, strict=True))
     first = np.ceil(targets - before).astype(np.int64)
     lengths = np.floor(targets + after).astype(np.int64) - first + 1
-    ends = np.cumsum(lengths)
-    which = np.repeat(np.arange(targets.shape[0]), lengths)
-    within = np.arange(lengths.sum()) - (ends - lengths)[which]
-    away = within + (first - targets)[which]
-    weight = 0.5 + 0.5 * np.cos(away * np.where(away < 0, (np.pi / before)[which], (np.pi / after)[which]))
-    values = gains[which] * voice.read_from(marks_there + first - targets, which, within)
+    cut: list[tuple[Array, Array, Array]] = []
+    # Grains nearly as long as each other lie in one block, in order.
+    for start in range(0, targets.shape[0], _GRAINS_AT_ONCE):
+        rows = slice(start, start + _GRAINS_AT_ONCE)
+        most = int(lengths[rows].max())
+        within = np.arange(most)
+        there = within < lengths[rows, None]
+        away = within + (first - targets)[rows, None]
+        turn = np.where(away < 0, np.pi / before[rows, None], np.pi / after[rows, None])
+        values = gains[rows, None] * voice.read_from((marks_there + first - targets)[rows], most)
+        weight = 0.5 + 0.5 * np.cos(away * turn)
+        cut.append(((within + first[rows, None])[there], values[there], weight[there]))
+    at, values, weight = (np.concatenate(column) for column in zip(*cut, strict=True))
     runs = np.cumsum([0, *(part[0].shape[0] for part in parts)])
     reach = [
         (int(first[a]), int(first[b - 1] + lengths[b - 1] - 1), float(before[a]), float(after[b - 1]))
         for a, b in pairwise(runs)
     ]
-    return _Grains(within + first[which], values, weight, reach)
+    return _Grains(at, values, weight, reach)
 
 
 def overlap_added(voice: Voice, placed: Sequence[Placed]) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -239,7 +240,8 @@ class _Distance:
         length = int(0.032 * self.sample_rate)
         padded = np.concatenate([waveform, np.zeros(length)])
         frames = np.lib.stride_tricks.sliding_window_view(padded, length)[:: length // 2]
-        power = np.abs(rfft(frames * np.hanning(length), axis=1)) ** 2
+        spectra = rfft(frames * np.hanning(length), axis=1)
+        power = spectra.real**2 + spectra.imag**2
         edges = np.unique(np.geomspace(2, power.shape[1], _BANDS + 1).astype(int))
         return np.asarray(10 * np.log10(np.add.reduceat(power, edges[:-1], axis=1) + 1e-20))
 
@@ -299,7 +301,11 @@ def placebo(operator: str, voice: Voice, seed: int) -> Callable[[float], Array]:
 
 
 def _matched(
-    edit: Callable[[float], Array], distance: _Distance, wanted_db: float, known: dict[float, float] | None = None
+    edit: Callable[[float], Array],
+    distance: _Distance,
+    wanted_db: float,
+    known: dict[float, float] | None = None,
+    like: Mapping[float, float] = MappingProxyType({}),
 ) -> Array:
     """Edit so strongly that the log-spectral distance is the wanted one; as near as twelve trials come.
 
@@ -308,31 +314,46 @@ def _matched(
         distance: of a waveform from the recording.
         wanted_db: the distance.
         known: distance by strength of the same edit, from earlier calls: where to begin. What is tried is added.
+        like: distance by strength of another random draw of it: where to begin without.
     """
     known = {} if known is None else known
-    low = max((s for s, d in known.items() if d <= wanted_db), default=0.0)
-    high = min((s for s, d in known.items() if d > wanted_db and s > low), default=np.inf)
-    # A distance grows nearly as the strength does: from the nearest that is known.
-    nearest = min(known, key=lambda s: abs(np.log(max(known[s], 1e-9) / max(wanted_db, 1e-9))), default=None)
-    strength = 1.0 if nearest is None else _step(nearest, known[nearest], wanted_db, low, high)
     best, miss = edit(0.0) if wanted_db <= 0 else None, np.inf
     for _ in range(12):
+        strength = _guess(known, wanted_db, like)
         result = edit(strength)
         got = known[strength] = distance(result)
         if abs(got - wanted_db) < miss or best is None:
             best, miss = result, abs(got - wanted_db)
         if miss <= 0.05 * wanted_db or strength > 1e3:
             break
-        low, high = (strength, high) if got < wanted_db else (low, strength)
-        strength = _step(strength, got, wanted_db, low, high)
     assert best is not None
     return best
 
 
-def _step(strength: float, got: float, wanted: float, low: float, high: float) -> float:
-    """Next strength to try between two bounds."""
-    step = strength * float(np.clip(wanted / max(got, 1e-9), 0.1, 10.0))
-    return step if low < step < high else 0.5 * (low + min(high, 10 * max(strength, 1e-3)))
+def _guess(known: Mapping[float, float], wanted: float, like: Mapping[float, float]) -> float:
+    """Strength to try for a distance, from the distances of those that were tried: on the line through the two nearest,
+    both in logarithms, for a distance grows nearly as a power of the strength; from those of a like edit where there
+    are none; 1 where nothing is known."""
+    there = known or like
+    if not there:
+        return 1.0
+    low = max((s for s, d in known.items() if d <= wanted), default=0.0)
+    high = min((s for s, d in known.items() if d > wanted and s > low), default=np.inf)
+    nearest, away = _nearest(there, wanted)[0]
+    power = 1.0
+    for some in (known, like):
+        if len(some) > 1:
+            (one, first), (other, second) = _nearest(some, wanted)[:2]
+            power = float(np.clip((first - second) / np.log(one / other), 0.2, 2.0))
+            break
+    step = nearest * float(np.clip(np.exp(-away / power), 0.1, 10.0))
+    return step if low < step < high else 0.5 * (low + min(high, 10 * max(nearest, 1e-3)))
+
+
+def _nearest(known: Mapping[float, float], wanted: float) -> list[tuple[float, float]]:
+    """Strengths and how far the logarithms of their distances lie from the wanted one's, the nearest first."""
+    away = [(s, float(np.log(max(d, 1e-9) / max(wanted, 1e-9)))) for s, d in known.items()]
+    return sorted(away, key=lambda each: abs(each[1]))
 
 
 def window_of(spans: Sequence[tuple[float, float]], n_samples: int, sample_rate: int) -> Array:
@@ -378,7 +399,8 @@ class _Placebos:
             whole = placebo(operator, taken_apart(self.before, self.rate), self.seed + turn)
             self.edits[key] = lambda strength: confined(self.before, whole(strength), self.window), {}
         edit, known = self.edits[key]
-        return _matched(edit, self.distance, wanted_db, known)
+        _, like = self.edits.get((operator, 0), (None, {}))
+        return _matched(edit, self.distance, wanted_db, known, like)
 
 
 class _Asked:

@@ -199,6 +199,22 @@ def test_a_placebo_that_is_looked_for_again_begins_where_the_last_one_ended() ->
         assert set(tried) <= set(known)
 
 
+def test_another_draw_begins_where_the_first_one_was() -> None:
+    # Distances grow as the root of the strength: 3 dB at 9, and 20 % more in the other draw.
+    tried: list[float] = []
+
+    def edit(strength: float) -> np.ndarray[Any, Any]:
+        tried.append(strength)
+        return np.array([strength])
+
+    known = {4.0: 2.0, 16.0: 4.0}
+    made = _matched(edit, lambda x: 1.2 * math.sqrt(x[0]), 3.0, {}, known)  # type: ignore[arg-type]
+    # First what the other draw asks for, then along its power: 9 gives 3.6, and 9 / 1.44 is right.
+    assert tried == pytest.approx([9.0, 6.25])
+    assert made[0] == tried[-1]
+    assert known == {4.0: 2.0, 16.0: 4.0}
+
+
 def test_distance_is_0_of_itself_and_6_dB_of_half() -> None:
     waveform = recording().waveform.double().numpy()
     assert spectral_distance_db(waveform, waveform, 16_000) == 0
