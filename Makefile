@@ -40,7 +40,7 @@ app: $(VENV)/.app ## open the web app on this computer
 	$(BIN)/speechxai app
 
 test: $(VENV)/.dev ## run the whole test suite
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --durations=15 -m "not browser"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=15 -m "not browser"
 	@echo "The web app in a real browser, by itself: its tests measure times."
 	$(BIN)/python -m pytest --durations=5 -m browser -rs tests/surface
 

@@ -39,7 +39,6 @@ from app_server import (  # noqa: E402
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.xdist_group("browser"),
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (apt-get install chromium)"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]

@@ -23,8 +23,6 @@ from speechxai.errors import SpeechXAIError
 pytest.importorskip("streamlit", reason="needs the extra 'app'")
 from app_server import ROOT, Server, started
 
-pytestmark = pytest.mark.xdist_group("app-hosts")
-
 PATHS = ("/", "/compare", "/_stcore/health", "/_stcore/host-config", "/media/x.wav", "/_stcore/upload_file/a/b")
 OURS = (
     "127.0.0.1:{port}",

@@ -23,8 +23,6 @@ pytest.importorskip("streamlit", reason="needs the extra 'app'")
 from app_server import CHROMIUM, FLAGS, ROOT, SLOW_MS, Server, started
 from test_app_hosts import PATHS, ask, port_of
 
-pytestmark = pytest.mark.xdist_group("app-hosts")
-
 GOOD = "correct horse battery"
 
 

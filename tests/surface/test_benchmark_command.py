@@ -19,7 +19,7 @@ from speechxai.planted.tables import BASE
 from speechxai.types import Recording
 
 # Two classifiers are trained once, by one process.
-pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("benchmark")]
+pytestmark = pytest.mark.timeout(900)
 
 
 def run(*words: str) -> int:
