@@ -694,8 +694,8 @@ def by_interpreter(lines: Path) -> Iterator[str]:
     )
     if most_faithful > len(above):
         yield (
-            f"- What is trained on a masking metric wins it in {most_faithful} of {n}: a high FF of lmac is no evidence that"
-            " its map is truer than another method's."
+            f"- What is trained on a masking metric wins it in {most_faithful} of {n}: a high FF of lmac is no evidence"
+            " that its map is truer than another method's."
         )
     yield ""
 
