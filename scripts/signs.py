@@ -8,6 +8,7 @@ order       train classifiers of one planted cue and turn every dial on voices t
 shortcut    the same where a recording condition goes with the class
 table       from those lines: which sign comes first, and where the alarm is raised
 maps        from those lines and the kept networks: maps put into words against what-ifs
+cost        processor time and passes of all dials on 10 s of a held vowel and of a phrase
 card        what an embedded model listens to, into its card, from a run of `speechxai evaluate --signs all`
 """
 
@@ -654,11 +655,35 @@ def card(model: str, run_path: str) -> None:
     )
 
 
+def cost() -> None:
+    """Print processor time and passes of all dials, floors included, on 10 s of one synthetic voice, with the embedded
+    `cnn`."""
+    import torch
+
+    from speechxai.classifiers.bundle import load_bundle
+    from speechxai.data.synthetic import draw_speaker, render
+    from speechxai.data.voice_model import UtteranceSettings
+    from speechxai.signs.whatif import what_if
+
+    torch.set_num_threads(1)
+    model = load_bundle("synthetic-cnn").classifier()
+    speaker = draw_speaker("synthetic/cost", "F", 60, np.random.default_rng(5))
+    for said_as in ("vowel-a", "phrase"):
+        voice = render(speaker, UtteranceSettings(said_as, 10.0), 3)
+        recording = Recording(voice.waveform, RATE, f"synthetic/{said_as}", "synthetic", 0, said_as, {"sex": "F"})
+        began = time.process_time()
+        found = what_if(model, recording)
+        seconds = time.process_time() - began
+        curves, floors = found.n_passes
+        print(f"{said_as}: {seconds:.1f} s, {len(found.curves)} dials, passes {curves} + {floors}")
+
+
 def main() -> None:
     """Parse the words and do what they say."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "what", choices=("people", "dials", "listen", "conditions", "order", "shortcut", "table", "maps", "card")
+        "what",
+        choices=("people", "dials", "listen", "conditions", "order", "shortcut", "table", "maps", "cost", "card"),
     )
     parser.add_argument("--source", choices=("synthetic", "figshare-voice"), default="synthetic")
     parser.add_argument("--speakers", type=int, default=40, help="Healthy speakers of each source.")
@@ -679,6 +704,8 @@ def main() -> None:
     elif given.what == "maps":
         read = [json.loads(text) for path in given.lines for text in Path(path).read_text("utf-8").splitlines()]
         maps(read, Path(given.keep), set(given.seed or [0, 1]))
+    elif given.what == "cost":
+        cost()
     elif given.what == "card":
         card(given.model, given.run)
     elif given.what in ("order", "shortcut"):
