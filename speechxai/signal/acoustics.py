@@ -316,7 +316,7 @@ MEASURES: tuple[Measure, ...] = (
         ("ddk",),
         "Peaks of loudness per second.",
         "Language-specific; noise adds peaks; blank where a sound is held for 0.8 s.",
-        "ackermann1995articulatory",
+        "ackermann1995oral",
     ),
     Measure(
         "syllable_irregularity",
@@ -325,7 +325,7 @@ MEASURES: tuple[Measure, ...] = (
         ("ddk",),
         "Standard deviation of the time between syllables over its mean.",
         "Breaths count; blank where a sound is held for 0.8 s.",
-        "ackermann1995articulatory",
+        "ackermann1995oral",
     ),
 )
 """All measures, in the order of their names in `MEASURE_NAMES`."""
