@@ -67,13 +67,13 @@ notebooks: $(VENV)/.dev ## execute the notebooks of docs/ anew; about a minute e
 python-check: $(VENV)/.dev ## whether every Python that pyproject.toml names gets everything as wheels, on three systems
 	$(BIN)/python scripts/check_install.py pythons
 
-release-check: $(VENV)/.dev ## wheel and sdist checked, installed with every extra into an empty environment; downloads gigabytes
+release-check: $(BIN)/python ## wheel and sdist checked, installed with every extra into an empty environment; downloads gigabytes
 	$(BIN)/python scripts/check_install.py release
 
 audit-check: $(VENV)/.dev ## known weaknesses of the versions in use, where the data can be had
 	$(BIN)/python scripts/check_install.py audit
 
-minimum-check: $(VENV)/.dev ## demo and tests with the lowest versions that pyproject.toml declares; downloads gigabytes
+minimum-check: $(BIN)/python ## demo and tests with the lowest versions that pyproject.toml declares; downloads gigabytes
 	$(BIN)/python scripts/check_install.py minimum
 
 clean: ## remove the environment and everything generated

@@ -213,7 +213,12 @@ SMOKE = (
 
 
 def check_minimum() -> None:
-    """Fail with the output of the first step that fails."""
+    """Fail with the output of the first step that fails; print how long each step took."""
+    began = time.monotonic()
+
+    def took(what: str) -> None:
+        print(f"{what}: {time.monotonic() - began:.0f} s after the beginning", flush=True)
+
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         venv.create(work / "tools", with_pip=True)
@@ -225,10 +230,13 @@ def check_minimum() -> None:
         lowest = ("--resolution", "lowest-direct", "--editable", f"{CHECKOUT}[all]")
         run(tools, "-m", "uv", "pip", "install", "--quiet", "--python", python, *lowest, cwd=work)
         print(run(tools, "-m", "uv", "pip", "list", "--python", python, cwd=work))
+        took("installed")
         run(work / "env" / "bin" / "speechxai", "demo", "--out", work / "runs" / "demo", cwd=work)
+        took("demo")
         # What old libraries call deprecated is no matter here: warnings are no errors.
         lenient = ("-o", "filterwarnings=default", "-o", "timeout=1200")  # old cluster workers start slowly
         print(run(python, "-m", "pytest", "-q", *lenient, *SMOKE, cwd=CHECKOUT)[-2000:])
+        took("tests")
     print("Demo and tests run with the lowest versions that pyproject.toml declares.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import json
 from collections.abc import Callable, Sequence
@@ -361,7 +362,10 @@ def made_by(factory: str) -> Any:
         ) from error
     make = getattr(module, function_name, None)
     if not callable(make):
-        raise SpeechXAIError(f"{factory}: the module '{module_name}' has no function '{function_name}'.")
+        own = [name for name, what in vars(module).items() if getattr(what, "__module__", None) == module_name]
+        close = difflib.get_close_matches(function_name, own, n=1)
+        hint = f" Did you mean '{module_name}:{close[0]}'?" if close else ""
+        raise SpeechXAIError(f"{factory}: the module '{module_name}' has no function '{function_name}'.{hint}")
     try:
         network = uncompiled(make())
     except Exception as error:  # the code of others may raise anything

@@ -207,7 +207,8 @@ def test_network_of_the_users_own(my_network: str) -> None:
     [
         ("{}:", "must be 'module:function'"),
         ("no_such_module_here:load", "cannot be imported"),
-        ("{}:lode", "has no function 'lode'"),
+        ("{}:lode", r"has no function 'lode'\. Did you mean 'my_network_of_test:load'\?$"),
+        ("{}:zzz", r"has no function 'zzz'\.$"),
         ("{}:three", "has no function 'three'"),
         ("{}:number", "must return a callable"),
     ],
