@@ -217,7 +217,9 @@ def test_identifiers_of_references_are_well_formed() -> None:
         assert re.fullmatch(r"10\.\d{4,}/\S+", fields.get("doi", "10.1000/x")), key
         assert re.fullmatch(r"arXiv:\d{4}\.\d{5}|arXiv:1[0-4]\d\d\.\d{4}", fields.get("note", "arXiv:2007.07584")), key
         assert re.fullmatch(r"\d+(--\d+)?|e\d+", fields.get("pages", "1")), key
-        assert {"journal", "booktitle", "publisher", "institution", "note"} & set(fields), f"{key} says not where it stands"
+        assert {"journal", "booktitle", "publisher", "institution", "note"} & set(fields), (
+            f"{key} says not where it stands"
+        )
     doubled = [entry["doi"] for entry in map(_fields, entries.values()) if "doi" in entry]
     assert len(doubled) == len(set(doubled))
 
