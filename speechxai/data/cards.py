@@ -709,7 +709,26 @@ def _found(
 MOST_NAMED = 8
 """Labels that an error names."""
 
+ILL = {CLASS_NAMES[1], KNOWN_CLASSES[1][1]}
+"""Keys of classes that are no control."""
+
 OPTIONAL = ("task", "language", "sex", "age", "updrs", "updrs_speech", "hoehn_yahr", "medication")
+
+LIKELY = {
+    "file": "file filename recording audio wav path datei aufnahme fichier archivo fichero grabacion registrazione",
+    "label": "label class group diagnosis diagnose status condition gruppe klasse groupe classe diagnostic grupo clase"
+    " diagnostico gruppo diagnosi",
+    "speaker": "speaker subject participant patient person id proband patientin sprecher teilnehmer sujet locuteur"
+    " sujeto hablante paciente participante soggetto paziente parlante",
+}
+"""Columns that a table must have, and words in the names of columns that may mean them. They are only offered: who
+speaks and what is ill is never guessed."""
+
+
+def _likely(header: str, name: str) -> bool:
+    """Whether a column's name has one of the words of LIKELY, without accents."""
+    plain = "".join(c for c in unicodedata.normalize("NFKD", header) if not unicodedata.combining(c))
+    return not set(re.findall(r"[a-z]+", plain.casefold())).isdisjoint(LIKELY[name].split())
 
 
 def import_folder(
@@ -745,11 +764,14 @@ def import_folder(
         raise SpeechXAIError(f"{labels}: {error}") from error
     codes = {code: sex for header, ours in named.items() if ours == "sex" for code, sex in sex_codes(header).items()}
     table = table.rename(columns=named)
-    absent = [name for name in ("file", "label", "speaker") if name not in table.columns]
+    absent = [name for name in LIKELY if name not in table.columns]
     if absent:
+        columns = "column" if len(absent) == 1 else "columns"
+        near = {name: [head for head, ours in named.items() if _likely(ours, name)] for name in absent}
+        renamed = [f"{name} for '{heads[0]}'" for name, heads in near.items() if len(heads) == 1]
         raise SpeechXAIError(
-            f"{labels}: lacks the column {' and '.join(repr(name) for name in absent)}. It has:"
-            f" {', '.join(table.columns)}."
+            f"{labels}: lacks the {columns} {' and '.join(repr(name) for name in absent)}. It has:"
+            f" {', '.join(named)}." + (f" Write {', '.join(renamed)}, if that is what it says." if renamed else "")
         )
     paths = files_under(base)
     for path in paths:
@@ -798,11 +820,14 @@ def _classes_of_table(
         named: dict[str, str] = {}
         for text in stated:
             named.setdefault(label_key(text), text)
-        first = sorted(named.values(), key=lambda text: label_key(text) != CLASS_NAMES[0])[:MOST_NAMED]
+        # The control first, and last what is known to be none: a line that is copied must not turn the classes around.
+        place = {key: (key != CLASS_NAMES[0]) + (key in ILL) for key in named}
+        first = [named[key] for key in sorted(named, key=place.__getitem__)][:MOST_NAMED]
+        told = "" if CLASS_NAMES[0] in named or len(named) == 2 and set(named) & ILL else " (or in another order)"
         raise SpeechXAIError(
             f"{labels}: the labels {shown}{more} are not those of classes that are known here"
             f" ({' and '.join('/'.join(pair) for pair in KNOWN_CLASSES)}). Mend them, or name all classes, the control"
-            f" first, to 'speechxai data import': --classes {','.join(first)}"
+            f" first, to 'speechxai data import': --classes {','.join(first)}{told}"
         )
     return known, {}
 

@@ -578,6 +578,16 @@ def imported(root: Path, *lines: str, dataset: str = "set") -> pd.DataFrame:
         (("file,label,speaker", "zzzzzz,HC,1"), "'zzzzzz' is no file of the folder."),
         (("file,label,speaker", "x/a.wav,HC,1"), "y/a.wav: has no row in "),
         (("file,label", "x/a.wav,HC"), "lacks the column 'speaker'. It has: file, label."),
+        (
+            ("Datei;Diagnóstico;Patient ID;Alter", "x/a.wav;HC;1;60"),
+            "lacks the columns 'file' and 'label' and 'speaker'. It has: Datei, Diagnóstico, Patient ID, Alter. Write"
+            " file for 'Datei', label for 'Diagnóstico', speaker for 'Patient ID', if that is what it says.",
+        ),
+        # Two columns may say who speaks: neither is offered.
+        (
+            ("file,label,subject,id", "x/a.wav,HC,1,2"),
+            "lacks the column 'speaker'. It has: file, label, subject, id.",
+        ),
         (("file,label,speaker", "x/a.wav,,1", "y/a.wav,PD,2"), "x/a.wav: the label is missing in"),
         (("file,label,speaker", "x/a.wav,HC,", "y/a.wav,PD,2"), "x/a.wav: the speaker is missing in"),
         (("file,label,speaker", "x/a.wav,HC,1", "y/a.wav,MSA,2"), "the labels HC, MSA are not those of classes"),
@@ -589,6 +599,24 @@ def test_a_table_that_does_not_fit_its_folder(tree: Tree, lines: tuple[str, ...]
     with pytest.raises(SpeechXAIError, match=re.escape(words)) as error:
         imported(root, *lines)
     assert ("Did you mean" in words) or not words.startswith("'zz") or "Did you mean" not in str(error.value)
+    assert ("Write" in words) == (" Write " in str(error.value)) or "lacks" not in words
+
+
+@pytest.mark.parametrize(
+    ("texts", "ends"),
+    [
+        (("MSA", "control"), "--classes control,MSA"),
+        (("Parkinson", "gesund"), "--classes gesund,Parkinson"),
+        (("PD", "MSA", "normal"), "--classes normal,MSA,PD"),
+        (("B", "A"), "--classes B,A (or in another order)"),
+        (("Parkinson", "MSA", "gesund"), "--classes MSA,gesund,Parkinson (or in another order)"),
+    ],
+)
+def test_the_classes_that_are_offered_begin_with_the_control(tree: Tree, texts: tuple[str, ...], ends: str) -> None:
+    root = tree([f"{i}.wav" for i in range(len(texts))])
+    with pytest.raises(SpeechXAIError) as error:
+        imported(root, "file,label,speaker", *(f"{i}.wav,{text},{i}" for i, text in enumerate(texts)))
+    assert str(error.value).endswith(ends)
 
 
 def test_what_cannot_be_imported_at_all(tree: Tree) -> None:
