@@ -51,7 +51,7 @@ from speechxai.data.tables import (
 from speechxai.errors import SpeechXAIError, did_you_mean, encodable
 from speechxai.files import read_text, read_toml, reading, resource_folder, sha256_of
 from speechxai.signal.audio import AUDIO_SUFFIXES, FFMPEG_SUFFIXES, NOT_UTF8, checked_root, files_under
-from speechxai.types import CLASS_NAMES
+from speechxai.types import CLASS_NAMES, class_key
 
 # What a data card may say: checked, and no key that is not known.
 
@@ -821,13 +821,14 @@ def _classes_of_table(
         for text in stated:
             named.setdefault(label_key(text), text)
         # The control first, and last what is known to be none: a line that is copied must not turn the classes around.
-        place = {key: (key != CLASS_NAMES[0]) + (key in ILL) for key in named}
-        first = [named[key] for key in sorted(named, key=place.__getitem__)][:MOST_NAMED]
-        told = "" if CLASS_NAMES[0] in named or len(named) == 2 and set(named) & ILL else " (or in another order)"
+        ill = {key for key, text in named.items() if class_key(text) in ILL}
+        first = [named[key] for key in sorted(named, key=lambda key: (key != CLASS_NAMES[0]) + (key in ill))]
+        sure = CLASS_NAMES[0] in named or (len(named) == 2 and len(ill) == 1)
         raise SpeechXAIError(
             f"{labels}: the labels {shown}{more} are not those of classes that are known here"
             f" ({' and '.join('/'.join(pair) for pair in KNOWN_CLASSES)}). Mend them, or name all classes, the control"
-            f" first, to 'speechxai data import': --classes {','.join(first)}{told}"
+            f" first, to 'speechxai data import': --classes {','.join(first[:MOST_NAMED])}"
+            + ("" if sure else " (or in another order)")
         )
     return known, {}
 
