@@ -824,6 +824,10 @@ def _classes_of_table(
         ill = {key for key, text in named.items() if class_key(text) in ILL}
         first = [named[key] for key in sorted(named, key=lambda key: (key != CLASS_NAMES[0]) + (key in ill))]
         sure = CLASS_NAMES[0] in named or (len(named) == 2 and len(ill) == 1)
+        if sure and CLASS_NAMES[0] not in named:
+            # Under the usual names models of the same classes can be held against the labels.
+            pair = next(pair for pair in KNOWN_CLASSES if pair[1] in ill)
+            first = [f"{name}={text}" for name, text in zip(pair, first, strict=True)]
         raise SpeechXAIError(
             f"{labels}: the labels {shown}{more} are not those of classes that are known here"
             f" ({' and '.join('/'.join(pair) for pair in KNOWN_CLASSES)}). Mend them, or name all classes, the control"

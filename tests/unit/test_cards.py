@@ -606,7 +606,8 @@ def test_a_table_that_does_not_fit_its_folder(tree: Tree, lines: tuple[str, ...]
     ("texts", "ends"),
     [
         (("MSA", "control"), "--classes control,MSA"),
-        (("Parkinson", "gesund"), "--classes gesund,Parkinson"),
+        (("Parkinson", "gesund"), "--classes HC=gesund,PD=Parkinson"),
+        (("sano", "pathologic"), "--classes healthy=sano,pathological=pathologic"),
         (("PD", "MSA", "normal"), "--classes normal,MSA,PD"),
         (("B", "A"), "--classes B,A (or in another order)"),
         (("Parkinson", "MSA", "gesund"), "--classes MSA,gesund,Parkinson (or in another order)"),
@@ -617,6 +618,11 @@ def test_the_classes_that_are_offered_begin_with_the_control(tree: Tree, texts: 
     with pytest.raises(SpeechXAIError) as error:
         imported(root, "file,label,speaker", *(f"{i}.wav,{text},{i}" for i, text in enumerate(texts)))
     assert str(error.value).endswith(ends)
+    offered = ends.removeprefix("--classes ").removesuffix(" (or in another order)").split(",")
+    frame = cards.import_folder(root, root / "labels.csv", "set", classes=offered)
+    assert frame["label"].tolist() == [
+        next(i for i, name in enumerate(offered) if name.rpartition("=")[2] == text) for text in texts
+    ]
 
 
 def test_what_cannot_be_imported_at_all(tree: Tree) -> None:
