@@ -569,7 +569,9 @@ def _sentences(folder: RunFolder, cite: Any, plain: Any) -> Iterator[str]:
     libraries = environment.get("libraries", {})
     versions = [f"{name} {libraries[name]}" for name in ("torch", "captum", "librosa", "scipy") if name in libraries]
     yield (
+        # As CITATION.cff says it: the work is not the program.
         plain(f"Everything was computed with speechxai {libraries.get('speechxai', '')}".rstrip())
+        + ", whose evaluation began with"
         + cite(*PROGRAM)
         + plain(
             f" ({', '.join(versions)}; {environment.get('precision', 'float32')}, seed {config.get('seed', 0)}, weights"
