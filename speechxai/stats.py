@@ -1105,7 +1105,7 @@ def summarize(
 
     check_scores(scores)
     blocks = []
-    for (model, metric), part in scores.groupby(["model", "metric"], sort=False, dropna=False):
+    for (model, metric), part in scores.groupby(["model", "metric"], sort=False, dropna=False, observed=True):
         # A recipe that one recording lacks leaves a NaN there, and so counts as undefined.
         wide = part.pivot(index="recording", columns="recipe", values="value")
         wide = wide[list(dict.fromkeys(part["recipe"]))]  # the table's own order
@@ -1182,5 +1182,7 @@ def fold_summary(scores: pd.DataFrame) -> pd.DataFrame:
         raise SpeechXAIError(did_you_mean("fold", [str(name) for name in scores.columns], "column of the score table"))
     check_scores(scores)
     keys = ["model", "recipe", "metric"]
-    folds = scores.groupby([*keys, "fold"], sort=False)["value"].mean().groupby(level=keys, sort=False)
+    # Columns may be categories, of which only those that are there count, whichever way a pandas is set.
+    means = scores.groupby([*keys, "fold"], sort=False, observed=True)["value"].mean()
+    folds = means.groupby(level=keys, sort=False, observed=True)
     return folds.agg(mean="mean", std="std", n_folds="count").reset_index()

@@ -110,12 +110,12 @@ def _in_our_order(recipe: str) -> str:
 def by_fold(folder: RunFolder) -> dict[tuple[str, str], list[float]]:
     """(recipe, metric) -> mean of every fold, fractions; Fid-In also as `fidelity_count`, the published raw count."""
     scores = folder.scores()
-    means = scores.groupby(["recipe", "metric", "fold"], sort=False)["value"].mean()
+    means = scores.groupby(["recipe", "metric", "fold"], sort=False, observed=True)["value"].mean()
     found: dict[tuple[str, str], list[float]] = {}
     for key, value in means.sort_index(level="fold", sort_remaining=False).to_dict().items():
         found.setdefault((str(key[0]), str(key[1])), []).append(float(value))  # type: ignore[index]
     fidelity = scores[scores["metric"] == "input_fidelity"]
-    for (recipe, _), part in fidelity.groupby(["recipe", "fold"], sort=True):
+    for (recipe, _), part in fidelity.groupby(["recipe", "fold"], sort=True, observed=True):
         found.setdefault((str(recipe), "fidelity_count"), []).append(_count(part))
     return found
 

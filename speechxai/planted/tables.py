@@ -183,7 +183,7 @@ def boards(scores: pd.DataFrame) -> dict[tuple[str, str], Board]:
     """A board for every group and metric."""
     return {
         (str(model), str(metric)): Board(part)
-        for (model, metric), part in scores.groupby(["model", "metric"], sort=False)
+        for (model, metric), part in scores.groupby(["model", "metric"], sort=False, observed=True)
     }
 
 
