@@ -182,9 +182,11 @@ def filters(rows: pd.DataFrame, model: str) -> pd.DataFrame:
 
 
 def stop_without_class(heard: Heard) -> None:
-    """End the page with the reason where the model was not made for a recording: there is no answer to explain."""
+    """End the page with the reason where the model was not made for a recording, and with what it was made for: there
+    is no answer to explain."""
     if not heard.scope.named:
         widgets.show_html(widgets.verdict(heard, name=str(heard.recording.id)))
+        widgets.what_to_record(heard.bundle.config.scope)
         widgets.foot()
         st.stop()
 

@@ -20,6 +20,7 @@ import streamlit as st
 
 from app import charts, sources, state
 from app.sources import Key
+from speechxai.classifiers.scope import Scope
 from speechxai.inspection import words
 from speechxai.inspection.inspect import Heard
 from speechxai.inspection.report import file_name
@@ -256,6 +257,16 @@ def load(model: str, key: Key) -> None:
 
 
 # ---- answers
+
+
+def what_to_record(scope: Scope | None) -> None:
+    """Show which recordings a model was made for: before there is one, and beside one that it names no class for."""
+    asked = "".join(f"<p>{html.escape(text)}</p>" for text in words.instructions(scope))
+    show_html(
+        f'<div class="sx-card sx-words"><h2>What to record for this model</h2>{asked}<p>The microphone a hand\'s width'
+        " from the mouth. Every recording is checked for length, level, clipping, noise, sample rate and for a voice"
+        " before the model answers; the model's card, on the About page, has the ranges.</p></div>"
+    )
 
 
 def verdict(

@@ -10,7 +10,6 @@ import streamlit as st
 from app import inspecting, panels, sources, state, widgets
 from app.inspecting import case_tools, explain_case, show_case
 from speechxai import SpeechXAIError
-from speechxai.inspection import words
 from speechxai.signal.audio import AUDIO_SUFFIXES, FFMPEG_SUFFIXES
 from speechxai.signal.quality import concerns, usable
 
@@ -72,12 +71,7 @@ if "unreadable" in st.session_state:
     st.error(widgets.plain(st.session_state["unreadable"]), icon=":material/error:")
 key = st.session_state.get("mine_now")
 if key is None or key[1] not in sources.mine():
-    asked = "".join(f"<p>{html.escape(text)}</p>" for text in words.instructions(sources.bundle(model).config.scope))
-    widgets.show_html(
-        f'<div class="sx-card sx-words"><h2>What to record for this model</h2>{asked}<p>The microphone a hand\'s width'
-        " from the mouth. Every recording is checked for length, level, clipping, noise, sample rate and for a voice"
-        " before the model answers; the model's card, on the About page, has the ranges.</p></div>"
-    )
+    widgets.what_to_record(sources.bundle(model).config.scope)
     widgets.foot()
     st.stop()
 name = sources.mine()[key[1]][0]
@@ -112,6 +106,7 @@ with st.expander(f"Recording check: {WORDS[worst]}", expanded=not usable(checks)
     widgets.show_html(f'<ul class="sx-checks">{lines}</ul>')
 if not usable(checks):
     st.error("This recording cannot be used. The check above says why, and what to do.", icon=":material/error:")
+    widgets.what_to_record(sources.bundle(model).config.scope)
     widgets.foot()
     st.stop()
 try:

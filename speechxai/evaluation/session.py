@@ -317,6 +317,10 @@ def chosen(manifest: pd.DataFrame, config: EvaluateConfig) -> pd.DataFrame:
     found = manifest
     if config.tasks:
         unknown = [task for task in config.tasks if task not in set(found["task"])]
+        if unknown and set(found["task"]) == {"unknown"}:
+            raise SpeechXAIError(
+                f"Task '{unknown[0]}': these data name no tasks. Leave --tasks away, or give them a column 'task'."
+            )
         if unknown:
             raise SpeechXAIError(did_you_mean(unknown[0], sorted(set(found["task"])), "task"))
         found = found[found["task"].isin(config.tasks)]

@@ -4,6 +4,7 @@ moves them; never a verdict."""
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -79,13 +80,18 @@ def _references(name: str, task: str, sex: str) -> tuple[Reference, ...]:
 KINDS = {"cutoff_above": "cut-off, above", "cutoff_below": "cut-off, below", "typical": "typical", "direction": ""}
 
 
+_KEY = re.compile(r" \([a-z]+\d{4}[a-z]*\)")
+
+
 def reference_words(reference: Reference) -> str:
-    """A published value with all that it holds for, in words."""
+    """A published value with all that it holds for, in words; its source without the key of a bibliography, which tells
+    a reader nothing."""
     about = (reference.task, reference.sex, reference.language, reference.software)
     holds = ", ".join(word for word in about if word not in ("any", ""))
     known = reference.value == reference.value
     value = f"{KINDS[reference.kind]} {reference.value:g} {reference.unit}" if known else ""
-    return f"{value or 'no number is agreed'}{f' ({holds})' if holds else ''}: {reference.source}. {reference.caveat}"
+    source = _KEY.sub("", reference.source)
+    return f"{value or 'no number is agreed'}{f' ({holds})' if holds else ''}: {source}. {reference.caveat}"
 
 
 def short_references(one: Measured, most: int = 2) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -61,6 +62,8 @@ def test_words_of_values_and_references() -> None:
     assert voice.value_words(4.2, "%") == "4.20 %"
     one = Reference("x", 1.04, "%", "cutoff_above", "any", "any", "vowel", "MDVP", "Source", "Caveat.")
     assert voice.reference_words(one) == "cut-off, above 1.04 % (vowel, MDVP): Source. Caveat."
+    keyed = replace(one, source="Murton, Hillman, Mehta 2020 (murton2020cepstral)")
+    assert voice.reference_words(keyed) == "cut-off, above 1.04 % (vowel, MDVP): Murton, Hillman, Mehta 2020. Caveat."
     none = Reference("x", math.nan, "%", "direction", "de", "any", "any", "", "Source", "Lower in PD.")
     assert voice.reference_words(none) == "no number is agreed (de): Source. Lower in PD."
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from speechxai.errors import SpeechXAIError
 from speechxai.evaluation.config import EvaluateConfig
 from speechxai.evaluation.report import choose, recipes_to_draw
 from speechxai.evaluation.session import chosen
@@ -47,6 +48,16 @@ def test_tasks_are_taken_before_the_limit() -> None:
     assert chosen(manifest(), EvaluateConfig(data="voices", model="any", tasks=("ddk",), limit=1))[
         "recording"
     ].tolist() == ["p2"]
+
+
+def test_a_task_that_is_not_there_is_answered_with_those_that_are() -> None:
+    wanted = EvaluateConfig(data="voices", model="any", tasks=("vowel-b",))
+    with pytest.raises(
+        SpeechXAIError, match=r"^Unknown task 'vowel-b'\. Did you mean 'vowel-a'\? Known: ddk, vowel-a\.$"
+    ):
+        chosen(manifest(), wanted)
+    with pytest.raises(SpeechXAIError, match=r"^Task 'vowel-b': these data name no tasks\. Leave --tasks away, or "):
+        chosen(manifest().assign(task="unknown"), wanted)
 
 
 def test_examples_are_the_surest_right_and_the_surest_wrong_of_each_class() -> None:

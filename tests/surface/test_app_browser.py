@@ -951,6 +951,9 @@ def test_no_class_outside_of_what_a_model_was_made_for(tab: Tab) -> None:
         card = page.locator(".sx-verdict").inner_text()
         assert re.search("The model learned from vowel-a, and this is reading.", card)
         assert not re.search("Parkinson|Healthy control", card)
+        # what the model was made for stands where its answer would be missed
+        asked = page.get_by_text("What to record for this model").locator("..").inner_text()
+        assert "Hold an /a/ on one breath" in asked
         assert not page.locator(".player").count()
         assert not violations(page)
 
