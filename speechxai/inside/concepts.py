@@ -51,9 +51,7 @@ AT_ONCE = 16
 FOUND, HALVED = 0.9, 0.5
 """AUC from which a way finds its sign, and what may be left of the head's gap where it steers."""
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
-"""How much of a sign ERASURE and FEATURES may take out of every layer."""
-AIM = 0.4
-"""What FEATURES leave of the gap of those voices that they were ranked by: of others they leave more."""
+"""How much of a sign ERASURE, units and features may take out."""
 RIDGE = 0.03
 """Of the mean variance of a channel, added to all of them where a covariance is inverted."""
 
@@ -387,9 +385,9 @@ def patched(network: Classifier, head: Head, twins: Twins, autoencoders: Mapping
     return tuple({stage: torch.cat(rows).mean(dim=0) for stage, rows in each.items()} for each in (units, features))  # type: ignore[return-value]
 
 
-def _set_units(frames: Tensor, which: Tensor, levels: Tensor) -> Tensor:
+def _set_units(frames: Tensor, which: Tensor, levels: Tensor, share: float = 1.0) -> Tensor:
     changed = frames.clone()
-    changed[..., which] = levels
+    changed[..., which] += share * (levels - changed[..., which])
     return changed
 
 
@@ -438,10 +436,7 @@ def ways_of(
     way, table = _erasure_way(network, sign, head, twins, frames, halves, everything)
     found.append(way)
     layers += table
-    units, features = patched(network, head, twins, autoencoders)
-    found += _unit_ways(sign, units, pairs, frames, settings)
-    ranked = _feature_ways(sign, features, frames, autoencoders, settings)
-    found += [ranked[0], _as_much_as_halves(network, head, twins, frames, ranked[1])]
+    found += _bottom_up_ways(network, sign, head, twins, frames, halves, autoencoders, settings)
     draw = torch.Generator().manual_seed(settings.seed + 7)
     for _ in range(settings.n_random):
         mixed = {}
@@ -451,6 +446,51 @@ def ways_of(
             mixed[stage] = difference_of_means(together[order[: len(with_sign)]], together[order[len(with_sign) :]])
         found.append(_direction_way(sign, SHUFFLED, CONTROL, found[0].stage, mixed)[0])
     return found, concepts, layers
+
+
+Lessening = Callable[..., Tensor]
+"""Changes frames by a share, given by name, of what it would change them by."""
+
+
+def at_share(edits: Mapping[str, Lessening], share: float) -> dict[str, Edit]:
+    """Edits by stage that take out that share."""
+    return {stage: partial(edit, share=share) for stage, edit in edits.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Crossed:
+    """How much is needed, by speakers that had no say in what is taken out.
+
+    Args:
+        network: whose inside it is.
+        head: of the sign.
+        twins: of all speakers that are learned from.
+        frames: their hidden frames.
+        tried: what was learned from one half of them by stage, and the numbers of the other half's pairs; both ways.
+    """
+
+    network: Classifier
+    head: Head
+    twins: Twins
+    frames: Frames
+    tried: Sequence[tuple[Mapping[str, Lessening], Sequence[int]]]
+
+    def left(self, share: float, reach: Sequence[str]) -> float:
+        """What is left of the head's gap where that share is taken out of those stages, mean of the two halves."""
+        before = self.head(pooled_of(self.frames))
+        gaps = before[0::2] - before[1::2]
+        found = []
+        for made, others in self.tried:
+            edits = at_share({stage: made[stage] for stage in reach}, share)
+            logits = self.head(pooled_of(look(self.network, self.twins.some(others).waveforms, edits)[0]))
+            found.append(left_of(logits[0::2] - logits[1::2], gaps[list(others)]))
+        return float(np.mean(found))
+
+    def enough(self, reach: Sequence[str]) -> float:
+        """The least of SHARES that halves the gap; all where all does not."""
+        if self.left(SHARES[-1], reach) > HALVED:
+            return SHARES[-1]
+        return next((share for share in SHARES[:-1] if self.left(share, reach) <= HALVED), SHARES[-1])
 
 
 def _erasure_way(
@@ -471,27 +511,15 @@ def _erasure_way(
         rows, some = torch.tensor([2 * k + twin for k in chosen for twin in (0, 1)]), twins.some(chosen)
         return {s: least_change(*held(values[rows], some), everything[s]) for s, values in frames.items()}
 
-    def edits_of(made: Mapping[str, tuple[Tensor, Tensor, Tensor]], share: float) -> dict[str, Edit]:
+    def edits_of(made: Mapping[str, tuple[Tensor, Tensor, Tensor]]) -> dict[str, Lessening]:
         return {
-            stage: partial(_lessened, along=along, reading=reading, center=center, share=share)
+            stage: partial(_lessened, along=along, reading=reading, center=center)
             for stage, (along, reading, center) in made.items()
         }
 
-    before = head(pooled_of(frames))
     tried = [(learned(chosen), others) for chosen, others in (halves, halves[::-1])]
-
-    def left(share: float, reach: Sequence[str]) -> float:
-        found = []
-        for made, others in tried:
-            edits = edits_of({stage: made[stage] for stage in reach}, share)
-            logits = head(pooled_of(look(network, twins.some(others).waveforms, edits)[0]))
-            found.append(left_of(logits[0::2] - logits[1::2], (before[0::2] - before[1::2])[list(others)]))
-        return float(np.mean(found))
-
-    def enough(reach: Sequence[str]) -> float:
-        return next((share for share in SHARES if left(share, reach) <= HALVED), SHARES[-1])
-
-    alone = {stage: left(1.0, [stage]) for stage in frames}
+    crossed = Crossed(network, head, twins, frames, [(edits_of(made), others) for made, others in tried])
+    alone = {stage: crossed.left(1.0, [stage]) for stage in frames}
     best = min(alone, key=lambda stage: abs(alone[stage]))
     table: Rows = []
     for stage, values in frames.items():
@@ -502,18 +530,51 @@ def _erasure_way(
             apart.append(separation(_read(moments(values[rest]), reading, center).mean(dim=1)))
         table.append({"sign": sign, "how": ERASURE, "layer": stage, "apart": float(np.mean(apart))})
     whole = learned(range(len(twins.speakers)))
+    edits = edits_of(whole)
     return (
         Way(
             sign,
             ERASURE,
             TOP_DOWN,
             best,
-            edits_of(whole, enough([best])),
+            at_share(edits, crossed.enough([best])),
             {stage: partial(_read, reading=q, center=c) for stage, (_, q, c) in whole.items()},
-            edits_of(whole, enough(list(frames))),
+            at_share(edits, crossed.enough(list(frames))),
         ),
         table,
     )
+
+
+def _bottom_up_ways(
+    network: Classifier,
+    sign: str,
+    head: Head,
+    twins: Twins,
+    frames: Frames,
+    halves: Sequence[Sequence[int]],
+    autoencoders: Mapping[str, Sparse],
+    settings: ConceptSettings,
+) -> list[Way]:
+    """Units and features, ranked and leveled by all speakers, and set no further than is needed: the share is chosen as
+    that of ERASURE is, by those of one half of the speakers in the voices of the other."""
+
+    def learned(chosen: Sequence[int]) -> list[tuple[Way, dict[str, Lessening]]]:
+        rows, some = torch.tensor([2 * k + twin for k in chosen for twin in (0, 1)]), twins.some(chosen)
+        own = {stage: values[rows] for stage, values in frames.items()}
+        units, features = patched(network, head, some, autoencoders)
+        pairs = {stage: held(values, some) for stage, values in own.items()}
+        return [
+            *_unit_ways(sign, units, pairs, own, settings),
+            *_feature_ways(sign, features, own, autoencoders, settings),
+        ]
+
+    tried = [(learned(chosen), others) for chosen, others in (halves, halves[::-1])]
+    found = []
+    for number, (way, edits) in enumerate(learned(range(len(twins.speakers)))):
+        crossed = Crossed(network, head, twins, frames, [(made[number][1], others) for made, others in tried])
+        one, all_ = (at_share(edits, crossed.enough(reach)) for reach in ([way.stage], list(frames)))
+        found.append(replace(way, edits=one, together=all_))
+    return found
 
 
 def _unit_ways(
@@ -522,10 +583,10 @@ def _unit_ways(
     pairs: Mapping[str, tuple[Tensor, Tensor]],
     frames: Frames,
     settings: ConceptSettings,
-) -> list[Way]:
+) -> list[tuple[Way, dict[str, Lessening]]]:
     found = []
     for name, n in ((UNIT, 1), (UNITS, settings.n_together)):
-        edits: dict[str, Edit] = {}
+        edits: dict[str, Lessening] = {}
         scores: dict[str, Callable[[Tensor], Tensor]] = {}
         apart = {}
         for stage, effect in effects.items():
@@ -537,7 +598,7 @@ def _unit_ways(
             scores[stage] = partial(_units_active, which=which, center=center, weights=rise.sign() / spread)
             apart[stage] = separation(recording_scores(scores[stage], frames[stage]))
         best = max(apart, key=lambda stage: apart[stage])
-        found.append(Way(sign, name, BOTTOM_UP, best, edits, scores))
+        found.append((Way(sign, name, BOTTOM_UP, best, edits, scores), edits))
     return found
 
 
@@ -547,14 +608,14 @@ def _units_active(frames: Tensor, which: Tensor, center: Tensor, weights: Tensor
 
 def _feature_ways(
     sign: str, effects: Frames, frames: Frames, autoencoders: Mapping[str, Sparse], settings: ConceptSettings
-) -> list[Way]:
+) -> list[tuple[Way, dict[str, Lessening]]]:
     """The feature that tells recordings apart best, and those that attribution patching ranks first."""
     found = []
     active = {
         stage: autoencoders[stage].features(values).flatten(1, -2).mean(dim=1) for stage, values in frames.items()
     }
     for name, n in ((FEATURE, 1), (FEATURES, settings.n_together)):
-        edits: dict[str, Edit] = {}
+        edits: dict[str, Lessening] = {}
         scores: dict[str, Callable[[Tensor], Tensor]] = {}
         apart = {}
         for stage, means in active.items():
@@ -568,23 +629,8 @@ def _feature_ways(
             scores[stage] = partial(_features_active, sparse=sparse, which=which, weights=rises[which].sign() / spread)
             apart[stage] = separation(recording_scores(scores[stage], frames[stage]))
         best = max(apart, key=lambda stage: apart[stage])
-        found.append(Way(sign, name, BOTTOM_UP, best, edits, scores))
+        found.append((Way(sign, name, BOTTOM_UP, best, edits, scores), edits))
     return found
-
-
-def _as_much_as_halves(network: Classifier, head: Head, twins: Twins, frames: Frames, way: Way) -> Way:
-    """The same features; out of all layers at once the least share that leaves AIM of the gap."""
-    before = head(pooled_of(frames))
-    for share in SHARES:
-        edits: dict[str, Edit] = {stage: partial(_clamped, edit=edit, share=share) for stage, edit in way.edits.items()}
-        after = head(pooled_of(look(network, twins.waveforms, edits)[0]))
-        if left_of(after[0::2] - after[1::2], before[0::2] - before[1::2]) <= AIM:
-            break
-    return replace(way, together=edits)
-
-
-def _clamped(frames: Tensor, edit: Callable[..., Tensor], share: float) -> Tensor:
-    return edit(frames, share=share)
 
 
 def _features_active(frames: Tensor, sparse: Sparse, which: Tensor, weights: Tensor) -> Tensor:
