@@ -4,8 +4,9 @@ are interpolated."""
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -189,6 +190,38 @@ def test_what_takes_a_sign_out_with_least_change() -> None:
     unit = along / along.norm()
     projected = ((everything @ unit)[:, None] * unit).square().sum(dim=1).mean()
     assert (float(moved), float(projected)) == (pytest.approx(0.8004, abs=1e-3), pytest.approx(1.25))
+
+
+def test_a_share_is_what_the_other_half_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gaps of 2 and 4 in two halves; what is learned from one takes 1.2 and 3 out of the other's, whole: .4 and .25
+    are left, mean .325; of shares .6 leaves .64 and .55, and .8 is the least that leaves half (.52 and .4)."""
+    waveforms = torch.tensor([[2.0], [0.0], [4.0], [0.0]])
+    twins = work.Twins(waveforms, ("a", "b"), torch.ones(2, 1))
+    frames = {"s": waveforms[:, None]}
+
+    def look(network: Any, heard: torch.Tensor, edits: Any = None) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        return {"s": edits["s"](heard[:, None]) if edits else heard[:, None]}, heard[:, 0]
+
+    def lessened(frames: torch.Tensor, share: float, by: float) -> torch.Tensor:
+        return frames - share * by * (frames > 0)
+
+    def head(pooled: torch.Tensor) -> torch.Tensor:
+        return pooled[:, 0, 0]
+
+    monkeypatch.setattr(work, "look", look)
+    for by, left, share in (((1.2, 3.0), 0.325, 0.8), ((2.0, 4.0), 0.0, 0.5), ((0.4, 0.4), 0.85, 1.0)):
+        tried = [({"s": partial(lessened, by=amount)}, [k]) for k, amount in enumerate(by)]
+        crossed = work.Crossed(cast(Any, None), cast(Any, head), twins, frames, tried)
+        assert crossed.left(1.0, ["s"]) == pytest.approx(left)
+        assert crossed.enough(["s"]) == share
+
+
+def test_units_are_set_by_a_share() -> None:
+    frames = torch.tensor([[1.0, 2.0, 3.0]])
+    which, levels = torch.tensor([2, 0]), torch.tensor([1.0, 0.0])
+    assert work._set_units(frames, which, levels).tolist() == [[0.0, 2.0, 1.0]]
+    assert work._set_units(frames, which, levels, share=0.5).tolist() == [[0.5, 2.0, 2.0]]
+    assert frames.tolist() == [[1.0, 2.0, 3.0]]
 
 
 def test_words_are_counted() -> None:
