@@ -14,11 +14,12 @@ import argparse
 import importlib.util
 import json
 import lzma
+import math
 import shutil
 import sys
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from speechxai.inside.concepts import (
     FEATURE,
     FEATURES,
     FOUND,
+    HALVED,
     LOGISTIC,
     MEANS,
     RANDOM,
@@ -708,14 +710,14 @@ def by_concepts(path: Path) -> Iterator[str]:
     yield (
         "Twins of made voices differ by one sign ([how](inside.md)). Top-down a direction is learned from their frames;"
         " bottom-up units are ranked by attribution patching and features are those of a sparse autoencoder that heard"
-        " no label. Each is taken out of all layers, or of its best one (`scripts/concepts.py`); least change takes"
-        " out no more than halves the gap of speakers that it was not learned from. Shown of every kind is the way that"
-        " steers, or else the one that leaves least of the gap of the sign's head among those that find it"
-        f" (AUC of at least {FOUND:.2f} in held-out voices), or else the one that finds it best. Other sign: the head"
-        " of another sign that moved furthest, as what is left of its gap. Words: changed of those that Whisper's"
-        " decoder reads in three clips of real speech, counted where at most half of the gap is left. Cosine: of a"
-        " recording's mean in the last layer to what it was. Random: directions drawn anywhere, their mean; words of"
-        " two of them together."
+        " no label. Each is taken out of all layers, or of its best one (`scripts/concepts.py`); least change,"
+        " units and features take out no more than halves the gap of speakers that they were not learned from. Shown of"
+        " every kind is the way that steers, or else the one that leaves least of the gap of the sign's head among"
+        f" those that find it (AUC of at least {FOUND:.2f} in held-out voices), or else the one that finds it best."
+        " Other sign: the head of another sign that moved furthest, as what is left of its gap. Words: changed of those"
+        " that Whisper's decoder reads in three clips of real speech, counted where at most half of the gap is left."
+        " Cosine: of a recording's mean in the last layer to what it was. Random: directions drawn anywhere, their"
+        " mean; words of two of them together."
     )
     yield ""
     for network, seed in dict.fromkeys((line["network"], line["seed"]) for line in lines):
@@ -756,7 +758,81 @@ def by_concepts(path: Path) -> Iterator[str]:
             f" {memory / 1000:.1f} GB."
         )
         yield ""
+    for network in dict.fromkeys(line["network"] for line in lines):
+        by_seed: dict[int, list[dict[str, Any]]] = {}
+        for line in lines:
+            if line["network"] == network:
+                by_seed.setdefault(line["seed"], []).append(line)
+        if len(by_seed) > 1:
+            yield from concepts_together(network, [_script("concepts").whole_of(own) for own in by_seed.values()])
 
+
+def concepts_together(network: str, facts: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Several sets of made voices beside each other: of every kind the one way that takes out no more than is needed,
+    out of all layers, so that no way is chosen by what it did."""
+    signs = [sign for sign in signs_of(facts[0]) if all(sign in signs_of(each) for each in facts)]
+    allowed = [two_random_words(each, ALL) for each in facts]
+    kept: dict[str, list[str]] = {kind: [] for kind in NEEDED}
+    body = []
+    for sign in signs:
+        for kind, way in NEEDED.items():
+            names = KINDS_OF_WAYS[kind]
+            rows = [rows_of(each, sign, (way,), ALL)[0] for each in facts]
+            area = float(np.mean([row["auc"] or 0 for row in rows]))
+            left = [row["left"][sign] for row in rows]
+            words = [row["words"] for row in rows]
+            if area >= FOUND and abs(np.mean(left)) <= HALVED and whole(words) <= whole(allowed):
+                kept[kind].append(sign.replace("_", " "))
+            finds = sum(any((row["auc"] or 0) >= FOUND for row in rows_of(each, sign, names)) for each in facts)
+            steers = sum(steering(each, sign, names) is not None for each in facts)
+            body.append(
+                [
+                    sign.replace("_", " "),
+                    f"{kind}: {way}",
+                    f"{finds} of {len(facts)}",
+                    f"{steers} of {len(facts)}",
+                    f"{area:.2f}",
+                    f"{np.mean(left):.2f} ({', '.join(f'{each:.2f}' for each in left)})",
+                    listed(words),
+                ]
+            )
+    yield f"### {network}, {len(facts)} seeds together"
+    yield ""
+    yield (
+        "Each seed has voices, heads and autoencoders of its own. Finds and steers: in how many seeds any way of the"
+        " kind does. The rest is of one way a kind, out of all layers: means over seeds, and each seed in turn. Words"
+        f" that two random directions change: {listed(allowed)}."
+    )
+    yield ""
+    yield from markdown(["sign", "way", "finds", "steers", "AUC held out", "gap left", "words"], body)
+    named = "; ".join(f"{kind} {len(found)} ({', '.join(found) or 'none'})" for kind, found in kept.items())
+    yield (
+        f"- Over all seeds (mean AUC of at least {FOUND:.2f}, at most half of the gap left in the mean, words of all"
+        f" seeds no more than random directions change) that way steers, of {len(signs)} signs: {named}."
+    )
+    pairs = [
+        [s for s in signs if all(steering(f, s, KINDS_OF_WAYS[k]) for k in ("direction", "features"))] for f in facts
+    ]
+    yield (
+        f"- A direction **and** features steer {' and '.join(str(len(each)) for each in pairs)} of {len(signs)} signs,"
+        " seed by seed."
+    )
+    yield ""
+
+
+def whole(words: Sequence[int | None]) -> float:
+    """Words of all seeds together: without end where one was not counted, for it is not where too little is taken
+    out; without words at all two without end are alike."""
+    return math.inf if None in words else float(sum(each or 0 for each in words))
+
+
+def listed(words: Sequence[int | None]) -> str:
+    """Words seed by seed."""
+    return ", ".join("–" if each is None else str(each) for each in words)
+
+
+NEEDED = {"direction": ERASURE, "units": UNITS, "features": FEATURES}
+"""Of every kind the way that takes out no more than is needed."""
 
 KINDS_OF_WAYS = {"direction": (MEANS, LOGISTIC, ERASURE), "units": (UNIT, UNITS), "features": (FEATURE, FEATURES)}
 
