@@ -757,14 +757,24 @@ def by_concepts(path: Path) -> Iterator[str]:
             f" {how['n_active']} active; {facts['n_words'] or 'no'} words; {spent / 60:.0f} min of one core,"
             f" {memory / 1000:.1f} GB."
         )
+        if not listed_rule(own[0]):
+            yield (
+                "- Of an earlier rule: units were taken out whole, and features until .4 of the gap of those voices was"
+                " left that they were ranked by."
+            )
         yield ""
-    for network in dict.fromkeys(line["network"] for line in lines):
-        by_seed: dict[int, list[dict[str, Any]]] = {}
-        for line in lines:
-            if line["network"] == network:
-                by_seed.setdefault(line["seed"], []).append(line)
+    by_rule: dict[tuple[str, str], dict[int, list[dict[str, Any]]]] = {}
+    for line in lines:
+        rule = (line["network"], listed_rule(line))
+        by_rule.setdefault(rule, {}).setdefault(line["seed"], []).append(line)
+    for (network, _), by_seed in by_rule.items():
         if len(by_seed) > 1:
             yield from concepts_together(network, [_script("concepts").whole_of(own) for own in by_seed.values()])
+
+
+def listed_rule(line: Mapping[str, Any]) -> str:
+    """Ways of a line that take out no more than is needed, by the rule of `concepts.py`."""
+    return ", ".join(line.get("lessened", []))
 
 
 def concepts_together(network: str, facts: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -796,7 +806,7 @@ def concepts_together(network: str, facts: Sequence[dict[str, Any]]) -> Iterator
                     listed(words),
                 ]
             )
-    yield f"### {network}, {len(facts)} seeds together"
+    yield f"### {network}, {len(facts)} seeds of one rule together"
     yield ""
     yield (
         "Each seed has voices, heads and autoencoders of its own. Finds and steers: in how many seeds any way of the"
@@ -814,7 +824,7 @@ def concepts_together(network: str, facts: Sequence[dict[str, Any]]) -> Iterator
         [s for s in signs if all(steering(f, s, KINDS_OF_WAYS[k]) for k in ("direction", "features"))] for f in facts
     ]
     yield (
-        f"- A direction **and** features steer {' and '.join(str(len(each)) for each in pairs)} of {len(signs)} signs,"
+        f"- A direction **and** features steer {', '.join(str(len(each)) for each in pairs)} of {len(signs)} signs,"
         " seed by seed."
     )
     yield ""

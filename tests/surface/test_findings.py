@@ -220,13 +220,15 @@ def test_signs_inside_a_network_are_told_by_their_lines(script: ModuleType, tmp_
     assert "steer more signs than" in page
     assert "27 speakers a sign, 9 of them held out" in page
     assert "monopitch" not in page  # not looked for yet
-    assert "seeds together" not in page
+    assert "together\n" not in page
+    assert "- Of an earlier rule: units were taken out whole" in page
     lessened = [row(how, 0.95, left, words) for how, left, words in (("least change", 0.4, 5), ("units", 0.6, None))]
     features = [row("features", 0.95, 0.3, 5), row("features", 0.95, 0.7, 6)]
     lines = [
         {
             **line,
             "seed": seed,
+            "lessened": ["least change", "units", "features"],
             "rows": [*line["rows"], *([*lessened, features[seed]] if line["part"] == "tremor" else [])],
         }
         for seed in (0, 1)
@@ -234,10 +236,11 @@ def test_signs_inside_a_network_are_told_by_their_lines(script: ModuleType, tmp_
     ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     page = "\n".join(script.by_concepts(path))
-    assert "### whisper, 2 seeds together" in page
+    assert "### whisper, 2 seeds of one rule together" in page
+    assert "earlier rule" not in page
     assert "| tremor | direction: least change | 2 of 2 | 2 of 2 | 0.95 | 0.40 (0.40, 0.40) | 5, 5 |" in page
     assert "| tremor | units: units | 2 of 2 | 0 of 2 | 0.95 | 0.60 (0.60, 0.60) | –, – |" in page
     assert "| tremor | features: features | 2 of 2 | 1 of 2 | 0.95 | 0.50 (0.30, 0.70) | 5, 6 |" in page
     # Half of the gap is left in the mean, but eleven words beside ten of random directions.
     assert "of 1 signs: direction 1 (tremor); units 0 (none); features 0 (none)." in page
-    assert "A direction **and** features steer 1 and 0 of 1 signs, seed by seed." in page
+    assert "A direction **and** features steer 1, 0 of 1 signs, seed by seed." in page
