@@ -6,7 +6,9 @@ listen      whether edits clip, click or change the level, and what they do by m
 conditions  which signs a recording dial moves by itself
 order       train classifiers of one planted cue and turn every dial on voices that they never heard: a line a task
 shortcut    the same where a recording condition goes with the class
+confounded  the same where two cues go with the class together: which one does the network use, and do what-ifs say so?
 table       from those lines: which sign comes first, and where the alarm is raised
+detector    how well spectra tell edited voices from untouched ones
 maps        from those lines and the kept networks: maps put into words against what-ifs
 cost        processor time and passes of all dials on 10 s of a held vowel and of a phrase
 card        what an embedded model listens to, into its card, from a run of `speechxai evaluate --signs all`
@@ -35,6 +37,7 @@ from speechxai.signs.dials import SIGNS, achieved, defined_on, measured, turned
 from speechxai.signs.people import of_people
 from speechxai.signs.voice import analyses
 from speechxai.signs.whatif import CONFUSABLE, SMALLEST_DB
+from speechxai.stats import regression_auc, share_interval
 from speechxai.types import Recording
 
 RATE = 16_000
@@ -285,6 +288,51 @@ def shortcut_material(name: str, seed: int, settings: Any) -> Any:
     return Material(tuple(pairs), {})
 
 
+CONFOUNDED = (
+    "breathiness+formant_centralization",
+    "amplitude_tremor+breathiness",
+    "amplitude_tremor+formant_centralization",
+)
+"""Two cues of which a network may use either, both of held vowels."""
+
+
+def confounded_pairs(what: str, seed: int, settings: Any) -> Iterator[tuple[str, list[Any]]]:
+    """Of each take of healthy synthetic speakers its name, and twins of the voice without a cue: with both, with the
+    first alone and with the second alone."""
+    from speechxai.data.synthetic import draw_speaker, render
+    from speechxai.data.voice_model import UtteranceSettings
+    from speechxai.planted.material import _pair, seed_of
+
+    first, second = what.split("+")
+    for index in range(settings.n_speakers):
+        draw = np.random.default_rng([seed_of(what, seed), index])
+        sex, speaker_name = "FM"[index % 2], f"synthetic/{what}-{seed}-{index + 1:03d}"
+        speaker = draw_speaker(speaker_name, sex, int(draw.integers(48, 82)), draw)
+        for take in range(settings.n_takes):
+            sound, number = f"vowel-{'aiu'[(index + take) % 3]}", seed_of(what, seed, index, take)
+            clean, *others = (
+                render(speaker, UtteranceSettings(sound, settings.duration_s, cues), number).waveform
+                for cues in ({}, {first: 1.0, second: 1.0}, {first: 1.0}, {second: 1.0})
+            )
+            name = f"{speaker_name}/{sound}-{take}"
+            yield name, [_pair(name, speaker_name, sound, (each, clean), number + 1, sex) for each in others]
+
+
+def alone(model: Any, what: str, seed: int, settings: Any, held: set[str]) -> dict[str, float]:
+    """How far each of two confounded cues alone moves the margin of a network, mean over takes of held-out speakers:
+    what it uses, by the synthesizer and not by dials."""
+    from speechxai.classifiers.fit import recording_logits
+
+    moved: dict[str, list[float]] = defaultdict(list)
+    for _, (_, *singles) in confounded_pairs(what, seed, settings):
+        for cue, pair in zip(what.split("+"), singles, strict=True):
+            if pair.with_cue.speaker in held:
+                answers = recording_logits(model, [pair.with_cue, pair.without_cue]).double().numpy()
+                margins = answers[:, 1] - answers[:, 0]
+                moved[cue].append(float(margins[0] - margins[1]))
+    return {cue: round(float(np.mean(values)), 3) for cue, values in moved.items()}
+
+
 def figshare_bases() -> list[Recording]:
     """Healthy voices of figshare-voice as they are read for a benchmark."""
     from speechxai.data.cards import build_manifest
@@ -302,7 +350,7 @@ def tried(material: str, what: str, seed: int, network: str, n_recordings: int, 
 
     from speechxai.classifiers.fit import fit, initialized, recording_logits
     from speechxai.planted import task as tasks
-    from speechxai.planted.material import folds_of, make_material
+    from speechxai.planted.material import Material, folds_of, make_material
     from speechxai.planted.networks import open_network
     from speechxai.planted.settings import MIN_AUC, BenchmarkSettings, Task
     from speechxai.signs.whatif import what_if
@@ -311,7 +359,9 @@ def tried(material: str, what: str, seed: int, network: str, n_recordings: int, 
     began = time.process_time()
     settings = BenchmarkSettings(cues=(what,) if what in SIGN_OF else ("breathiness",), seeds=(seed,))
     task = Task(material, what, 1.0, seed)
-    if what in SIGN_OF:
+    if what in CONFOUNDED:
+        made = Material(tuple(both for _, (both, *_) in confounded_pairs(what, seed, settings)), {})
+    elif what in SIGN_OF:
         made = make_material(task, settings, figshare_bases() if material != "synthetic" else [])
     else:
         made = shortcut_material(what, seed, settings)
@@ -338,6 +388,8 @@ def tried(material: str, what: str, seed: int, network: str, n_recordings: int, 
         "margin_sd": round(float(margins.std()), 3),
     }
     line["learned"] = bool(line["auc"] >= MIN_AUC)
+    if what in CONFOUNDED:
+        line["alone"] = alone(model, what, seed, settings, {recording.speaker for recording in held})
     line["recordings"] = []
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)
@@ -420,6 +472,12 @@ def _read_back(name: str, numbers: dict[str, Any]) -> dict[str, float] | None:
     }
 
 
+def used_of(line: dict[str, Any]) -> str:
+    """The cue that a network uses: the planted one, of two confounded ones that which alone moves it further."""
+    moved = line.get("alone")
+    return str(max(moved, key=lambda cue: abs(moved[cue])) if moved else line["what"])
+
+
 @dataclass(frozen=True)
 class Judged:
     """What the what-ifs of one network said of what it had learned.
@@ -432,6 +490,8 @@ class Judged:
         chance: mean share of recordings in which a name drawn at random is right.
         sizes: how many dials could be turned.
         firsts: what came first, and how often.
+        null: of each dial that came first in some recording, or was planted, in how many it did: what a name drawn at
+            random for this network scores.
         models_first: what came first by the mean over speakers.
         right: whether that is what was planted.
         alarms, alike: conditions that raised the alarm, and that would have but for a sign that they move themselves.
@@ -445,6 +505,7 @@ class Judged:
     chance: float
     sizes: tuple[int, ...]
     firsts: Counter[str]
+    null: tuple[int, ...]
     models_first: str
     right: bool
     alarms: tuple[str, ...]
@@ -473,12 +534,12 @@ def judged(line: dict[str, Any]) -> Judged | None:
     found_alarms = alarms(tidy)
     raised = tuple(alarm.condition for alarm in found_alarms if not alarm.alike)
     alike = tuple(alarm.condition for alarm in found_alarms if alarm.alike)
-    if line["what"] not in SIGN_OF:
+    if line["what"] in SHORTCUTS:
         others = summary[summary["family"] == "condition"].assign(size=lambda t: t["effect"].abs())
         first = str(others.sort_values("size", ascending=False)["dial"].iloc[0])
         right = first == line["what"] and others["size"].max() > common["effect"].abs().max()
-        return Judged(True, len(rows), 0, 0, 0, np.nan, (), Counter(), first, bool(right), raised, alike)
-    planted = SIGN_OF[line["what"]]
+        return Judged(True, len(rows), 0, 0, 0, np.nan, (), Counter(), (), first, bool(right), raised, alike)
+    planted = SIGN_OF[used_of(line)]
     pair = {planted}.union(*(each for each in CONFUSABLE if planted in each))
     firsts: Counter[str] = Counter()
     at_one_sd, sizes = 0, []
@@ -487,6 +548,7 @@ def judged(line: dict[str, Any]) -> Judged | None:
         firsts[max(mine, key=lambda dial: np.nan_to_num(mine[dial]["per_db"]))] += 1
         at_one_sd += max(mine, key=lambda dial: np.nan_to_num(mine[dial]["strength"])) == planted
         sizes.append(len(mine))
+    can_turn = sorted({dial for row in rows for dial in row["signs"] if dial in SIGNS})
     models_first = str(common.sort_values("per_db", ascending=False)["dial"].iloc[0])
     return Judged(
         shortcut=False,
@@ -497,11 +559,19 @@ def judged(line: dict[str, Any]) -> Judged | None:
         chance=float(np.mean([1 / size for size in sizes])),
         sizes=tuple(sizes),
         firsts=firsts,
+        null=tuple(firsts[dial] for dial in can_turn),
         models_first=models_first,
         right=models_first == planted,
         alarms=raised,
         alike=alike,
     )
+
+
+def null_of(signs: list[Judged], n: int = 10_000) -> np.ndarray:
+    """How many recordings have the right name first where the names of the dials are permuted, (n,). One permutation
+    for all recordings of a network: they share what it learned."""
+    random = np.random.default_rng(0)
+    return np.sum([random.choice(found.null, n) for found in signs if found.null], axis=0)
 
 
 def table(lines: list[dict[str, Any]]) -> None:
@@ -521,9 +591,11 @@ def table(lines: list[dict[str, Any]]) -> None:
             print(f"| {name} | {line['auc']:.2f} | | | | | | {found.models_first}{wrong} | {found.said()} |")
         else:
             signs.append(found)
-            confused[SIGN_OF[line["what"]]].update(found.firsts)
+            confused[SIGN_OF[used_of(line)]].update(found.firsts)
             cells = " | ".join(f"{k} of {found.n}" for k in (found.first, found.pair, found.at_one_sd))
             sizes = f"{min(found.sizes)} to {max(found.sizes)}"
+            if "alone" in line:
+                name += " ({})".format(", ".join(f"{cue} alone {moved:+.1f}" for cue, moved in line["alone"].items()))
             print(
                 f"| {name} | {line['auc']:.2f} | {cells} | {found.chance:.0%} | {sizes} | {found.models_first} |"
                 f" {found.said()} |"
@@ -533,6 +605,19 @@ def table(lines: list[dict[str, Any]]) -> None:
     print(f"by change at one standard deviation {sum(f.at_one_sd for f in signs)};", end=" ")
     print(f"a name drawn at random {sum(f.chance * f.n for f in signs):.0f}.")
     print(f"Models: right sign first by the mean over speakers in {sum(f.right for f in signs)} of {len(signs)}.")
+    if signs:
+        total, drawn = sum(f.first for f in signs), null_of(signs)
+        p = (1 + np.sum(drawn >= total)) / (1 + len(drawn))
+        print(
+            f"Names of the dials permuted within each network ({len(drawn):,} times): {drawn.mean():.0f} first,"
+            f" {np.quantile(drawn, 0.95):.0f} in one of twenty; p {'<' if p < 0.0002 else '='} {max(p, 0.0002):.4f}."
+        )
+        shares = [f.first / f.n for f in signs if f.n]
+        low, high = share_interval(total, sum(f.n for f in signs))
+        print(
+            f"Share {total / sum(f.n for f in signs):.0%} [{low:.0%}, {high:.0%}] as if recordings were apart; by"
+            f" network {min(shares):.0%} to {max(shares):.0%}, median {np.median(shares):.0%}."
+        )
     false = sum(bool(f.alarms) for f in signs)
     print(f"Alarm where nothing but a sign was planted: {false} of {len(signs)} models.")
     print(f"Shortcuts: named first in {sum(f.right for f in shortcuts)} of {len(shortcuts)} models,", end=" ")
@@ -543,6 +628,51 @@ def table(lines: list[dict[str, Any]]) -> None:
     print(f"| planted | {' | '.join(names)} |\n|---|{'---:|' * len(names)}")
     for planted, firsts in confused.items():
         print(f"| {planted} | {' | '.join(str(firsts[each] or '') for each in names)} |")
+
+
+N_DETECTED_BANDS = 40
+
+
+def spectrum_of(waveform: np.ndarray) -> np.ndarray:
+    """What a detector of edits hears of a voice (N,): log energy in 40 mel bands, mean and standard deviation over
+    frames, (80,)."""
+    import torch
+    from torchaudio.functional import melscale_fbanks
+
+    samples, window = torch.from_numpy(waveform / np.sqrt((waveform**2).mean())), torch.hann_window(512).double()
+    spec = torch.stft(samples, 512, 160, window=window, return_complex=True).abs() ** 2
+    bands = melscale_fbanks(257, 0.0, RATE / 2, N_DETECTED_BANDS, RATE).double()
+    log = torch.log(spec.T @ bands + 1e-8)
+    return torch.cat([log.mean(0), log.std(0)]).numpy()
+
+
+def detector(source: str, n: int) -> None:
+    """Print how well a logistic regression on spectra, tested on speakers that it never heard, tells voices that were
+    edited from the same voices untouched: one standard deviation up, and the round trip of it."""
+    found: dict[str, list[tuple[int, np.ndarray, np.ndarray, np.ndarray]]] = defaultdict(list)
+    for speaker, recording in enumerate(healthy(source, n)):
+        before = recording.waveform.double().numpy()
+        with analyses():
+            for name in (each for each in SIGNS if defined_on(each, recording.task)):
+                sd = of_people(name, task_kind(recording.task), str(recording.metadata.get("sex", "any"))).sd
+                try:
+                    after = turned(SIGNS, name, before, RATE, sd)
+                    back = turned(SIGNS, name, after, RATE, -sd)
+                except NotApplicable:
+                    continue
+                # The voice untouched goes through the dial at dose 0, as it does for a model.
+                same = turned(SIGNS, name, before, RATE, 0.0)
+                found[name].append((speaker, spectrum_of(same), spectrum_of(after), spectrum_of(back)))
+    print(f"{source}: AUC of a detector on spectra; 0.5 cannot tell\n\n| dial | voices | one SD | round trip |")
+    print("|---|---:|---:|---:|")
+    for name, rows in found.items():
+        folds = np.array([speaker % 5 for speaker, *_ in rows])
+        labels = np.repeat([0, 1], len(rows))
+        areas = [
+            regression_auc(np.array([row[1] for row in rows] + [row[k] for row in rows]), labels, np.tile(folds, 2))
+            for k in (2, 3)
+        ]
+        print(f"| {name} | {len(rows)} | {areas[0]:.2f} | {areas[1]:.2f} |")
 
 
 def evidence_features(values: np.ndarray, recording: Recording, stft: Any) -> dict[str, float]:
@@ -683,7 +813,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "what",
-        choices=("people", "dials", "listen", "conditions", "order", "shortcut", "table", "maps", "cost", "card"),
+        choices=(
+            "people",
+            "dials",
+            "listen",
+            "conditions",
+            "order",
+            "shortcut",
+            "confounded",
+            "table",
+            "detector",
+            "maps",
+            "cost",
+            "card",
+        ),
     )
     parser.add_argument("--source", choices=("synthetic", "figshare-voice"), default="synthetic")
     parser.add_argument("--speakers", type=int, default=40, help="Healthy speakers of each source.")
@@ -708,12 +851,13 @@ def main() -> None:
         cost()
     elif given.what == "card":
         card(given.model, given.run)
-    elif given.what in ("order", "shortcut"):
-        run(given, (given.cue or sorted(SIGN_OF)) if given.what == "order" else (given.shortcut or list(SHORTCUTS)))
+    elif given.what in ("order", "shortcut", "confounded"):
+        of_what = {"order": given.cue or sorted(SIGN_OF), "shortcut": given.shortcut or list(SHORTCUTS)}
+        run(given, of_what.get(given.what, list(CONFOUNDED)))
     elif given.what in ("people", "conditions", "listen"):
         {"people": people, "conditions": conditions, "listen": listen}[given.what](given.speakers)
     else:
-        dials(given.source, given.speakers)
+        {"dials": dials, "detector": detector}[given.what](given.source, given.speakers)
 
 
 if __name__ == "__main__":

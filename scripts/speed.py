@@ -41,7 +41,7 @@ from torch import Tensor, nn
 
 from speechxai.classifiers import Classifier, build
 from speechxai.classifiers.network import as_network
-from speechxai.classifiers.precision import at_precision
+from speechxai.classifiers.precision import PRECISIONS, at_precision
 from speechxai.classifiers.ssl import FAMILIES, SIZES
 from speechxai.data.synthetic import corpus
 from speechxai.errors import NotApplicable, SpeechXAIError
@@ -61,7 +61,7 @@ from speechxai.signal.stft import SegmentConfig, spectrogram
 from speechxai.types import Attribution, Recording, Spectrogram
 
 PARTS = ("methods", "study", "recordings", "length", "memory")
-NETWORKS = ("cnn", *FAMILIES, *(f"{family}-{size}" for family in FAMILIES for size in SIZES))
+NETWORKS = ("cnn", "whisper", *FAMILIES, *(f"{family}-{size}" for family in FAMILIES for size in SIZES))
 
 RATE_HZ = 16_000
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -93,7 +93,11 @@ def network(name: str, segment_s: float | None = None) -> Classifier:
     """One of NETWORKS (a family alone is its base size), random weights; without segments it hears recordings whole."""
     torch.manual_seed(0)
     family, _, size = name.partition("-")
-    backbone: Any = build("cnn") if name == "cnn" else build("ssl", family=family, size=size or "base")
+    backbone: Any
+    if name in ("cnn", "whisper"):
+        backbone = build(name, **({"random": True} if name == "whisper" else {}))
+    else:
+        backbone = build("ssl", family=family, size=size or "base")
     layer = "features" if name == "cnn" else None
     segment = None if segment_s is None else SegmentConfig(segment_s, segment_s)
     found = Classifier(backbone, None, segment, cam_layer=layer)
@@ -325,12 +329,13 @@ def exponent(sizes: list[float], costs: list[float]) -> float:
 
 
 # The study by both pipelines in turns, and how far their maps and scores agree.
-def studies(name: str, seconds: float, repeats: int) -> tuple[list[list[str]], list[list[str]], list[list[str]]]:
+def studies(
+    name: str, seconds: float, repeats: int, precisions: Sequence[str]
+) -> tuple[list[list[str]], list[list[str]], list[list[str]]]:
     """Both pipelines in turns on one recording: rows of cost, of agreement with the naive one, and of the distance to
     the floor of passes."""
     model, recording = network(name), voice(seconds)
     spec = spectrogram(recording.waveform[None])
-    precisions = ("float32", "masked-bfloat16", "bfloat16")
     own = network_of(at_precision(model, "float32")[0], spec)
     times: dict[str, list[float]] = {key: [] for key in ("pass", "back", "naive", *precisions)}
     found: dict[str, Any] = {}
@@ -440,7 +445,11 @@ def methods(name: str, given: argparse.Namespace) -> None:
 
 def study(name: str, given: argparse.Namespace) -> None:
     """The published study beside the naive pipeline."""
-    rows, agree, floor = studies(name, given.seconds, given.repeats)
+    gains = {low: choices(network(name), low).gains[low] for low in PRECISIONS if low != "float32"}
+    print(f"\nTimes as fast as float32, tried on this machine: {gains}", flush=True)
+    asked = given.precision or [low for low in PRECISIONS if gains.get(low, 1) >= 1]
+    precisions = ["float32", *(low for low in asked if low != "float32")]
+    rows, agree, floor = studies(name, given.seconds, given.repeats, precisions)
     show(
         f"study, {name}, {given.seconds:g} s, {given.repeats} runs",
         ("pipeline", "forward", "backward", "cost in forward passes", "times as fast"),
@@ -511,6 +520,12 @@ def arguments() -> argparse.Namespace:
     add("--seconds", type=float, default=10.0, help="length of the recordings (default: 10)")
     add("--segment-s", type=float, help="methods and memory: heard in segments of this length (default: whole)")
     add("--recording", help="methods and memory: a voice of yours, cut or repeated (default: a synthetic one)")
+    add(
+        "--precision",
+        action="append",
+        choices=PRECISIONS,
+        help="study: beside float32 only these (default: those that are no slower on this machine)",
+    )
     add("--repeats", type=int, default=3, help="runs of each measurement (default: 3)")
     add("--quick", action="store_true", help="2.5 s, one run, the six published methods, cnn alone unless asked")
     add("--child", type=json.loads, help=argparse.SUPPRESS)

@@ -58,7 +58,7 @@ from speechxai.classifiers.validation import (
 )
 from speechxai.classifiers.watch import data_facts, write_log
 from speechxai.data.cards import card_names, card_text, find, load_card, root_of
-from speechxai.data.corpus import load
+from speechxai.data.corpus import Held, load
 from speechxai.data.manifest import BETWEEN, Locator, classes_of, column_to_group_by
 from speechxai.data.splits import speaker_folds
 from speechxai.data.tables import is_known
@@ -222,7 +222,7 @@ def read_corpus(
     tasks: Sequence[str] = (),
 ) -> Corpus:
     """Read all labeled recordings of a data set, or all of which the plan's score is known; one that cannot be read is
-    left out and named in `unreadable`.
+    left out and named in `unreadable`. A set larger than memory is read from a scratch file (`corpus.Held`).
 
     Args:
         data, root, labels: a card, a manifest or a folder, as `data.cards.find` takes them.
@@ -249,25 +249,26 @@ def read_corpus(
     if labeled.empty:
         raise SpeechXAIError(f"{place}: no labeled recording of '{data}' here: see 'speechxai data check'.")
     locator = Locator(place)
-    recordings, unreadable = [], []
+    held, unreadable = Held(), []
     for position, row in enumerate(labeled.to_dict("records")):
         cells = {str(key): value for key, value in row.items()}
         try:
             heard = load(
                 cells, locator, sample_rate=plan.stft.sample_rate, normalize=plan.normalize, offset=plan.offset
             )
-            recordings.append(heard)
         except Exception as error:
             unreadable.append(str(named(error, cells["recording"])))
+        else:
+            held.add(heard)
         if progress is not None:
             progress(position + 1, len(labeled), "reading")
-    if not recordings:
+    if not held.recordings:
         raise SpeechXAIError(
             f"{place}: none of {len(labeled)} labeled recordings can be read. The first: {unreadable[0]}"
         )
     name, about = _described(data, manifest)
     return Corpus(
-        name, tuple(recordings), about, tuple(unreadable), plan.classes if plan.unit else classes_of(manifest)
+        name, tuple(held.recordings), about, tuple(unreadable), plan.classes if plan.unit else classes_of(manifest)
     )
 
 

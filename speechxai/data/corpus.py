@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import itertools
 import statistics
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import torch
 
 from speechxai.data.manifest import Locator, classes_of, is_token, n_missing, to_recording_kwargs
 from speechxai.data.tables import not_understood, spelled_differently
@@ -182,6 +184,45 @@ def load(
     if is_token(stated):
         return replace(recording, metadata={**recording.metadata, "path": stated})
     return recording
+
+
+IN_MEMORY_BYTES = 2**30
+"""Waveforms of a set that are held in memory before they go to the disk: five hours at 16 kHz."""
+
+
+class Held:
+    """Recordings of a set that may be larger than memory: whenever what is in memory exceeds a limit, its waveforms are
+    written to a scratch file and read from there as they are asked for. The file has no name and ends with the process;
+    it lies where temporary files do (TMPDIR).
+
+    Args:
+        in_memory_bytes: the limit.
+    """
+
+    def __init__(self, in_memory_bytes: int = IN_MEMORY_BYTES) -> None:
+        self.recordings: list[Recording] = []
+        self._limit, self._bytes, self._first = in_memory_bytes, 0, 0
+
+    def add(self, recording: Recording) -> None:
+        """Hold one more."""
+        self.recordings.append(recording)
+        self._bytes += recording.waveform.nbytes
+        if self._bytes > self._limit:
+            self._to_disk()
+
+    def _to_disk(self) -> None:
+        moved = self.recordings[self._first :]
+        with tempfile.TemporaryFile() as file:
+            for recording in moved:
+                file.write(recording.waveform.float().numpy().tobytes())
+            file.flush()
+            # Copied on writing: the pages are the file's, and the system drops them where memory is short.
+            samples = torch.from_numpy(np.memmap(file, np.float32, "c"))
+        parts = torch.split(samples, [len(recording.waveform) for recording in moved])
+        self.recordings[self._first :] = [
+            replace(recording, waveform=part) for recording, part in zip(moved, parts, strict=True)
+        ]
+        self._first, self._bytes = len(self.recordings), 0
 
 
 def iterate(
