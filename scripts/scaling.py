@@ -1,16 +1,19 @@
 """Measure how an evaluation grows with recordings and workers: processor time, wall time, memory, and the exponent of
-growth; and what the app adds to a network that answers a whole cohort.
+growth; what the app adds to a network that answers a whole cohort; what a training and the app hold in memory.
 
 Examples:
     python scripts/scaling.py --root DATA/figshare-voice --numbers 10 20 40 81 --workers 1 2
     OMP_NUM_THREADS=1 python scripts/scaling.py --made 100 1000 5000       synthetic recordings of 2.5 s
     OMP_NUM_THREADS=1 python scripts/scaling.py --cohort 5000              the app's page on so many
+    OMP_NUM_THREADS=1 python scripts/scaling.py --train 3000               one epoch, from memory and from the disk
+    python scripts/scaling.py --uploads 240                                memory of the app's server (Chromium)
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -142,6 +145,120 @@ def cohort(n: int) -> None:
         print(f"the catalogue before: {looked:.1f} s")
 
 
+def _own_mb(process: int | str = "self") -> float:
+    """Memory of a process that is no page of a file, MB."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return float(next(line for line in status.splitlines() if line.startswith("RssAnon")).split()[1]) / 1024
+
+
+def train(voices: Path, limit_mb: int) -> None:
+    """Read a set of which at most so much is held in memory, train `cnn` for an epoch, and print what it took."""
+    from threading import Event, Thread
+
+    from speechxai.classifiers import fit, training
+    from speechxai.data import corpus
+    from speechxai.planted.networks import make_cnn
+
+    held, over = [_own_mb()], Event()
+
+    def watch() -> None:
+        while not over.wait(0.2):
+            held.append(_own_mb())
+
+    watcher = Thread(target=watch)
+    watcher.start()
+    training.Held = lambda: corpus.Held(limit_mb * 2**20)  # type: ignore[misc,assignment]
+    start = time.process_time()
+    found = training.read_corpus(voices / "manifest.csv", voices, training.Plan("scaling")).recordings
+    read = time.process_time() - start
+    held_out = set(sorted({r.speaker for r in found})[::10])
+    model = fit.initialized(make_cnn, 0)
+    parts = [[r for r in found if (r.speaker in held_out) == out] for out in (False, True)]
+    history = fit.fit(model, *parts, fit.FitConfig(epochs=1))
+    took = time.process_time() - start - read
+    over.set()
+    watcher.join()
+    set_mb = sum(r.waveform.nbytes for r in found) / 2**20
+    print(
+        f"at most {limit_mb} MB of waveforms in memory: a set of {set_mb:.0f} MB, at the peak"
+        f" {max(held) - held[0]:.0f} MB more than before; read in {read:.1f} s, an epoch in {took:.1f} s of processor"
+        f" time, loss {history.epochs[0].training_loss!r}",
+        flush=True,
+    )
+
+
+def uploads(seconds: float) -> None:
+    """Bring three recordings of so many seconds to the app in Chromium, one after the other, and print what the server
+    holds after each, and after the page was closed."""
+    import socket
+    import urllib.request
+
+    from playwright.sync_api import sync_playwright
+
+    from speechxai.classifiers.bundle import load_bundle, save_bundle
+    from speechxai.data.synthetic import corpus
+    from speechxai.testing import ANYTHING
+
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    with socket.socket() as tried:
+        tried.bind(("127.0.0.1", 0))
+        port = int(tried.getsockname()[1])
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as play:
+        # The models that come with the program name no class for so long a recording, and draw no map.
+        own = load_bundle("synthetic-cnn")
+        config = own.config.model_copy(update={"scope": ANYTHING, "name": "long", "speakers": {}, "files": {}})
+        save_bundle(Path(folder, "model"), config, {"final": own.classifier()}, "# long")
+        words = ["app", "--model", str(Path(folder, "model")), "--port", str(port), "--no-browser", "--no-cache"]
+        root = Path(__file__).resolve().parents[1]
+        server = subprocess.Popen([sys.executable, "-m", "speechxai", *words], cwd=root, stdout=subprocess.DEVNULL)
+        try:
+            while True:
+                try:
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=2).close()
+                    break
+                except OSError:
+                    time.sleep(0.3)
+            ids = [server.pid, *(int(each.name) for each in Path("/proc").iterdir() if _is_child(each, server.pid))]
+
+            def held() -> str:
+                return f"{max(_own_mb(each) for each in ids):.0f} MB"
+
+            page = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"]).new_page()
+            page.goto(f"http://127.0.0.1:{port}/try-yours")
+            player = page.locator(".player[data-drawn]")
+
+            def drawn() -> str | None:
+                return player.first.get_attribute("data-drawn") if player.count() else None
+
+            bring = page.locator("[data-testid=stFileUploaderDropzoneInput]")
+            bring.wait_for(state="attached", timeout=120_000)
+            time.sleep(5)
+            print(f"page open: {held()}", flush=True)
+            for index, voice in enumerate(corpus(3)[:3]):
+                path = Path(folder, f"{index}.wav")
+                soundfile.write(path, np.resize(voice.waveform.numpy(), round(seconds * RATE)), RATE)
+                before = drawn()
+                bring.set_input_files(path)
+                while drawn() in (None, before):
+                    time.sleep(0.5)
+                page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]", timeout=900_000)
+                print(f"recording {index + 1} of {seconds:g} s explained: {held()}", flush=True)
+            page.close()
+            for wait_s in (5, 30, 150):
+                time.sleep(wait_s)
+                print(f"{wait_s} s later, page closed: {held()}", flush=True)
+        finally:
+            server.terminate()
+            server.wait()
+
+
+def _is_child(process: Path, parent: int) -> bool:
+    try:
+        return process.name.isdigit() and int((process / "stat").read_text().rsplit(")", 1)[1].split()[1]) == parent
+    except OSError:
+        return False
+
+
 def main() -> None:
     """Measure one worker for every number of recordings, then more workers for the largest."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -151,7 +268,22 @@ def main() -> None:
     parser.add_argument("--executor", default="joblib", help="of the part with workers: joblib or dask")
     parser.add_argument("--made", type=int, nargs="+", help="so many recordings made for it, instead of a data set")
     parser.add_argument("--cohort", type=int, help="the app's page on so many made recordings, and nothing else")
+    parser.add_argument("--train", type=int, help="train on so many made recordings, from memory and from the disk")
+    parser.add_argument("--uploads", type=float, help="bring three recordings of so many seconds to the app")
+    parser.add_argument("--at-most", nargs=2, metavar=("FOLDER", "MB"), help=argparse.SUPPRESS)
     chosen = parser.parse_args()
+    if chosen.at_most:
+        train(Path(chosen.at_most[0]), int(chosen.at_most[1]))
+        return
+    if chosen.uploads:
+        uploads(chosen.uploads)
+        return
+    if chosen.train:
+        with tempfile.TemporaryDirectory() as folder:
+            make(chosen.train, Path(folder))
+            for limit_mb in (10**6, 100):
+                subprocess.run([sys.executable, __file__, "--at-most", folder, str(limit_mb)], check=True)
+        return
     if chosen.cohort or chosen.made:
         cohort(chosen.cohort) if chosen.cohort else made(chosen.made)
         return

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from speechxai.classifiers.cnn import mel_filters
 from speechxai.signal.acoustics import energy_db, f0_hz, perturbation, speech_frames, task_kind
-from speechxai.signal.pitch import pitch_track
+from speechxai.signal.pitch import PitchTrack
 from speechxai.signal.stft import spectrogram
 from speechxai.types import Array, Recording, StftConfig
 
@@ -182,13 +182,20 @@ class _Course:
     strength: Array
     speech: Array
     level_db: Array
+    hop_samples: int
+
+
+def _samples(recording: Recording) -> Array:
+    """A recording without its offset (N,)."""
+    waveform = recording.waveform.numpy().astype(np.float64)
+    return waveform - waveform.mean()
 
 
 def _course(waveform: Array, sample_rate: int) -> _Course:
     hop = max(1, sample_rate // 100)
     pitch, strength = f0_hz(waveform, sample_rate, hop)
     level = energy_db(waveform, sample_rate, hop, len(pitch))
-    return _Course(pitch, strength, speech_frames(level), level)
+    return _Course(pitch, strength, speech_frames(level), level, hop)
 
 
 def _voice(waveform: Array, sample_rate: int, course: _Course) -> Array:
@@ -255,27 +262,22 @@ def _edge_hz(band_hz: float, sample_rate: int) -> float:
     return band_hz if band_hz < sample_rate / 2 else min(TELEPHONE_HZ, band_hz)
 
 
-def _regularity(recording: Recording) -> str:
+def _regularity(recording: Recording, course: _Course) -> str:
     """Jitter and shimmer in words where they are below those of any voice, "" elsewhere or without a voice."""
-    rate = recording.sample_rate
-    samples = recording.waveform.numpy().astype(np.float64)
-    spare = max(0, len(samples) - round(REGULARITY_S * rate)) // 2
-    samples = samples[spare : len(samples) - spare]
-    hop = max(1, rate // 100)
-    track = pitch_track(samples - samples.mean(), rate, hop, -(-len(samples) // hop) + 1)
-    found = perturbation(samples, rate, track)
+    rate, hop, samples = recording.sample_rate, course.hop_samples, _samples(recording)
+    spare = max(0, len(samples) - round(REGULARITY_S * rate)) // 2 // hop
+    samples = samples[spare * hop : len(samples) - spare * hop]
+    frames = slice(spare, spare - (-len(samples) // hop) + 1)
+    found = perturbation(samples, rate, PitchTrack(course.f0_hz[frames], course.strength[frames], hop))
     jitter, shimmer = found["jitter_local_percent"], found["shimmer_local_percent"]
     if jitter < LEAST_JITTER_PERCENT or shimmer < LEAST_SHIMMER_PERCENT:
         return f"jitter {jitter:.2f} %, shimmer {shimmer:.1f} %"
     return ""
 
 
-def _measured(recording: Recording, band_hz: float) -> tuple[dict[str, float], Array]:
+def _measured(recording: Recording, band_hz: float, course: _Course) -> tuple[dict[str, float], Array]:
     """All measures but the change, and the steps that it comes from."""
-    rate = recording.sample_rate
-    waveform = recording.waveform.numpy().astype(np.float64)
-    waveform = waveform - waveform.mean()
-    course = _course(waveform, rate)
+    rate, waveform = recording.sample_rate, _samples(recording)
     spoken = np.flatnonzero(course.speech)
     found = {"duration_s": recording.duration_s, "high_band_db": _high_band_db(waveform, rate, _edge_hz(band_hz, rate))}
     if not len(spoken):
@@ -298,9 +300,12 @@ def _measured(recording: Recording, band_hz: float) -> tuple[dict[str, float], A
     return found, _steps(voice)
 
 
-def measured(recording: Recording, scope: Scope) -> dict[str, float]:
-    """MEASURES of a recording at the rate that the model hears; what it does not define is left out."""
-    found, steps = _measured(recording, scope.band_hz)
+def measured(recording: Recording, scope: Scope, course: _Course | None = None) -> dict[str, float]:
+    """MEASURES of a recording at the rate that the model hears; what it does not define is left out. `course`: its own,
+    where that is known."""
+    if course is None:
+        course = _course(_samples(recording), recording.sample_rate)
+    found, steps = _measured(recording, scope.band_hz, course)
     if scope.deviations:
         found["change"] = _change(steps, np.asarray(scope.deviations))
     return {name: value for name, value in found.items() if math.isfinite(value)}
@@ -376,11 +381,13 @@ def learn(
         device: what recorded them, in words.
         progress: called after every recording.
     """
-    rows, steps = [], []
+    rows, steps, n_regular = [], [], 0
     for index, recording in enumerate(recordings):
-        row, step = _measured(recording, band_hz)
+        course = _course(_samples(recording), recording.sample_rate)
+        row, step = _measured(recording, band_hz, course)
         rows.append(row)
         steps.append(step)
+        n_regular += bool(_regularity(recording, course))
         if progress is not None:
             progress(index + 1, len(recordings), "measuring the scope")
 
@@ -403,7 +410,7 @@ def learn(
         device=device,
         band_hz=band_hz,
         synthetic=all(bool(r.metadata.get("synthetic")) for r in recordings),
-        regular=sum(bool(_regularity(r)) for r in recordings) > (1 - QUANTILES[1]) * len(recordings),
+        regular=n_regular > (1 - QUANTILES[1]) * len(recordings),
         n_recordings=len(recordings),
         share_inside=round(inside / len(recordings), 4),
         ranges=ranges,
@@ -497,11 +504,13 @@ def compare(scope: Scope | None, recording: Recording) -> Verdict:
         return Verdict("outside", text)
     values = {"duration_s": recording.duration_s}
     off = _outside(values, scope.ranges, scope.typical)
+    course = None
     if off.get("duration_s", 0.0) < 1:  # what is twice too long need not be measured
-        values = measured(recording, scope)
+        course = _course(_samples(recording), recording.sample_rate)
+        values = measured(recording, scope, course)
         off = _outside(values, scope.ranges, scope.typical)
     if not off:
-        regularity = "" if scope.regular else _regularity(recording)
+        regularity = "" if scope.regular or course is None else _regularity(recording, course)
         if not regularity:
             return Verdict("inside")
         text = f"It is more regular than any person's voice ({regularity}): a tone, an instrument or a program."

@@ -194,7 +194,7 @@ USUAL = {**WIDE.typical}
     ],
 )
 def test_every_reason_is_one_sentence(changes: dict[str, float], says: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scope, "measured", lambda recording, made_for: USUAL | changes)
+    monkeypatch.setattr(scope, "measured", lambda *given: USUAL | changes)
     seconds = changes.get("duration_s", 3.0)
     found = compare(WIDE, Recording(torch.zeros(round(RATE * seconds)), RATE, "r", "s"))
     assert found == Verdict("outside", f"It is unlike what the model learned from: {says}.")
@@ -202,7 +202,7 @@ def test_every_reason_is_one_sentence(changes: dict[str, float], says: str, monk
 
 
 def test_a_value_that_is_written_as_the_end_of_its_range(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scope, "measured", lambda recording, made_for: USUAL | {"loudness_peaks_hz": 2.04})
+    monkeypatch.setattr(scope, "measured", lambda *given: USUAL | {"loudness_peaks_hz": 2.04})
     found = compare(WIDE, Recording(torch.zeros(3 * RATE), RATE, "r", "s"))
     assert found.reason == (
         "It is unlike what the model learned from: its loudness rises and falls at 2.0 Hz (just outside of at most 2.0"
@@ -213,7 +213,7 @@ def test_a_value_that_is_written_as_the_end_of_its_range(monkeypatch: pytest.Mon
 def test_the_sentence_of_several_ways_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of the way in each of four: 2 of at most 1.5; the three furthest are named."""
     changes = {"voiced_share": 0.9, "pause_share": 0.1, "loudness_peaks_hz": 1.1, "f0_spread_semitones": 1.25}
-    monkeypatch.setattr(scope, "measured", lambda recording, made_for: USUAL | changes)
+    monkeypatch.setattr(scope, "measured", lambda *given: USUAL | changes)
     voice = Recording(torch.zeros(3 * RATE), RATE, "r", "s")
     assert compare(WIDE, voice).reason == (
         "It is unlike what the model learned from, not in one way but in several at once: its loudness rises and falls"
@@ -246,7 +246,7 @@ def voice(task: str = "unknown", **metadata: object) -> Recording:
 def test_another_task_or_language_is_said_by_its_name(
     recording: Recording, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scope, "measured", lambda recording, made_for: USUAL)
+    monkeypatch.setattr(scope, "measured", lambda *given: USUAL)
     assert compare(WIDE, recording) == (Verdict("outside", says) if says else Verdict("inside"))
 
 
@@ -307,7 +307,7 @@ def test_a_scope_is_learned_from_recordings() -> None:
 
 def test_the_share_inside_is_counted_with_ranges_of_other_folds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three voices of 2 s and one of 9 s: for its own fold the others end at 4 s, for theirs it lies inside."""
-    monkeypatch.setattr(scope, "_measured", lambda each, _: ({"duration_s": each.duration_s}, np.zeros((0, 13))))
+    monkeypatch.setattr(scope, "_measured", lambda each, *_: ({"duration_s": each.duration_s}, np.zeros((0, 13))))
     voices = [Recording(torch.zeros(RATE * seconds), RATE, "r", "s") for seconds in (2, 2, 2, 9)]
     found = scope.learn(voices, [0, 1, 0, 2], 4_000.0)
     assert found.share_inside == 0.75
