@@ -13,13 +13,14 @@ if str(HERE.parent) not in sys.path:
 import streamlit as st  # noqa: E402
 
 st.set_page_config(page_title="speechxai", page_icon=str(HERE / "components" / "icon.svg"), layout="wide")
-from app import sources, widgets  # noqa: E402
+from app import sessions, sources, widgets  # noqa: E402
 from app.hosts import ON_GUARD  # noqa: E402
 
 if not ON_GUARD.is_set():
     st.error("The app is not guarded from strangers, so it shows nothing. Start it with: speechxai app")
     st.stop()
 
+sessions.enter()
 widgets.style()
 # Not named "pages": Streamlit would list that folder by itself, before the navigation below is known.
 PAGES = HERE / "screens"

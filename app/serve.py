@@ -10,6 +10,7 @@ it ignored, `main.py` would show nothing.
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import sys
 import threading
@@ -27,6 +28,7 @@ import streamlit as st  # noqa: E402
 
 from app.hosts import KnownHostsOnly, asked_names, asked_passwords  # noqa: E402
 from app.logins import BadFile, PasswordFirst, read  # noqa: E402
+from app.sessions import forget_left  # noqa: E402
 
 CANNOT = (
     "Error: Streamlit {} cannot be kept from answering to strangers, so it is not started. Try: pip install -U"
@@ -36,7 +38,8 @@ CANNOT = (
 
 @asynccontextmanager
 async def open_page(_: Any) -> AsyncIterator[None]:
-    """Open a page in the browser, unless the server is to start without one; the socket listens already."""
+    """Open a page in the browser, unless the server is to start without one; the socket listens already. While it
+    runs, sessions that were left are ended."""
     if not st.get_option("server.headless"):
         address = str(st.get_option("server.address") or "localhost")
         if address in ("0.0.0.0", "::"):  # noqa: S104
@@ -45,7 +48,9 @@ async def open_page(_: Any) -> AsyncIterator[None]:
             address = f"[{address}]"
         url = f"http://{address}:{st.get_option('server.port')}"
         threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
+    forgetting = asyncio.create_task(forget_left())
     yield
+    forgetting.cancel()
 
 
 try:

@@ -12,6 +12,7 @@ import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeGuard
 from weakref import WeakKeyDictionary
 
@@ -306,7 +307,7 @@ def _product_gain(model: nn.Module) -> float:
     with torch.inference_mode():
         for dtype in (torch.float32, torch.bfloat16):
             left, right = values.to(dtype), weight.detach().cpu().to(dtype)
-            took.append(_least_s(lambda left=left, right=right: nn.functional.linear(left, right)))
+            took.append(_least_s(partial(nn.functional.linear, left, right)))
     return took[0] / took[1]
 
 

@@ -188,7 +188,7 @@ class _Course:
 def _samples(recording: Recording) -> Array:
     """A recording without its offset (N,)."""
     waveform = recording.waveform.numpy().astype(np.float64)
-    return waveform - waveform.mean()
+    return np.asarray(waveform - waveform.mean())
 
 
 def _course(waveform: Array, sample_rate: int) -> _Course:

@@ -1,4 +1,4 @@
-"""What the table of what-ifs says, by hand: which of two confounded cues counts, and what names drawn at random score."""
+"""What the table of what-ifs says, by hand: which of two confounded cues counts, and what random names score."""
 
 from __future__ import annotations
 
