@@ -241,7 +241,7 @@ def names_in(path: Path) -> set[str]:
     found = {name.rsplit(".", 1)[-1] for name in imported(path)}
     for node in ast.parse(path.read_text("utf-8")).body:
         found |= {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-        found |= {node.name} if isinstance(node, ast.FunctionDef | ast.ClassDef) else set()
+        found |= {node.name} if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) else set()
     return found
 
 
