@@ -115,7 +115,7 @@ def cohort(n: int) -> None:
         sys.argv = ["app", "--data", str(manifest), "--root", folder]
         from app import sources, state
 
-        took = {"network": 0.0, "recordings read": 0.0}
+        took = {"network": 0.0, "recordings read": 0.0, "scope": 0.0}
 
         def timed(name: str, run: Any) -> Any:
             def call(*given: Any) -> Any:
@@ -130,6 +130,7 @@ def cohort(n: int) -> None:
         state.predict = timed("network", state.predict)
         state.spectrogram = timed("network", state.spectrogram)
         state.catalogue_recording = timed("recordings read", state.catalogue_recording)
+        state.compare = timed("scope", state.compare)
         start = time.process_time()
         sources.catalogue()
         looked = time.process_time() - start
@@ -140,7 +141,9 @@ def cohort(n: int) -> None:
             total = time.process_time() - start
             assert found["probability"].notna().all()
             parts = ", ".join(f"{name} {spent:.1f} s" for name, spent in took.items())
-            ratio = f", {total / took['network']:.3f} x the network" if took["network"] else ""
+            ratio = ""
+            if took["network"]:
+                ratio = f"; {total / sum(took.values()):.3f} x these three, {total / took['network']:.1f} x the network"
             print(f"{what}: {n} recordings, {total:.1f} s of processor time ({parts}){ratio}", flush=True)
         print(f"the catalogue before: {looked:.1f} s")
 

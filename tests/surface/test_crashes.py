@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -126,6 +127,7 @@ def test_ctrl_c_ends_with_the_way_on(whole: Path, tmp_path: Path) -> None:
 
 PARENT = """
 import sys
+import threading
 from speechxai.evaluation.executors import Order, run_units
 from speechxai.cli import main
 from speechxai.evaluation.runs import RunFolder
@@ -179,7 +181,20 @@ def test_two_processes_on_one_folder_share_the_work(whole: Path, tmp_path: Path)
     out = opened(whole, tmp_path, 10)
     process = begin("--resume", out)
     wait_until(lambda: n_units(out) >= 3)
+    # On a crowded machine it would have done all before we join: it rests until we have done one.
+    process.send_signal(signal.SIGSTOP)
+    before = n_units(out)
+
+    def wake() -> None:
+        try:
+            wait_until(lambda: n_units(out) > before)
+        finally:
+            process.send_signal(signal.SIGCONT)
+
+    waking = threading.Thread(target=wake)
+    waking.start()
     resume_here(out)
+    waking.join()
     _, errors = process.communicate()
     assert process.returncode == 0, errors
     assert tables(out) == tables(whole)
