@@ -573,6 +573,12 @@ class Headed(Protocol):
     output: nn.Linear
 
 
+LEAST_DEVIATION = 0.1
+"""Least deviation of a channel, in its layer's root mean square. Recordings of one length hold the same positions, so
+channels that tell a position hardly move while a head is fitted: a millionth as far as others. Divided by that, half a
+second more of silence moved the logit by thousands."""
+
+
 def fit_head(
     network: Headed,
     pooled: Tensor,
@@ -593,7 +599,8 @@ def fit_head(
         seed: of the folds.
         score: whether a score is fitted.
         by_channel: whether every channel is standardized by itself, or every layer as a whole. A channel that hardly
-            moves gets as much to say as any other by the first, also when something else moves it.
+            moves, down to LEAST_DEVIATION, gets as much to say as any other by the first, also when something else
+            moves it.
 
     Raises:
         SpeechXAIError: fewer than 2 speakers of a class, or for a score fewer than 2.
@@ -607,8 +614,8 @@ def fit_head(
             f" {n_speakers}."
         )
     mean, deviation = pooled.mean(dim=0), pooled.std(dim=0, correction=0)
-    if not by_channel:
-        deviation = deviation.square().mean(dim=1, keepdim=True).sqrt().expand_as(deviation)
+    of_layer = deviation.square().mean(dim=1, keepdim=True).sqrt().expand_as(deviation)
+    deviation = torch.maximum(deviation, LEAST_DEVIATION * of_layer) if by_channel else of_layer
     deviation = torch.where(deviation > 1e-9, deviation, torch.ones_like(deviation))
     x, y = (pooled - mean) / deviation, torch.from_numpy(wanted.astype(np.float64))
     dealt = _folds_by_score(wanted, owners, seed) if score else _folds_by_class(wanted, owners, n_speakers, seed)

