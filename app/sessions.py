@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Protocol, TypeVar
+
+import streamlit as st
 
 from speechxai.evaluation.machine import give_back_memory
 
@@ -23,13 +27,53 @@ _left: dict[str, float | None] = {}
 """Sessions, and since when nobody looks at them."""
 
 
-def enter() -> None:
-    """Remember the session that this run belongs to."""
+class Clearable(Protocol):
+    """What a session holds of its reader."""
+
+    def clear(self) -> None:
+        """Let go of everything."""
+
+
+Held = TypeVar("Held", bound=Clearable)
+
+_owned: dict[str, list[weakref.ref[Clearable]]] = {}
+"""What sessions hold. Streamlit's own object of a session outlives its end, and with it whatever lies in there."""
+
+
+class Files(dict[str, tuple[str, bytes]]):
+    """Names and contents by hash; a dict that can be referred to weakly."""
+
+
+def _session() -> str | None:
     from streamlit.runtime.scriptrunner import get_script_run_ctx
 
     context = get_script_run_ctx(suppress_warning=True)
-    if context is not None:
-        _left.setdefault(context.session_id, None)
+    return None if context is None else context.session_id
+
+
+def enter() -> None:
+    """Remember the session that this run belongs to."""
+    name = _session()
+    if name is not None:
+        _left.setdefault(name, None)
+
+
+def own(key: str, make: Callable[[], Held]) -> Held:
+    """What the reader's session holds under a key, made where there is none, and emptied when the session ends."""
+    if key not in st.session_state:
+        st.session_state[key] = made = make()
+        name = _session()
+        if name is not None:
+            _owned.setdefault(name, []).append(weakref.ref(made))
+    return st.session_state[key]  # type: ignore[no-any-return]
+
+
+def forget(name: str) -> None:
+    """Empty what a session holds."""
+    for each in _owned.pop(name, []):
+        held = each()
+        if held is not None:
+            held.clear()
 
 
 def overdue(is_open: Callable[[str], bool], now_s: float) -> list[str]:
@@ -62,9 +106,9 @@ async def forget_left() -> None:
         server = get_instance()
         ended = overdue(server.is_active_session, time.monotonic())
         for name in ended:
+            forget(name)
             with suppress(KeyError):  # another page was opened meanwhile, and Streamlit dropped it itself
                 server.close_session(name)
         if ended:
-            # What the session held is garbage in cycles: it goes in the next round, when its last run has unwound.
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(1.0)  # until its last run has unwound
             await asyncio.to_thread(give_back_memory)

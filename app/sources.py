@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from app import sessions
 from speechxai import Recording, RunFolder, SpeechXAIError
 from speechxai.classifiers.bundle import Bundle, bundle_names, load_bundle
 from speechxai.data import corpus
@@ -126,6 +127,11 @@ class Memory:
             self._items.move_to_end(key)
             while len(self._items) > self.size:
                 self._items.popitem(last=False)
+
+    def clear(self) -> None:
+        """Forget all results."""
+        with self._lock:
+            self._items.clear()
 
 
 class Disk:
@@ -347,7 +353,7 @@ def reading(model: str | None) -> dict[str, Any]:
 
 def mine() -> dict[str, tuple[str, bytes]]:
     """Recordings this reader brought, by hash: name and bytes. They live in the session and nowhere else."""
-    return st.session_state.setdefault("mine", {})  # type: ignore[no-any-return]
+    return sessions.own("mine", sessions.Files)
 
 
 def add_mine(name: str, content: bytes) -> Key:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app import boards
+from app import boards, sessions
 from app import sources as app_settings
 from app import sources as run_folders
 from app.sources import (
@@ -77,7 +77,7 @@ KEPT_FORM = 4
 def _store(key: Key) -> Memory:
     """What a reader brought stays in the reader's session; the catalogue's results are everybody's."""
     if key[0] == "mine":
-        return st.session_state.setdefault("mine_results", Memory(60))  # type: ignore[no-any-return]
+        return sessions.own("mine_results", lambda: Memory(60))
     return memory()
 
 
@@ -242,7 +242,7 @@ def inspection(model: str, key: Key, recipe: str, tick: Tick | None = None, targ
 def kept(model: str, key: Key, name: tuple[str, ...], make: Callable[[], Any]) -> Any:
     """What `make` returns, made once a recording, model and `name`: pages are drawn again with every click."""
     mine_only = key[0] == "mine"
-    store = st.session_state.setdefault("mine_kept", Memory(8)) if mine_only else _kept()
+    store = sessions.own("mine_kept", lambda: Memory(8)) if mine_only else _kept()
     full = (*name, model, heard(model, key).digest)
     found = store.get(full)
     if found is None:
@@ -359,7 +359,7 @@ def what_if(model: str, key: Key, tick: Any = None) -> WhatIf:
 def _what_ifs(key: Key) -> Memory:
     """The newest few: their sounds are large."""
     if key[0] == "mine":
-        return st.session_state.setdefault("mine_what_ifs", Memory(2))  # type: ignore[no-any-return]
+        return sessions.own("mine_what_ifs", lambda: Memory(2))
     return _kept_what_ifs()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app import sessions
+from app.sources import Memory
 
 
 def test_who_left_is_overdue_after_the_time_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,3 +28,25 @@ def test_who_left_is_overdue_after_the_time_and_once(monkeypatch: pytest.MonkeyP
     assert at(220.0) == ["a"]
     assert at(400.0) == []
     assert sessions._left == {"b": None}
+
+
+def test_what_a_reader_brought_is_emptied_when_the_session_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    state: dict[str, object] = {}
+    monkeypatch.setattr(sessions.st, "session_state", state)
+    monkeypatch.setattr(sessions, "_owned", {})
+    for name in ("a", "b"):
+        monkeypatch.setattr(sessions, "_session", lambda name=name: name)
+        state.clear()
+        files = sessions.own("mine", sessions.Files)
+        files["1f"] = (f"{name}.wav", b"a voice")
+        assert sessions.own("mine", sessions.Files) is files
+        results = sessions.own("mine_results", lambda: Memory(3))
+        results.put(("x",), name)
+        if name == "a":
+            first, first_results = files, results
+    sessions.forget("a")
+    assert not first
+    assert first_results.get(("x",)) is None
+    assert files == {"1f": ("b.wav", b"a voice")}
+    assert results.get(("x",)) == "b"
+    sessions.forget("a")  # once is enough
