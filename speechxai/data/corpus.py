@@ -204,7 +204,7 @@ class Held:
         self._limit, self._bytes, self._first = in_memory_bytes, 0, 0
 
     def add(self, recording: Recording) -> None:
-        """Hold one more."""
+        """Hold one more. Raises SpeechXAIError where the scratch file cannot be written."""
         self.recordings.append(recording)
         self._bytes += recording.waveform.nbytes
         if self._bytes > self._limit:
@@ -212,12 +212,18 @@ class Held:
 
     def _to_disk(self) -> None:
         moved = self.recordings[self._first :]
-        with tempfile.TemporaryFile() as file:
-            for recording in moved:
-                file.write(recording.waveform.float().numpy().tobytes())
-            file.flush()
-            # Copied on writing: the pages are the file's, and the system drops them where memory is short.
-            samples = torch.from_numpy(np.memmap(file, np.float32, "c"))
+        try:
+            with tempfile.TemporaryFile() as file:
+                for recording in moved:
+                    file.write(recording.waveform.float().numpy().tobytes())
+                file.flush()
+                # Copied on writing: the pages are the file's, and the system drops them where memory is short.
+                samples = torch.from_numpy(np.memmap(file, np.float32, "c"))
+        except OSError as error:
+            raise SpeechXAIError(
+                f"{tempfile.gettempdir()}: cannot hold the recordings that are beyond memory: {error.strerror}. Make"
+                " room there, or name another folder with TMPDIR."
+            ) from error
         parts = torch.split(samples, [len(recording.waveform) for recording in moved])
         self.recordings[self._first :] = [
             replace(recording, waveform=part) for recording, part in zip(moved, parts, strict=True)

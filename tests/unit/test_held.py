@@ -13,6 +13,7 @@ import torch
 
 from speechxai.classifiers import training
 from speechxai.data.corpus import Held
+from speechxai.errors import SpeechXAIError
 from speechxai.types import Recording
 
 
@@ -37,6 +38,15 @@ def test_what_exceeds_the_limit_lies_in_a_file() -> None:
     assert [recording.id for recording in held.recordings] == ["r0", "r1", "r2", "r3", "r4"]
     for recording, wave in zip(held.recordings, waves, strict=True):
         torch.testing.assert_close(recording.waveform, wave, rtol=0, atol=0)
+
+
+def test_a_full_disk_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    with pytest.raises(SpeechXAIError, match=r"No space left on device\. Make room there, or .* TMPDIR"):
+        Held(4).add(Recording(torch.ones(2), 16_000, "r", "s", 0))
 
 
 def test_a_set_is_read_alike_from_memory_and_from_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
