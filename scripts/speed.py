@@ -328,6 +328,17 @@ def exponent(sizes: list[float], costs: list[float]) -> float:
     return products / sum((a - x_mean) ** 2 for a in x)
 
 
+SHORT_S = 0.1
+"""A pass of less is measured for a second: the processor's pace changes by half within seconds, and a study lasts
+hundreds of passes."""
+
+
+def pass_times(model: Any, spec: Spectrogram) -> tuple[float, float]:
+    """Processor time of a pass, and of one there and back, s: each the median of half a second, of 3 at least."""
+    n = max(3, round(0.5 / max(forward_s(model, spec, 3), 1e-4)))
+    return forward_s(model, spec, n), there_and_back_s(model, spec, max(3, n // 3))
+
+
 # The study by both pipelines in turns, and how far their maps and scores agree.
 def studies(
     name: str, seconds: float, repeats: int, precisions: Sequence[str]
@@ -340,20 +351,25 @@ def studies(
     times: dict[str, list[float]] = {key: [] for key in ("pass", "back", "naive", *precisions)}
     found: dict[str, Any] = {}
     batch = choices(model).masked_batch
-    # Once unmeasured: what is imported, built and kept stays out of the comparison.
+    # Once unmeasured: what is imported, built and kept, memory above all, stays out of the comparison.
     standard(Job(voice(0.5), network("cnn")), STUDY, [])
+    settings = {precision: replace(STUDY, precision=precision, masked_batch=batch) for precision in precisions}
+    if forward_s(own, spec, 1) < SHORT_S:  # type: ignore[arg-type]
+        standard(Job(recording, model), settings["float32"], [])
     for precision in precisions:
         forward_s(at_precision(model, precision)[1], spec, 1)
     for _ in range(repeats):
-        times["pass"].append(forward_s(own, spec, 7))  # type: ignore[arg-type]
-        times["back"].append(there_and_back_s(own, spec, 7))  # type: ignore[arg-type]
         plain = naive_apart(name, seconds)
         times["naive"].append(plain["cpu_s"])
         for precision in precisions:
+            before = pass_times(own, spec)
             start = time.process_time()
-            settings = replace(STUDY, precision=precision, masked_batch=batch)
-            found[precision] = standard(Job(recording, model), settings, [])
+            found[precision] = standard(Job(recording, model), settings[precision], [])
             times[precision].append(time.process_time() - start)
+            after = pass_times(own, spec)
+            if precision == "float32":
+                for key, *two in zip(("pass", "back"), before, after, strict=True):
+                    times[key].append(sum(two) / 2)
     unit = median(times["pass"])
     rows = [
         [

@@ -260,26 +260,29 @@ def choose(model: nn.Module, products: Sequence[str], precision: str = "float32"
     before = torch.get_float32_matmul_precision()
     judge = at_precision(model, "float32")[1]
     n = as_network(judge).max_batch
+
+    def under(name: str) -> float:
+        torch.set_float32_matmul_precision(name)
+        return _segment_s(judge, 1)
+
     try:
-        took: dict[str, float] = {}
-        for name in products:
-            torch.set_float32_matmul_precision(name)
-            took[name] = _segment_s(judge, 1)
-        best = min(took, key=lambda name: took[name] * (WORTH if name != products[0] else 1))
-        gains |= {"float32_products": max(took.values()) / took[best]} if len(took) > 1 else {}
+        took = dict(zip(products, _in_turns([partial(under, name) for name in products]), strict=True))
+        faster = [name for name in products[1:] if _is_faster(took[name], took[products[0]])]
+        best = min(faster or products[:1], key=lambda name: min(took[name]))
+        gains |= {"float32_products": max(map(min, took.values())) / min(took[best])} if len(took) > 1 else {}
         torch.set_float32_matmul_precision(best)
-        alone, together = took[best], _segment_s(judge, n)
-        batch = n if together <= alone * WORTH else 1
+        together, alone = _in_turns([partial(_segment_s, judge, size) for size in (n, 1)])
+        batch = 1 if _is_faster(alone, together) else n
         if n > 1:
-            gains["masked_batch"] = together / min(alone, together) if batch == 1 else 1.0
+            gains["masked_batch"] = min(together) / min(alone) if batch == 1 else 1.0
         if precision != "float32":
             # Without units for it a pass of a large network takes half a minute: one of its products tells as well.
             gains[precision] = _product_gain(judge)
-            if gains[precision] > 1 / SEVERAL:
-                own = at_precision(model, precision)[1]
-                rounded = _segment_s(own, 1)
-                rounded = rounded if rounded > SEVERAL * alone else min(rounded, _segment_s(own, n))
-                gains[precision] = min(alone, together) / rounded
+            own = at_precision(model, precision)[1]
+            for size in sorted({1, n}):
+                if gains[precision] > 1 / SEVERAL:
+                    exact, rounded = _in_turns([partial(_segment_s, each, size) for each in (judge, own)])
+                    gains[precision] = min(exact) / min(rounded)
     finally:
         torch.set_float32_matmul_precision(before)
     return Choices(best, batch, {name: round(gain, 3) for name, gain in gains.items()})
@@ -288,8 +291,11 @@ def choose(model: nn.Module, products: Sequence[str], precision: str = "float32"
 TRIED_S = 2.0
 """Length of the recording that a network hears when it is tried, where it hears them whole, s."""
 
-ENOUGH_S = 0.5
-"""A trial that has taken so long is not repeated more than once; the first pass takes its memory from the system."""
+FEW_ROUNDS, ENOUGH_S = 4, 1.0
+"""So many rounds, or after so long two of them: the first pass takes its memory from the system."""
+
+MORE_ROUNDS, SHORT_S = 20, 0.2
+"""So many where they are short."""
 
 SEVERAL = 2.0
 """What is so many times as slow is not tried further."""
@@ -303,16 +309,17 @@ def _product_gain(model: nn.Module) -> float:
     if weight is None or weight.numel() < 2**16:
         return 1.0
     values = torch.rand(100, weight.shape[1], generator=torch.Generator().manual_seed(0))
-    took = []
     with torch.inference_mode():
-        for dtype in (torch.float32, torch.bfloat16):
-            left, right = values.to(dtype), weight.detach().cpu().to(dtype)
-            took.append(_least_s(partial(nn.functional.linear, left, right)))
-    return took[0] / took[1]
+        products = [
+            partial(nn.functional.linear, values.to(dtype), weight.detach().cpu().to(dtype))
+            for dtype in (torch.float32, torch.bfloat16)
+        ]
+        exact, rounded = _in_turns([partial(_cpu_s, product) for product in products])
+    return min(exact) / min(rounded)
 
 
 def _segment_s(model: nn.Module, n: int) -> float:
-    """Least processor time of a segment of up to four passes of n, s."""
+    """Processor time of a segment in a pass of n, s."""
     network = as_network(model)
     n_samples = round(TRIED_S * network.stft.sample_rate)
     network, n_frames = network.for_length(n_samples), network.stft.n_frames(n_samples)
@@ -320,17 +327,35 @@ def _segment_s(model: nn.Module, n: int) -> float:
     random = torch.Generator().manual_seed(0)
     magnitude, phase = (torch.rand(n, network.stft.n_bins, n_frames, generator=random) for _ in range(2))
     with torch.inference_mode():
-        return _least_s(lambda: network.segment_logits(magnitude, phase)) / n
+        return _cpu_s(lambda: network.segment_logits(magnitude, phase)) / n
 
 
-def _least_s(run: Callable[[], object]) -> float:
-    """Least processor time of two runs, of four where they are short, s."""
-    times: list[float] = []
-    while len(times) < 2 or (len(times) < 4 and sum(times) < ENOUGH_S):
-        start = time.process_time()
-        run()
-        times.append(time.process_time() - start)
-    return max(min(times), 1e-6)
+def _cpu_s(run: Callable[[], object]) -> float:
+    """Processor time, s."""
+    start = time.process_time()
+    run()
+    return max(time.process_time() - start, 1e-6)
+
+
+def _in_turns(trials: Sequence[Callable[[], float]]) -> list[list[float]]:
+    """Times of each trial, s: two rounds, more where they are short. In turns, since the pace of a shared machine
+    changes by half within a second: what is tried by itself in a slow one loses for no fault of its own."""
+    rounds: list[list[float]] = []
+    start, took_s = time.perf_counter(), 0.0
+    while (
+        len(rounds) < 2
+        or (len(rounds) < FEW_ROUNDS and took_s < ENOUGH_S)
+        or (len(rounds) < MORE_ROUNDS and took_s < SHORT_S)
+    ):
+        rounds.append([trial() for trial in trials])
+        took_s = time.perf_counter() - start
+    return [list(times) for times in zip(*rounds, strict=True)]
+
+
+def _is_faster(times: Sequence[float], usual: Sequence[float]) -> bool:
+    """Whether a way is faster than the usual one at its best, and in every round: beside other work a pass can take ten
+    times as long as the one before."""
+    return min(times) * WORTH < min(usual) and all(one < other for one, other in zip(times, usual, strict=True))
 
 
 def at_precision(model: nn.Module, precision: str) -> tuple[nn.Module, nn.Module]:
