@@ -22,6 +22,7 @@ import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -102,8 +103,10 @@ def people(n: int) -> None:
 
 
 def dials(source: str, n: int) -> None:
-    """Print, for each dial, what share of the dose its measure moved, and which measures moved with it."""
+    """Print, for each dial, what share of the dose its measure moved, what is left of it after the way back, and which
+    measures moved with it."""
     shares: dict[str, list[float]] = defaultdict(list)
+    left: dict[str, list[float]] = defaultdict(list)
     refused: dict[str, int] = defaultdict(int)
     others: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     spread: dict[str, list[float]] = defaultdict(list)
@@ -124,16 +127,24 @@ def dials(source: str, n: int) -> None:
                         refused[name] += 1
                         continue
                     shares[name].append(achieved(name, before, after, RATE) / dose)
+                    with suppress(NotApplicable):
+                        back = turned(SIGNS, name, after, RATE, -dose)
+                        left[name].append(abs(achieved(name, before, back, RATE) / dose))
                     last = measures(after, RATE)
                     for measure in MEASURE_NAMES:
                         others[name][measure].append(abs(last[measure] - first[measure]))
     print(f"{source}: share of the dose by which the own measure moved")
-    print(f"{'dial':22}{'n':>5}{'refused':>9}{'median':>8}{'5 %':>7}{'95 %':>7}{'within .1':>11}")
+    head = ("n", "refused", "median", "5 %", "95 %", "within .1", "after the way back")
+    print(
+        "dial".ljust(22)
+        + "".join(f"{word:>{width}}" for word, width in zip(head, (5, 9, 8, 7, 7, 11, 20), strict=True))
+    )
     for name, values in shares.items():
         low, high = np.nanpercentile(values, [5, 95])
         within = np.mean(np.abs(np.array(values) - 1) <= 0.1)
         row = f"{name:22}{len(values):>5}{refused[name]:>9}{np.nanmedian(values):>8.2f}"
-        print(f"{row}{low:>7.2f}{high:>7.2f}{within:>10.0%}")
+        back = f"{np.nanmedian(left[name]):.2f} ({len(left[name])})" if left[name] else "not possible"
+        print(f"{row}{low:>7.2f}{high:>7.2f}{within:>10.0%}{back:>21}")
     print("\nmeasures that are not entailed and move by more than 0.1 SD (median), in SD of these voices")
     for name, moved in others.items():
         facts = SIGNS.facts(name)
