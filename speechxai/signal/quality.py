@@ -123,7 +123,7 @@ def quality(waveform: Tensor | Array, sample_rate: int) -> Quality:
         clipping_share=_clipping_share(sound, sample_rate),
         silence_share=float(np.mean(frame_db <= frame_db.max() - _SILENCE_DB)) if frame_db.max() > _db(0.0) else 1.0,
         snr_db=_snr_db(frame_db),
-        bandwidth_hz=_bandwidth_hz(sound, sample_rate),
+        bandwidth_hz=bandwidth_hz(sound, sample_rate),
         dc_offset=float(samples.mean()),
     )
 
@@ -332,7 +332,7 @@ def _snr_db(frame_db: Array) -> float:
     return min(100.0, _db(speech - noise) - _db(noise)) if speech > noise else float("nan")
 
 
-def _bandwidth_hz(samples: Array, sample_rate: int) -> float:
+def bandwidth_hz(samples: Array, sample_rate: int) -> float:
     """Highest frequency, Hz, that is heard: under 70 dB below the strongest, above the noise floor, and no image.
 
     Levels of at most 300 frames of 40 ms in steps of 250 Hz. Not told: rounding without dither of a voice of a few

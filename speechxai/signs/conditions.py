@@ -11,7 +11,6 @@ from speechxai.errors import NotApplicable, SpeechXAIError
 from speechxai.registry import Registry
 from speechxai.signal.acoustics import energy_db
 from speechxai.signal.audio import CODECS, coded
-from speechxai.signal.quality import quality
 from speechxai.signs.voice import taken_apart
 from speechxai.types import Array
 
@@ -104,8 +103,7 @@ def band_limit(waveform: Array, sample_rate: int, dose: float) -> Array:
     _only_more(dose, "what a microphone did not record cannot be put back")
     voice = taken_apart(waveform, sample_rate)
     signal = voice.waveform
-    top = voice.once("band", lambda: quality(signal, sample_rate).bandwidth_hz) or sample_rate / 2
-    highest = max(top, 1000.0) * 2.0**-dose if dose > 0 else sample_rate
+    highest = max(voice.band_hz or sample_rate / 2, 1000.0) * 2.0**-dose if dose > 0 else sample_rate
     frequency = np.fft.rfftfreq(signal.shape[0], 1 / sample_rate)
     # A raised cosine over a sixth of an octave.
     gain = np.clip(6 * np.log2(highest / np.maximum(frequency, 1.0)) + 1, 0, 1)

@@ -748,9 +748,18 @@ def achieved(name: str, before: Array, after: Array, sample_rate: int) -> float:
 
 
 def turned(
-    registry: Registry[Dial], name: str, waveform: Any, sample_rate: int, dose: float, *, seed: int = 0
+    registry: Registry[Dial],
+    name: str,
+    waveform: Any,
+    sample_rate: int,
+    dose: float,
+    *,
+    seed: int = 0,
+    band_hz: float | None = None,
 ) -> Array:
-    """Turn a dial of SIGNS or CONDITIONS, with the seed where it takes one."""
+    """Turn a dial of SIGNS or CONDITIONS, with the seed where it takes one. A sign is edited within the band that the
+    recording has (`Voice.in_band`), found without `band_hz`; a condition of the recording may fill what was empty."""
     dial = registry[name]
     takes_seed = "seed" in inspect.signature(dial).parameters
-    return np.asarray(dial(waveform, sample_rate, dose, **({"seed": seed} if takes_seed else {})), dtype=np.float64)
+    result = np.asarray(dial(waveform, sample_rate, dose, **({"seed": seed} if takes_seed else {})), dtype=np.float64)
+    return taken_apart(waveform, sample_rate).in_band(result, band_hz) if registry is SIGNS else result

@@ -34,10 +34,13 @@ from speechxai.signal.acoustics import (
     stops,
 )
 from speechxai.signal.pitch import PitchTrack, pitch_track, pulses
+from speechxai.signal.quality import BAND_HZ, bandwidth_hz
 from speechxai.types import Array
 
 T = TypeVar("T")
 
+_BAND_FADE_HZ = 125.0
+"""How gradually an edit ends below the end of the recording's band."""
 _FEWEST_CYCLES = 4
 _FINER = 2
 _FILLER_S = 0.008
@@ -270,6 +273,25 @@ class Voice:
             steady = uniform_filter1d(median_filter(values, size=5, mode="nearest"), 3, mode="nearest")
             tracks.append(np.interp(np.arange(self.n_frames), voiced[good], steady))
         return tracks[0], tracks[1]
+
+    @cached_property
+    def band_hz(self) -> float:
+        """Highest frequency that is heard, Hz."""
+        return bandwidth_hz(self.waveform - self.waveform.mean(), self.sample_rate)
+
+    def in_band(self, result: Array, band_hz: float | None = None) -> Array:
+        """Take an edit (M,) up to where the band of a narrow recording ends (found without `band_hz`), and above it
+        what stood there: a line that passes nothing of a voice passes nothing of an edit either.
+
+        Without it a regression on spectra tells every edited telephone voice from the untouched one, and a network can.
+        Recordings that reach BAND_HZ, and edits that change how long they are, stay as they are.
+        """
+        end = self.band_hz if band_hz is None else band_hz
+        if not 0 < end < BAND_HZ or result.shape != self.waveform.shape:
+            return result
+        n = result.shape[0]
+        above = np.clip((np.fft.rfftfreq(n, 1 / self.sample_rate) - end) / _BAND_FADE_HZ + 1, 0, 1)
+        return np.asarray(result + np.fft.irfft(above * np.fft.rfft(self.waveform - result), n), dtype=np.float64)
 
     def leveled(self, result: Array) -> Array:
         """Bring a result (M,) to the power that the speech of this voice has."""

@@ -390,16 +390,19 @@ class _Placebos:
     def __init__(self, before: Array, sample_rate: int, seed: int, window: Array | None = None) -> None:
         self.distance = _Distance(before, sample_rate)
         self.before, self.rate, self.seed, self.window = before, sample_rate, seed, window
-        self.edits: dict[tuple[str, int], tuple[Callable[[float], Array], dict[float, float]]] = {}
+        self.edits: dict[tuple[str, str, int], tuple[Callable[[float], Array], dict[float, float]]] = {}
 
-    def __call__(self, operator: str, turn: int, wanted_db: float) -> Array:
-        """Return the recording, changed by so many dB. Raises NotApplicable where it has no cycles to move."""
-        key = operator, turn
+    def __call__(self, family: str, operator: str, turn: int, wanted_db: float) -> Array:
+        """Return the recording, changed by so many dB as a sign or a condition would change it. Raises NotApplicable
+        where it has no cycles to move."""
+        key = family, operator, turn
         if key not in self.edits:
-            whole = placebo(operator, taken_apart(self.before, self.rate), self.seed + turn)
-            self.edits[key] = lambda strength: confined(self.before, whole(strength), self.window), {}
+            voice = taken_apart(self.before, self.rate)
+            whole = placebo(operator, voice, self.seed + turn)
+            inside = voice.in_band if family == "sign" else np.asarray
+            self.edits[key] = lambda strength: confined(self.before, inside(whole(strength)), self.window), {}
         edit, known = self.edits[key]
-        _, like = self.edits.get((operator, 0), (None, {}))
+        _, like = self.edits.get((family, operator, 0), (None, {}))
         return _matched(edit, self.distance, wanted_db, known, like)
 
 
@@ -635,13 +638,14 @@ def _turn(
         made: list[Array] = []
         for turn in range(N_PLACEBOS):
             try:
-                made.append(placebos_of(operator, turn, distance))
+                made.append(placebos_of(family, operator, turn, distance))
             except NotApplicable:  # no cycles to move
-                made.append(placebos_of("noise", turn, distance))
+                made.append(placebos_of(family, "noise", turn, distance))
         back: Array | None = None
         if family == "sign" or -at in steps:
             try:
-                back = turned(registry, name, edits[at], rate, -at, seed=seed + 1)
+                band_hz = taken_apart(before, rate).band_hz
+                back = turned(registry, name, edits[at], rate, -at, seed=seed + 1, band_hz=band_hz)
                 back = confined(edits[at], back, placebos_of.window)
             except NotApplicable:  # what is left does not give so much
                 back = None

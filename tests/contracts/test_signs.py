@@ -141,6 +141,43 @@ def test_a_dial_moves_its_measure_by_the_dose(name: str, task: str, sex: str) ->
             assert power == pytest.approx(1.0, abs=0.02) or name == "pauses"
 
 
+@cache
+def over_the_telephone(task: str, sex: str) -> Array:
+    """A voice (N,) of which nothing is left above 3.6 kHz but the noise of a line, 80 dB under it."""
+    full = voice(task, sex)
+    spectrum = np.fft.rfft(full)
+    spectrum[np.fft.rfftfreq(len(full), 1 / RATE) > 3600] = 0
+    noise = 1e-4 * full.std() * np.random.default_rng(0).standard_normal(len(full))
+    return np.asarray(np.fft.irfft(spectrum, len(full)) + noise)
+
+
+def above_the_band_db(difference: Array, before: Array) -> float:
+    """Energy of an edit above 4.2 kHz over what the recording has there, dB."""
+    above = np.fft.rfftfreq(len(before), 1 / RATE) > 4200
+    edit, line = (float((np.abs(np.fft.rfft(x)[above]) ** 2).sum()) for x in (difference, before))
+    return 10 * np.log10(max(edit, 1e-30) / line)
+
+
+@pytest.mark.parametrize(("name", "task", "sex"), CASES)
+def test_a_sign_is_edited_within_the_band_of_a_narrow_recording(name: str, task: str, sex: str) -> None:
+    before, full = over_the_telephone(task, sex), voice(task, sex)
+    assert taken_apart(before, RATE).band_hz == pytest.approx(3600, abs=300)
+    dose = -DOSES.get(name, 1.0) if UNABLE.get((name, task, sex), 0) > 0 else DOSES.get(name, 1.0)
+    try:
+        after = turned(SIGNS, name, before, RATE, dose)
+    except NotApplicable:
+        return
+    if after.shape == before.shape:
+        assert above_the_band_db(after - before, before) < -60
+        assert np.abs(after - before).max() > 1e-3 * np.abs(before).max()
+    assert np.array_equal(taken_apart(full, RATE).in_band(before), before)  # a full band is edited as far as it goes
+
+
+def test_a_condition_may_fill_what_the_line_left_empty() -> None:
+    before = over_the_telephone("phrase", "M")
+    assert above_the_band_db(turned(CONDITIONS, "noise_floor", before, RATE, 1.0) - before, before) > 10
+
+
 def test_a_voice_that_has_no_such_thing_says_so() -> None:
     vowel, silence = voice("vowel-a"), np.random.default_rng(0).standard_normal(RATE) * 1e-3
     with pytest.raises(NotApplicable, match="0 stops"):
