@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from speechxai.errors import SpeechXAIError
 from speechxai.planted.folder import healthy_voices
 from speechxai.planted.settings import (
     CUES_OF_BENCHMARK,
@@ -144,4 +146,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except SpeechXAIError as error:
+        sys.exit(f"Error: {error}")
