@@ -284,10 +284,10 @@ class Voice:
         what stood there: a line that passes nothing of a voice passes nothing of an edit either.
 
         Without it a regression on spectra tells every edited telephone voice from the untouched one, and a network can.
-        Recordings that reach BAND_HZ, and edits that change how long they are, stay as they are.
+        Recordings that reach BAND_HZ or half of their rate, and edits that change how long they are, stay as they are.
         """
         end = self.band_hz if band_hz is None else band_hz
-        if not 0 < end < BAND_HZ or result.shape != self.waveform.shape:
+        if not 0 < end < min(BAND_HZ, self.sample_rate / 2 - _BAND_FADE_HZ) or result.shape != self.waveform.shape:
             return result
         n = result.shape[0]
         above = np.clip((np.fft.rfftfreq(n, 1 / self.sample_rate) - end) / _BAND_FADE_HZ + 1, 0, 1)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.ndimage import median_filter, uniform_filter1d
-from scipy.signal import butter, sosfiltfilt
+from scipy.signal import butter, resample_poly, sosfiltfilt
 
 from speechxai.data.synthetic import draw_speaker, render
 from speechxai.data.voice_model import UtteranceSettings
@@ -170,7 +170,10 @@ def test_a_sign_is_edited_within_the_band_of_a_narrow_recording(name: str, task:
     if after.shape == before.shape:
         assert above_the_band_db(after - before, before) < -60
         assert np.abs(after - before).max() > 1e-3 * np.abs(before).max()
-    assert np.array_equal(taken_apart(full, RATE).in_band(before), before)  # a full band is edited as far as it goes
+    # A full band is edited as far as it goes, at half of the rate too.
+    assert np.array_equal(taken_apart(full, RATE).in_band(before), before)
+    half = resample_poly(full, 1, 2)
+    assert np.array_equal(taken_apart(half, RATE // 2).in_band(half[::-1]), half[::-1])
 
 
 def test_a_condition_may_fill_what_the_line_left_empty() -> None:
