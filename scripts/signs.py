@@ -585,6 +585,22 @@ def null_of(signs: list[Judged], n: int = 10_000) -> np.ndarray:
     return np.sum([random.choice(found.null, n) for found in signs if found.null], axis=0)
 
 
+def left_by_the_way_back(lines: list[dict[str, Any]]) -> dict[str, float]:
+    """By sign, smallest first: what a step and the step back change of the logit, over what the step changes; median
+    over recordings of networks that learned their cue."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for line in lines:
+        for recording in line.get("recordings", []) if line["learned"] else []:
+            for name, turn in recording["dials"].items():
+                effect = max(
+                    (abs(turn["moved"][step][0]) for step in ("-1", "1") if step in turn["moved"]), default=0.0
+                )
+                if name in SIGNS and turn["round_trip"] is not None and effect > 0:
+                    found[name].append(abs(turn["round_trip"]) / effect)
+    medians = {name: float(np.median(values)) for name, values in found.items()}
+    return dict(sorted(medians.items(), key=lambda x: x[1]))
+
+
 def table(lines: list[dict[str, Any]]) -> None:
     """Print what came first and where the alarm was raised."""
     print("| task | AUC | first | with a pair as one | at one SD | by chance | of n | the model's first | alarm |")
@@ -629,6 +645,8 @@ def table(lines: list[dict[str, Any]]) -> None:
             f"Share {total / sum(f.n for f in signs):.0%} [{low:.0%}, {high:.0%}] as if recordings were apart; by"
             f" network {min(shares):.0%} to {max(shares):.0%}, median {np.median(shares):.0%}."
         )
+    back = ", ".join(f"{name} {left:.2f}" for name, left in left_by_the_way_back(lines).items())
+    print(f"Left of a step's effect after the step and back, medians: {back}.")
     false = sum(bool(f.alarms) for f in signs)
     print(f"Alarm where nothing but a sign was planted: {false} of {len(signs)} models.")
     print(f"Shortcuts: named first in {sum(f.right for f in shortcuts)} of {len(shortcuts)} models,", end=" ")

@@ -329,12 +329,12 @@ def exponent(sizes: list[float], costs: list[float]) -> float:
 
 
 SHORT_S = 0.1
-"""A pass of less is measured for a second: the processor's pace changes by half within seconds, and a study lasts
-hundreds of passes."""
+"""Where a pass takes less, a study runs once unmeasured: the memory that the first one fetches is a tenth of it."""
 
 
 def pass_times(model: Any, spec: Spectrogram) -> tuple[float, float]:
-    """Processor time of a pass, and of one there and back, s: each the median of half a second, of 3 at least."""
+    """Processor time of a pass, and of one there and back, s: each the median of half a second, of 3 at least. The pace
+    of a shared processor changes by half within seconds, and a study lasts hundreds of passes."""
     n = max(3, round(0.5 / max(forward_s(model, spec, 3), 1e-4)))
     return forward_s(model, spec, n), there_and_back_s(model, spec, max(3, n // 3))
 
@@ -362,13 +362,12 @@ def studies(
         plain = naive_apart(name, seconds)
         times["naive"].append(plain["cpu_s"])
         for precision in precisions:
-            before = pass_times(own, spec)
+            passes = [pass_times(own, spec)] if precision == "float32" else []
             start = time.process_time()
             found[precision] = standard(Job(recording, model), settings[precision], [])
             times[precision].append(time.process_time() - start)
-            after = pass_times(own, spec)
-            if precision == "float32":
-                for key, *two in zip(("pass", "back"), before, after, strict=True):
+            if passes:  # the floor, from before and after the study that is held against it
+                for key, *two in zip(("pass", "back"), *passes, pass_times(own, spec), strict=True):
                     times[key].append(sum(two) / 2)
     unit = median(times["pass"])
     rows = [

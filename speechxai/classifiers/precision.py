@@ -271,9 +271,10 @@ def choose(model: nn.Module, products: Sequence[str], precision: str = "float32"
         best = min(faster or products[:1], key=lambda name: min(took[name]))
         gains |= {"float32_products": max(map(min, took.values())) / min(took[best])} if len(took) > 1 else {}
         torch.set_float32_matmul_precision(best)
-        together, alone = _in_turns([partial(_segment_s, judge, size) for size in (n, 1)])
-        batch = 1 if _is_faster(alone, together) else n
+        batch = n
         if n > 1:
+            together, alone = _in_turns([partial(_segment_s, judge, size) for size in (n, 1)])
+            batch = 1 if _is_faster(alone, together) else n
             gains["masked_batch"] = min(together) / min(alone) if batch == 1 else 1.0
         if precision != "float32":
             # Without units for it a pass of a large network takes half a minute: one of its products tells as well.
@@ -353,9 +354,10 @@ def _in_turns(trials: Sequence[Callable[[], float]]) -> list[list[float]]:
 
 
 def _is_faster(times: Sequence[float], usual: Sequence[float]) -> bool:
-    """Whether a way is faster than the usual one at its best, and in every round: beside other work a pass can take ten
-    times as long as the one before."""
-    return min(times) * WORTH < min(usual) and all(one < other for one, other in zip(times, usual, strict=True))
+    """Whether a way is faster than the usual one at its best, and in four of five rounds: beside other work a pass can
+    take ten times as long as the one before."""
+    n_won = sum(one < other for one, other in zip(times, usual, strict=True))
+    return min(times) * WORTH < min(usual) and n_won >= 0.8 * len(times)
 
 
 def at_precision(model: nn.Module, precision: str) -> tuple[nn.Module, nn.Module]:

@@ -93,6 +93,7 @@ def defined_on(name: str, task: str) -> bool:
 
 
 def _reached(
+    voice: Voice,
     dose: float,
     edit: Callable[[float], Array],
     moved: Callable[[Array], float],
@@ -104,6 +105,7 @@ def _reached(
     """Edit so strongly that the measure moves by the dose: a secant from the first guess, within a bracket.
 
     Args:
+        voice: what is edited, within the band that it has.
         dose: how far the measure shall move.
         edit: strength to waveform; strength 0 is dose 0.
         moved: how far the measure of a waveform has moved.
@@ -121,7 +123,7 @@ def _reached(
     best: tuple[float, Array] | None = None
     last: tuple[float, float] = (0.0, 0.0)
     for _ in range(_MOST_TRIES):
-        result = edit(strength)
+        result = voice.in_band(edit(strength))
         got = moved(result)
         miss = abs(got - dose) if np.isfinite(got) else np.inf
         if best is None or miss < best[0]:
@@ -205,7 +207,7 @@ def breathiness(waveform: Array, sample_rate: int, dose: float, *, seed: int = 0
 
     share = np.sqrt(max(10 ** (-(before - dose) / 10) - 10 ** (-before / 10), 0.0)) if dose > 0 else 0.0
     guess = share / dose if dose > 0 else (1 - 10 ** (dose / 20)) / max(-dose, 1e-9)
-    result = _reached(dose, edit, lambda y: before - ratio(y), float(guess), -1.0, 10.0, "the HNR")
+    result = _reached(voice, dose, edit, lambda y: before - ratio(y), float(guess), -1.0, 10.0, "the HNR")
     return voice.leveled(result)
 
 
@@ -273,7 +275,7 @@ def roughness(waveform: Array, sample_rate: int, dose: float, *, seed: int = 0) 
     before = voice.once("jitter", lambda: jitter(voice.waveform))
     # Marks displaced by sd s periods: the mean difference of neighboring periods is sqrt(6) 0.8 s.
     guess = 0.01 / (0.8 * np.sqrt(6.0)) if dose >= 0 else 1.0 / max(before, 1e-9)
-    return voice.leveled(_reached(dose, edit, lambda y: jitter(y) - before, guess, -1.0, 0.2, "the jitter"))
+    return voice.leveled(_reached(voice, dose, edit, lambda y: jitter(y) - before, guess, -1.0, 0.2, "the jitter"))
 
 
 def _evened(values: Array) -> Array:
@@ -385,7 +387,14 @@ def pitch_range(waveform: Array, sample_rate: int, dose: float) -> Array:
         return float((12 * np.log2(track.f0_hz[steady(track.voiced)])).std()) - spread
 
     edited = _reached(
-        dose, lambda s: repitched(voice, 2 ** (s * away / 12)), moved, 1 / spread, -1.0, 2.0, "the spread of pitch"
+        voice,
+        dose,
+        lambda s: repitched(voice, 2 ** (s * away / 12)),
+        moved,
+        1 / spread,
+        -1.0,
+        2.0,
+        "the spread of pitch",
     )
     return voice.leveled(edited)
 
@@ -439,7 +448,7 @@ def loudness_range(waveform: Array, sample_rate: int, dose: float) -> Array:
         level, speech = _level(voice, result)
         return float(level[speech].std()) - before
 
-    result = _reached(dose, edit, moved, 1 / max(before, 1e-3), -1.0, 4.0, "the spread of loudness")
+    result = _reached(voice, dose, edit, moved, 1 / max(before, 1e-3), -1.0, 4.0, "the spread of loudness")
     return voice.leveled(result)
 
 
@@ -471,7 +480,9 @@ def loudness_decay(waveform: Array, sample_rate: int, dose: float) -> Array:
         return before - level_slope_db_per_s(*_level(voice, result), voice.frame_rate_hz)
 
     limit = 30.0 / max(float(np.abs(ramp).max()), 1e-3)
-    edited = _reached(dose, lambda s: gained(voice, -s * ramp), moved, 1.0, -limit, limit, "the slope of loudness")
+    edited = _reached(
+        voice, dose, lambda s: gained(voice, -s * ramp), moved, 1.0, -limit, limit, "the slope of loudness"
+    )
     return voice.leveled(edited)
 
 
@@ -521,7 +532,7 @@ def consonant_precision(waveform: Array, sample_rate: int, dose: float) -> Array
     def moved(result: Array) -> float:
         return float(burst_contrasts_db(result, rate, found).mean()) - before
 
-    return voice.leveled(_reached(dose, edit, moved, 1.0, -80.0, 40.0, "the contrast of stops"))
+    return voice.leveled(_reached(voice, dose, edit, moved, 1.0, -80.0, 40.0, "the contrast of stops"))
 
 
 def _hum(voice: Voice) -> Array:
@@ -587,7 +598,7 @@ def vowel_space(waveform: Array, sample_rate: int, dose: float) -> Array:
     before = voice.once("formant distance", lambda: distance(voice.waveform))
     if not before > 0:
         raise NotApplicable("resonances were found in too little of the voice")
-    edited = _reached(dose, edit, lambda y: distance(y) - before, 1 / before, -1.0, 2.0, "the resonances")
+    edited = _reached(voice, dose, edit, lambda y: distance(y) - before, 1 / before, -1.0, 2.0, "the resonances")
     return voice.leveled(edited)
 
 
@@ -622,7 +633,7 @@ def spectral_tilt(waveform: Array, sample_rate: int, dose: float) -> Array:
         return np.asarray(voice.waveform + voice.voicing * (filtered(voice, response) - voice.waveform))
 
     before = voice.once("tilt", lambda: slope(voice.waveform))
-    edited = _reached(dose, edit, lambda y: before - slope(y), 1.0, -24.0, 24.0, "the tilt")
+    edited = _reached(voice, dose, edit, lambda y: before - slope(y), 1.0, -24.0, 24.0, "the tilt")
     return voice.leveled(edited)
 
 
@@ -654,7 +665,7 @@ def rate(waveform: Array, sample_rate: int, dose: float) -> Array:
     def moved(result: Array) -> float:
         return float(_timing(voice, result).get("syllable_rate_hz", float("nan"))) - before
 
-    edited = _reached(dose, edit, moved, 1 / before, -0.5, 1.0, "the syllable rate")
+    edited = _reached(voice, dose, edit, moved, 1 / before, -0.5, 1.0, "the syllable rate")
     return np.asarray(edited * np.sqrt((voice.waveform**2).mean() / (edited**2).mean()), dtype=np.float64)
 
 
@@ -715,7 +726,7 @@ def pauses(waveform: Array, sample_rate: int, dose: float) -> Array:
         return 100 * _timing(voice, result).get("pause_ratio", 0.0) - before
 
     shortest = -sum(max(0, last - first - round(0.1 * voice.frame_rate_hz)) for first, last in found) * hop / inside
-    return _reached(dose, edit, moved, 0.01 / (1 - before / 100) ** 2, shortest, 3.0, "the share of pauses")
+    return _reached(voice, dose, edit, moved, 0.01 / (1 - before / 100) ** 2, shortest, 3.0, "the share of pauses")
 
 
 def _background(pause: Array, n_samples: int, fade: int) -> Array:
@@ -755,11 +766,10 @@ def turned(
     dose: float,
     *,
     seed: int = 0,
-    band_hz: float | None = None,
 ) -> Array:
-    """Turn a dial of SIGNS or CONDITIONS, with the seed where it takes one. A sign is edited within the band that the
-    recording has (`Voice.in_band`), found without `band_hz`; a condition of the recording may fill what was empty."""
+    """Turn a dial of SIGNS or CONDITIONS, with the seed where it takes one. A sign is edited within the band of a
+    narrow line (`Voice.in_band`); a condition of the recording may fill what was empty."""
     dial = registry[name]
     takes_seed = "seed" in inspect.signature(dial).parameters
     result = np.asarray(dial(waveform, sample_rate, dose, **({"seed": seed} if takes_seed else {})), dtype=np.float64)
-    return taken_apart(waveform, sample_rate).in_band(result, band_hz) if registry is SIGNS else result
+    return taken_apart(waveform, sample_rate).in_band(result) if registry is SIGNS else result

@@ -400,7 +400,7 @@ class _Placebos:
             voice = taken_apart(self.before, self.rate)
             whole = placebo(operator, voice, self.seed + turn)
             inside = voice.in_band if family == "sign" else np.asarray
-            self.edits[key] = lambda strength: confined(self.before, inside(whole(strength)), self.window), {}
+            self.edits[key] = lambda strength: inside(confined(self.before, whole(strength), self.window)), {}
         edit, known = self.edits[key]
         _, like = self.edits.get((family, operator, 0), (None, {}))
         return _matched(edit, self.distance, wanted_db, known, like)
@@ -601,9 +601,12 @@ def _turn(
         allowed = dict.fromkeys(tried, True)
     edits: dict[float, Array] = {}
     reasons: dict[float, str] = {}
+    # The ramps of a window reach above the band of a line again.
+    inside = taken_apart(before, rate).in_band if family == "sign" and placebos_of.window is not None else np.asarray
     for dose in tried:
         try:
-            edits[dose] = confined(before, turned(registry, name, before, rate, dose, seed=seed), placebos_of.window)
+            edit = turned(registry, name, before, rate, dose, seed=seed)
+            edits[dose] = inside(confined(before, edit, placebos_of.window))
         except NotApplicable as error:
             reasons[dose] = str(error)
     if not [dose for dose in edits if dose] or 0.0 not in edits:
@@ -644,9 +647,8 @@ def _turn(
         back: Array | None = None
         if family == "sign" or -at in steps:
             try:
-                band_hz = taken_apart(before, rate).band_hz
-                back = turned(registry, name, edits[at], rate, -at, seed=seed + 1, band_hz=band_hz)
-                back = confined(edits[at], back, placebos_of.window)
+                back = turned(registry, name, edits[at], rate, -at, seed=seed + 1)
+                back = inside(confined(edits[at], back, placebos_of.window))
             except NotApplicable:  # what is left does not give so much
                 back = None
         floor_margins = _margins(ask_floor([*made, *([] if back is None else [back])]), target)[0] - base

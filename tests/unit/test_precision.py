@@ -404,7 +404,7 @@ def test_what_is_fastest_is_chosen_by_trial(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_one_lucky_pass_on_a_busy_machine_chooses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beside other work a pass takes ten times as long as the one before; the usual way stays unless every round says
+    """Beside other work a pass takes ten times as long as the one before; the usual way stays unless most rounds say
     otherwise."""
     times = {("highest", 1): iter([9.0, 1.0, 8.0, 1.1]), ("medium", 1): iter([0.8, 9.0, 0.8, 9.0])}
     found = Classifier(build("cnn", n_mels=16, channels=[4, 4]), segment=SegmentConfig(0.3, 0.3), max_batch=1).eval()
