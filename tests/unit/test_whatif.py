@@ -153,6 +153,22 @@ def test_dials_within_some_units_change_nothing_elsewhere() -> None:
     assert everywhere.curves[0].strength == pytest.approx(of_all.strength, rel=0.05)
 
 
+def test_units_of_a_telephone_voice_change_nothing_above_its_band() -> None:
+    full = recording()
+    spectrum = torch.fft.rfft(full.waveform.double())
+    spectrum[torch.fft.rfftfreq(len(full.waveform), 1 / 16_000) > 3600] = 0
+    noise = 1e-4 * torch.randn(len(full.waveform), generator=torch.Generator().manual_seed(0)) * full.waveform.std()
+    narrow = replace(full, waveform=torch.fft.irfft(spectrum, len(full.waveform)).float() + noise)
+    found = what_if(classifier(Bright()), narrow, ["pitch_level"], within=[(0.4, 0.7), (0.9, 1.1)], floors=False)
+    before = np.fft.rfft(narrow.waveform.double().numpy())
+    above = np.fft.rfftfreq(len(narrow.waveform), 1 / 16_000) > 4200
+    assert found.sounds
+    for sound in found.sounds.values():
+        after = np.fft.rfft(np.asarray(sound, dtype=np.float64))
+        assert np.abs(after - before)[above].max() < 1e-2 * np.abs(before)[above].mean()
+        assert np.abs(after - before)[~above].max() > np.abs(before)[~above].mean()
+
+
 def test_alarm_where_the_recording_matters_more_than_the_voice() -> None:
     found = what_if(classifier(Long()), recording(), floors=False)
     assert found.alarm is not None
