@@ -601,8 +601,8 @@ def _turn(
         allowed = dict.fromkeys(tried, True)
     edits: dict[float, Array] = {}
     reasons: dict[float, str] = {}
-    # The ramps of a window reach above the band of a line again; taken away, a hundredth of the edit at most lies outside
-    # of the window.
+    # The ramps of a window reach above the band of a line again; taken away, a hundredth of the edit at most lies
+    # outside of the window.
     inside = taken_apart(before, rate).in_band if family == "sign" and placebos_of.window is not None else np.asarray
     for dose in tried:
         try:
