@@ -45,6 +45,7 @@ TWIN = {WHISPER: WHISPER_RANDOM, DVECTOR: DVECTOR_RANDOM}
 
 def learned(settings: BenchmarkSettings, root: Path | None, lines: Path) -> None:
     """Train the tasks that the file does not hold, one line each."""
+    lines.parent.mkdir(parents=True, exist_ok=True)
     known = {one["task"] for one in read([lines])} if lines.exists() else set()
     bases = [] if root is None else healthy_voices(settings.materials[0], root)
     for task in settings.tasks():

@@ -279,10 +279,10 @@ def choose(model: nn.Module, products: Sequence[str], precision: str = "float32"
         if precision != "float32":
             # Without units for it a pass of a large network takes half a minute: one of its products tells as well.
             gains[precision] = _product_gain(judge)
-            own = at_precision(model, precision)[1]
             for size in sorted({1, n}):
                 if gains[precision] > 1 / SEVERAL:
-                    exact, rounded = _in_turns([partial(_segment_s, each, size) for each in (judge, own)])
+                    both = judge, at_precision(model, precision)[1]
+                    exact, rounded = _in_turns([partial(_segment_s, each, size) for each in both])
                     gains[precision] = min(exact) / min(rounded)
     finally:
         torch.set_float32_matmul_precision(before)

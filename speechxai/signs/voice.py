@@ -42,7 +42,7 @@ T = TypeVar("T")
 _BAND_FADE_HZ = 125.0
 """How gradually an edit ends below the end of a line's band."""
 _LINES_END_HZ, _STEP_HZ, _LINE_FRAMES = (3000.0, 4500.0), 125.0, 300
-_LEAST_DROP_DB, _FALLEN_DB = 25.0, 20.0
+_LEAST_DROP_DB = 25.0
 _FEWEST_CYCLES = 4
 _FINER = 2
 _FILLER_S = 0.008
@@ -287,7 +287,7 @@ class Voice:
 
         Between 3 and 4.5 kHz the level falls by at least 25 dB within 500 Hz, and nothing above is louder: telephone
         vowels fall by 77 to 102 dB, and full-band voices, noisy and dark ones too, by at most 10, for a voice that
-        sinks into the noise of a room sinks no further. The end is where it has fallen by 20 dB.
+        sinks into the noise of a room sinks no further. The end is where half of the fall, in dB, is done.
         """
         length = 2 * round(self.sample_rate / 50)
         n_steps = int(self.sample_rate / 2 / _STEP_HZ)
