@@ -22,7 +22,7 @@ from speechxai.errors import NotApplicable, SpeechXAIError
 from speechxai.signal.acoustics import MEASURE_NAMES, VOICED, measures, praat_measures
 from speechxai.signs.conditions import CONDITIONS
 from speechxai.signs.dials import SIGNS, achieved, defined_on, turned
-from speechxai.signs.voice import analyses, filtered, overlap_added, repitched, retimed, taken_apart
+from speechxai.signs.voice import Voice, analyses, filtered, overlap_added, repitched, retimed, taken_apart
 from speechxai.types import Array
 
 RATE = 16_000
@@ -160,18 +160,28 @@ def above_the_band_db(difference: Array, before: Array) -> float:
 
 @pytest.mark.parametrize(("name", "task", "sex"), CASES)
 def test_a_sign_is_edited_within_the_band_of_a_narrow_recording(name: str, task: str, sex: str) -> None:
-    before = over_the_telephone(task, sex)
-    asked = DOSES.get(name, 1.0)
-    dose = -asked if UNABLE.get((name, task, sex), 0) > 0 else asked
-    try:
-        after = turned(SIGNS, name, before, RATE, dose)
-    except NotApplicable:
-        return
-    if after.shape == before.shape:
-        assert above_the_band_db(after - before, before) < -60
-        # What the measure was moved by is what is heard, and not an edit of which a part was taken away again.
-        allowed = 0.1 if task.startswith("vowel") else 0.2
-        assert achieved(name, before, after, RATE) == pytest.approx(dose, rel=allowed)
+    before, asked = over_the_telephone(task, sex), DOSES.get(name, 1.0)
+    for dose in (-asked, asked):
+        try:
+            after = turned(SIGNS, name, before, RATE, dose)
+        except NotApplicable:
+            continue
+        if after.shape == before.shape:
+            assert above_the_band_db(after - before, before) < -60
+            # What the measure was moved by is what is heard, and not an edit of which a part was taken away again.
+            allowed = 0.1 if task.startswith("vowel") else 0.2
+            assert achieved(name, before, after, RATE) == pytest.approx(dose, rel=allowed)
+
+
+def test_a_dose_is_reached_by_what_the_line_leaves_of_an_edit(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = over_the_telephone("vowel-a", "F")
+    # A line that lets half of every edit through: the dial must turn twice as far, not stop at what it would have been.
+    monkeypatch.setattr(Voice, "in_band", lambda self, result: self.waveform + 0.5 * (result - self.waveform))
+    after = SIGNS["loudness_decay"](before, RATE, 2.0)
+    assert achieved("loudness_decay", before, after, RATE) == pytest.approx(2.0, rel=0.05)
+    monkeypatch.setattr(Voice, "in_band", lambda self, result: self.waveform)
+    with pytest.raises(NotApplicable, match="does not give so much"):
+        SIGNS["loudness_decay"](before, RATE, 2.0)
 
 
 def test_where_a_line_ends() -> None:
