@@ -6,7 +6,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy.typing as npt
 from speechxai.errors import SpeechXAIError, in_range
 
 if TYPE_CHECKING:  # tables and manifests are read without it
+    import torch
     from torch import Tensor
 
 CLASS_NAMES = ("HC", "PD")
@@ -218,6 +219,13 @@ class Spectrogram:
     def __len__(self) -> int:
         return self.magnitude.shape[0]
 
+    def to(self, device: torch.device | str) -> Spectrogram:
+        """The same where a network lies: itself where it is there already."""
+        magnitude, phase = self.magnitude.to(device), self.phase.to(device)
+        if magnitude is self.magnitude and phase is self.phase:
+            return self
+        return replace(self, magnitude=magnitude, phase=phase)
+
 
 @dataclass(frozen=True, eq=False)
 class Attribution:
@@ -251,6 +259,14 @@ class Attribution:
 
     def __len__(self) -> int:
         return self.values.shape[0]
+
+    def to(self, device: torch.device | str) -> Attribution:
+        """The same on another device, notes included: itself where it is there already."""
+        values, target = self.values.to(device), self.target.to(device)
+        if values is self.values and target is self.target:
+            return self
+        params = {key: value.to(device) if hasattr(value, "to") else value for key, value in self.params.items()}
+        return replace(self, values=values, target=target, params=params)
 
 
 Array = npt.NDArray[Any]

@@ -82,6 +82,7 @@ def benchmark(
     ] = False,
     allow_code: Annotated[bool, flag("allow_code", also="Here --network names it.")] = False,
     processes: Annotated[int, typer.Option(min=1, max=64, help="Processes of one thread each.")] = 1,
+    device: Annotated[str, flag("device", also="Of one benchmark always the same kind.")] = "auto",
     imports: Annotated[list[str] | None, flag("imports", also="Cues count as well.")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Continue a benchmark; its settings hold.")] = None,
     tables: Annotated[
@@ -93,6 +94,7 @@ def benchmark(
     ] = False,
 ) -> None:
     """Plant cues of known place into voices, train, explain, and score which explanation points at the truth."""
+    from speechxai.classifiers.base import device_of
     from speechxai.errors import SpeechXAIError, did_you_mean
     from speechxai.files import check_apart, check_out
     from speechxai.planted.folder import BenchmarkFolder, execute_together, voices_of
@@ -111,6 +113,7 @@ def benchmark(
             "--explained": explained,
             "--bystander": bystander,
             "--processes": processes > 1,
+            "--device": device != "auto",
             "--allow-code": allow_code,
             "--overwrite": overwrite,
         }
@@ -135,6 +138,7 @@ def benchmark(
         "bystander": bystander or None,
     }
     chosen = {name: value for name, value in chosen.items() if value is not None}
+    device_of(device)  # what is not there is said before anything is read
     if resume is not None:
         if chosen or quick or data:
             raise SpeechXAIError(
@@ -172,7 +176,7 @@ def benchmark(
     stopped = False
     if not tables:
         try:
-            execute_together(folder.path, processes, reporter(folder), overwrite, allow_code)
+            execute_together(folder.path, processes, reporter(folder), overwrite, allow_code, device)
         except KeyboardInterrupt:
             stopped = True
     folder.finish()

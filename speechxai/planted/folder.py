@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,14 @@ from typing import Any
 import pandas as pd
 from pydantic import ValidationError
 
+from speechxai.classifiers.base import device_of
 from speechxai.data.cards import find
 from speechxai.data.corpus import load
 from speechxai.data.manifest import Locator
 from speechxai.errors import SpeechXAIError, named
 from speechxai.evaluation.config import FORMAT, first_problem, is_folder
-from speechxai.evaluation.machine import keep_freed_memory, machine, peak_memory_mb, versions
+from speechxai.evaluation.executors import own_device
+from speechxai.evaluation.machine import configure, keep_freed_memory, machine, peak_memory_mb, versions
 from speechxai.evaluation.runs import RunFolder
 from speechxai.evaluation.values import checked
 from speechxai.files import fingerprint, naming_folder, wait_for
@@ -246,7 +248,8 @@ def basis_of(
     network: Network | None = None,
 ) -> dict[str, Any]:
     """What every number of a benchmark depends on, as plain values: settings, program and libraries, code of the
-    modules that it `imports`, voices, weights that the `network` begins with."""
+    modules that it `imports`, voices, weights that the `network` begins with, and its device where that is none of
+    the processor's."""
     chosen = asdict(settings)
     if chosen["network"] == CNN:
         del chosen["network"]  # benchmarks that began before there was a choice go on
@@ -257,6 +260,7 @@ def basis_of(
         "versions": {**versions(("scikit-learn",)), **code_of(imports)},
         "material": material_of(bases),
         **({"model": {"sha256": network.identity}} if network and network.identity else {}),
+        **({"device": network.device.type} if network and network.device.type != "cpu" else {}),
     }
 
 
@@ -309,11 +313,20 @@ def voices_of(
     return {name: healthy_voices(data, Path(root), unreadable) for name, (data, root) in sources.items()}
 
 
+def _placed(name: str, allow_code: bool, device: str) -> Network:
+    """The network of a benchmark on its device; this process is set up for it."""
+    place = device_of(device)
+    if place.type != "cpu":
+        configure(place)
+    return replace(open_network(name, allow_code), device=place)
+
+
 def execute(
     path: Path,
     progress: Callable[[BenchmarkProgress], None] | None = None,
     overwrite: bool = False,
     allow_code: bool = False,
+    device: str = "cpu",
 ) -> None:
     """Compute the tasks of a folder that are not done; other processes may work on it at the same time.
 
@@ -323,14 +336,15 @@ def execute(
             them, the reason as `message`.
         overwrite: whether tasks that were computed in another way are computed anew.
         allow_code: whether a network "module:function" may run.
+        device: where networks are trained and explained, as `device_of` takes it.
 
     Raises:
-        SpeechXAIError: tasks were computed in another way (other settings, versions or voices), or the network is not
-            there.
+        SpeechXAIError: tasks were computed in another way (other settings, versions, voices, or another device), or the
+            network or device is not there.
     """
     folder = BenchmarkFolder(path)
     settings = folder.settings
-    network = open_network(settings.network, allow_code)
+    network = _placed(settings.network, allow_code, device)
     started, wall, cpu = datetime.now(UTC).isoformat(timespec="milliseconds"), time.perf_counter(), time.process_time()
     unreadable: list[tuple[str, str]] = []
     bases = voices_of(folder.sources, unreadable)
@@ -354,12 +368,12 @@ def execute(
     )
 
 
-def _execute_quietly(path: str, allow_code: bool) -> None:
+def _execute_quietly(path: str, allow_code: bool, device: str) -> None:
     import torch
 
     keep_freed_memory()
     torch.set_num_threads(1)
-    execute(Path(path), allow_code=allow_code)
+    execute(Path(path), allow_code=allow_code, device=own_device(device))
 
 
 def execute_together(
@@ -368,9 +382,10 @@ def execute_together(
     progress: Callable[[BenchmarkProgress], None] | None = None,
     overwrite: bool = False,
     allow_code: bool = False,
+    device: str = "cpu",
 ) -> None:
-    """Compute a folder with several processes of one thread each; this process reports its own tasks. `overwrite` and
-    `allow_code` are those of `execute`.
+    """Compute a folder with several processes of one thread each, on a GPU of their own where there are several; this
+    process reports its own tasks. `overwrite`, `allow_code` and `device` are those of `execute`.
 
     Raises:
         SpeechXAIError: another process ended before its work was done.
@@ -380,16 +395,16 @@ def execute_together(
     import torch
 
     if n_processes < 2:
-        execute(path, progress, overwrite, allow_code)
+        execute(path, progress, overwrite, allow_code, device)
         return
     folder = BenchmarkFolder(path)
     # Before the others begin, which may overwrite nothing.
-    network = open_network(folder.settings.network, allow_code)
+    network = _placed(folder.settings.network, allow_code, device)
     basis = basis_of(folder.settings, voices_of(folder.sources, []), folder.config.get("imports", ()), network)
     folder.agree_on(basis, lambda: described(folder.settings), overwrite)
     context = multiprocessing.get_context("spawn")
     helpers = [
-        context.Process(target=_execute_quietly, args=(str(path), allow_code), daemon=True)
+        context.Process(target=_execute_quietly, args=(str(path), allow_code, device), daemon=True)
         for _ in range(n_processes - 1)
     ]
     for helper in helpers:
@@ -397,7 +412,7 @@ def execute_together(
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        execute(path, progress, allow_code=allow_code)
+        execute(path, progress, allow_code=allow_code, device=own_device(device))
         for helper in helpers:
             helper.join()
     finally:

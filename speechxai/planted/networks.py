@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -36,11 +36,17 @@ class Network:
         make: makes an untrained classifier for a seed.
         identity: hash of weights that it begins with; empty where a seed draws them.
         learning_rate: of its training, where it is trained by gradient steps.
+        device: where it is trained and explained.
     """
 
     make: Callable[[int], Classifier]
     identity: str = ""
     learning_rate: float = 2e-3
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def placed(self, seed: int) -> Classifier:
+        """An untrained classifier for a seed, on the device."""
+        return self.make(seed).to(self.device)
 
 
 def open_network(name: str, allow_code: bool = False) -> Network:

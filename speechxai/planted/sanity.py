@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from speechxai.classifiers import Classifier
+from speechxai.classifiers.network import place_of
 from speechxai.data.synthetic import draw_speaker, render
 from speechxai.data.voice_model import UtteranceSettings
 from speechxai.errors import SpeechXAIError
@@ -380,11 +381,13 @@ def mechanism_checks(explain: Explainers, cases: Sequence[Mechanism]) -> dict[st
 # Networks that learned a task.
 def explainers(methods: tuple[str, ...]) -> Explainers:
     """Return the function that explains by registered methods, each original pass shared; methods not applicable are
-    left out."""
+    left out. Maps come back to where the recording lies, wherever the network does."""
     options = {name: given for name, given in OPTIONS.items() if name in methods}
 
     def explain(model: nn.Module, spec: Spectrogram, target: int, seed: int) -> Maps:
-        return dict(explain_all(model, spec, methods, target, seed=seed, options=options))
+        home = spec.magnitude.device
+        made = explain_all(model, spec.to(place_of(model)), methods, target, seed=seed, options=options)
+        return {name: attribution.to(home) for name, attribution in made.items()}
 
     return explain
 
@@ -497,7 +500,7 @@ def _under_attack(model: nn.Module, spec: Spectrogram) -> dict[str, Spectrogram]
     """The recording under an attack and under noise of its size; nothing for a network that has no second
     derivative."""
     try:
-        moved = attacked(model, spec, 1)
+        moved = attacked(model, spec.to(place_of(model)), 1).to(spec.magnitude.device)
     except SpeechXAIError:
         return {}
     voice = waveform(spec)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from speechxai.classifiers import Classifier, predict
 from speechxai.classifiers.fit import AugmentConfig, FitConfig, fit, initialized, recording_logits
+from speechxai.classifiers.network import place_of
 from speechxai.classifiers.validation import CrossValidation, cross_validate
 from speechxai.data.cues import truth_map
 from speechxai.errors import SpeechXAIError
@@ -171,7 +172,7 @@ def _train(
 ) -> CrossValidation:
     config = replace(fit_config(task, settings), learning_rate=network.learning_rate)
     return cross_validate(
-        partial(network.make, task.seed),
+        partial(network.placed, task.seed),
         material.recordings,
         folds,
         config,
@@ -285,7 +286,7 @@ def score_pair(explained: Explained, recipes: Sequence[str], task: Task) -> tupl
         spec = spectrogram(recording.waveform[None], model.stft)
         found = explained_by_all(model, spec, recipes, label, seed_of(task.seed, pair.with_cue.id))
         reasons |= found.not_applicable
-        maps = {recipe: (made.values[0], made.signed) for recipe, made in found.items()}
+        maps = {recipe: (made.values[0].cpu(), made.signed) for recipe, made in found.items()}
         scores, sizes = ruler.measure(maps, difference, model.stft, with_cue=label == 1)
         scores[TRUTH] = ruler.measure_truth(difference, model.stft, with_cue=label == 1)
         areas |= sizes
@@ -325,15 +326,16 @@ def rounded(value: float) -> float:
 
 
 def explained_by_all(model: nn.Module, spec: Spectrogram, recipes: Sequence[str], target: int, seed: int) -> Any:
-    """Explain a recording by all recipes of the benchmark for one class."""
+    """Explain a recording by all recipes of the benchmark for one class, where the network lies."""
     options = {name: given for name, given in OPTIONS.items() if any(name in recipe for recipe in recipes)}
-    return explain_all(model, spec, recipes, target, seed=seed, options=options)
+    return explain_all(model, spec.to(place_of(model)), recipes, target, seed=seed, options=options)
 
 
 def score_maps(
     model: nn.Module, spec: Spectrogram, maps: Mapping[str, Attribution], target: int
 ) -> dict[str, dict[str, float]]:
     """Score maps (1, F, T) of one recording by what needs no truth: value by metric, by recipe."""
+    spec = spec.to(place_of(model))
     probability = predict(model, spec)
     values: dict[str, dict[str, float]] = {recipe: {} for recipe in maps}
     voicing: Tensor | None = None
@@ -344,7 +346,7 @@ def score_maps(
             case = Case(
                 model,
                 repeat(spec, len(stack)),
-                stacked([maps[recipe] for recipe in stack], torch.full((1,), target)),
+                stacked([maps[recipe] for recipe in stack], torch.full((1,), target, device=probability.device)),
                 probability=probability.expand(len(stack), -1),
             )
             if voicing is None:
@@ -429,7 +431,7 @@ def train_on_permuted_labels(
     mixed = [replace(r, label=label) for r, label in zip(training, dealt, strict=True)]
     config = fit_config(task, replace(settings, epochs=max(epochs, settings.least_epochs)))
     config = replace(config, seed=seed_of("permuted", task.seed, draw), learning_rate=network.learning_rate)
-    classifier = initialized(partial(network.make, config.seed), config.seed)
+    classifier = initialized(partial(network.placed, config.seed), config.seed)
     fit(classifier, mixed, (), config)
     tested = [r for r, number in zip(recordings, folds, strict=True) if number == fold]
     if not tested:
