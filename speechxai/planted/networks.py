@@ -26,6 +26,8 @@ from speechxai.planted.settings import (
 from speechxai.types import StftConfig
 
 CLASSES = ("without", "with")
+WIDE_BATCH = 64
+"""Short recordings that pass at once off the processor: few of them leave a GPU waiting for its next kernel."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +48,10 @@ class Network:
 
     def placed(self, seed: int) -> Classifier:
         """An untrained classifier for a seed, on the device."""
-        return self.make(seed).to(self.device)
+        made = self.make(seed).to(self.device)
+        if self.device.type != "cpu":
+            made.max_batch = max(made.max_batch, WIDE_BATCH)
+        return made
 
 
 def open_network(name: str, allow_code: bool = False) -> Network:
