@@ -49,12 +49,20 @@ from speechxai.planted.folder import BenchmarkFolder
 from speechxai.planted.grades import GRADES, UNGRADED
 from speechxai.planted.report import failures
 from speechxai.planted.ruler import RESOLUTIONS
-from speechxai.planted.settings import TRUTH
+from speechxai.planted.settings import CNN, TRUTH
 from speechxai.planted.tables import ALL_CUES, AS_CONTRAST, BASE, FEWEST_NETWORKS, singles
 from speechxai.stats import FEWEST_SPEAKERS, bootstrap_means, share_interval
 
 NAN = float("nan")
-LATER = ("attack", "attack_by_chance", "reads_band", "reads_pitch_range", "reads_pauses", "reads_pauses_against")
+LATER = (
+    "retrained",
+    "attack",
+    "attack_by_chance",
+    "reads_band",
+    "reads_pitch_range",
+    "reads_pauses",
+    "reads_pauses_against",
+)
 """Checks that only newer runs have."""
 GOAL = 0.75
 """A rank correlation with the truth that a metric must reach on every cue."""
@@ -352,49 +360,6 @@ def beside(told: Told) -> Iterator[str]:
     yield from markdown(["explanation", *map(short, groups)], rows)
 
 
-# What networks have in common.
-def between(all_told: list[Told]) -> Iterator[str]:
-    """Kendall's tau of the order of methods between the networks of runs of one material and cue."""
-    from scipy.stats import kendalltau
-
-    rows = []
-    for index, one in enumerate(all_told):
-        for other in all_told[index + 1 :]:
-            for group in one.groups:
-                if group not in other.groups or one.network == other.network:
-                    continue
-                taus = []
-                for metric in SHOWN.values():
-                    mine, theirs = (
-                        {r: row["mean"] for r, row in told.rows(group, metric).items() if r in told.methods}
-                        for told in (one, other)
-                    )
-                    both = [r for r in mine if r in theirs and mine[r] == mine[r] and theirs[r] == theirs[r]]
-                    tau = kendalltau([mine[r] for r in both], [theirs[r] for r in both]).statistic if both else NAN
-                    taus.append("–" if tau != tau else f"{tau:.2f} ({len(both)})")
-                carried = [
-                    f"{first} above {second}"
-                    for first, second in said_by_all(one, group)
-                    if (first, second) in said_by_all(other, group)
-                ]
-                rows.append(
-                    [short(group), f"{one.network}, {other.network}", *taus, "; ".join(carried[:6]) or "nothing"]
-                )
-    if rows:
-        yield "## What carries over from one network to another"
-        yield ""
-        yield "Kendall's tau of the order of methods (number of methods), and what holds by every way on both networks:"
-        yield ""
-        yield from markdown(["material, cue", "networks", *SHOWN, "holds on both"], rows)
-
-
-def said_by_all(told: Told, group: str) -> list[tuple[str, str]]:
-    """Pairs of which the first, a method, is above the second by every way to measure, controls first."""
-    part = told.statements[(told.statements["model"] == group) & told.statements["holds"].astype(bool)]
-    pairs = [(str(r["first"]), str(r["second"])) for r in part.to_dict("records") if r["first"] in told.methods]
-    return sorted(pairs, key=lambda pair: (pair[1] not in CONTROLS, pair))
-
-
 def sane(told: Told) -> Iterator[str]:
     """Who fails a sanity check."""
     table = told.folder.table("sanity")
@@ -405,18 +370,7 @@ def sane(told: Told) -> Iterator[str]:
         fails = [f"`{r['recipe']}` ({failures(r)})" for r in part.to_dict("records") if failures(r)]
         yield f"- {words} that fail a check: {'; '.join(fails) or 'none'}."
     columns = ["class_flip", "randomized_all", "permuted_labels", "permuted_labels_beyond_energy", "max_sensitivity"]
-    columns += [
-        name
-        for name in (
-            "attack",
-            "attack_by_chance",
-            "reads_band",
-            "reads_pitch_range",
-            "reads_pauses",
-            "reads_pauses_against",
-        )
-        if name in table and table[name].notna().any()
-    ]
+    columns += [name for name in LATER if name in table and table[name].notna().any()]
     rows = [
         [str(r["recipe"]), *("–" if pd.isna(r[c]) else f"{r[c]:.2f}" for c in columns)]
         for r in table.to_dict("records")
@@ -965,9 +919,10 @@ HEAD = """# Findings: what the benchmark said
 
 Written by `scripts/findings.py` from the tasks in `docs/results`, of [version 2 of the
 benchmark](benchmark.md): change the runs or the script, not this page. Synthetic voices are made by a program; what
-they teach holds for one network (`cnn`, trained for each task) and these cues, and says nothing about patients. On
-real material the cue is planted: the speakers do not have it, and what is said holds for networks taught by these
-people.
+they teach holds for these networks and cues, and says nothing about patients. On real material the cue is planted: the
+speakers do not have it, and what is said holds for networks taught by these people. What others did first (a truth in
+time, rivals that know nothing, unknown shortcuts, built networks, agreement of seeds) stands under
+[versions](benchmark.md#versions).
 
 `relevance_rank`: of the map's K strongest cells, the share inside the truth, K being the truth's number of cells; a
 map that knows nothing scores the truth's area. Networks are the units of every interval and test. "Above" means: by
@@ -984,8 +939,10 @@ row, its 5 unions, 5 intersections and 5 IoUs cannot be reproduced by anyone ([w
 of any network is refused where its weights vanish so; ours on the same network, with means over time, does not.
 
 ## What these numbers do not support
-- One network, one training recipe, one severity (1, obvious), recordings of two seconds. Faint cues, long recordings
-  and large pretrained networks may order the methods otherwise.
+- Five networks, of which the pretrained ones are small (8 and 1.4 million weights) and hear with a linear head, or with
+  two trained blocks; recordings of two seconds. Faint cues were tried on one or two of them, and long recordings and
+  large networks may order the methods otherwise.
+- What one network's runs say of methods is said of that network. The order of methods on another one is another.
 - The truth is where the recordings differ, not what the network used: a network may decide by a part of the cue, and
   a faithful map then covers that part. Scores under 1 are no proof of unfaithfulness; differences between methods on
   one network are what counts.
@@ -1002,9 +959,33 @@ MORE: Mapping[str, Callable[[Path], Iterator[str]]] = {
 """Sections behind those of the benchmark, by the file of `docs/results` that they are written from."""
 
 
+PARTS: Mapping[str, Callable[[Told], Iterator[str]]] = {
+    "Which tasks count": counted,
+    "Who points at the truth": pointing,
+    "What may be said": stated,
+    "How much of the order is the ruler's": orders,
+    "Which metric to believe": believed,
+    "Do metrics say more together?": together,
+    "Do combinations help?": combined,
+    "Who marks a bystander?": beside,
+    "Sanity checks": sane,
+    "Grades": graded,
+}
+"""Sections of a run."""
+FEW_CUES = 4
+"""Runs of fewer cues say in short what they found; networks beside each other have the rest."""
+
+
+def where(folder: BenchmarkFolder) -> str:
+    """On what a run was computed."""
+    if folder.environment.get("basis", {}).get("device") == "cuda":
+        return f"{folder.environment.get('n_cores', 'some')} processes that shared one GPU"
+    return "of one core that others shared"
+
+
 def written(results: list[Path], units: Path | None = None, signs: Path | None = None, more: Path | None = None) -> str:
     """The page, with what `units_truth.py` and `signs.py` found, and with MORE of a folder, where that is given."""
-    lines = [HEAD]
+    lines, runs = [HEAD], list[str]()
     all_told = []
     with tempfile.TemporaryDirectory() as scratch:
         for packed in results:
@@ -1014,34 +995,30 @@ def written(results: list[Path], units: Path | None = None, signs: Path | None =
             all_told.append(told)
             status = folder.status()
             seconds = told.tasks["seconds"].dropna()
-            lines.append(f"## {packed.name}\n")
-            lines.append(
-                f"{status.n_done} of {status.n_units} tasks are done ({seconds.sum() / 3600:.1f} h of one core that"
+            runs.append(f"## {packed.name}\n")
+            runs.append(
+                f"Network `{told.network}`. {status.n_done} of {status.n_units} tasks are done"
+                f" ({seconds.sum() / 3600:.1f} h, {where(folder)}, median of a task {seconds.median() / 60:.1f} min).\n"
             )
-            lines.append(f"others shared, median of a task {seconds.median() / 60:.1f} min).\n")
-            for title, part in (
-                ("Which tasks count", counted),
-                ("Who points at the truth", pointing),
-                ("What may be said", stated),
-                ("How much of the order is the ruler's", orders),
-                ("Which metric to believe", believed),
-                ("Do metrics say more together?", together),
-                ("Do combinations help?", combined),
-                ("Who marks a bystander?", beside),
-                ("Sanity checks", sane),
-                ("Grades", graded),
-            ):
-                if part is not beside or folder.settings.bystander:
-                    lines += [f"### {title}", *part(told)]
-        lines += between(all_told)
+            for title, part in PARTS.items():
+                if part is beside and not folder.settings.bystander:
+                    continue
+                if len(folder.settings.cues) >= FEW_CUES or part in (counted, pointing, stated, beside):
+                    runs += [f"### {title}", *part(told)]
+        if len({told.network for told in all_told}) > 1:
+            lines += ["## What carries over from one network to another", ""]
+            lines += _script("networks").chapter([told.folder for told in all_told])
+        lines += runs
         if units is not None:
-            lines += by_phones(units, {told.network: letters(told) for told in all_told if letters(told)})
+            whole = [told for told in all_told if len(told.folder.settings.cues) >= FEW_CUES]
+            lines += by_phones(units, {told.network: letters(told) for told in whole if letters(told)})
         if signs is not None:
             lines += by_signs(signs)
+        small = [told for told in all_told if told.network == CNN]  # which is what version 1.0 had
         for name, part in MORE.items() if more is not None else ():
             if (more / name).is_file():
                 lines += part(more / name)
-        lines += ["## What version 1.0 said, and what these tables say of it", *no_longer(all_told)]
+        lines += ["## What version 1.0 said, and what these tables say of it", *no_longer(small)]
     return "\n".join([*lines, TAIL])
 
 

@@ -5,7 +5,7 @@ Everything is read from the tables of one run, which has one network: a grade is
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -194,7 +194,9 @@ N_PROMISING = 8
 """Metrics, by their lowest correlation on the other cues, whose pairs are tried."""
 
 
-def hybrid_table(scores: pd.DataFrame, recipes: Sequence[str]) -> pd.DataFrame:
+def hybrid_table(
+    scores: pd.DataFrame, recipes: Sequence[str], kin: Callable[[str], str] = lambda model: model
+) -> pd.DataFrame:
     """Hybrids of faithfulness metrics, made on all cues but one and tried on that one.
 
     Within a recording every metric ranks the explanations. CHOSEN is the metric, PAIR the mean rank of the two metrics,
@@ -204,6 +206,7 @@ def hybrid_table(scores: pd.DataFrame, recipes: Sequence[str]) -> pd.DataFrame:
     Args:
         scores: from `score_table`.
         recipes: which explanations count; the truth never does.
+        kin: what is left out together with a cue, as a name: all cues of one name. By default the cue alone.
 
     Returns:
         model (the cue that was left out), hybrid, made_of, within (Spearman over the explanations of a recording, mean
@@ -228,16 +231,24 @@ def hybrid_table(scores: pd.DataFrame, recipes: Sequence[str]) -> pd.DataFrame:
         model: np.array([_mean_within(truths[model], values, goals[model]) for values in ranks[model]])
         for model in truths
     }
+    known: dict[tuple[str, tuple[int, int]], float] = {}
+
+    def of_two(other: str, pair: tuple[int, int]) -> float:
+        """Correlation of two metrics' mean rank with the truth's on a cue; asked for by every cue that is left out."""
+        if (other, pair) not in known:
+            joined = ranks[other][list(pair)].mean(axis=0)
+            known[other, pair] = _mean_within(truths[other], joined, goals[other])
+        return known[other, pair]
+
     rows = []
     for model, board in truths.items():
-        others = [other for other in truths if other != model]
+        others = [other for other in truths if kin(other) != kin(model)]
+        if not others:
+            continue
         lowest = np.min([single[other] for other in others], axis=0)
         best = int(np.argmax(lowest))
         promising = np.argsort(-lowest, kind="stable")[:N_PROMISING].tolist()
-        together = {
-            pair: min(_mean_within(truths[o], ranks[o][list(pair)].mean(axis=0), goals[o]) for o in others)
-            for pair in combinations(promising, 2)
-        }
+        together = {pair: min(of_two(o, pair) for o in others) for pair in combinations(promising, 2)}
         two = max(together, key=lambda pair: together[pair])
         weights = _ridge([(ranks[o], goals[o]) for o in others])
         made_here = {

@@ -72,6 +72,10 @@ CHECKS: Mapping[str, str] = {
     "permuted_labels": "rank correlation with the map of networks that were trained on labels dealt out by chance",
     "permuted_labels_beyond_energy": "the same with the recording's energy partialled out",
     "permuted_relevance_rank": "how well those networks' maps point at the truth, less the truth's share of the bins",
+    "retrained": (
+        "rank correlation with the map of a network that was trained on the same recordings from other weights: how far"
+        " a map is the task's, and not one network's"
+    ),
     "max_sensitivity": "largest relative change of the evidence under 2 % noise",
     "attack": (
         "rank correlation with the map of the recording under a change 40 dB below the voice that keeps the answer and"
@@ -399,6 +403,7 @@ def sanity_rows(
     permuted: Sequence[nn.Module],
     settings: BenchmarkSettings,
     seed: int,
+    retrained: nn.Module | None = None,
 ) -> list[dict[str, Any]]:
     """Check the methods and controls of the benchmark on one recording: rows with recipe, check and value.
 
@@ -409,10 +414,11 @@ def sanity_rows(
         permuted: classifiers trained on permuted labels.
         settings: methods and stages.
         seed: of stochastic methods.
+        retrained: the classifier, trained once more from another seed.
     """
     methods = (*settings.methods, *CONTROLS)
     stochastic = tuple(name for name in methods if METHODS.facts(name)["stochastic"])
-    found = check(explainers(methods), model, spec, truth, permuted, settings.n_stages)
+    found = check(explainers(methods), model, spec, truth, permuted, settings.n_stages, retrained)
     for name, value in seed_stability_of(explainers(stochastic), model, spec, seed).items():
         found[name]["seed_stability"] = value
     return rows_of(found)
@@ -434,6 +440,7 @@ def check(
     truth: Tensor,
     permuted: Sequence[nn.Module],
     n_stages: int,
+    retrained: nn.Module | None = None,
 ) -> dict[str, dict[str, float]]:
     """Value by check, by method, for one recording; see CHECKS. The network is never touched.
 
@@ -444,6 +451,7 @@ def check(
         truth: where its cue is, (F, T), bool.
         permuted: classifiers trained on permuted labels.
         n_stages: stages of the weight randomization.
+        retrained: the classifier, trained once more from another seed.
     """
     maps = explain(model, spec, 1, 0)
     energy = spec.magnitude
@@ -478,6 +486,9 @@ def check(
         found[name]["permuted_relevance_rank"] = _mean(
             [float(rank_share(_evidence(other), truth[None])) - area for other in others]
         )
+    for name, other in (explain(retrained, spec, 1, 0) if retrained is not None else {}).items():
+        if name in maps:
+            found[name]["retrained"] = float(rank_correlation(maps[name].values, other.values))
     near = [explain(model, neighbor(spec, NEIGHBOR_RADIUS, seed), 1, 0) for seed in range(N_NEIGHBORS)]
     for name, made in maps.items():
         kind = "positive" if made.signed else "absolute"

@@ -24,7 +24,7 @@ from speechxai.flags import MANY, MAX_SEED
 from speechxai.metrics import EQUAL_BUDGET_METRICS, FILL_METRICS, MARGIN_METRICS, PUBLISHED_METRICS
 from speechxai.planted.shortcuts import SHORTCUTS
 
-SPECIFICATION = "2.2"
+SPECIFICATION = "2.3"
 """Version of the tasks and the scoring; results of one major version can be compared."""
 
 SCORED_AS = "2.0"
@@ -126,7 +126,7 @@ class BenchmarkSettings:
         duration_s: length of takes and pieces, s.
         n_folds, epochs, patience, least_epochs: of the training.
         n_explained: pairs explained for each task at most, of the folds in turn, speakers drawn by the seed.
-        n_permuted: networks trained on permuted labels, for the sanity checks.
+        n_permuted: networks trained on permuted labels, for the sanity checks; with them one more on the true ones.
         n_sanity: pairs that go through the sanity checks, in the first seed's tasks.
         methods, combinations: explanations that are scored; controls are always added, combinations only in the first
             seed's tasks.

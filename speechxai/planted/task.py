@@ -368,7 +368,8 @@ def _sanity(
     chosen: list[Explained],
     result: TaskResult,
 ) -> None:
-    """Add the sanity checks of some recordings, and what classifiers of permuted labels have learned."""
+    """Add the sanity checks of some recordings, and what classifiers of permuted labels have learned. Where such are
+    trained, the fold's network is trained once more on its own labels, from another seed."""
     fold = chosen[0].fold
     permuted, areas, learned = [], [], []
     for draw in range(settings.n_permuted):
@@ -378,6 +379,7 @@ def _sanity(
         permuted.append(mixed)
         areas.append(area)
         learned.append(accuracy)
+    retrained = train_again(task, settings, network, material, folds, fold) if permuted else None
     result.facts.update(permuted_auc=areas, permuted_learned=learned, sanity_failures=[])
     for explained in [each for each in chosen if each.fold == fold][: settings.n_sanity]:
         spec = spectrogram(explained.pair.with_cue.waveform[None], explained.model.stft)
@@ -385,11 +387,24 @@ def _sanity(
         truth = ruler.inside(difference, "added", ruler.THRESHOLDS_DB[0])
         owner = {"recording": explained.pair.with_cue.id, "speaker": explained.pair.with_cue.speaker}
         try:
-            rows = sanity_rows(explained.model, spec, truth, permuted, settings, task.seed)
+            rows = sanity_rows(explained.model, spec, truth, permuted, settings, task.seed, retrained)
         except SpeechXAIError as error:  # what was trained and scored is not thrown away
             result.facts["sanity_failures"].append(f"{owner['recording']}: {error}")
             continue
         result.sanity.extend({**owner, **row} for row in rows)
+
+
+def train_again(
+    task: Task, settings: BenchmarkSettings, network: Network, material: Material, folds: list[int], fold: int
+) -> Classifier:
+    """Train the network of a fold once more as it was: the same recordings, other initial weights, another order."""
+    seed, stops = seed_of("again", task.seed), (fold + 1) % settings.n_folds
+    config = replace(fit_config(task, settings), seed=seed, learning_rate=network.learning_rate)
+    classifier = initialized(partial(network.placed, seed), seed)
+    parted = list(zip(material.recordings, folds, strict=True))
+    training = [r for r, number in parted if number not in (fold, stops)]
+    fit(classifier, training, [r for r, number in parted if number == stops], config)
+    return classifier
 
 
 def permuted_labels(labels: Sequence[int], seed: int) -> list[int]:

@@ -187,7 +187,7 @@ def test_a_run_that_is_no_benchmark_or_of_another_version_is_refused(folder: Ben
     text = (folder.path / "config.toml").read_text("utf-8")
     for wrong, message in (
         (text.replace('"benchmark"', '"standard"'), "is no benchmark"),
-        (text.replace('specification = "2.2"', 'specification = "1.0"'), "do not compare"),
+        (text.replace('specification = "2.3"', 'specification = "1.0"'), "do not compare"),
     ):
         (tmp_path / "units").mkdir(exist_ok=True)
         (tmp_path / "config.toml").write_text(wrong)
