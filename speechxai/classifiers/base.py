@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -246,11 +247,13 @@ def predict(model: nn.Module | Network, spec: Spectrogram) -> Tensor:
 
 
 def device_of(name: str) -> torch.device:
-    """Resolve "auto" and check that the device is there. Raises SpeechXAIError where it is not."""
+    """Resolve "auto" and check that the device is there; of a GPU ask that float32 means float32 and that sums repeat.
+
+    Raises:
+        SpeechXAIError: it is not there.
+    """
     if name == "auto":
-        return torch.device(
-            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        )
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
         there = ["auto", "cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
         there += ["mps"] if torch.backends.mps.is_available() else []
@@ -261,6 +264,9 @@ def device_of(name: str) -> torch.device:
             raise SpeechXAIError(
                 f"The device '{name}' is not there: {torch.cuda.device_count()} CUDA devices found. Use --device cpu."
             )
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats its sums with it alone
+        # PyTorch lets cuDNN round what it convolves to 10 bits; who wants fewer bits asks for a precision.
+        torch.backends.cudnn.allow_tf32 = False
     if name == "mps" and not torch.backends.mps.is_available():
         raise SpeechXAIError("The device 'mps' is not there. Use --device cpu.")
     return torch.device(name)

@@ -3,7 +3,6 @@ card."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import statistics
 import tomllib
@@ -175,10 +174,7 @@ class Plan:
         if self.init is not None:
             begin_with(backbone, self.init)
         made = Classifier(backbone, self.stft, self.segment, self.classes, self.cam_layer, unit=self.unit)
-        device = device_of(self.device)
-        if device.type == "cuda":
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats its sums with it alone
-        return made.to(device)
+        return made.to(device_of(self.device))
 
 
 def begin_with(backbone: nn.Module, model: str) -> None:

@@ -159,15 +159,12 @@ def configure(
     if threads is not None:
         torch.set_num_threads(threads)
     if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
         torch.backends.cudnn.benchmark = False
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.use_deterministic_algorithms(True)
     elif torch.device(device).type == "cpu":
         torch.set_float32_matmul_precision(fastest_exact_products())
-    if torch.device(device).type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats its sums with it alone
-        # By default cuDNN rounds what it convolves to 10 bits; who wants fewer bits asks for a precision.
-        torch.backends.cudnn.allow_tf32 = False
     return {
         "n_threads": torch.get_num_threads(),
         "deterministic": deterministic,

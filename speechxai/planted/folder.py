@@ -21,7 +21,7 @@ from speechxai.data.manifest import Locator
 from speechxai.errors import SpeechXAIError, named
 from speechxai.evaluation.config import FORMAT, first_problem, is_folder
 from speechxai.evaluation.executors import own_device
-from speechxai.evaluation.machine import configure, keep_freed_memory, machine, peak_memory_mb, versions
+from speechxai.evaluation.machine import keep_freed_memory, machine, peak_memory_mb, versions
 from speechxai.evaluation.runs import RunFolder
 from speechxai.evaluation.values import checked
 from speechxai.files import fingerprint, naming_folder, wait_for
@@ -314,11 +314,8 @@ def voices_of(
 
 
 def _placed(name: str, allow_code: bool, device: str) -> Network:
-    """The network of a benchmark on its device; this process is set up for it."""
-    place = device_of(device)
-    if place.type != "cpu":
-        configure(place)
-    return replace(open_network(name, allow_code), device=place)
+    """The network of a benchmark on its device."""
+    return replace(open_network(name, allow_code), device=device_of(device))
 
 
 def execute(

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from speechxai.classifiers import Classifier, build
+from speechxai.classifiers.base import device_of
 from speechxai.classifiers.fit import FitConfig, fit, initialized, recording_logits
 from speechxai.classifiers.interpreter import Decoder, Interpreter, layers_of
 from speechxai.data.synthetic import corpus
-from speechxai.evaluation.machine import configure
 from speechxai.explain import METHODS
 from speechxai.explain.agreement import rank_correlation
 from speechxai.metrics import METRICS, Case
@@ -41,7 +41,7 @@ KINKS = {"saliency", "guided_backprop", "guided_gradcam"}
 
 @pytest.fixture(scope="module", autouse=True)
 def _set_up() -> None:
-    configure("cuda")
+    assert device_of("auto").type == "cuda"
 
 
 def voices(n: int, seconds: float) -> Spectrogram:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from speechxai.classifiers.base import device_of
 from speechxai.errors import SpeechXAIError
 from speechxai.evaluation import executors, machine, unit
 from speechxai.types import Spectrogram, StftConfig
@@ -57,6 +59,23 @@ def test_workers_where_none_are_asked_for(device: str, gpus: int, n: int, monkey
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     monkeypatch.setattr(executors, "n_cores", lambda: 5)
     assert executors.default_workers(device) == n
+
+
+def test_a_gpu_is_asked_for_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default cuDNN rounds what it convolves to 10 bits; and cuBLAS does not repeat its sums."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    before = torch.backends.cudnn.allow_tf32
+    try:
+        torch.backends.cudnn.allow_tf32 = True
+        assert device_of("cpu").type == "cpu"
+        assert torch.backends.cudnn.allow_tf32, "what runs on the processor leaves it alone"
+        assert device_of("cuda").type == "cuda"
+        assert not torch.backends.cudnn.allow_tf32
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+        os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
 
 
 def spec(n_bins: int = 129, n_frames: int = 100) -> Spectrogram:
