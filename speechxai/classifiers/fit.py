@@ -504,7 +504,7 @@ def set_front_end(classifier: Classifier, recordings: Sequence[Recording]) -> No
         return
     total, squares, n_frames = torch.zeros(()), torch.zeros(()), 0
     for _, _, magnitude, _ in batches_heard(classifier, recordings):
-        raw = front_end.raw(magnitude).double()
+        raw = front_end.raw(magnitude).cpu().double()  # float64 is not had everywhere
         total, squares = total + raw.sum((0, -1)), squares + raw.pow(2).sum((0, -1))
         n_frames += raw.shape[0] * raw.shape[-1]
     mean = total / n_frames

@@ -82,7 +82,7 @@ def benchmark(
     ] = False,
     allow_code: Annotated[bool, flag("allow_code", also="Here --network names it.")] = False,
     processes: Annotated[int, typer.Option(min=1, max=64, help="Processes of one thread each.")] = 1,
-    device: Annotated[str, flag("device", also="Of one benchmark always the same kind.")] = "auto",
+    device: Annotated[str, flag("device", also="Of one benchmark always the same kind.")] = "cpu",
     imports: Annotated[list[str] | None, flag("imports", also="Cues count as well.")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Continue a benchmark; its settings hold.")] = None,
     tables: Annotated[
@@ -113,7 +113,7 @@ def benchmark(
             "--explained": explained,
             "--bystander": bystander,
             "--processes": processes > 1,
-            "--device": device != "auto",
+            "--device": device != "cpu",
             "--allow-code": allow_code,
             "--overwrite": overwrite,
         }

@@ -195,7 +195,7 @@ N_PROMISING = 8
 
 
 def hybrid_table(
-    scores: pd.DataFrame, recipes: Sequence[str], kin: Callable[[str], str] = lambda model: model
+    scores: pd.DataFrame, recipes: Sequence[str], apart: Callable[[str, str], bool] = lambda one, other: one != other
 ) -> pd.DataFrame:
     """Hybrids of faithfulness metrics, made on all cues but one and tried on that one.
 
@@ -206,11 +206,12 @@ def hybrid_table(
     Args:
         scores: from `score_table`.
         recipes: which explanations count; the truth never does.
-        kin: what is left out together with a cue, as a name: all cues of one name. By default the cue alone.
+        apart: whether a hybrid that is tried on the first cue may be made on the second; by default on every other.
 
     Returns:
         model (the cue that was left out), hybrid, made_of, within (Spearman over the explanations of a recording, mean
-        over networks), low, high, n_networks. Empty for fewer than 3 cues with networks enough.
+        over networks), low, high, n_networks. Empty for fewer than 3 cues with networks enough;
+        without a cue that no other is `apart` from.
     """
     import pandas as pd
 
@@ -242,7 +243,7 @@ def hybrid_table(
 
     rows = []
     for model, board in truths.items():
-        others = [other for other in truths if kin(other) != kin(model)]
+        others = [other for other in truths if apart(model, other)]
         if not others:
             continue
         lowest = np.min([single[other] for other in others], axis=0)

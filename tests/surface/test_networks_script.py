@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -67,6 +68,19 @@ def test_tau_is_one_for_one_order_and_minus_one_for_the_other(script: ModuleType
     assert low < high
 
 
+def test_noise_within_a_network_bounds_what_two_can_agree_in(script: ModuleType) -> None:
+    """Single seeds, by hand: of one seed turned around, two of three pairs of seeds disagree."""
+    methods = ["saliency", "occlusion", "rise", "gradcam"]
+    values = dict(zip(methods, (0.1, 0.2, 0.3, 0.4), strict=True))
+    table = pd.DataFrame(lines(values))
+    up = Board(table)
+    assert script.tau_of_seeds(up, up, methods) == 1.0
+    table.loc[table["seed"] == 2, "value"] *= -1
+    mixed = Board(table)
+    assert script.tau_of_seeds(mixed, mixed, methods) == pytest.approx((2 * 1 - 4 * 1) / 6)
+    assert script.n_networks(mixed) == 9
+
+
 def seen(script: ModuleType, network: str, said: list[tuple[str, str, str]]) -> Any:
     """A network on which statements (first, second, sign) hold by every way."""
     one = script.Seen(network, ())
@@ -82,9 +96,9 @@ def seen(script: ModuleType, network: str, said: list[tuple[str, str, str]]) -> 
                 **{f"says_{s}": w for s, w in ways.items()},
             }
         )
-    one.__dict__["statements"] = pd.DataFrame(rows)
     recipes = ("saliency", "occlusion", "rise", "random_map", "energy_map", "edge_map")
     one.__dict__["scores"] = pd.DataFrame(lines(dict.fromkeys(recipes, 0.5)))
+    one._said[(0, 1, 2), recipes[:3]] = script._by_truth(pd.DataFrame(rows))
     return one
 
 
@@ -94,13 +108,17 @@ def test_what_carries_over_is_counted_truth_by_truth(script: ModuleType) -> None
     small = seen(script, "cnn", [*above, *(("rise", c, "added") for c in controls)])
     large = seen(script, "whisper", [*above, ("rise", "random_map", "added")])
     text = "\n".join(script.carried({"cnn": small, "whisper": large}, "cnn", "whisper", "synthetic"))
+    assert "the same 3 seeds and 3 methods" in text
     assert "Of 2 truths that both can decide (breathiness added, breathiness removed)" in text
     rows = {line.split(" | ")[0].strip("| "): line for line in text.splitlines() if line.startswith("| ")}
-    assert rows["occlusion"] == "| occlusion | 1 | 1 | 1 | 1 | 1 | 1 | carries over |"
-    assert rows["rise"] == "| rise | 1 | 1 | 1 | 1 | 0 | 0 | does not (lost 1) |"
-    assert rows["saliency"] == "| saliency | 0 | 0 | 0 | 0 | 0 | 0 | nothing to carry |"
+    assert rows["occlusion"] == "| occlusion | 1 | 1 | 1 | 1 | 1 | 1 | shown on both |"
+    assert rows["rise"] == "| rise | 1 | 1 | 1 | 1 | 0 | 0 | not shown again: 1 of 1 |"
+    assert rows["saliency"] == "| saliency | 0 | 0 | 0 | 0 | 0 | 0 | – |"
     turned = "\n".join(script.carried({"cnn": large, "whisper": small}, "cnn", "whisper", "synthetic"))
-    assert "| rise | 1 | 1 | 1 | 0 | 1 | 0 | nothing to carry (new 1) |" in turned
+    assert "| rise | 1 | 1 | 1 | 0 | 1 | 0 | –, new: 1 |" in turned
+    against = seen(script, "whisper", [*above, *((c, "rise", "added") for c in controls)])
+    text = "\n".join(script.carried({"cnn": small, "whisper": against}, "cnn", "whisper", "synthetic"))
+    assert "| rise | 1 | 0 | 0 | 1 | 0 | 0 | not shown again: 1 of 1, below a control: 1 |" in text
     assert not list(script.carried({"cnn": small, "whisper": large}, "cnn", "whisper", "librispeech"))
 
 
@@ -118,7 +136,7 @@ def test_a_hybrid_is_tried_on_a_network_that_it_was_not_made_on(script: ModuleTy
             rows += lines(truth, metric=BASE, model=model)
             rows += lines(good, metric="insertion_auc", model=model)
             rows += lines(bad, metric="comprehensiveness@20", model=model)
-    table = hybrid_table(pd.DataFrame(rows), recipes, kin=lambda model: model.partition(": ")[0])
+    table = hybrid_table(pd.DataFrame(rows), recipes, lambda one, other: one.split(":")[0] != other.split(":")[0])
     chosen = table[table["hybrid"] == "the best single metric"].set_index("model")
     assert set(chosen.loc[[m for m in chosen.index if m.startswith("cnn")], "made_of"]) == {"comprehensiveness@20"}
     assert set(chosen.loc[[m for m in chosen.index if m.startswith("whisper")], "made_of"]) == {"insertion_auc"}
@@ -141,14 +159,25 @@ def test_runs_of_two_networks_become_one_page(
     script.main()
     page = out.read_text("utf-8")
     assert "| material, cue | cnn | whisper |" in page
-    assert "| synthetic, breathiness | 0.70 [0.70, 0.70], not learned | 0.70 [0.70, 0.70], not learned |" in page
+    assert (
+        "| synthetic, breathiness | 0.70 [0.70, 0.70]; 0 learned, 3 not | 0.70 [0.70, 0.70]; 0 learned, 3 not |" in page
+    )
     assert "| synthetic, tremor | 0.98 [0.98, 0.98] | 0.98 [0.98, 0.98] |" in page
-    assert "**synthetic: cnn and whisper.** Of 1 truths that both can decide (tremor added)" in page
-    assert "| integrated_gradients | 1 | 1 | 1 | 1 | 1 | 1 | carries over |" in page
-    assert "No metric reaches 0.75" in page or "reach" in page
-    (large / "statements.csv").unlink()  # tables that are missing are made
+    assert "**synthetic: cnn and whisper**, the same 3 seeds and 2 methods" in page
+    assert "Of 1 truths that both can decide (tremor added)" in page
+    assert "| integrated_gradients | 1 | 1 | 1 | 1 | 1 | 1 | shown on both |" in page
+    assert "2 methods" in page, "no order of two methods"
+    assert "No cue has 9 networks of two kinds." in page
+    assert "Tried were: cnn 1 truths, 0 shortcuts, no bystander, sanity checks; whisper 1 truths" in page
+    (large / "tasks.csv").unlink()  # tables that are missing are made
     monkeypatch.setattr(sys, "argv", ["networks.py", str(small), str(large)])
     script.main()
     printed = capsys.readouterr()
     assert printed.out.strip() == page.strip()
     assert f"{large}: tables" in printed.err
+    # The same tasks twice would count twice.
+    other = write_truth(tmp_path / "c")
+    monkeypatch.setattr(sys, "argv", ["networks.py", str(small), str(other)])
+    with pytest.raises(SystemExit, match="2"):
+        script.main()
+    assert re.search(r"both hold the task synthetic/\w+/1/0 of cnn: leave one of them away", capsys.readouterr().err)
