@@ -73,7 +73,7 @@ CHECKS: Mapping[str, str] = {
     "permuted_labels_beyond_energy": "the same with the recording's energy partialled out",
     "permuted_relevance_rank": "how well those networks' maps point at the truth, less the truth's share of the bins",
     "retrained": (
-        "rank correlation with the map of the network trained once more from another seed: where that draws its weights,"
+        "rank correlation with the map of the network trained once more from another seed: where that draws weights,"
         " how far a map is the task's and not one network's"
     ),
     "max_sensitivity": "largest relative change of the evidence under 2 % noise",

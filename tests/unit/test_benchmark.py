@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from speechxai.classifiers.validation import CrossValidation
@@ -341,6 +342,53 @@ def test_the_documented_method_in_ten_lines_runs(tmp_path: Path, monkeypatch: py
     sanity = pd.read_csv(tmp_path / "runs" / "mine" / "sanity.csv").set_index("recipe")
     assert np.isfinite(sanity.loc["loud_gradient", "randomized_all"])
     assert "loud_gradient" in (tmp_path / "runs" / "mine" / "report.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_a_network_that_is_trained_once_more_counts_where_it_learned(
+    learned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = BenchmarkSettings(
+        cues=("burst_weakening",),
+        seeds=(0,),
+        n_speakers=3,
+        n_takes=1,
+        epochs=1,
+        n_explained=1,
+        n_stages=1,
+        n_sanity=1,
+        n_permuted=1,
+        least_epochs=0,
+        duration_s=1.2,
+        methods=("saliency",),
+        combinations=(),
+    )
+    trained = []
+
+    def again(*given: Any) -> tuple[Any, float]:
+        network, area = benchmark_task_again(*given)
+        trained.append((network, area, given[3].recordings, given[4], given[5]))
+        return network, 1.0 if learned else 0.0
+
+    benchmark_task_again = benchmark_task.train_again
+    monkeypatch.setattr(benchmark_task, "train_again", again)
+    monkeypatch.setattr(benchmark_task, "judged", lambda area, twins: "learned")
+    monkeypatch.setattr(benchmark_task, "right", every_pair)
+    monkeypatch.setattr(benchmark_task, "built_checks", lambda *_: {})
+    monkeypatch.setattr(benchmark_task, "mechanism_checks", lambda *_: {})
+    result = benchmark_task.compute(settings.tasks()[0], settings, (), lambda share, what: None)
+    rows = {row["recipe"]: row["value"] for row in result.sanity if row["check"] == "retrained"}
+    assert set(rows) == ({"saliency", "random_map", "energy_map", "edge_map"} if learned else set())
+    assert result.facts["retrained_auc"] == float(learned)
+    ((network, area, recordings, folds, fold),) = trained
+    tested = [r for r, number in zip(recordings, folds, strict=True) if number == fold]
+    logits = benchmark_task.recording_logits(network, tested)
+    assert area == pytest.approx(
+        roc_auc_score([r.label for r in tested], (logits[:, 1] - logits[:, 0]).numpy()), abs=1e-9
+    )
+    if learned:
+        assert rows["energy_map"] == pytest.approx(1.0), "a picture of the voice knows no network"
+        assert -1 <= rows["saliency"] < 1, "other weights, another map"
 
 
 def every_pair(material: Material, validated: CrossValidation, both: bool) -> list[Explained]:
