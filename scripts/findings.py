@@ -907,12 +907,15 @@ def by_retrained(config: Path) -> Iterator[str]:
     yield (
         f"`{folder.settings.network}` trained once more on the same recordings, from other weights, in another order:"
         f" rank correlation of the two networks' maps, mean over {own['recording'].nunique()} recordings, one a task"
-        f" ({', '.join(cues)}); beside it that with networks of permuted labels, which learned nothing of the cue. Few"
-        " recordings: an order to look at, no test."
+        f" ({', '.join(cues)}); beside it that with networks of permuted labels, which learned nothing of the cue."
+        " Controls know no network and stay what they are. Few recordings: an order to look at, no test. A coarse map"
+        " is found again more easily than a fine one, whether it is right or not."
     )
     yield ""
     columns = ["retrained", "permuted_labels", "permuted_labels_beyond_energy"]
-    body = [[str(name), *(f"{row[c]:.2f}" for c in columns)] for name, row in wide.iterrows()]
+    body = [
+        [str(name), *("–" if pd.isna(row[c]) else f"{row[c]:.2f}" for c in columns)] for name, row in wide.iterrows()
+    ]
     yield from markdown(["explanation", *columns], body)
 
 

@@ -182,7 +182,8 @@ def bystander_table(scores: pd.DataFrame) -> pd.DataFrame:
             mean, low, high = board.interval(values[:, None])
             rank = ranks.interval(ranks.of(recipe)[:, None])[0]
             known = values[~np.isnan(values)]
-            rows.append((model, recipe, mean[0], low[0], high[0], rank[0], float((known > 0.5).mean()), len(known)))
+            ends = np.clip((low[0], high[0]), 0, 1)  # an area cannot be elsewhere, a t interval can
+            rows.append((model, recipe, mean[0], *ends, rank[0], float((known > 0.5).mean()), len(known)))
     names = ["model", "recipe", "bystander_auc", "low", "high", "bystander_rank", "false_positives", "n"]
     return pd.DataFrame(rows, columns=names)
 
