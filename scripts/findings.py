@@ -947,9 +947,14 @@ HEAD = """# Findings: what the benchmark said
 Written by `scripts/findings.py` from the tasks in `docs/results`, of [version 2 of the
 benchmark](benchmark.md): change the runs or the script, not this page. Synthetic voices are made by a program; what
 they teach holds for these networks and cues, and says nothing about patients. On real material the cue is planted: the
-speakers do not have it, and what is said holds for networks taught by these people. What others did first (a truth in
-time, rivals that know nothing, unknown shortcuts, built networks, agreement of seeds) stands under
-[versions](benchmark.md#versions).
+speakers do not have it, and what is said holds for networks taught by these people.
+
+What others did first: a truth in time for speech, by which faithfulness ranks explainers otherwise than the truth
+(Bolaños and others, Interspeech 2025, arXiv 2506.04391); edges and noise that rival methods on images (XAI-TRIS,
+2306.12816); unknown shortcuts (Adebayo and others, 2212.04629); removal without its own artifact (F-Fidelity,
+2410.02970; infill, AIM, 2605.16905); networks built to a known mechanism (XAI-Units, 2506.01059); agreement of seeds
+(2505.16406); attacks (2606.14466). Here they stand on one ruler of signed time and frequency, and on several networks,
+a pretrained speech transformer beside its random twin among them.
 
 `relevance_rank`: of the map's K strongest cells, the share inside the truth, K being the truth's number of cells; a
 map that knows nothing scores the truth's area. Networks are the units of every interval and test. "Above" means: by
@@ -1043,7 +1048,8 @@ def written(results: list[Path], units: Path | None = None, signs: Path | None =
             lines += by_phones(units, {told.network: letters(told) for told in whole if letters(told)})
         if signs is not None:
             lines += by_signs(signs)
-        small = [told for told in all_told if told.network == CNN]  # which is what version 1.0 had
+        # What version 1.0 had.
+        small = [t for t in all_told if t.network == CNN and len(t.folder.settings.cues) >= FEW_CUES]
         for name, part in MORE.items() if more is not None else ():
             if (more / name).is_file():
                 lines += part(more / name)
