@@ -308,6 +308,22 @@ def test_pairs_are_drawn_by_the_seed_with_the_folds_in_turn() -> None:
     assert [each.pair.with_cue.id for each in choose(usable, 6, seed=0)] == [each.pair.with_cue.id for each in chosen]
 
 
+TINY: dict[str, Any] = {
+    "cues": ("burst_weakening",),
+    "seeds": (0,),
+    "n_speakers": 3,
+    "n_takes": 1,
+    "epochs": 1,
+    "n_explained": 1,
+    "n_stages": 1,
+    "n_sanity": 1,
+    "n_permuted": 1,
+    "least_epochs": 0,
+    "duration_s": 1.2,
+}
+"""Everything of a task, of as little as there can be."""
+
+
 def test_the_documented_method_in_ten_lines_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (Path(__file__).parents[2] / "docs" / "benchmark.md").read_text("utf-8")
     snippet = text.split("## Submit a method in ten lines")[1].split("```python")[1].split("```")[0]
@@ -316,21 +332,7 @@ def test_the_documented_method_in_ten_lines_runs(tmp_path: Path, monkeypatch: py
     full = BenchmarkSettings(methods=("saliency", "loud_gradient"), combinations=())
     assert len(full.tasks()) == 30
     # the same lines with fewer and shorter voices, scored however little was learned
-    small = functools.partial(
-        BenchmarkSettings,
-        cues=("burst_weakening",),
-        seeds=(0,),
-        n_speakers=3,
-        n_takes=1,
-        epochs=1,
-        n_explained=1,
-        n_stages=1,
-        n_sanity=1,
-        n_permuted=1,
-        least_epochs=0,
-        duration_s=1.2,
-    )
-    monkeypatch.setattr(benchmark, "BenchmarkSettings", small)
+    monkeypatch.setattr(benchmark, "BenchmarkSettings", functools.partial(BenchmarkSettings, **TINY))
     monkeypatch.setattr(benchmark_task, "judged", lambda area, twins: "learned")
     monkeypatch.setattr(benchmark_task, "right", every_pair)
     monkeypatch.setattr(METHODS, "_functions", dict(METHODS._functions))
@@ -348,21 +350,7 @@ def test_the_documented_method_in_ten_lines_runs(tmp_path: Path, monkeypatch: py
 def test_a_network_that_is_trained_once_more_counts_where_it_learned(
     learned: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = BenchmarkSettings(
-        cues=("burst_weakening",),
-        seeds=(0,),
-        n_speakers=3,
-        n_takes=1,
-        epochs=1,
-        n_explained=1,
-        n_stages=1,
-        n_sanity=1,
-        n_permuted=1,
-        least_epochs=0,
-        duration_s=1.2,
-        methods=("saliency",),
-        combinations=(),
-    )
+    settings = BenchmarkSettings(methods=("saliency",), combinations=(), **TINY)
     trained = []
 
     def again(*given: Any) -> tuple[Any, float]:
