@@ -76,6 +76,20 @@ SHOWN = {
 """Ways to measure that have a table of their own; statements rest on all of them."""
 
 
+def _script(name: str) -> Any:
+    """Another script of this folder, as a module."""
+    specification = importlib.util.spec_from_file_location(f"script_{name}", Path(__file__).with_name(f"{name}.py"))
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[specification.name] = module  # dataclasses look themselves up
+    specification.loader.exec_module(module)
+    return module
+
+
+markdown = _script("networks").markdown
+
+
 # ---- packed results
 
 
@@ -119,15 +133,6 @@ def cell(mean: float, low: float, high: float, digits: int = 3) -> str:
     if mean != mean:
         return "–"
     return f"{mean:.{digits}f}" if low != low else f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
-
-
-def markdown(header: list[str], rows: list[list[str]]) -> Iterator[str]:
-    """A table."""
-    yield f"| {' | '.join(header)} |"
-    yield f"|{'---|' * len(header)}"
-    for row in rows:
-        yield f"| {' | '.join(row)} |"
-    yield ""
 
 
 def short(group: str) -> str:
@@ -925,17 +930,6 @@ GOAL_OF_SIGNS = 0.9
 
 def _ends(k: int, n: int) -> str:
     return ", ".join(f"{100 * end:.0f}" for end in share_interval(k, n))
-
-
-def _script(name: str) -> Any:
-    """Another script of this folder, as a module."""
-    specification = importlib.util.spec_from_file_location(f"script_{name}", Path(__file__).with_name(f"{name}.py"))
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[specification.name] = module  # dataclasses look themselves up
-    specification.loader.exec_module(module)
-    return module
 
 
 PLACE = "truth_map"
